@@ -1,0 +1,50 @@
+"""What the benchmarks share: the study they measure, and one pipeline for all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsemark import paths
+from sparsemark.errors import UserError
+from sparsemark.journal import Journal
+from sparsemark.pipeline import Pipeline
+from sparsemark.study import Study, load_study
+from sparsemark.subjects import StudySubject
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("sparsemark")
+    group.addoption("--study", type=Path, default=paths.DEFAULT_STUDY, help="study file (default: %(default)s)")
+    group.addoption("--data", type=Path, default=None, help="folder of the LGG set (default: LGG_DATA, else a phantom)")
+
+
+def study_of(config: pytest.Config) -> Study:
+    try:
+        return load_study(config.getoption("--study"))
+    except UserError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cell" in metafunc.fixturenames:
+        cells = study_of(metafunc.config).cells
+        metafunc.parametrize("cell", cells, ids=[cell.name for cell in cells])
+
+
+@pytest.fixture(scope="session")
+def pipeline(pytestconfig: pytest.Config) -> Pipeline:
+    """Weights, images and artifacts of the study."""
+    study = study_of(pytestconfig)
+    work = paths.study_work(study.name)
+    subject = StudySubject(study, paths.WEIGHTS, work, pytestconfig.getoption("--data"))
+    return Pipeline(subject, study.protocol, work)
+
+
+@pytest.fixture(scope="session")
+def journal(pytestconfig: pytest.Config) -> Journal:
+    """Finished cells of this run, should pytest not live to write its JSON: `sparsemark report` reads it."""
+    path = paths.pytest_journal(paths.study_work(study_of(pytestconfig).name))
+    path.unlink(missing_ok=True)
+    return Journal(path)

@@ -1,0 +1,261 @@
+"""The commands, in the order of the pipeline.
+
+Each parses, makes a spec, calls one function and renders what it returns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsemark import paths
+from sparsemark.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sparsemark.records import Run
+
+# Nothing above imports torch, rich or numpy: `sparsemark --help` is instant, and so is `sparsemark report`.
+
+EXIT_USER = 2
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+_DEFAULT_INPUT = (1, 3, 128, 128)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; the caller's mistakes are one line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except UserError as error:
+        print(f"sparsemark {options.name}: {error}", file=sys.stderr)
+        return int(getattr(error, "exit_code", EXIT_USER))
+    except KeyboardInterrupt:
+        print(f"\nsparsemark {options.name}: interrupted; the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain about it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sparsemark",
+        description="Does pruning this network make it faster, on this machine, and what does it cost in accuracy?",
+    )
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run", help="a whole study: train or load, prune, fine-tune, export, verify, time, write results"
+    )
+    run.add_argument(
+        "study", nargs="?", type=Path, default=paths.DEFAULT_STUDY, help="study file (default: %(default)s)"
+    )
+    run.add_argument("--data", type=Path, help="images to train and test on (default: what the study's hooks choose)")
+    run.set_defaults(command=_run)
+
+    bench = commands.add_parser("bench", help="one model of your own: dense, and pruned as you say")
+    bench.add_argument("reference", metavar="REF", help="file.py:factory, package.module:factory or model.onnx")
+    bench.add_argument(
+        "--input", type=_shape, metavar="N,C,H,W", help="shape of one input (default: 1,3,128,128, or the ONNX file's)"
+    )
+    bench.add_argument("--prune", action="append", default=[], metavar="METHOD:SPARSITY[:ROUND_TO]", help="repeats")
+    bench.add_argument(
+        "--engine", action="append", default=[], metavar="NAME", help="repeats (default: all that are available)"
+    )
+    bench.add_argument("--threads", type=int, default=1, help="of every engine (default: %(default)s)")
+    bench.add_argument("--rounds", type=int, default=160, help="timed calls of a cell (default: %(default)s)")
+    bench.add_argument(
+        "--json", type=Path, required=True, metavar="OUT", help="result file, in pytest-benchmark's format"
+    )
+    bench.set_defaults(command=_bench)
+
+    report = commands.add_parser("report", help="latency-versus-accuracy tables of a result file")
+    report.add_argument("run", type=Path, metavar="RUN.json")
+    report.add_argument("--format", default="table", help="table, markdown, csv or html (default: %(default)s)")
+    report.add_argument("--output", type=Path, metavar="PATH", help="write there (default: the terminal)")
+    report.set_defaults(command=_report)
+
+    compare = commands.add_parser("compare", help="two result files, cell by cell, with intervals")
+    compare.add_argument("baseline", type=Path, metavar="A.json")
+    compare.add_argument("candidate", type=Path, metavar="B.json")
+    compare.set_defaults(command=_compare)
+
+    gate = commands.add_parser(
+        "gate",
+        help="fail where a result file is worse than a baseline",
+        epilog="exit codes: 0 ok, 1 regression, 2 usage or unreadable input, "
+        "3 inconclusive or contaminated (with --strict), 4 no baseline, 5 parity failure",
+    )
+    gate.add_argument("--baseline", type=Path, required=True, metavar="A.json")
+    gate.add_argument("candidate", type=Path, metavar="B.json")
+    gate.add_argument(
+        "--strict", action="store_true", help="exit 3 where the samples cannot tell, in place of 0 and a warning"
+    )
+    gate.set_defaults(command=_gate)
+
+    doctor = commands.add_parser("doctor", help="is this machine fit to measure on?")
+    doctor.set_defaults(command=_doctor)
+
+    listing = commands.add_parser("list", help="pruners, formats and engines: available, or why not")
+    listing.set_defaults(command=_list)
+    return parser
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers and commas, such as 1,3,128,128") from None
+
+
+def _run(options: argparse.Namespace) -> int:
+    from sparsemark.execution import measure_cells, prepare_variants, write_patients, write_results
+    from sparsemark.journal import Journal
+    from sparsemark.machine import machine_name
+    from sparsemark.pipeline import Pipeline
+    from sparsemark.report.progress import watch
+    from sparsemark.study import load_study
+    from sparsemark.subjects import StudySubject
+
+    study = load_study(options.study)
+    work = paths.study_work(study.name)
+    subject = StudySubject(study, paths.WEIGHTS, work, options.data)
+    evaluated = prepare_variants(subject, study.variants, watch)
+    run = measure_cells(Pipeline(subject, study.protocol, work), study.cells, Journal(paths.journal(work)), watch)
+    write_patients(subject, study.variants, paths.patients(study.name))
+    written = list(write_results(run, study.name, machine_name(), evaluated))
+    _show(run)
+    for path in written:
+        print(f"wrote {path}")
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    from sparsemark.engines import ENGINES
+    from sparsemark.execution import measure_cells
+    from sparsemark.journal import Journal
+    from sparsemark.models import input_shape_of, name_of
+    from sparsemark.pipeline import Pipeline
+    from sparsemark.report.progress import watch
+    from sparsemark.specs import Cell, ModelSpec, Protocol, PruneSpec, Variant
+    from sparsemark.subjects import OwnModel
+
+    shape = options.input or input_shape_of(options.reference) or _DEFAULT_INPUT
+    model = ModelSpec(name_of(options.reference), options.reference, shape)
+    variants = [Variant(model, spec) for spec in dict.fromkeys([PruneSpec(), *map(PruneSpec.parse, options.prune)])]
+    cells = [Cell(v, engine, options.threads) for v in variants for engine in options.engine or ENGINES]
+    protocol = Protocol.of_rounds(options.rounds, options.threads)
+    journal = Journal(paths.bench_journal(options.json))
+    with TemporaryDirectory(prefix="sparsemark-") as folder:
+        work = Path(folder)
+        run = measure_cells(Pipeline(OwnModel(model, work), protocol, work), cells, journal, watch)
+    run.save(options.json)
+    journal.discard()
+    _show(run)
+    print(f"wrote {options.json}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from sparsemark.records import Run
+    from sparsemark.report import render
+
+    run = Run.load(options.run)
+    if options.output is None and options.format == "table":
+        _show(run)
+    elif options.output is None:
+        sys.stdout.write(render(run, options.format))
+    else:
+        from sparsemark.files import write_atomically
+
+        write_atomically(options.output, render(run, options.format).encode())
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from sparsemark.comparison import compare, environment_differences, same_machine
+    from sparsemark.records import Run
+    from sparsemark.report.verdicts import render_comparison
+
+    before, after = Run.load(options.baseline), Run.load(options.candidate)
+    differences, same = environment_differences(before, after), same_machine(before, after)
+    width, colour = _terminal()
+    text = render_comparison(compare(before, after), differences, same_machine=same, width=width, colour=colour)
+    sys.stdout.write(text)
+    return 0
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from sparsemark.comparison import environment_differences, same_machine
+    from sparsemark.gate import exit_code, gate, load_runs
+    from sparsemark.report.verdicts import render_verdicts
+
+    before, after = load_runs(options.baseline, options.candidate)
+    verdicts = gate(before, after)
+    differences, same = environment_differences(before, after), same_machine(before, after)
+    width, colour = _terminal()
+    sys.stdout.write(render_verdicts(verdicts, differences, same_machine=same, width=width, colour=colour))
+    if os.environ.get("GITHUB_ACTIONS"):
+        from sparsemark.report.github import annotate, job_summary
+
+        sys.stdout.write(annotate(verdicts))
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary:
+            with Path(summary).open("a") as file:
+                file.write(job_summary(verdicts, same_machine=same))
+    return exit_code(verdicts, strict=options.strict)
+
+
+def _doctor(options: argparse.Namespace) -> int:  # noqa: ARG001 - no options
+    from sparsemark.machine import examine
+    from sparsemark.report.lists import as_checklist
+
+    width, colour = _terminal()
+    sys.stdout.write(as_checklist(examine(), width=width, colour=colour))
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:  # noqa: ARG001 - no options
+    from sparsemark.engines import ENGINES
+    from sparsemark.formats import FORMATS
+    from sparsemark.pruning import PRUNERS
+    from sparsemark.registry import availability
+    from sparsemark.report.lists import as_inventory
+
+    rows = [*availability(PRUNERS, "pruner"), *availability(FORMATS, "format"), *availability(ENGINES, "engine")]
+    width, colour = _terminal()
+    sys.stdout.write(as_inventory(rows, width=width, colour=colour))
+    return 0
+
+
+def _show(run: Run) -> None:
+    from sparsemark.report import render
+
+    width, colour = _terminal()
+    sys.stdout.write(render(run, width=width, colour=colour))
+
+
+def _terminal() -> tuple[int, bool]:
+    """Width in columns, and whether colours are welcome: not in a pipe, and not where NO_COLOR is set."""
+    from shutil import get_terminal_size
+
+    from sparsemark.report import DEFAULT_WIDTH
+
+    if not sys.stdout.isatty():
+        return DEFAULT_WIDTH, False
+    return get_terminal_size().columns, "NO_COLOR" not in os.environ
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""What runs an artifact.
+
+A new engine is one file and one line in `ENGINES`; nothing heavy is imported before it is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sparsemark.engines import onnx_runtime, scipy_csr, torch_csr, torch_eager
+from sparsemark.engines.protocol import Engine, Predict
+from sparsemark.errors import UnsupportedError
+from sparsemark.registry import find, missing
+
+if TYPE_CHECKING:
+    from sparsemark.formats.protocol import Artifact
+
+ENGINES: dict[str, Engine] = {
+    "torch": Engine("dense", torch_eager.load, requires=("torch",)),
+    "torch-csr": Engine("csr", torch_csr.load, requires=("torch",), sparse=True),
+    "scipy-csr": Engine("csr", scipy_csr.load, requires=("scipy", "torch"), sparse=True),
+    "onnxruntime": Engine("onnx", onnx_runtime.load, requires=("onnxruntime",)),
+}
+
+
+def load(artifact: Artifact, name: str, threads: int) -> Predict:
+    """Load an artifact into an engine.
+
+    Raises:
+        UserError: the engine is not known.
+        UnsupportedError: it is not installed, or does not know an operator of this network.
+    """
+    engine = find(name, ENGINES, "engine")
+    absent = missing(engine.requires)
+    if absent:
+        raise UnsupportedError(absent)
+    return engine.load(artifact.path, threads)

@@ -1,0 +1,43 @@
+"""ONNX Runtime on the CPU, all graph optimisations on.
+
+The dense engine that most people deploy, and the reference of every ratio.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sparsemark.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sparsemark.engines.protocol import Predict
+
+
+def load(path: Path, threads: int) -> Predict:
+    """Open a session on `threads` threads that do not spin.
+
+    A spinning pool burns the core that the next cell is timed on.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise UnsupportedError(f"onnxruntime: {' '.join(str(error).split())}") from error
+    name = session.get_inputs()[0].name
+
+    def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+        return tuple(session.run(None, {name: image}))
+
+    return predict

@@ -1,0 +1,33 @@
+"""What an engine is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Predict = Callable[[NDArray[np.float32]], tuple[NDArray[Any], ...]]
+"""One call: an input batch in, every output of the network out, all as arrays in main memory."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Something that runs an artifact.
+
+    Args:
+        format: of the artifacts it reads, a name in `FORMATS`.
+        load: path and number of threads to a `Predict`; raises UnsupportedError naming the operator it does not know.
+        requires: modules without which it cannot run; the first one's version is the engine's.
+        sparse: whether it is there for the sake of zeros, so that a dense network without any says little about it.
+    """
+
+    format: str
+    load: Callable[[Path, int], Predict]
+    requires: tuple[str, ...]
+    sparse: bool = False

@@ -1,0 +1,35 @@
+"""Textbook CSR in PyTorch: im2col, then torch's sparse matrix product."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from scipy.sparse import csr_array
+
+    from sparsemark.engines.im2col import Product
+    from sparsemark.engines.protocol import Predict
+
+
+def load(path: Path, threads: int) -> Predict:  # noqa: ARG001 - torch has one pool, set around the measurement
+    """Load a CSR file."""
+    from sparsemark.engines.im2col import compile_graph
+    from sparsemark.formats.csr import load_csr
+
+    return compile_graph(load_csr(path), _product)
+
+
+def _product(matrix: csr_array) -> Product:
+    import torch
+
+    weight = torch.sparse_csr_tensor(
+        torch.from_numpy(matrix.indptr), torch.from_numpy(matrix.indices), torch.from_numpy(matrix.data), matrix.shape
+    )
+
+    def multiply(columns: torch.Tensor) -> torch.Tensor:
+        return weight @ columns
+
+    return multiply

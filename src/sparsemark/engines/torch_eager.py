@@ -1,0 +1,29 @@
+"""PyTorch as everyone runs it: eager, dense, one operator after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sparsemark.engines.protocol import Predict
+
+
+def load(path: Path, threads: int) -> Predict:  # noqa: ARG001 - torch has one pool, set around the measurement
+    """Rebuild the network from its checkpoint by its factory."""
+    import torch
+    from torch.utils import _pytree as pytree
+
+    from sparsemark.checkpoint import load_checkpoint
+
+    module = load_checkpoint(path).build()
+
+    def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+        with torch.inference_mode():
+            return tuple(leaf.numpy() for leaf in pytree.tree_leaves(module(torch.from_numpy(image))))
+
+    return predict

@@ -1,0 +1,191 @@
+"""The CSR file: every weight matrix in compressed sparse rows, and the graph that uses them; no Python class needed.
+
+Made from the exported ONNX graph, so that it holds what any exportable network does, BatchNorm folded. The container is
+safetensors: per matrix `<name>.values` (float32), `<name>.columns` (16 bits where the columns fit, else 32) and
+    `<name>.rows` (row pointers), other constants as they are, and the graph as JSON in the header. A convolution's
+    matrix has one row per output channel and one column per (input channel, kernel row, kernel column), as im2col lays
+    them out; a linear layer's has one row per output feature.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.files import write_atomically
+from sparsemark.formats import onnx_file
+from sparsemark.formats.protocol import Source, Weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scipy.sparse import csr_array
+
+_HEADER = "sparsemark-csr"
+_SCHEMA = 1
+_NARROW = np.iinfo(np.uint16)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator: an ONNX operator type, or `Linear` for every product with a constant matrix."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A CSR file in memory.
+
+    `matrices` are the sparse weights, `shapes` their dense shapes, `constants` everything else.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    matrices: Mapping[str, csr_array[np.float32]]
+    shapes: Mapping[str, tuple[int, ...]]
+    constants: Mapping[str, np.ndarray[Any, Any]]
+
+
+def export(source: Source, path: Path) -> None:
+    """Convert the variant's ONNX graph; errors as in `onnx_file.export`."""
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / "network.onnx"
+        onnx_file.export(source, exported)
+        model = onnx_file.load_onnx(exported)
+    nodes, constants, matrices = _convert(model)
+    tensors = dict(constants)
+    for name, dense in matrices.items():
+        tensors |= _compress(name, dense.reshape(dense.shape[0], -1))
+    header = {
+        "schema": _SCHEMA,
+        "inputs": [value.name for value in model.graph.input if value.name not in constants],
+        "outputs": [value.name for value in model.graph.output],
+        "nodes": [asdict(node) for node in nodes],
+        "shapes": {name: dense.shape for name, dense in matrices.items()},
+    }
+    write_atomically(path, save(tensors, metadata={_HEADER: json.dumps(header)}))
+
+
+def _compress(name: str, dense: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    from scipy.sparse import csr_array
+
+    matrix = csr_array(dense.astype(np.float32))
+    narrow = dense.shape[1] <= _NARROW.max + 1
+    return {
+        f"{name}.values": matrix.data,
+        f"{name}.columns": matrix.indices.astype(np.uint16 if narrow else np.int32),
+        f"{name}.rows": matrix.indptr.astype(np.int32),
+    }
+
+
+def _convert(model: Any) -> tuple[list[Node], dict[str, Any], dict[str, Any]]:
+    """Split an ONNX model into nodes, constants and the weight matrices to be compressed."""
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    matrices: dict[str, Any] = {}
+    nodes = []
+    for node in model.graph.node:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Constant":
+            value = next(iter(attributes.values()))
+            array = numpy_helper.to_array(value) if hasattr(value, "raw_data") else np.asarray(value)
+            constants[node.output[0]] = array
+            continue
+        converted = Node(
+            node.op_type, node.name or node.output[0], tuple(node.input), tuple(node.output), _plain(attributes, node)
+        )
+        nodes.append(_take_weight(converted, constants, matrices))
+    used = {name for node in nodes for name in node.inputs}
+    kept = {name: np.array(value, order="C") for name, value in constants.items() if name in used - set(matrices)}
+    return nodes, kept, matrices
+
+
+def _take_weight(node: Node, constants: Mapping[str, Any], matrices: dict[str, Any]) -> Node:
+    """Move a node's constant operand to `matrices`, rows first; products of two matrices become `Linear`."""
+    weight = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+    if weight is None or node.op not in ("Conv", "Gemm", "MatMul") or weight.ndim < 2:  # noqa: PLR2004 - a matrix
+        return node
+    name = node.inputs[1]
+    if node.op == "Conv":
+        matrices[name] = weight
+        return node
+    scaled = node.attributes.get("alpha", 1.0) != 1.0 or node.attributes.get("beta", 1.0) != 1.0
+    if weight.ndim > 2 or scaled or node.attributes.get("transA", 0):  # noqa: PLR2004 - a matrix
+        return node
+    rows_first = bool(node.attributes.get("transB", 0))
+    # The same constant may be used both ways, so each way has a name of its own.
+    stored = name if rows_first else f"{name}.T"
+    matrices[stored] = weight if rows_first else weight.T
+    return Node("Linear", node.name, (node.inputs[0], stored, *node.inputs[2:]), node.outputs, {})
+
+
+def _plain(attributes: Mapping[str, Any], node: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for name, value in attributes.items():
+        if isinstance(value, bytes):
+            plain[name] = value.decode()
+        elif isinstance(value, int | float):
+            plain[name] = value
+        elif isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value):
+            plain[name] = list(value)
+        else:
+            raise UnsupportedError(f"csr: {node.op_type} at {node.name}: attribute {name} is no number, list or text")
+    return plain
+
+
+def load_csr(path: Path) -> Graph:
+    """Read a CSR file.
+
+    Raises:
+        UserError: the file is missing, damaged or was not written by `export`.
+    """
+    from scipy.sparse import csr_array
+
+    try:
+        with safe_open(path, framework="np") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        if header["schema"] != _SCHEMA:
+            raise UserError(f"{path}: header.schema is {header['schema']!r}, this sparsemark reads {_SCHEMA}")
+        shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
+        matrices = {}
+        for name, shape in shapes.items():
+            parts = [tensors.pop(f"{name}.{part}") for part in ("values", "columns", "rows")]
+            matrix = csr_array(
+                (parts[0], parts[1].astype(np.int32), parts[2]), shape=(shape[0], int(np.prod(shape[1:])))
+            )
+            matrix.check_format(full_check=True)
+            matrices[name] = matrix
+        nodes = tuple(
+            Node(n["op"], n["name"], tuple(n["inputs"]), tuple(n["outputs"]), n["attributes"]) for n in header["nodes"]
+        )
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: damaged, or no CSR file of sparsemark: {error}") from error
+    return Graph(tuple(header["inputs"]), tuple(header["outputs"]), nodes, matrices, shapes, tensors)
+
+
+def count(path: Path) -> Weights:
+    """Count the weights in a CSR file, those of transposed convolutions included, which stay dense."""
+    graph = load_csr(path)
+    dense = {name for node in graph.nodes if node.op in onnx_file.WEIGHTED for name in node.inputs[1:2]}
+    arrays = [graph.constants[name] for name in dense if name in graph.constants]
+    total = sum(int(np.prod(shape)) for shape in graph.shapes.values()) + sum(a.size for a in arrays)
+    nonzeros = sum(m.nnz for m in graph.matrices.values()) + sum(int(np.count_nonzero(a)) for a in arrays)
+    return Weights(total, nonzeros)

@@ -1,0 +1,38 @@
+"""The dense file.
+
+The checkpoint itself, weights as float32 whether zero or not, run by the Python class that made it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import torch
+
+from sparsemark.checkpoint import load_checkpoint
+from sparsemark.errors import UnsupportedError
+from sparsemark.files import replacing
+from sparsemark.formats.protocol import Source, Weights
+from sparsemark.pruning.masks import named_layers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def export(source: Source, path: Path) -> None:
+    """Copy the checkpoint.
+
+    Raises:
+        UnsupportedError: the source is an ONNX file, which PyTorch does not run.
+    """
+    if source.is_onnx:
+        raise UnsupportedError("the source is an ONNX file, and there is no PyTorch module to go with it")
+    with replacing(path) as target:
+        shutil.copyfile(source.path, target)
+
+
+def count(path: Path) -> Weights:
+    """Count the weights in a checkpoint."""
+    weights = [layer.weight for _, layer in named_layers(load_checkpoint(path).build())]
+    return Weights(sum(w.numel() for w in weights), sum(int(torch.count_nonzero(w)) for w in weights))

@@ -1,0 +1,105 @@
+"""The ONNX file: one self-contained file, BatchNorm folded into the convolutions by the exporter.
+
+Zeros are stored as zeros. ONNX has sparse initialisers, but ONNX Runtime makes them dense on load: a size on disk,
+never a latency.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import shutil
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.checkpoint import load_checkpoint
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.files import replacing
+from sparsemark.formats.protocol import Source, Weights
+from sparsemark.models import example_input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators whose constant operand is a weight."""
+
+
+def export(source: Source, path: Path) -> None:
+    """Export the checkpoint's network with torch.onnx, or copy the user's own ONNX file.
+
+    Raises:
+        UnsupportedError: what the exporter says, where it cannot handle the network.
+        UserError: the user's file is no ONNX.
+    """
+    if source.is_onnx:
+        load_onnx(source.path)
+        with replacing(path) as target:
+            shutil.copyfile(source.path, target)
+        return
+    import torch
+
+    module = load_checkpoint(source.path).build()
+    with replacing(path) as target, _quiet():
+        try:
+            # One file: external data would be a second one, and these networks are small.
+            torch.onnx.export(
+                module, (example_input(source.model),), str(target), dynamo=True, external_data=False, verbose=False
+            )
+        except OSError:
+            raise
+        except Exception as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise UnsupportedError(f"torch.onnx: {type(error).__name__}: {lines[0] if lines else ''}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress, and its regrets about torchvision, off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def load_onnx(path: Path) -> Any:
+    """Read an ONNX file as `onnx.ModelProto`.
+
+    Raises:
+        UserError: the file is missing, damaged or no ONNX.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise UserError(f"{path}: expected an ONNX model: {' '.join(str(error).split())[:200]}") from error
+    return model
+
+
+def weights_of(model: Any) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Constant operands of convolutions and matrix products in an `onnx.ModelProto`, by name."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    used = [name for node in model.graph.node if node.op_type in WEIGHTED for name in node.input[:2]]
+    return {name: numpy_helper.to_array(constants[name]) for name in used if name in constants}
+
+
+def count(path: Path) -> Weights:
+    """Count the weights in an ONNX file."""
+    weights = weights_of(load_onnx(path)).values()
+    return Weights(sum(w.size for w in weights), sum(int(np.count_nonzero(w)) for w in weights))

@@ -1,0 +1,191 @@
+"""An engine's answers against the network's own in float64. No latency without it: only `check` makes a `Verified`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from sparsemark.engines.protocol import Predict
+    from sparsemark.formats.protocol import Source
+
+TOLERANCE = 1e-5
+"""Largest max |d| / max |reference| of a float32 engine.
+
+Some 80 units in the last place, room for another order of summation.
+"""
+
+_LISTED = 5
+"""Disagreements that a row lists; the others are counted."""
+
+Outputs = tuple["NDArray[np.float64]", ...]
+"""Every output of the network, each for all images: shape (images, ...)."""
+
+_PASS = object()
+
+
+class ParityError(Exception):
+    """An engine that does not agree; `parity` says by how much."""
+
+    def __init__(self, reason: str, parity: Parity | None = None) -> None:
+        super().__init__(reason)
+        self.parity = parity
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an engine's outputs lie from the reference.
+
+    Args:
+        max_abs: largest absolute difference over all outputs and images.
+        max_rel: the same over the largest absolute value of that output.
+        agreement: fraction of equal decisions: the largest class where there are several, the sign where there is one.
+        disagreements: images on which they differ, with the margin of the reference, in words.
+        images: number of images compared.
+    """
+
+    max_abs: float
+    max_rel: float
+    agreement: float
+    disagreements: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """An engine whose answers were checked; the only thing that can be timed."""
+
+    predict: Predict
+    parity: Parity
+    _pass: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self._pass is not _PASS:
+            raise TypeError("a Verified comes from parity.check only")
+
+
+def check(predict: Predict, images: Sequence[NDArray[np.float32]], reference: Outputs) -> Verified:
+    """Compare an engine with the reference on every image.
+
+    Args:
+        predict: the engine, one batch a call.
+        images: input batches, each as the network takes it.
+        reference: outputs of `float64_outputs` for the same images.
+
+    Raises:
+        ParityError: another number or shape of outputs, a value that is not finite where the reference is, or a
+            difference above `TOLERANCE`.
+    """
+    answers = [predict(image) for image in images]
+    outputs = tuple(np.concatenate([answer[i] for answer in answers]) for i in range(len(answers[0])))
+    if len(outputs) != len(reference):
+        raise ParityError(f"{len(outputs)} outputs, the reference has {len(reference)}")
+    for index, (got, expected) in enumerate(zip(outputs, reference, strict=True)):
+        if got.shape != expected.shape:
+            raise ParityError(f"output {index} has shape {got.shape}, the reference {expected.shape}")
+    parity = _compare(outputs, reference, len(images))
+    if not parity.max_rel <= TOLERANCE:  # written so that NaN fails
+        raise ParityError(f"max |d| / max |reference| is {parity.max_rel:.1e}, allowed {TOLERANCE:.0e}", parity)
+    return Verified(predict, parity, _PASS)
+
+
+def _compare(outputs: Sequence[NDArray[Any]], reference: Outputs, images: int) -> Parity:
+    max_abs = max_rel = 0.0
+    equal: NDArray[np.bool_] = np.ones(images, dtype=bool)
+    decided = agreed = 0
+    margins = np.full(images, np.inf)
+    for got, expected in zip(outputs, reference, strict=True):
+        finite = np.isfinite(expected)
+        if not np.array_equal(np.isfinite(got), finite):
+            return Parity(
+                float("inf"), float("inf"), 0.0, "values that are not finite where the reference's are", images
+            )
+        difference = float(np.max(np.abs(got.astype(np.float64) - expected), initial=0.0, where=finite))
+        scale = float(np.max(np.abs(expected), initial=0.0, where=finite))
+        max_abs = max(max_abs, difference)
+        max_rel = max(max_rel, difference / scale if scale else (float("inf") if difference else 0.0))
+        same, margin = decisions(got) == decisions(expected), _margins(expected)
+        decided, agreed = decided + same.size, agreed + int(same.sum())
+        rows = same.reshape(images, -1).all(axis=1)
+        margins = np.minimum(margins, np.where(rows, np.inf, margin.reshape(images, -1).min(axis=1)))
+        equal &= rows
+    wrong = np.flatnonzero(~equal)
+    listed = ", ".join(f"{i} (margin {margins[i]:.1e})" for i in wrong[:_LISTED])
+    more = f" and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
+    return Parity(max_abs, max_rel, agreed / decided if decided else 1.0, listed + more, images)
+
+
+def decisions(output: NDArray[Any]) -> NDArray[np.intp]:
+    """What a user would act on: the index of the largest class (axis 1), or for one value whether it is positive.
+
+    Args:
+        output: shape (images, classes, ...) or (images,); the result lacks the class axis.
+    """
+    if output.ndim > 1 and output.shape[1] > 1:
+        largest: NDArray[np.intp] = output.argmax(axis=1)
+        return largest
+    return (output > 0).astype(np.intp)
+
+
+def _margins(output: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance of each decision from turning over."""
+    if output.ndim > 1 and output.shape[1] > 1:
+        top = np.partition(output, -2, axis=1)
+        margin: NDArray[np.float64] = top[:, -1] - top[:, -2]
+        return margin
+    return np.abs(output)
+
+
+def float64_outputs(source: Source, images: Sequence[NDArray[np.float32]]) -> Outputs:
+    """Compute the reference: the network itself, in float64, in the library that defines it.
+
+    For a checkpoint that is PyTorch, for an ONNX file ONNX's reference evaluator, which computes in float64 what it is
+    given in float64.
+
+    Args:
+        source: a checkpoint or ONNX file.
+        images: input batches.
+    """
+    answers = _onnx_answers(source, images) if source.is_onnx else _torch_answers(source, images)
+    return tuple(np.concatenate([answer[i] for answer in answers]) for i in range(len(answers[0])))
+
+
+def _torch_answers(source: Source, images: Sequence[NDArray[np.float32]]) -> list[list[NDArray[np.float64]]]:
+    import torch
+    from torch.utils import _pytree as pytree
+
+    from sparsemark.checkpoint import load_checkpoint
+
+    module = load_checkpoint(source.path).build().double()
+    with torch.inference_mode():
+        return [
+            [leaf.numpy() for leaf in pytree.tree_leaves(module(torch.from_numpy(image).double()))] for image in images
+        ]
+
+
+def _onnx_answers(source: Source, images: Sequence[NDArray[np.float32]]) -> list[list[NDArray[np.float64]]]:
+    from onnx import TensorProto, numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    from sparsemark.formats.onnx_file import load_onnx
+
+    model = load_onnx(source.path)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            wide = numpy_helper.to_array(tensor).astype(np.float64)
+            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    name = model.graph.input[0].name
+    try:
+        evaluator = ReferenceEvaluator(model)
+        runs = [evaluator.run(None, {name: image.astype(np.float64)}) for image in images]
+        return [[np.asarray(output) for output in outputs] for outputs in runs]
+    except Exception as error:
+        raise UnsupportedError(f"no float64 reference: onnx: {' '.join(str(error).split())[:200]}") from error

@@ -1,0 +1,78 @@
+"""Every file and folder name, in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DEFAULT_STUDY = Path("bench/cnn9.toml")
+"""What `sparsemark run` and `pytest bench` take when they are told nothing else."""
+
+WEIGHTS = Path("models/weights")
+RESULTS = Path("results")
+WORK = Path(".sparsemark")
+"""Artifacts, journals, decoded images: whatever a rerun would make again."""
+
+
+def checkpoint(weights: Path, variant: str) -> Path:
+    """Trained weights of a variant."""
+    return weights / f"{variant}.safetensors"
+
+
+def study_work(study: str) -> Path:
+    """Working folder of a study."""
+    return WORK / study
+
+
+def artifact_stem(work: Path, variant: str, key: str) -> Path:
+    """Exported files of a variant, without suffix; the key names what they were made from."""
+    return work / "artifacts" / f"{variant}-{key}"
+
+
+def reference_outputs(work: Path, key: str) -> Path:
+    """Float64 outputs that parity is checked against."""
+    return work / "references" / f"{key}.npz"
+
+
+def training_work(work: Path, variant: str) -> Path:
+    """What a training needs to resume."""
+    return work / "training" / variant
+
+
+def journal(work: Path) -> Path:
+    """Finished cells of `sparsemark run`."""
+    return work / "journal.jsonl"
+
+
+def pytest_journal(work: Path) -> Path:
+    """Finished cells of the latest `pytest bench`; `sparsemark report` reads it if pytest was killed."""
+    return work / "pytest.jsonl"
+
+
+def bench_journal(output: Path) -> Path:
+    """Finished cells of an unfinished `sparsemark bench --json OUTPUT`."""
+    return output.with_name(f"{output.name}.unfinished.jsonl")
+
+
+def run(machine: str, study: str) -> Path:
+    """Result file of a study on a machine."""
+    return RESULTS / machine / f"{study}.json"
+
+
+def table(machine: str, study: str, suffix: str) -> Path:
+    """Latency-versus-accuracy table of a study on a machine."""
+    return RESULTS / "tables" / f"{study}-{machine}.{suffix}"
+
+
+def accuracy_table(study: str) -> Path:
+    """Accuracy of every variant and seed, with the steps before fine-tuning."""
+    return RESULTS / "tables" / f"{study}-accuracy.csv"
+
+
+def patients(study: str) -> Path:
+    """Which patients were trained on, validated on and tested on, per seed."""
+    return RESULTS / "tables" / f"{study}-patients.json"
+
+
+def figures(machine: str, study: str) -> Path:
+    """Stem of a study's figures on a machine."""
+    return RESULTS / "figures" / f"{study}-{machine}"

@@ -1,0 +1,244 @@
+"""From a cell to its measurement.
+
+Checkpoint, artifact, parity, timing. Stages meet on disk and are skipped when their output exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark import engines, formats, paths
+from sparsemark.checkpoint import load_checkpoint
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.files import key_of, replacing
+from sparsemark.machine import fingerprint
+from sparsemark.models import example_input
+from sparsemark.parity import Parity, ParityError, Verified, check, float64_outputs
+from sparsemark.pruning import PRUNERS, accounting
+from sparsemark.records import ERROR, MEASURED, PARITY_FAILED, UNSUPPORTED, Measurement
+from sparsemark.registry import find
+from sparsemark.specs import AA, Cell, PruneSpec, Variant
+from sparsemark.statistics import contamination, summarise
+from sparsemark.subjects import model_key
+from sparsemark.timing import measure, time_rounds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sparsemark.formats.protocol import Artifact
+    from sparsemark.parity import Outputs
+    from sparsemark.specs import Protocol
+    from sparsemark.subjects import Subject
+    from sparsemark.timing import Rounds, Timing
+
+REFERENCE_ENGINE = "onnxruntime"
+"""Runs the dense network that every ratio is taken against: the engine most people deploy."""
+
+FALLBACK_ENGINE = "torch"
+"""Runs the reference where the network cannot be exported to ONNX."""
+
+
+class Pipeline:
+    """Measures cells of one subject under one protocol.
+
+    Args:
+        subject: where networks and images come from.
+        protocol: how cells are timed.
+        work: folder for artifacts.
+    """
+
+    def __init__(self, subject: Subject, protocol: Protocol, work: Path) -> None:
+        self.subject = subject
+        self.protocol = protocol
+        self._work = work
+        self._verified: dict[Cell, Verified] = {}
+        self._counts: dict[str, accounting.NetworkCount] = {}
+        self._outputs: dict[str, Outputs] = {}
+
+    def key(self, cell: Cell) -> str:
+        """Hash what decides a cell's measurement: weights, code of the network, images, protocol, machine, versions.
+
+        Raises:
+            UnsupportedError: as `measure` would record.
+        """
+        source = self.subject.source(cell.variant)
+        dense = self.subject.source(_dense(cell.variant))
+        images = self.subject.images(cell.variant).key
+        return key_of(asdict(cell), model_key(source), model_key(dense), images, asdict(self.protocol), fingerprint())
+
+    def measure(self, cell: Cell, rounds: Rounds | None = time_rounds) -> Measurement:
+        """Measure a cell, or say in its row why that cannot be.
+
+        Args:
+            cell: a variant on an engine.
+            rounds: does the timed calls; pytest-benchmark brings its own. None verifies only, and leaves the times
+                null.
+
+        Raises:
+            UserError: the user's model or disk is at fault, so that no other cell would do better.
+        """
+        find(cell.engine, engines.ENGINES, "engine")
+        row = _describe(cell)
+        try:
+            row = replace(row, **self._contents(cell), **self.subject.accuracy(cell.variant))
+            reference_cell, reference = self._reference(cell)
+            candidate = self.verify(cell)
+            row = replace(row, **_parity_fields(candidate.parity), agreement_source=self._images_in_words(cell))
+            if rounds is None:
+                return row
+            if cell.control == AA:
+                reference_cell, reference = cell, candidate
+            timing = measure(
+                candidate, reference, self._timing_images(cell), replace(self.protocol, threads=cell.threads), rounds
+            )
+            return replace(row, **_timing_fields(timing), speedup_reference=reference_cell.name)
+        except UnsupportedError as error:
+            return replace(row, status=UNSUPPORTED, reason=str(error))
+        except ParityError as error:
+            fields = _parity_fields(error.parity) if error.parity else {}
+            return replace(row, **fields, status=PARITY_FAILED, reason=str(error))
+        except UserError:
+            raise
+        except Exception as error:
+            return replace(row, status=ERROR, reason=" ".join(f"{type(error).__name__}: {error}".split())[:500])
+
+    def verify(self, cell: Cell) -> Verified:
+        """Load a cell's engine and check it against the float64 reference on all images.
+
+        Raises:
+            UnsupportedError: format or engine cannot handle the network.
+            ParityError: it does not agree.
+        """
+        plain = replace(cell, control=None)
+        if plain not in self._verified:
+            predict = engines.load(self._artifact(cell.variant, cell.engine), cell.engine, cell.threads)
+            verified = check(predict, self.subject.images(cell.variant).batches, self._reference_outputs(cell.variant))
+            # One candidate at a time stays in memory, and the reference of its model and seed.
+            self._verified = {c: v for c, v in self._verified.items() if c.variant == _dense(cell.variant)}
+            self._verified[plain] = verified
+        return self._verified[plain]
+
+    def _reference(self, cell: Cell) -> tuple[Cell, Verified]:
+        """The dense network in ONNX Runtime, or in PyTorch where it cannot be exported."""
+        reference = Cell(_dense(cell.variant), REFERENCE_ENGINE, cell.threads)
+        try:
+            return reference, self.verify(reference)
+        except (UnsupportedError, ParityError):
+            fallback = replace(reference, engine=FALLBACK_ENGINE)
+            return fallback, self.verify(fallback)
+
+    def _artifact(self, variant: Variant, engine: str) -> Artifact:
+        source = self.subject.source(variant)
+        stem = paths.artifact_stem(self._work, variant.name, model_key(source))
+        return formats.export(source, find(engine, engines.ENGINES, "engine").format, stem)
+
+    def _reference_outputs(self, variant: Variant) -> Outputs:
+        source, images = self.subject.source(variant), self.subject.images(variant)
+        key = key_of(model_key(source), images.key)
+        path = paths.reference_outputs(self._work, key)
+        if key not in self._outputs and path.exists():
+            with np.load(path, allow_pickle=False) as arrays:
+                self._outputs = {key: tuple(arrays[name] for name in arrays.files)}
+        elif key not in self._outputs:
+            self._outputs = {key: float64_outputs(source, images.batches)}
+            with replacing(path) as target, target.open("wb") as file:
+                np.savez(file, *self._outputs[key])
+        return self._outputs[key]
+
+    def _contents(self, cell: Cell) -> dict[str, Any]:
+        """What is left in the artifact, counted again in the file, against what the dense one holds in the same format.
+
+        Raises:
+            ParityError: the exported file holds other zeros than the network.
+        """
+        artifact, dense = self._artifact(cell.variant, cell.engine), self._artifact(_dense(cell.variant), cell.engine)
+        total = dense.weights.total
+        fields: dict[str, Any] = {
+            "format": artifact.format,
+            "artifact_bytes": artifact.bytes,
+            "nonzeros": artifact.weights.nonzeros,
+            "sparsity": 1 - artifact.weights.nonzeros / total if total else None,
+        }
+        if self.subject.source(cell.variant).is_onnx:
+            return fields
+        count, dense_count = self._count(cell.variant), self._count(_dense(cell.variant))
+        sparsity = 1 - count.nonzeros / dense_count.weights
+        if total == dense_count.weights and artifact.weights.nonzeros != count.nonzeros:
+            raise ParityError(
+                f"the {artifact.format} file has sparsity {fields['sparsity']:.4f}, the network {sparsity:.4f}"
+            )
+        return fields | {
+            "mac_density": count.nonzero_macs / dense_count.macs if dense_count.macs else None,
+            "parameters": count.parameters,
+            "subnormals": count.subnormals,
+            "dead_channels": count.dead_channels,
+            "compressed_bytes": count.compressed_bytes,
+        }
+
+    def _count(self, variant: Variant) -> accounting.NetworkCount:
+        if variant.name not in self._counts:
+            module = load_checkpoint(self.subject.source(variant).path).build()
+            self._counts[variant.name] = accounting.count(module, example_input(variant.model))
+        return self._counts[variant.name]
+
+    def _images_in_words(self, cell: Cell) -> str:
+        images = self.subject.images(cell.variant)
+        return f"{len(images.batches)} x {images.source}"
+
+    def _timing_images(self, cell: Cell) -> Sequence[NDArray[np.float32]]:
+        """Images spread evenly over all of them: neighbours in a volume are alike."""
+        batches = self.subject.images(cell.variant).batches
+        chosen = np.linspace(0, len(batches) - 1, min(self.protocol.images, len(batches))).astype(int)
+        return [batches[i] for i in chosen]
+
+
+def _dense(variant: Variant) -> Variant:
+    return replace(variant, prune=PruneSpec())
+
+
+def _describe(cell: Cell) -> Measurement:
+    """The row of a cell about which nothing is known yet but what was asked for."""
+    prune = cell.variant.prune
+    return Measurement(
+        cell.name,
+        MEASURED,
+        model=cell.variant.model.name,
+        method=prune.method,
+        scope=find(prune.method, PRUNERS, "pruner").scope,
+        schedule="one-shot",
+        control=cell.control,
+        sparsity_target=prune.sparsity,
+        round_to=prune.round_to,
+        format=find(cell.engine, engines.ENGINES, "engine").format,
+        engine=cell.engine,
+        threads=cell.threads,
+        batch=cell.variant.model.input_shape[0],
+        seed=cell.variant.seed,
+    )
+
+
+def _parity_fields(parity: Parity) -> dict[str, Any]:
+    finite = np.isfinite(parity.max_abs) and np.isfinite(parity.max_rel)
+    return {
+        "parity_max_abs": parity.max_abs if finite else None,
+        "parity_max_rel": parity.max_rel if finite else None,
+        "agreement": parity.agreement,
+        "disagreements": parity.disagreements or None,
+    }
+
+
+def _timing_fields(timing: Timing) -> dict[str, Any]:
+    summary = summarise(timing.samples_s, timing.reference_s, timing.block)
+    return asdict(summary) | {
+        "samples_s": timing.samples_s,
+        "reference_s": timing.reference_s,
+        "block": timing.block,
+        "steal": timing.steal,
+        "contaminated": contamination(summary.reference_drift, timing.steal),
+    }

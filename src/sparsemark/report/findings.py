@@ -1,0 +1,191 @@
+"""What a run says, in plain words: every sentence is decided by an interval, none is written beforehand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from sparsemark.comparison import speedup_of
+from sparsemark.report import wording
+from sparsemark.report.kinds import (
+    ALL_ONES,
+    RANDOM,
+    REFERENCE_ENGINE,
+    dense_accuracy,
+    dense_twin,
+    is_control,
+    is_masked,
+    is_structural,
+    models,
+    removed,
+)
+from sparsemark.specs import DENSE
+from sparsemark.statistics import Interval, quotient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sparsemark.records import Measurement, Run
+
+ONE_POINT = 0.01
+"""Accuracy that may be lost by a network that is still called as good as the dense one."""
+
+NEGLIGIBLE = 0.03
+"""A change of time inside this band is called none: machines move as much within a run without anybody noticing."""
+
+_ROUNDING = 1e-12  # a loss of exactly one point is one point, whatever the last bit of the subtraction says
+_OVER_DENSE = "dense " + wording.engine_name(REFERENCE_ENGINE)
+_SAME_ENGINE = "the dense network on the same engine"
+
+
+def headlines(run: Run) -> list[str]:
+    """Say for each network which cell is fastest at the accuracy of the dense one, and by how much.
+
+    The fastest is the one with the highest lower end of its interval: the highest estimate would often be luck.
+    """
+    measured = run.measured()
+    if not measured:
+        counts = Counter(m.status for m in run.measurements)
+        return [f"Nothing was measured: {', '.join(f'{n} {status}' for status, n in counts.items()) or 'no cells'}."]
+    several = len(models(measured)) > 1
+    lines = []
+    for model in models(measured):
+        line = _headline([m for m in measured if m.model == model])
+        lines.append(f"{model}: {line}" if several else line[0].upper() + line[1:])
+    return lines
+
+
+def _headline(cells: Sequence[Measurement]) -> str:
+    ranked = [(speedup, m) for m in cells if not is_control(m) and (speedup := speedup_of(m))]
+    trusted = [(speedup, m) for speedup, m in ranked if not m.contaminated]
+    if not trusted:
+        return "no cell has a speedup with an interval that can be trusted."
+    kept = [(speedup, m) for speedup, m in trusted if _keeps_accuracy(m, cells)]
+    knows_accuracy = any(dense_accuracy(m, cells) is not None for _, m in trusted)
+    within = "within one point of accuracy" if knows_accuracy else "(accuracy not measured)"
+    speedup, best = max(kept if knows_accuracy else trusted, key=lambda pair: pair[0].low, default=(None, None))
+    if speedup is None or best is None or speedup.low <= 1:
+        return f"nothing {within} is faster than {_OVER_DENSE}."
+    line = (
+        f"fastest {within}: {wording.pruned(best)} on {wording.engine_name(best.engine)}, "
+        f"{wording.ratio(speedup)} over {_OVER_DENSE}"
+    )
+    dense = dense_accuracy(best, cells)
+    if dense is not None and best.accuracy is not None and best.method != DENSE:
+        images = " on PHANTOM images" if wording.is_phantom(best.accuracy_source) else ""
+        line += f", accuracy {100 * dense:.1f} -> {100 * best.accuracy:.1f}{images}"
+    rivals = [(s, m) for s, m in trusted if m.method == DENSE and m.threads == best.threads]
+    rival_speedup, rival = max(rivals, key=lambda pair: pair[0].low, default=(None, None))
+    if rival is not None and rival_speedup is not None and rival is not best and rival.engine != REFERENCE_ENGINE:
+        against = wording.ratio(quotient(speedup, rival_speedup))
+        line += f"; {against} over the fastest dense engine, {wording.engine_name(rival.engine)}"
+    return f"{line}."
+
+
+def _keeps_accuracy(measurement: Measurement, cells: Sequence[Measurement]) -> bool:
+    if measurement.method == DENSE:
+        return True
+    dense = dense_accuracy(measurement, cells)
+    return (
+        dense is not None and measurement.accuracy is not None and dense - measurement.accuracy <= ONE_POINT + _ROUNDING
+    )
+
+
+def findings(run: Run) -> list[str]:
+    """Say what zero masks, sparse storage and removed channels did to the time, engine by engine."""
+    measured = run.measured()
+    cells = [m for m in measured if not is_control(m)]
+    lines = []
+    for model in models(cells):
+        own = [m for m in cells if m.model == model]
+        prefix = f"{model}: " if len(models(cells)) > 1 else ""
+        for what, chosen, against in (
+            ("zero masks", [m for m in own if is_masked(m) and m.format != "csr"], _SAME_ENGINE),
+            ("sparse storage (CSR)", [m for m in own if is_masked(m) and m.format == "csr"], _OVER_DENSE),
+            ("removed channels", [m for m in own if is_structural(m)], _SAME_ENGINE),
+        ):
+            compare = speedup_of if against == _OVER_DENSE else _over_dense_twin(measured)
+            lines += [f"{prefix}{line}" for line in _by_engine(what, chosen, against, compare, cells)]
+    return lines
+
+
+def controls(run: Run) -> list[str]:
+    """Say whether the cells whose answer is known gave that answer."""
+    measured = run.measured()
+    lines = [_aa_line(m, measured) for m in measured if m.control == "aa"]
+    ones = [m for m in measured if m.method == ALL_ONES and m.control is None]
+    lines += _by_engine("all-ones mask", ones, _SAME_ENGINE, _over_dense_twin(measured), measured)
+    for model in models(measured):
+        drawn = [m for m in measured if m.method == RANDOM and m.control is None and m.model == model]
+        against = "the magnitude mask of the same sparsity"
+        lines += _by_engine("random mask", drawn, against, _over_magnitude_twin(measured), measured)
+    return lines
+
+
+def _aa_line(measurement: Measurement, measured: Sequence[Measurement]) -> str:
+    where = f"A/A ({measurement.model} {wording.pruned(measurement)} on {wording.engine_name(measurement.engine)})"
+    # The cell of the reference engine is timed against itself; any other is held against its own first measurement.
+    twins = [m for m in measured if m.control is None and m is not measurement and _job(m) == _job(measurement)]
+    own = speedup_of(measurement)
+    if own is not None and twins and not (measurement.method == DENSE and measurement.engine == REFERENCE_ENGINE):
+        twin = speedup_of(twins[0])
+        own = quotient(own, twin) if twin else None
+    if own is None:
+        return f"{where}: no interval, so the clock is not checked."
+    verdict = {
+        "unchanged": "the clock agrees with itself",
+        "not settled": "too noisy to tell",
+    }.get(_word(own), "the clock DISAGREES with itself: no difference of this size means anything here")
+    return f"{where} {wording.ratio(own)}: {verdict}."
+
+
+def _job(m: Measurement) -> tuple[object, ...]:
+    return m.model, m.method, m.sparsity_target, m.round_to, m.seed, m.engine, m.threads, m.batch
+
+
+def _over_dense_twin(measured: Sequence[Measurement]) -> Callable[[Measurement], Interval | None]:
+    return lambda m: _over(m, dense_twin(m, measured))
+
+
+def _over_magnitude_twin(measured: Sequence[Measurement]) -> Callable[[Measurement], Interval | None]:
+    twins = {_job(m): m for m in measured if m.method == "magnitude" and m.control is None}
+    return lambda m: _over(m, twins.get((m.model, "magnitude", *_job(m)[2:])))
+
+
+def _over(measurement: Measurement, other: Measurement | None) -> Interval | None:
+    speedup, base = speedup_of(measurement), speedup_of(other) if other else None
+    return quotient(speedup, base) if speedup and base else None
+
+
+def _word(interval: Interval) -> str:
+    if interval.low > 1 - NEGLIGIBLE and interval.high < 1 + NEGLIGIBLE:
+        return "unchanged"
+    if interval.low > 1:
+        return "faster"
+    return "slower" if interval.high < 1 else "not settled"
+
+
+def _by_engine(
+    what: str,
+    cells: Sequence[Measurement],
+    against: str,
+    compare: Callable[[Measurement], Interval | None],
+    among: Iterable[Measurement],
+) -> list[str]:
+    """Write one sentence an engine: how many cells went which way, and the cell from which most was removed."""
+    lines = []
+    for engine in dict.fromkeys(m.engine for m in cells):
+        compared = [(m, interval) for m in cells if m.engine == engine and (interval := compare(m))]
+        if not compared:
+            continue
+        words = Counter(_word(interval) for _, interval in compared)
+        if len(words) == 1:
+            summary = next(iter(words)) + (f" in all {len(compared)} cells" if len(compared) > 1 else "")
+        else:
+            summary = ", ".join(f"{word} in {n}" for word, n in words.most_common()) + f" of {len(compared)} cells"
+        example, interval = max(compared, key=lambda pair: removed(pair[0], among) or 0.0)
+        lines.append(
+            f"{what} on {wording.engine_name(engine)}: {summary}; "
+            f"{wording.pruned(example)} is {wording.ratio(interval)} against {against}."
+        )
+    return lines

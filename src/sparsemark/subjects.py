@@ -1,0 +1,172 @@
+"""Where networks and images come from: a study with its training hooks, or one model of the user's own."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from sparsemark import paths
+from sparsemark.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.files import content_hash, key_of
+from sparsemark.formats.protocol import Source
+from sparsemark.models import build_model, check_input
+from sparsemark.preparation import prune_and_finetune, prune_only, train
+from sparsemark.references import resolve
+from sparsemark.specs import DENSE, ModelSpec, PruneSpec, Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from sparsemark.study import Study, Trainer
+
+_RANDOM_IMAGES = 32
+"""Inputs made up for a user's model: enough that a cache cannot hold on to one."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Inputs of a network, each of its input shape, what they are in words, and a key of their content."""
+
+    batches: Sequence[NDArray[np.float32]]
+    source: str
+    key: str
+
+
+class Subject(Protocol):
+    """What the pipeline works on."""
+
+    def source(self, variant: Variant) -> Source:
+        """The variant as a file, made now if it is not there."""
+
+    def images(self, variant: Variant) -> Images:
+        """What it is verified and timed on."""
+
+    def accuracy(self, variant: Variant) -> Mapping[str, Any]:
+        """Fields of `Measurement` that say how well it predicts; empty where nobody knows."""
+
+
+class StudySubject:
+    """A study: weights that were trained before are taken, what is missing is trained, pruned and fine-tuned.
+
+    Args:
+        study: names the hooks.
+        weights: folder of checkpoints.
+        work: folder for what a rerun would make again.
+        data: the user's images, or None for what the study brings itself.
+    """
+
+    def __init__(self, study: Study, weights: Path, work: Path, data: Path | None) -> None:
+        if study.hooks is None:
+            raise UserError(f"{study.name}: hooks: missing; expected package.module:factory of the study's training")
+        self._open = resolve(study.hooks)
+        self._weights = weights
+        self._work = work
+        self._data = data
+        self._trainers: dict[tuple[str, int], Trainer] = {}
+        self._images: dict[tuple[str, int], Images] = {}
+
+    def source(self, variant: Variant) -> Source:
+        """Take the checkpoint, or make it: the dense network of the same seed first, then what is pruned from it."""
+        path = paths.checkpoint(self._weights, variant.name)
+        work = paths.training_work(self._work, variant.name)
+        if not path.exists() and variant.prune.method == DENSE:
+            train(variant, self._trainer(variant), path, work)
+        elif not path.exists():
+            dense = self.source(Variant(variant.model, PruneSpec(), variant.seed)).path
+            prune_and_finetune(variant, dense, self._trainer(variant), path, work)
+        return Source(variant.model, path)
+
+    def images(self, variant: Variant) -> Images:
+        """Test images of the variant's seed, one a batch."""
+        key = (variant.model.name, variant.seed)
+        if key not in self._images:
+            trainer = self._trainer(variant)
+            images = np.ascontiguousarray(trainer.test_images(), dtype=np.float32)
+            if images.shape[1:] != variant.model.input_shape[1:] or not len(images):
+                raise UserError(
+                    f"{variant.model.name}: input {variant.model.input_shape}: the test images are {images.shape}"
+                )
+            digest = hashlib.sha256(images.tobytes()).hexdigest()[:16]
+            self._images[key] = Images([image[None] for image in images], trainer.source, digest)
+        return self._images[key]
+
+    def accuracy(self, variant: Variant) -> Mapping[str, Any]:
+        """Test metrics from the checkpoint's header, where training and fine-tuning left them."""
+        provenance = load_checkpoint(self.source(variant).path).provenance
+        metrics = provenance.get("metrics", {})
+        final = metrics.get("finetuned") or metrics.get("trained") or {}
+        names = ("accuracy", "accuracy_low", "accuracy_high", "f1", "recall", "precision", "roc_auc")
+        return {name: final.get(name) for name in names} | {
+            "accuracy_raw": metrics.get("raw", {}).get("accuracy"),
+            "accuracy_recalibrated": metrics.get("recalibrated", {}).get("accuracy"),
+            "accuracy_source": provenance.get("source"),
+        }
+
+    def _trainer(self, variant: Variant) -> Trainer:
+        key = (variant.model.name, variant.seed)
+        if key not in self._trainers:
+            self._trainers[key] = self._open(variant.model.name, variant.seed, self._data)
+        return self._trainers[key]
+
+
+class OwnModel:
+    """One model of the user's own, pruned as it is: no data, so no fine-tuning and no accuracy.
+
+    Args:
+        model: reference of a factory or of an ONNX file.
+        work: folder for checkpoints.
+    """
+
+    def __init__(self, model: ModelSpec, work: Path) -> None:
+        self._work = work
+        self._dense: Checkpoint | None = None
+        if not model.reference.endswith(".onnx"):
+            # One network for all variants: a factory may draw its weights at random.
+            torch.manual_seed(0)
+            module = build_model(model)
+            check_input(module, model)
+            self._dense = Checkpoint(Variant(model), module.state_dict())
+        elif not Path(model.reference).is_file():
+            raise UserError(f"{model.reference}: no such file")
+
+    def source(self, variant: Variant) -> Source:
+        """Write the variant's checkpoint, or point at the user's ONNX file."""
+        if self._dense is None:
+            if variant.prune.method != DENSE:
+                raise UnsupportedError("an ONNX file cannot be pruned here; give the factory of the network")
+            return Source(variant.model, Path(variant.model.reference))
+        path = paths.checkpoint(self._work, variant.name)
+        if not path.exists() and variant.prune.method == DENSE:
+            save_checkpoint(path, self._dense)
+        elif not path.exists():
+            prune_only(variant, self._dense, path)
+        return Source(variant.model, path)
+
+    def images(self, variant: Variant) -> Images:
+        """Random inputs: latency does not depend on what is in a picture, and nothing is said about accuracy."""
+        shape = variant.model.input_shape
+        generator = np.random.default_rng(0)
+        batches = [generator.standard_normal(shape, dtype=np.float32) for _ in range(_RANDOM_IMAGES)]
+        return Images(batches, "random inputs, standard normal", key_of("standard normal", shape, _RANDOM_IMAGES))
+
+    def accuracy(self, variant: Variant) -> Mapping[str, Any]:  # noqa: ARG002 - nobody knows, whatever the variant
+        """Nothing: without data there is none."""
+        return {}
+
+
+def model_key(source: Source) -> str:
+    """Key of everything in a variant that decides its artifacts.
+
+    Weights, and the file of the factory that rebuilds it.
+    """
+    location = Path(source.model.reference.rpartition(":")[0])
+    code = content_hash(location) if location.suffix == ".py" and location.is_file() else source.model.reference
+    return key_of(content_hash(source.path), code, source.model.input_shape)

@@ -1,0 +1,55 @@
+"""Random changes to a slice and its mask that leave the label what it is."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+# albumentations asks the network for its newest version on import; nothing here is fetched at run time.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+import albumentations as A  # noqa: E402
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+# OpenCV's own threads would fight torch's for the same cores over images this small.
+cv2.setNumThreads(1)
+
+
+def paper() -> Sequence[A.BasicTransform]:
+    """Flips and a random rotation: what the paper used."""
+    return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.Rotate(limit=90, p=0.5)]
+
+
+def strong() -> Sequence[A.BasicTransform]:
+    """Flips and free rotation with scale and shift in one warp, then contrast and noise: scanners differ from site to site."""
+    return [
+        A.HorizontalFlip(p=0.5),
+        A.VerticalFlip(p=0.5),
+        A.Affine(scale=(0.85, 1.15), translate_percent=(-0.06, 0.06), rotate=(-180, 180), shear=(-8, 8), p=0.9),
+        A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.25, p=0.7),
+        A.RandomGamma(gamma_limit=(75, 135), p=0.4),
+        A.GaussNoise(std_range=(0.01, 0.04), per_channel=True, p=0.2),
+    ]
+
+
+AUGMENTATIONS: dict[str, Callable[[], Sequence[A.BasicTransform]]] = {"none": lambda: [], "paper": paper, "strong": strong}
+
+
+class Augmentation:
+    """A pipeline with a random state of its own, so that an epoch's images follow from its seed."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self._pipeline = A.Compose(list(AUGMENTATIONS[name]()), seed=seed)
+
+    def __call__(
+        self, images: NDArray[np.uint8], masks: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Change each image and its mask alike; shapes (n, height, width, 3) and (n, height, width) as they were."""
+        changed = [self._pipeline(image=image, mask=mask) for image, mask in zip(images, masks, strict=True)]
+        return np.stack([c["image"] for c in changed]), np.stack([c["mask"] for c in changed])

@@ -1,0 +1,56 @@
+"""Batches of one epoch: shuffled, augmented, and the same whenever they are asked for again."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from training.augmentation import Augmentation
+from training.slices import to_input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from training.slices import Slices
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def steps_per_epoch(slices: int, batch: int) -> int:
+    """Batches that hold every slice once; the last may be smaller."""
+    return math.ceil(slices / batch)
+
+
+class TrainingBatches:
+    """Images, labels and masks of one epoch.
+
+    Augmentation runs in this process: it takes about a tenth of the time of a step, and worker processes would take the cores that the step needs.
+
+    Args:
+        slices: where the images come from.
+        indices: the training slices.
+        batch: slices in a batch.
+        augmentation: a name in `training.augmentation.AUGMENTATIONS`.
+        seed: of order and augmentation.
+    """
+
+    def __init__(self, slices: Slices, indices: NDArray[np.intp], batch: int, augmentation: str, seed: int) -> None:
+        self._slices = slices
+        self._batch = batch
+        self._order = np.random.default_rng(seed).permutation(indices)
+        self._augment = Augmentation(augmentation, seed)
+
+    def __len__(self) -> int:
+        return steps_per_epoch(len(self._order), self._batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self._order), self._batch):
+            chosen = self._order[start : start + self._batch]
+            images, masks = self._augment(self._slices.images[chosen], self._slices.masks[chosen])
+            labels = torch.from_numpy(self._slices.labels[chosen].astype(np.int64))
+            yield to_input(images), labels, torch.from_numpy(masks)

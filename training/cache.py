@@ -1,0 +1,72 @@
+"""Decoded slices on disk: written once, whole or not at all, mapped into memory ever after."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsemark.errors import UserError
+from training.slices import Slices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOLDER = Path(".sparsemark", "data")
+"""Below the working directory, never in the repository."""
+
+_ARRAYS = ("images", "masks", "labels")
+
+
+def load_cached(key: str, decode: Callable[[], Slices]) -> Slices:
+    """Map the slices stored under `key`, after decoding and storing them where nobody has yet.
+
+    Two processes may decode at the same time: each writes a folder of its own, the first rename wins and the other copy is dropped.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    folder = FOLDER / key
+    if not folder.is_dir():
+        slices = decode()
+        try:
+            _store(folder, slices)
+        except OSError as error:
+            raise UserError(f"{folder}: the cache of decoded images cannot be written: {error.strerror or error}") from error
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    index = json.loads((folder / "index.json").read_text())
+    return Slices(
+        images=arrays["images"],
+        masks=arrays["masks"],
+        labels=np.asarray(arrays["labels"]),
+        patients=tuple(index["patients"]),
+        digest=index["digest"],
+        origin=index["origin"],
+        ignored=index["ignored"],
+    )
+
+
+def _store(folder: Path, slices: Slices) -> None:
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        for name in _ARRAYS:
+            np.save(temporary / f"{name}.npy", getattr(slices, name))
+        index = {
+            "patients": slices.patients,
+            "digest": slices.digest,
+            "origin": slices.origin,
+            "ignored": slices.ignored,
+        }
+        (temporary / "index.json").write_text(json.dumps(index))
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was first, with the same content
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

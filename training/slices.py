@@ -1,0 +1,78 @@
+"""Slices in memory: what every source of images delivers and everything else works on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+SIZE = 128
+"""Height and width of every slice, in pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """Axial slices of several patients, each patient's in anatomical order.
+
+    Args:
+        images: uint8, shape (n, 128, 128, 3); may be mapped from disk.
+        masks: uint8, 1 where there is tumour, shape (n, 128, 128).
+        labels: whether there is tumour, bool, shape (n,); from the mask at its original size, so a lesion of one pixel counts.
+        patients: id of the patient of each slice, `<set>_<site>_<number>`.
+        digest: SHA-256 over pixels, labels and ids, in hex.
+        origin: the set in words, with its licence where it has one.
+        ignored: files that were found in the folder and are no part of the layout.
+    """
+
+    images: NDArray[np.uint8] = field(repr=False)
+    masks: NDArray[np.uint8] = field(repr=False)
+    labels: NDArray[np.bool_] = field(repr=False)
+    patients: tuple[str, ...] = field(repr=False)
+    digest: str
+    origin: str
+    ignored: int = 0
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    @cached_property
+    def patient_ids(self) -> tuple[str, ...]:
+        """The patients, sorted, each once."""
+        return tuple(sorted(set(self.patients)))
+
+    @cached_property
+    def positions(self) -> NDArray[np.float64]:
+        """Place of each slice in its patient, from 0 (first) to 1 (last)."""
+        patients = np.asarray(self.patients)
+        positions = np.empty(len(self))
+        for patient in self.patient_ids:
+            (own,) = np.nonzero(patients == patient)
+            positions[own] = np.linspace(0.0, 1.0, len(own)) if len(own) > 1 else 0.5
+        return positions
+
+    def of(self, patients: Sequence[str]) -> NDArray[np.intp]:
+        """Indices of the slices of these patients, in order."""
+        return np.flatnonzero(np.isin(np.asarray(self.patients), list(patients)))
+
+
+def digest_of(images: NDArray[np.uint8], labels: NDArray[np.bool_], patients: Sequence[str]) -> str:
+    """SHA-256 over decoded pixels, labels and ids: the same data give the same hash from any folder or compression."""
+    sha = hashlib.sha256()
+    sha.update(np.ascontiguousarray(images).data)
+    sha.update(np.packbits(labels).tobytes())
+    sha.update("\n".join(patients).encode())
+    return sha.hexdigest()
+
+
+def to_input(images: NDArray[np.uint8]) -> torch.Tensor:
+    """Images as the networks take them: float32 in [0, 1], shape (n, 3, height, width), channels last in memory."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
