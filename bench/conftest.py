@@ -34,17 +34,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def pipeline(pytestconfig: pytest.Config) -> Pipeline:
+def study(pytestconfig: pytest.Config) -> Study:
+    """The study file, read."""
+    return study_of(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def pipeline(study: Study, pytestconfig: pytest.Config) -> Pipeline:
     """Weights, images and artifacts of the study."""
-    study = study_of(pytestconfig)
     work = paths.study_work(study.name)
     subject = StudySubject(study, paths.WEIGHTS, work, pytestconfig.getoption("--data"))
     return Pipeline(subject, study.protocol, work)
 
 
 @pytest.fixture(scope="session")
-def journal(pytestconfig: pytest.Config) -> Journal:
+def journal(study: Study) -> Journal:
     """Finished cells of this run, should pytest not live to write its JSON: `sparsemark report` reads it."""
-    path = paths.pytest_journal(paths.study_work(study_of(pytestconfig).name))
+    path = paths.pytest_journal(paths.study_work(study.name))
     path.unlink(missing_ok=True)
     return Journal(path)

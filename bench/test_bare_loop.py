@@ -1,0 +1,65 @@
+"""What does the harness itself cost? Its latency over that of a bare loop around the same session, in one paired run."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from sparsemark.engines import onnx_runtime
+from sparsemark.machine import library_threads, pinned
+from sparsemark.statistics import Interval, percentile_interval, resampled_medians
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from sparsemark.pipeline import Pipeline
+    from sparsemark.specs import Cell
+    from sparsemark.study import Study
+    from sparsemark.timing import Arguments
+
+BLOCK = 8
+PAIRS = 100
+
+
+def test_bare_loop(
+    benchmark: BenchmarkFixture, pipeline: Pipeline, study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell: Cell = next(cell for cell in study.cells if cell.engine == "onnxruntime")
+    artifact = pipeline.artifact(cell.variant, cell.engine)
+    session = onnx_runtime.open_session(artifact.path, threads=1)
+    predict = onnx_runtime.wrap(session)
+    name = session.get_inputs()[0].name
+    images = itertools.cycle(pipeline.subject.images(cell.variant).batches[: pipeline.protocol.images])
+    bare: list[float] = []
+    calls = itertools.count()
+
+    def setup() -> Arguments:
+        if next(calls) % BLOCK == 0:
+            block = list(itertools.islice(images, BLOCK))
+            start = time.perf_counter()
+            for image in block:
+                session.run(None, {name: image})
+            bare.append((time.perf_counter() - start) / BLOCK)
+        return (next(images),), {}
+
+    with pinned(1), library_threads(1):
+        for image in itertools.islice(images, 50):
+            predict(image)
+        benchmark.pedantic(predict, setup=setup, rounds=BLOCK * PAIRS)
+    if benchmark.disabled:
+        return
+    ratio = _ratio(benchmark.stats.stats.data, bare)  # type: ignore[union-attr]  # pedantic has just made it
+    benchmark.extra_info.update(ratio=ratio.estimate, ratio_low=ratio.low, ratio_high=ratio.high, pairs=PAIRS)
+    with capsys.disabled():
+        print(f"\nharness over bare loop: {ratio.estimate:.4f} [{ratio.low:.4f}, {ratio.high:.4f}], {PAIRS} pairs")  # noqa: T201
+    assert len(bare) == PAIRS
+
+
+def _ratio(harness: list[float], bare: list[float]) -> Interval:
+    blocks = np.asarray(harness).reshape(PAIRS, BLOCK).mean(axis=1)
+    ratios: Any = np.log(blocks / np.asarray(bare))
+    return percentile_interval(float(np.median(ratios)), resampled_medians(ratios)).exp()
