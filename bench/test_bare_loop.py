@@ -1,4 +1,4 @@
-"""What does the harness itself cost? Its latency over that of a bare loop around the same session, in one paired run."""
+"""What does the harness cost? Its latency over that of a bare loop around the same session, in one paired run."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 
 from sparsemark.engines import onnx_runtime
 from sparsemark.machine import library_threads, pinned
 from sparsemark.statistics import Interval, percentile_interval, resampled_medians
 
 if TYPE_CHECKING:
+    import pytest
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from sparsemark.pipeline import Pipeline

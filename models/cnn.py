@@ -1,10 +1,11 @@
 """The classifiers studied: plain convolutional networks with 3, 4 and 9 layers, and a wide one for benchmarks.
 
-Input: float32 in [0, 1], shape (n, 3, 128, 128): the eight-bit image over 255 and nothing more. The first BatchNorm does what a
-normalisation by data set would do, so none is stored beside the network and none can be forgotten. Output: two logits, no tumour and tumour.
+Input: float32 in [0, 1], shape (n, 3, 128, 128): the eight-bit image over 255 and nothing more. The first BatchNorm
+does what a normalisation by data set would do, so none is stored beside the network and none can be forgotten. Output:
+two logits, no tumour and tumour.
 
-In eval mode only convolutions, BatchNorm, ReLU, max pooling and one linear layer are left. No operation works in place: tracers that cut
-channels follow every tensor to the module that made it.
+In eval mode only convolutions, BatchNorm, ReLU, max pooling and one linear layer are left. No operation works in place:
+tracers that cut channels follow every tensor to the module that made it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def convolution(inputs: int, outputs: int) -> list[nn.Module]:
 class CNN(nn.Module):
     """Stages of 3 x 3 convolutions, each halved by max pooling; then global max pooling, Dropout and one linear layer.
 
-    The maximum over the image asks "is there a tumour anywhere", as the label does; an average would dilute a lesion of few pixels.
+    The maximum over the image asks "is there a tumour anywhere", as the label does; an average would dilute a lesion of
+    few pixels.
 
     Args:
         stages: output channels of the convolutions, a sequence per stage.

@@ -38,7 +38,7 @@ MEASUREMENTS = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(measurements=st.lists(MEASUREMENTS, min_size=1, max_size=3))
 def test_a_run_is_read_as_it_was_written(tmp_path, measurements):
     run = Run(tuple(measurements), {"cpu_model": "x", "versions": {"torch": None}}, {"id": "abc"}, "2026-01-01")
@@ -84,10 +84,16 @@ def _entry(document):
 DAMAGES = {
     "schema": (lambda d: _entry(d)["extra_info"].update(schema=99), "benchmarks[0]: extra_info.schema is 99"),
     "status": (lambda d: _entry(d)["extra_info"].update(status="fine"), "benchmarks[0]: extra_info.status is 'fine'"),
-    "text": (lambda d: _entry(d)["extra_info"].update(accuracy="high"), "extra_info.accuracy is 'high', expected a number"),
+    "text": (
+        lambda d: _entry(d)["extra_info"].update(accuracy="high"),
+        "extra_info.accuracy is 'high', expected a number",
+    ),
     "bool": (lambda d: _entry(d)["extra_info"].update(accuracy=True), "extra_info.accuracy is True"),
     "fraction": (lambda d: _entry(d)["extra_info"].update(samples=1.5), "extra_info.samples is 1.5"),
-    "nan": (lambda d: _entry(d)["extra_info"].update(p50_ms=math.nan), "extra_info.p50_ms is nan, expected a finite number"),
+    "nan": (
+        lambda d: _entry(d)["extra_info"].update(p50_ms=math.nan),
+        "extra_info.p50_ms is nan, expected a finite number",
+    ),
     "infinite": (lambda d: _entry(d)["extra_info"].update(speedup=math.inf), "extra_info.speedup is inf"),
     "nan sample": (lambda d: _entry(d)["stats"]["data"].append(math.nan), "stats.data holds nan"),
     "negative sample": (lambda d: _entry(d)["stats"]["data"].append(-1), "stats.data holds -1"),

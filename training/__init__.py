@@ -1,0 +1,1 @@
+"""How it was trained: data, recipes, the loop, and what the harness calls."""

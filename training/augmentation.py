@@ -1,4 +1,4 @@
-"""Random changes to a slice and its mask that leave the label what it is."""
+"""Random changes to a slice that leave its label what it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 # albumentations asks the network for its newest version on import; nothing here is fetched at run time.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
-import albumentations as A  # noqa: E402
+import albumentations as A
 import cv2
 import numpy as np
 
@@ -27,7 +27,7 @@ def paper() -> Sequence[A.BasicTransform]:
 
 
 def strong() -> Sequence[A.BasicTransform]:
-    """Flips and free rotation with scale and shift in one warp, then contrast and noise: scanners differ from site to site."""
+    """Flips, free rotation, scale and shift in one warp; then contrast and noise, in which scanners differ."""
     return [
         A.HorizontalFlip(p=0.5),
         A.VerticalFlip(p=0.5),
@@ -38,7 +38,7 @@ def strong() -> Sequence[A.BasicTransform]:
     ]
 
 
-AUGMENTATIONS: dict[str, Callable[[], Sequence[A.BasicTransform]]] = {"none": lambda: [], "paper": paper, "strong": strong}
+AUGMENTATIONS: dict[str, Callable[[], Sequence[A.BasicTransform]]] = {"paper": paper, "strong": strong}
 
 
 class Augmentation:
@@ -47,9 +47,6 @@ class Augmentation:
     def __init__(self, name: str, seed: int) -> None:
         self._pipeline = A.Compose(list(AUGMENTATIONS[name]()), seed=seed)
 
-    def __call__(
-        self, images: NDArray[np.uint8], masks: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Change each image and its mask alike; shapes (n, height, width, 3) and (n, height, width) as they were."""
-        changed = [self._pipeline(image=image, mask=mask) for image, mask in zip(images, masks, strict=True)]
-        return np.stack([c["image"] for c in changed]), np.stack([c["mask"] for c in changed])
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Change each image by itself; shape (n, height, width, 3) stays as it is."""
+        return np.stack([self._pipeline(image=image)["image"] for image in images])

@@ -1,4 +1,7 @@
-"""What needs no network: the majority class, and the place of a slice in its patient. A score means little beside a baseline as good."""
+"""What needs no network: the majority class, and the place of a slice in its patient.
+
+A network's score means little beside a baseline that is as good.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ BINS = 20
 
 
 def fit_baselines(slices: Slices, training: NDArray[np.intp]) -> dict[str, Any]:
-    """Fit both on the training slices; JSON values, stored with a network so that other patients can be scored later."""
+    """Fit both on the training slices; JSON values, stored with a network to score other patients later."""
     labels = slices.labels[training]
     bins = _bin(slices.positions[training])
     tumours = np.bincount(bins, weights=labels, minlength=BINS)

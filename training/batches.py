@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from training.slices import Slices
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 def steps_per_epoch(slices: int, batch: int) -> int:
@@ -27,9 +27,10 @@ def steps_per_epoch(slices: int, batch: int) -> int:
 
 
 class TrainingBatches:
-    """Images, labels and masks of one epoch.
+    """Images and labels of one epoch.
 
-    Augmentation runs in this process: it takes about a tenth of the time of a step, and worker processes would take the cores that the step needs.
+    Augmentation runs in this process: it takes about a tenth of the time of a step, and worker processes would take the
+    cores that the step needs.
 
     Args:
         slices: where the images come from.
@@ -51,6 +52,5 @@ class TrainingBatches:
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self._order), self._batch):
             chosen = self._order[start : start + self._batch]
-            images, masks = self._augment(self._slices.images[chosen], self._slices.masks[chosen])
-            labels = torch.from_numpy(self._slices.labels[chosen].astype(np.int64))
-            yield to_input(images), labels, torch.from_numpy(masks)
+            images = self._augment(self._slices.images[chosen])
+            yield to_input(images), torch.from_numpy(self._slices.labels[chosen].astype(np.int64))

@@ -25,7 +25,8 @@ _ARRAYS = ("images", "masks", "labels")
 def load_cached(key: str, decode: Callable[[], Slices]) -> Slices:
     """Map the slices stored under `key`, after decoding and storing them where nobody has yet.
 
-    Two processes may decode at the same time: each writes a folder of its own, the first rename wins and the other copy is dropped.
+    Two processes may decode at the same time: each writes a folder of its own, the first rename wins and the other copy
+    is dropped.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -36,7 +37,9 @@ def load_cached(key: str, decode: Callable[[], Slices]) -> Slices:
         try:
             _store(folder, slices)
         except OSError as error:
-            raise UserError(f"{folder}: the cache of decoded images cannot be written: {error.strerror or error}") from error
+            raise UserError(
+                f"{folder}: the cache of decoded images cannot be written: {error.strerror or error}"
+            ) from error
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
     index = json.loads((folder / "index.json").read_text())
     return Slices(

@@ -1,7 +1,7 @@
 """A network in training, as a Lightning module: loss, optimiser, scores of each epoch, and the weights to keep.
 
-Everything random in an epoch follows from the seed and the epoch's number, so that a run that was killed and resumed gives what an
-uninterrupted one would have given.
+Everything random in an epoch follows from the seed and the epoch's number, so that a run that was killed and resumed
+gives what an uninterrupted one would have given.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from training.recipe import BEST, BF16, ONE_CYCLE
 from training.scoring import predict, score
 
 if TYPE_CHECKING:
-    from training.localization import Localizer
     from training.recipe import Phase
     from training.slices import Slices
     from training.split import Split
@@ -44,11 +43,9 @@ class Classifier(lightning.LightningModule):
         phase: Phase,
         *,
         seed: int,
-        localizer: Localizer | None = None,
     ) -> None:
         super().__init__()
         self.network = network
-        self.localizer = localizer
         self.history: list[dict[str, float]] = []
         self._slices = slices
         self._split = split
@@ -60,7 +57,7 @@ class Classifier(lightning.LightningModule):
         self._started = 0.0
 
     def keep(self) -> None:
-        """Put the weights that the phase selects (the last, the best or their average) into the network."""
+        """Put the weights that the phase selects (of the last epoch, or the best) into the network."""
         if self._kept:
             self.network.load_state_dict(self._kept)
 
@@ -94,31 +91,15 @@ class Classifier(lightning.LightningModule):
         self._started = time.perf_counter()
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
-        """Loss of one batch; its predictions wait for the end of the epoch, since metrics at each step cost as much as a layer."""
-        images, labels, masks = batch
+        """Loss of one batch; its predictions wait for the end of the epoch, where the metrics are computed once."""
+        images, labels = batch
         logits = self.network(images).float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self._phase.label_smoothing)
+        loss = F.cross_entropy(logits, labels)
         self._outputs.append((loss.detach(), logits.detach().softmax(dim=1)[:, 1], labels))
-        if self.localizer is not None:
-            loss = loss + self._phase.localization * self.localizer.loss(masks)
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Move the average of the weights towards the weights."""
-        if not self._phase.average:
-            return
-        if not self._kept:
-            self._kept = self._state()
-        # Short at first: the random weights of the first steps would linger in a long average for several epochs.
-        decay = min(self._phase.average, (1 + self.global_step) / (10 + self.global_step))
-        for name, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                self._kept[name].lerp_(value, 1 - decay)
-            else:
-                self._kept[name].copy_(value)
-
     def on_train_epoch_end(self) -> None:
-        """Write the epoch into the history, with the scores of the weights that would be kept if it were the last."""
+        """Write the epoch into the history, with the scores on training (as it went) and validation slices."""
         seconds = time.perf_counter() - self._started
         losses, probabilities, labels = zip(*self._outputs, strict=True)
         training = score(torch.cat(probabilities).cpu().numpy(), torch.cat(labels).cpu().numpy() > 0)
@@ -157,10 +138,6 @@ class Classifier(lightning.LightningModule):
         return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
     def _validate(self) -> dict[str, float | None]:
-        current = self._state()
-        if self._phase.average:
-            self.keep()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._phase.precision == BF16):
             probabilities = predict(self.network, self._slices, self._split.validation)
-        self.network.load_state_dict(current)
         return score(probabilities, self._slices.labels[self._split.validation])

@@ -39,10 +39,10 @@ def initialize(module: nn.Module, name: str, seed: int) -> None:
     """Draw every convolution's and linear layer's weights, clear their biases, and reset BatchNorm, in place."""
     generator = torch.Generator().manual_seed(seed)
     for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):  # noqa: SLF001 - torch's only name for "any convolution"
+        if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):
             with torch.no_grad():
                 INITIALIZATIONS[name](layer.weight, generator)
                 if layer.bias is not None:
                     layer.bias.zero_()
-        elif isinstance(layer, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch's only name for "any BatchNorm"
+        elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.reset_parameters()

@@ -1,23 +1,28 @@
 """The LGG MRI segmentation set in its Kaggle layout: a folder per patient, a TIFF and a mask per slice.
 
-`TCGA_<site>_<patient>_<date>/TCGA_<site>_<patient>_<date>_<n>.tif` beside `..._<n>_mask.tif`; n counts from 1 and is not zero-padded. The three
-channels are the sequences before contrast, FLAIR, and after contrast. Set: Buda, Saha, Mazurowski, 2019, doi 10.1016/j.compbiomed.2019.05.002.
+`TCGA_<site>_<patient>_<date>/TCGA_<site>_<patient>_<date>_<n>.tif` beside `..._<n>_mask.tif`; n counts from 1 and is
+not zero-padded. The three channels are the sequences before contrast, FLAIR, and after contrast.
+Set: Buda, Saha, Mazurowski, 2019, doi 10.1016/j.compbiomed.2019.05.002.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from sparsemark.errors import UserError
 from sparsemark.files import key_of
 from training.cache import load_cached
 from training.slices import SIZE, Slices, digest_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 ORIGIN = "LGG MRI segmentation set (Kaggle mateuszbuda/lgg-mri-segmentation, CC BY-NC-SA 4.0)"
 KAGGLE_FOLDER = "kaggle_3m"
@@ -38,7 +43,7 @@ class SliceFile:
 
 
 def load_lgg(folder: Path) -> Slices:
-    """Read every slice under `folder`, the `kaggle_3m` folder or its parent; decoded on the first call, mapped from the cache later.
+    """Read every slice under `folder`, the `kaggle_3m` folder or its parent; later calls map the cache of the first.
 
     Raises:
         UserError: one line that names the file and what was expected of it.
@@ -96,19 +101,25 @@ def _decode(files: list[SliceFile], ignored: int) -> Slices:
     labels = np.empty(len(files), np.bool_)
     for i, file in enumerate(files):
         image = _read(file.image)
+        if image.mode not in ("RGB", "L"):
+            raise UserError(f"{file.image}: pixels of mode {image.mode!r}; expected 8-bit RGB")
         mask = _read(file.mask)
         if mask.size != image.size:
             width, height = mask.size
-            raise UserError(f"{file.mask}: {width} x {height} pixels; expected {image.width} x {image.height} as in its image")
-        if image.mode not in ("RGB", "L"):
-            raise UserError(f"{file.image}: pixels of mode {image.mode!r}; expected 8-bit RGB")
+            expected = f"{image.width} x {image.height} as in its image"
+            raise UserError(f"{file.mask}: {width} x {height} pixels; expected {expected}")
         images[i] = np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX))
-        lesion = np.asarray(mask) > 0
-        lesion = lesion.any(axis=-1) if lesion.ndim > 2 else lesion  # noqa: PLR2004 - a mask saved as RGB
-        labels[i] = lesion.any()
+        lesion = _any_channel(mask)
+        labels[i] = bool(lesion.any())
         masks[i] = shrink_mask(lesion)
     patients = tuple(file.patient for file in files)
     return Slices(images, masks, labels, patients, digest_of(images, labels, patients), ORIGIN, ignored)
+
+
+def _any_channel(mask: Image.Image) -> NDArray[np.bool_]:
+    """Where a mask is above 0, in any channel if it was saved with several."""
+    brightest: NDArray[np.float32] = np.asarray(mask, np.float32).reshape(mask.height, mask.width, -1).max(axis=2)
+    return brightest > 0
 
 
 def _read(path: Path) -> Image.Image:
@@ -119,14 +130,19 @@ def _read(path: Path) -> Image.Image:
         raise UserError(f"{path}: not an image; expected an 8-bit TIFF") from None
     except Exception as error:
         # Pillow's decoders raise whatever they stumble over: OSError, SyntaxError, struct.error, ...
-        raise UserError(f"{path}: unreadable or truncated; expected a whole TIFF ({' '.join(str(error).split())})") from error
+        raise UserError(
+            f"{path}: unreadable or truncated; expected a whole TIFF ({' '.join(str(error).split())})"
+        ) from error
     if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
         raise UserError(f"{path}: holds NaN or infinite pixels; expected 8-bit values")
     return image
 
 
 def shrink_mask(lesion: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Resize a mask by majority, or by any tumour pixel where the majority would erase the lesion; uint8, shape (128, 128)."""
+    """Resize a mask by majority, or by any tumour pixel where the majority would erase the lesion.
+
+    Returns uint8, shape (128, 128).
+    """
     covered = np.asarray(Image.fromarray(lesion.astype(np.float32)).resize((SIZE, SIZE), Image.Resampling.BOX))
     majority = covered >= 0.5  # noqa: PLR2004
     return (majority if majority.any() else covered > 0).astype(np.uint8)

@@ -1,4 +1,7 @@
-"""Fit a network for one phase of a recipe: device, precision and memory around Lightning's trainer, and a state to resume from."""
+"""Fit a network for one phase of a recipe.
+
+Device, precision and memory around Lightning's trainer, and a state to resume from.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import ctypes
 import logging
 import sys
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import lightning
@@ -16,7 +19,6 @@ from lightning.pytorch.callbacks import Checkpoint
 from sparsemark.errors import UserError
 from sparsemark.files import key_of, replacing
 from training.classifier import Classifier
-from training.localization import Localizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,21 +56,24 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train `network` in place and return the scores of each epoch.
 
-    The state after each epoch goes to `work`, in a file named after all that decides the outcome: starting weights, data, split, phase and
-    seed. Where that file exists, training goes on from there. Attached pruning masks are parameters and buffers like any other, and stay.
+    The state after each epoch goes to `work`, in a file named after all that decides the outcome: starting weights,
+    data, split, phase and seed. Where that file exists, training goes on from there. Attached pruning masks are buffers
+    like any other, and stay.
 
     Raises:
         UserError: no such device, or the state cannot be written.
     """
     accelerator = choose_device(device)
-    start = [(name, float(value.double().sum()), float(value.double().square().sum())) for name, value in network.state_dict().items()]
+    start = [
+        (name, float(value.double().sum()), float(value.double().square().sum()))
+        for name, value in network.state_dict().items()
+    ]
     path = work / f"{key_of(start, slices.digest, split.describe(slices), phase, seed)}.ckpt"
     network.train()
     if phase.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub lacks it
-    localizer = Localizer(network) if phase.localization else None
-    classifier = Classifier(network, slices, split, phase, seed=seed, localizer=localizer)
-    with quiet(), memory_kept(), localizer or nullcontext():
+    classifier = Classifier(network, slices, split, phase, seed=seed)
+    with quiet(), memory_kept():
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=1,
@@ -78,7 +83,7 @@ def fit(
             callbacks=[StateOnDisk(path)],
             enable_progress_bar=sys.stderr.isatty(),
             enable_model_summary=False,
-            enable_checkpointing=False,
+            enable_checkpointing=True,
             logger=False,
         )
         trainer.fit(classifier, ckpt_path=path if path.exists() else None, weights_only=True)
@@ -105,11 +110,12 @@ class StateOnDisk(Checkpoint):
 def memory_kept() -> Iterator[None]:
     """Make glibc keep freed memory, where there is a glibc.
 
-    It maps every large tensor anew and the kernel clears each page of it: a third of the time of a float32 step of cnn9 on two cores,
-    a tenth in bfloat16. On leaving, thresholds go to where glibc's own adjustment ends, and the memory goes back.
+    It maps every large tensor anew and the kernel clears each page of it: a third of the time of a float32 step of cnn9
+    on two cores, a tenth in bfloat16. On leaving, thresholds go to where glibc's own adjustment ends, and the memory
+    goes back.
     """
-    glibc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not hasattr(glibc, "mallopt"):
+    glibc = ctypes.CDLL(None)
+    if sys.platform != "linux" or not hasattr(glibc, "mallopt"):
         yield
         return
     trim_threshold, mmap_threshold = -1, -3  # from malloc.h
@@ -126,7 +132,7 @@ def memory_kept() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what Lightning says at every call: absent accelerators, its vendor's services, too few worker processes."""
+    """Silence what Lightning says at every call: absent accelerators, its vendor's services, no worker processes."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from sparsemark.errors import UserError
 from sparsemark.references import nearest
 from training.augmentation import AUGMENTATIONS
 from training.initialization import INITIALIZATIONS
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
 RECIPES = Path(__file__).parent / "recipes"
+
+_TABLES = ("train", "finetune")
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 CONSTANT = "constant"
 ONE_CYCLE = "one-cycle"
@@ -40,9 +47,6 @@ class Phase:
         beta1: Adam's decay of the first moment, which the paper calls momentum.
         weight_decay: decoupled, on convolution and linear weights only.
         schedule: `constant` or `one-cycle`.
-        label_smoothing: share of the target given to the other class.
-        localization: weight of the auxiliary loss on where the tumour is; 0 leaves it out.
-        average: decay per step of an exponential moving average of the weights, which is then what is kept; 0 leaves it out.
         augmentation: a name in `training.augmentation.AUGMENTATIONS`.
         initialization: a name in `training.initialization.INITIALIZATIONS`; fine-tuning starts from what it is given.
         select: the epoch to keep: `last`, or `best` by validation ROC AUC.
@@ -56,9 +60,6 @@ class Phase:
     beta1: float = 0.9
     weight_decay: float = 0.0
     schedule: str = CONSTANT
-    label_smoothing: float = 0.0
-    localization: float = 0.0
-    average: float = 0.0
     augmentation: str = "paper"
     initialization: str = "kaiming"
     select: str = LAST
@@ -69,10 +70,13 @@ class Phase:
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise UserError(f"{name}: {nearest(str(value), known, 'value')}")
-        if self.epochs < 1 or self.batch < 1 or self.learning_rate <= 0:
-            raise UserError("epochs, batch and learning_rate: expected positive numbers")
-        if not all(0 <= getattr(self, name) < 1 for name in ("beta1", "label_smoothing", "average")):
-            raise UserError("beta1, label_smoothing and average: expected fractions in [0, 1)")
+        for name in ("epochs", "batch", "learning_rate"):
+            if not 0 < (value := getattr(self, name)) < math.inf:  # written so that NaN fails
+                raise UserError(f"{name}: {value!r}; expected a number above 0")
+        if not 0 <= self.beta1 < 1:
+            raise UserError(f"beta1: {self.beta1!r}; expected a fraction in [0, 1)")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError(f"weight_decay: {self.weight_decay!r}; expected a number from 0")
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,8 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
-def load_recipe(name: str) -> Recipe:
-    """Read a recipe by its name in `training/recipes` or by its path.
+def load_recipe(name: str, epochs: int | None = None) -> Recipe:
+    """Read a recipe by its name in `training/recipes` or by its path; `epochs` of training override the file's.
 
     Raises:
         UserError: naming the file, the field and what was expected.
@@ -99,21 +103,32 @@ def load_recipe(name: str) -> Recipe:
         raise UserError(f"--recipe {name!r}: {nearest(name, (p.stem for p in RECIPES.glob('*.toml')), 'recipe')}")
     try:
         document = tomllib.loads(path.read_text())
-        unknown = set(document) - {"train", "finetune"}
-        if unknown:
-            raise UserError(f"{min(unknown)}: not a table of a recipe; expected train and finetune")
-        return Recipe(path.stem, _phase(document["train"]), _phase(document["finetune"]))
-    except (UserError, ValueError, AttributeError) as error:
+        _check_fields(document, _TABLES, "table")
+        train, finetune = (_phase(table, document.get(table)) for table in _TABLES)
+    except (OSError, ValueError, UserError) as error:
         raise UserError(f"{path}: {error}") from error
-    except KeyError as error:
-        raise UserError(f"{path}: {error.args[0]}: missing") from error
-    except TypeError as error:
-        raise UserError(f"{path}: a field is missing or of another type: {error}") from error
+    return Recipe(path.stem, train if epochs is None else dataclasses.replace(train, epochs=epochs), finetune)
 
 
-def _phase(table: dict[str, Any]) -> Phase:
-    known = [field.name for field in dataclasses.fields(Phase)]
-    for name in table:
+def _phase(table: str, values: Any) -> Phase:
+    if not isinstance(values, dict):
+        raise UserError(f"{table}: missing; expected a table [{table}]")
+    kinds = get_type_hints(Phase)
+    _check_fields(values, kinds, f"field of {table}")
+    for name, value in values.items():
+        accepted = (int, float) if kinds[name] is float else (kinds[name],)
+        if not isinstance(value, accepted) or isinstance(value, bool) != (kinds[name] is bool):
+            raise UserError(f"{table}.{name}: {value!r}; expected {_WORDS[kinds[name]]}")
+    for name in ("epochs", "learning_rate"):
+        if name not in values:
+            raise UserError(f"{table}.{name}: missing; expected {_WORDS[kinds[name]]}")
+    try:
+        return Phase(**values)
+    except UserError as error:
+        raise UserError(f"{table}.{error}") from error
+
+
+def _check_fields(found: Iterable[str], known: Collection[str], kind: str) -> None:
+    for name in found:
         if name not in known:
-            raise UserError(nearest(name, known, "field"))
-    return Phase(**table)
+            raise UserError(nearest(name, known, kind))

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from training.slices import Slices
 
 BATCH = 64
+THRESHOLD = 0.5
+"""Of the probability of a tumour: the larger of two logits wins."""
+
 RESAMPLES = 2000
 """Of the bootstrap: each end of a 95 % interval then stands on 50 resamples."""
 
 
 def predict(network: torch.nn.Module, slices: Slices, indices: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Probability of a tumour in each slice, in eval mode and the caller's precision; the network's mode is left as it was."""
+    """Probability of a tumour in each slice, in eval mode and the caller's precision; the mode is left as it was."""
     training = network.training
     device = next(network.parameters()).device
     network.eval()
@@ -39,17 +42,17 @@ def predict(network: torch.nn.Module, slices: Slices, indices: NDArray[np.intp])
 
 
 def score(probabilities: NDArray[np.floating], labels: NDArray[np.bool_]) -> dict[str, float | None]:
-    """Score the probability of a tumour against the labels, at a threshold of one half.
+    """Score the probability of a tumour against the labels.
 
     `roc_auc` is None where only one class occurs; F1, recall and precision are 0 where their denominator is.
     """
     one_class = len(np.unique(labels)) < 2  # noqa: PLR2004 - tumour and no tumour
     metrics = MetricCollection(
         {
-            "accuracy": BinaryAccuracy(),
-            "f1": BinaryF1Score(),
-            "recall": BinaryRecall(),
-            "precision": BinaryPrecision(),
+            "accuracy": BinaryAccuracy(THRESHOLD),
+            "f1": BinaryF1Score(THRESHOLD),
+            "recall": BinaryRecall(THRESHOLD),
+            "precision": BinaryPrecision(THRESHOLD),
             **({} if one_class else {"roc_auc": BinaryAUROC()}),
         }
     )
@@ -59,7 +62,7 @@ def score(probabilities: NDArray[np.floating], labels: NDArray[np.bool_]) -> dic
 
 
 def bootstrap_accuracy(correct: NDArray[np.bool_], patients: Sequence[str], seed: int = 0) -> tuple[float, float]:
-    """Bounds of the 95 % interval of accuracy, resampling patients: slices of one patient are no independent samples."""
+    """Bounds of the 95 % interval of accuracy, resampling patients: slices of one patient depend on each other."""
     _, patient_of = np.unique(np.asarray(patients), return_inverse=True)
     slices = np.bincount(patient_of)
     hits = np.bincount(patient_of, weights=correct)

@@ -26,7 +26,7 @@ class Slices:
     Args:
         images: uint8, shape (n, 128, 128, 3); may be mapped from disk.
         masks: uint8, 1 where there is tumour, shape (n, 128, 128).
-        labels: whether there is tumour, bool, shape (n,); from the mask at its original size, so a lesion of one pixel counts.
+        labels: whether there is tumour, bool, shape (n,); from the mask at its original size, so that one pixel counts.
         patients: id of the patient of each slice, `<set>_<site>_<number>`.
         digest: SHA-256 over pixels, labels and ids, in hex.
         origin: the set in words, with its licence where it has one.

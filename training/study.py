@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +9,12 @@ import torch
 from torch import nn
 
 from sparsemark.errors import UserError
-from training.baselines import fit_baselines, score_baselines
 from training.data import describe_source, load_slices
 from training.initialization import initialize
 from training.loop import choose_device, fit
+from training.provenance import describe_training
 from training.recipe import load_recipe
-from training.scoring import bootstrap_accuracy, predict, score
+from training.scoring import THRESHOLD, bootstrap_accuracy, predict, score
 from training.slices import to_input
 from training.split import BY_PATIENT, split_slices
 
@@ -64,47 +63,28 @@ def open_trainer(
         parts = split_slices(slices, split, seed)
     except UserError as error:
         raise UserError(f"{data or slices.origin}: {error}") from error
-    return StudyTrainer(model_name, slices, parts, chosen, seed, device)
+    return StudyTrainer(model_name, slices, parts, recipe=chosen, seed=seed, device=device)
 
 
 class StudyTrainer:
     """Train, recalibrate, fine-tune and evaluate networks on one split of one set of slices."""
 
-    def __init__(self, model_name: str, slices: Slices, split: Split, recipe: Recipe, seed: int, device: str) -> None:
+    def __init__(
+        self, model_name: str, slices: Slices, split: Split, *, recipe: Recipe, seed: int, device: str
+    ) -> None:
         self.slices = slices
         self.split = split
         self.source = describe_source(slices, split)
-        self.baselines = fit_baselines(slices, split.train)
+        self.provenance: Mapping[str, Any] = describe_training(model_name, recipe, slices, split, seed=seed)
         self._recipe = recipe
         self._seed = seed
         self._device = device
-        self.provenance: Mapping[str, Any] = {
-            "model": model_name,
-            "recipe": recipe.describe(),
-            "seed": seed,
-            "data": {
-                "source": self.source,
-                "hash": slices.digest,
-                "slices": len(slices),
-                "patients": len(slices.patient_ids),
-                "split": split.words,
-            },
-            "split": split.describe(slices),
-            "baselines": {
-                name: {**fitted, "test": scores}
-                for (name, fitted), scores in zip(
-                    self.baselines.items(), score_baselines(self.baselines, slices, split.test).values(), strict=True
-                )
-            },
-            "origin": f"trained on the {slices.origin}",
-            "versions": {name: version(name) for name in ("torch", "lightning", "torchmetrics", "albumentations", "numpy")},
-        }
 
     def has_trained(self, provenance: Mapping[str, Any]) -> bool:
         """Whether a checkpoint with this header was trained on these very images and this split."""
-        return (
-            provenance.get("data", {}).get("hash") == self.slices.digest
-            and provenance.get("split") == self.provenance["split"]
+        own = self.provenance
+        return bool(
+            provenance.get("data", {}).get("hash") == own["data"]["hash"] and provenance.get("split") == own["split"]
         )
 
     def test_images(self) -> NDArray[np.float32]:
@@ -126,10 +106,10 @@ class StudyTrainer:
     def recalibrate(self, module: nn.Module) -> None:
         """Estimate BatchNorm's statistics again, in place, as the mean over batches of training images as they are.
 
-        Only BatchNorm is put in training mode, so no dropout disturbs the estimate. A last, smaller batch is left out where there are others, since
-        it would count as much as they do.
+        Only BatchNorm is put in training mode, so no dropout disturbs the estimate. A last, smaller batch is left out
+        where there are others, since it would count as much as they do.
         """
-        norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001
+        norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
         momenta = [layer.momentum for layer in norms]
         module.eval()
         for layer in norms:
@@ -150,13 +130,11 @@ class StudyTrainer:
 
     def evaluate(self, module: nn.Module) -> Mapping[str, float]:
         """Metrics on the test slices in float32, with the 95 % interval of accuracy by patient."""
-        return self.score(module, self.split.test)
-
-    def score(self, module: nn.Module, indices: NDArray[np.intp]) -> dict[str, float]:
-        """As `evaluate`, on any slices that hold both classes."""
-        probabilities = predict(module, self.slices, indices)
-        labels = self.slices.labels[indices]
-        correct = (probabilities > 0.5) == labels  # noqa: PLR2004
-        low, high = bootstrap_accuracy(correct, [self.slices.patients[i] for i in indices])
+        test = self.split.test
+        probabilities = predict(module, self.slices, test)
+        labels = self.slices.labels[test]
+        correct = (probabilities > THRESHOLD) == labels
+        low, high = bootstrap_accuracy(correct, [self.slices.patients[i] for i in test])
+        # A split whose parts hold one class only is refused, so no score is None.
         scores = {name: value for name, value in score(probabilities, labels).items() if value is not None}
         return scores | {"accuracy_low": low, "accuracy_high": high}

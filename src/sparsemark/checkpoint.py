@@ -66,7 +66,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         ValueError: a mask is still attached, so that the state would hold `weight_orig` in place of the weight.
         UserError: the disk is full or the folder cannot be written.
     """
-    attached = [name for name in checkpoint.state if name.endswith("_orig")]
+    masks = [name for name in checkpoint.state if name.endswith("_mask")]
+    attached = [orig for name in masks if (orig := name.removesuffix("_mask") + "_orig") in checkpoint.state]
     if attached:
         raise ValueError(f"{attached[0]}: a pruning mask is still attached; make it permanent first")
     header = {
@@ -97,8 +98,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path}: damaged, or not safetensors: {error}") from error
     except KeyError:
         raise UserError(f"{path}: header.{_HEADER}: missing, so this is no checkpoint of sparsemark") from None
-    if header.get("schema") != _SCHEMA:
-        raise UserError(f"{path}: header.schema is {header.get('schema')!r}, this sparsemark reads {_SCHEMA}")
-    model = ModelSpec(header["model"]["name"], header["model"]["reference"], tuple(header["model"]["input_shape"]))
-    plan = tuple((name, bool(is_out), tuple(indices)) for name, is_out, indices in header["channel_plan"])
-    return Checkpoint(Variant(model, PruneSpec(**header["prune"]), header["seed"]), state, plan, header["provenance"])
+    schema = header.get("schema") if isinstance(header, dict) else None
+    if schema != _SCHEMA:
+        raise UserError(f"{path}: header.schema is {schema!r}, this sparsemark reads {_SCHEMA}")
+    try:
+        model = ModelSpec(header["model"]["name"], header["model"]["reference"], tuple(header["model"]["input_shape"]))
+        plan = tuple((name, bool(is_out), tuple(indices)) for name, is_out, indices in header["channel_plan"])
+        variant = Variant(model, PruneSpec(**header["prune"]), header["seed"])
+        return Checkpoint(variant, state, plan, header["provenance"])
+    except KeyError as error:
+        raise UserError(f"{path}: header.{error.args[0]}: missing") from error
+    except (TypeError, ValueError, UserError) as error:
+        raise UserError(f"{path}: header: {error}") from error

@@ -6,6 +6,7 @@ Each parses, makes a spec, calls one function and renders what it returns.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -33,17 +34,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
+        # Here and not at exit, where an error of the disk or the pipe could no longer be told in one line.
+        sys.stdout.flush()
     except UserError as error:
-        print(f"sparsemark {options.name}: {error}", file=sys.stderr)
+        _say(options.name, str(error))
         return int(getattr(error, "exit_code", EXIT_USER))
     except KeyboardInterrupt:
         print(f"\nsparsemark {options.name}: interrupted; the same command goes on from here", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not complain about it again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()  # whoever read our output has seen enough
         return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _say(options.name, f"{where}{error.strerror or error}")
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _let_go_of_stdout()
+        return EXIT_USER
     return code
+
+
+def _say(command: str, message: str) -> None:
+    """One line on stderr, whatever lines the message quotes."""
+    print(f"sparsemark {command}: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _let_go_of_stdout() -> None:
+    """Have Python's own flush at exit succeed: what it could not write was reported here."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,11 +139,12 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from sparsemark.execution import measure_cells, prepare_variants, write_patients, write_results
+    from sparsemark.execution import measure_cells, prepare_variants
     from sparsemark.journal import Journal
     from sparsemark.machine import machine_name
     from sparsemark.pipeline import Pipeline
     from sparsemark.report.progress import watch
+    from sparsemark.results import write_results
     from sparsemark.study import load_study
     from sparsemark.subjects import StudySubject
 
@@ -130,11 +152,10 @@ def _run(options: argparse.Namespace) -> int:
     work = paths.study_work(study.name)
     subject = StudySubject(study, paths.WEIGHTS, work, options.data)
     evaluated = prepare_variants(subject, study.variants, watch)
-    run = measure_cells(Pipeline(subject, study.protocol, work), study.cells, Journal(paths.journal(work)), watch)
-    write_patients(subject, study.variants, paths.patients(study.name))
-    written = list(write_results(run, study.name, machine_name(), evaluated))
+    pipeline = Pipeline(subject, study.protocol, work)
+    run = measure_cells(pipeline, study.cells, Journal(paths.journal(work)), watch)
     _show(run)
-    for path in written:
+    for path in write_results(run, study, pipeline, machine_name(), evaluated):
         print(f"wrote {path}")
     return 0
 
@@ -144,18 +165,28 @@ def _bench(options: argparse.Namespace) -> int:
 
     from sparsemark.engines import ENGINES
     from sparsemark.execution import measure_cells
+    from sparsemark.files import check_writable
     from sparsemark.journal import Journal
     from sparsemark.models import input_shape_of, name_of
     from sparsemark.pipeline import Pipeline
+    from sparsemark.pruning import PRUNERS
+    from sparsemark.registry import find
     from sparsemark.report.progress import watch
     from sparsemark.specs import Cell, ModelSpec, Protocol, PruneSpec, Variant
     from sparsemark.subjects import OwnModel
 
+    prunes = dict.fromkeys([PruneSpec(), *map(PruneSpec.parse, options.prune)])
+    engines = list(dict.fromkeys(options.engine or ENGINES))
+    # A typo or a folder that is not there must not come to light after the first cells are measured.
+    for spec in prunes:
+        find(spec.method, PRUNERS, "pruner")
+    for engine in engines:
+        find(engine, ENGINES, "engine")
+    protocol = Protocol.of_rounds(options.rounds, options.threads)
+    check_writable(options.json)
     shape = options.input or input_shape_of(options.reference) or _DEFAULT_INPUT
     model = ModelSpec(name_of(options.reference), options.reference, shape)
-    variants = [Variant(model, spec) for spec in dict.fromkeys([PruneSpec(), *map(PruneSpec.parse, options.prune)])]
-    cells = [Cell(v, engine, options.threads) for v in variants for engine in options.engine or ENGINES]
-    protocol = Protocol.of_rounds(options.rounds, options.threads)
+    cells = [Cell(Variant(model, spec), engine, options.threads) for spec in prunes for engine in engines]
     journal = Journal(paths.bench_journal(options.json))
     with TemporaryDirectory(prefix="sparsemark-") as folder:
         work = Path(folder)

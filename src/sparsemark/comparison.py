@@ -16,10 +16,12 @@ from sparsemark.errors import UserError
 from sparsemark.records import MEASURED
 from sparsemark.statistics import (
     BLOCKS_NEEDED,
+    DRIFT_LIMIT,
     Interval,
     contamination,
     drift,
     log_time_ratios,
+    moved,
     percentile_interval,
     quotient,
     resampled_medians,
@@ -27,6 +29,8 @@ from sparsemark.statistics import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from sparsemark.records import Measurement, Run
 
@@ -51,9 +55,10 @@ class LatencyChange:
             where the raw samples are missing.
         baseline_blocks: ln(cell / reference) of each pair of blocks; empty where the raw samples are missing.
         candidate_blocks: the same.
-        same_samples: the two are one and the same measurement.
+        paired: both were timed beside the very same calls of the reference, so that block i of the one belongs to block
+            i of the other.
         contaminated: why the latency of one or both cannot be trusted.
-        doubt: how large an effect the contamination could imitate, as a logarithm.
+        doubt: how large an effect the contamination could imitate, as a logarithm; 0 where paired, since both felt it.
     """
 
     log_change: Interval
@@ -61,7 +66,7 @@ class LatencyChange:
     log_halves: tuple[float, float] | None = None
     baseline_blocks: tuple[float, ...] = field(default=(), repr=False)
     candidate_blocks: tuple[float, ...] = field(default=(), repr=False)
-    same_samples: bool = False
+    paired: bool = False
     contaminated: str | None = None
     doubt: float = 0.0
 
@@ -74,7 +79,16 @@ class LatencyChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One cell in two runs; `latency` is None where it cannot be compared, and `why_not` says why."""
+    """One cell in two runs.
+
+    Args:
+        cell: its name.
+        baseline: None where that run lacks it.
+        candidate: the same.
+        latency: None where it cannot be compared.
+        too_few: it cannot, for want of blocks.
+        why_not: why it cannot.
+    """
 
     cell: str
     baseline: Measurement | None
@@ -82,6 +96,19 @@ class Comparison:
     latency: LatencyChange | None = None
     too_few: bool = False
     why_not: str | None = None
+
+    @property
+    def was_timed(self) -> bool:
+        """Whether either run has a latency: cells can be verified without being timed."""
+        return any(m is not None and (m.p50_ms is not None or m.samples_s) for m in (self.baseline, self.candidate))
+
+    @property
+    def same(self) -> bool:
+        """Whether the two are one and the same measurement."""
+        before, after = self.baseline, self.candidate
+        if before is None or after is None or before == after:
+            return before == after
+        return bool(before.samples_s) and (before.samples_s, before.reference_s) == (after.samples_s, after.reference_s)
 
 
 @dataclass(frozen=True)
@@ -124,12 +151,11 @@ def _compare_cell(name: str, before: Measurement | None, after: Measurement | No
         latency = _change_of_summaries(before, after)
         why_not = None if latency else "raw samples of the reference and intervals of the speedup are both missing"
         return Comparison(name, before, after, latency, why_not=why_not)
-    same = before.samples_s == after.samples_s and before.reference_s == after.reference_s
     pairs = min(map(len, blocks))
-    if pairs < BLOCKS_NEEDED and not same:
+    if pairs < BLOCKS_NEEDED:
         why_not = f"{pairs} pairs of blocks, an interval needs {BLOCKS_NEEDED}"
         return Comparison(name, before, after, too_few=True, why_not=why_not)
-    return Comparison(name, before, after, _change_of_blocks(before, after, blocks, same=same))
+    return Comparison(name, before, after, _change_of_blocks(before, after, blocks))
 
 
 def _blocks(measurement: Measurement) -> tuple[float, ...]:
@@ -139,28 +165,35 @@ def _blocks(measurement: Measurement) -> tuple[float, ...]:
 
 
 def _change_of_blocks(
-    before: Measurement, after: Measurement, blocks: tuple[tuple[float, ...], tuple[float, ...]], *, same: bool
+    before: Measurement, after: Measurement, blocks: tuple[tuple[float, ...], tuple[float, ...]]
 ) -> LatencyChange:
-    estimate = float(np.median(blocks[1]) - np.median(blocks[0]))
-    draws = resampled_medians(blocks[1], stream=1) - resampled_medians(blocks[0], stream=0)
+    baseline, candidate = np.asarray(blocks[0]), np.asarray(blocks[1])
+    paired = before.reference_s == after.reference_s and len(baseline) == len(candidate)
+    if paired:
+        differences = candidate - baseline
+        estimate, draws = float(np.median(differences)), resampled_medians(differences)
+        log_halves = _median_of_halves(differences)
+    else:
+        estimate = float(np.median(candidate) - np.median(baseline))
+        draws = resampled_medians(candidate, stream=1) - resampled_medians(baseline, stream=0)
+        first, second = np.subtract(_median_of_halves(candidate), _median_of_halves(baseline))
+        log_halves = (float(first), float(second))
     contaminated, doubt = _contamination(before, after)
     return LatencyChange(
         percentile_interval(estimate, draws),
         _slower_ms(1e3 * float(np.median(after.samples_s)), estimate),
-        _halves(*blocks),
+        log_halves,
         *blocks,
-        same,
+        paired,
         contaminated,
-        doubt,
+        0.0 if paired else doubt,
     )
 
 
-def _halves(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[float, float]:
+def _median_of_halves(blocks: NDArray[np.float64]) -> tuple[float, float]:
     # Halves in time, not odd and even blocks: neighbours share whatever the machine was doing.
-    middle_before, middle_after = len(before) // 2, len(after) // 2
-    first = np.median(after[:middle_after]) - np.median(before[:middle_before])
-    second = np.median(after[middle_after:]) - np.median(before[middle_before:])
-    return float(first), float(second)
+    middle = len(blocks) // 2
+    return float(np.median(blocks[:middle])), float(np.median(blocks[middle:]))
 
 
 def _change_of_summaries(before: Measurement, after: Measurement) -> LatencyChange | None:
@@ -189,12 +222,18 @@ def _slower_ms(candidate_ms: float, log_change: float) -> float:
 def _contamination(before: Measurement, after: Measurement) -> tuple[str | None, float]:
     reasons, doubts = [], [0.0]
     for which, measurement in (("baseline", before), ("candidate", after)):
-        moved = drift(measurement.reference_s, measurement.block) if measurement.block else None
-        moved = measurement.reference_drift if moved is None else moved
-        reason = measurement.contaminated or contamination(moved, measurement.steal)
-        if reason:
-            reasons.append(f"{which}: {reason}")
-            doubts.append(math.log1p(moved or 0.0) + (measurement.steal or 0.0))
+        reference_moved = drift(measurement.reference_s, measurement.block) if measurement.block else None
+        if reference_moved is None:
+            reference_moved = measurement.reference_drift
+        found = measurement.contaminated or contamination(reference_moved, measurement.steal)
+        ratio_moved = moved(_blocks(measurement)) or 0.0
+        if ratio_moved > DRIFT_LIMIT:
+            # A neighbour slows engines unequally; what does not cancel within a run will not between two.
+            unrest = f"the ratio to the reference moved {100 * ratio_moved:.1f} % within the run"
+            found = f"{found}; {unrest}" if found else unrest
+        if found:
+            reasons.append(f"{which}: {found}")
+            doubts.append(math.log1p(max(reference_moved or 0.0, ratio_moved)) + (measurement.steal or 0.0))
     # Pairing cancels most of a drift, so an effect above the whole of the larger one is not its work.
     return "; ".join(reasons) or None, max(doubts)
 

@@ -6,20 +6,15 @@ What is finished is taken from the journal, what is not is measured and written 
 from __future__ import annotations
 
 import dataclasses
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sparsemark import paths
-from sparsemark.checkpoint import load_checkpoint
-from sparsemark.errors import UnsupportedError
-from sparsemark.files import write_atomically
+from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.machine import commit, fingerprint
-from sparsemark.records import MEASURED, UNSUPPORTED, Measurement, Run
+from sparsemark.records import MEASURED, SCORES, UNSUPPORTED, Measurement, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from sparsemark.journal import Journal
     from sparsemark.pipeline import Pipeline
@@ -40,9 +35,24 @@ def prepare_variants(subject: Subject, variants: Sequence[Variant], watch: Watch
     """Train, prune and fine-tune whatever has no checkpoint yet.
 
     Returns:
-        A row for every variant: its accuracy at each step, or why there is none. Nothing in it is a latency.
+        A row for every variant: its accuracy at each step, or why there is none; before the first of a seed, what
+        predicts without a network. Nothing in it is a latency.
     """
-    return [_evaluate(subject, variant) for variant in watch(variants, "networks")]
+    rows: dict[str, Measurement] = {}
+    for variant in watch(variants, "networks"):
+        row = _evaluate(subject, variant)
+        if row.status == MEASURED:
+            rows |= {m.name: m for m in _baselines(subject, variant) if m.name not in rows}
+        rows[variant.name] = row
+    return list(rows.values())
+
+
+def _baselines(subject: Subject, variant: Variant) -> Iterable[Measurement]:
+    source = subject.accuracy(variant).get("accuracy_source")
+    for name, scores in subject.baselines(variant).items():
+        known: dict[str, Any] = {field: scores.get(field) for field in SCORES}
+        row = Measurement(f"{name}-seed{variant.seed}", MEASURED, model=f"{name} (no network)", seed=variant.seed)
+        yield dataclasses.replace(row, accuracy_source=source, **known)
 
 
 def _evaluate(subject: Subject, variant: Variant) -> Measurement:
@@ -86,36 +96,7 @@ def _key(pipeline: Pipeline, cell: Cell) -> str | None:
     """The cell's key; None where the network itself cannot be made, which `measure` then says in the row."""
     try:
         return pipeline.key(cell)
-    except UnsupportedError:
+    except UserError:
+        raise
+    except Exception:
         return None
-
-
-def write_patients(subject: Subject, variants: Iterable[Variant], path: Path) -> None:
-    """Write down which patients each seed was trained, validated and tested on, as the checkpoints' headers say."""
-    splits: dict[str, Any] = {}
-    for variant in variants:
-        try:
-            provenance = load_checkpoint(subject.source(variant).path).provenance
-        except UnsupportedError:
-            continue
-        splits.setdefault(f"seed {variant.seed}", provenance.get("split"))
-    write_atomically(path, (json.dumps(splits, indent=1) + "\n").encode())
-
-
-def write_results(run: Run, study: str, machine: str, evaluated: Sequence[Measurement]) -> Iterator[Path]:
-    """Write a study's result file, tables and figures, and name each once it is there."""
-    from sparsemark.report import render
-    from sparsemark.report.figures import draw_figures
-    from sparsemark.report.tables import accuracy_csv
-
-    path = paths.run(machine, study)
-    run.save(path)
-    yield path
-    for form, suffix in (("markdown", "md"), ("csv", "csv")):
-        path = paths.table(machine, study, suffix)
-        write_atomically(path, render(run, form).encode())
-        yield path
-    path = paths.accuracy_table(study)
-    write_atomically(path, accuracy_csv(evaluated).encode())
-    yield path
-    yield from draw_figures(run, paths.figures(machine, study), evaluated)

@@ -1,9 +1,12 @@
 """May this candidate replace that baseline? Verdicts with reasons, and the exit code that follows from them.
 
 A latency is a regression only if four things agree: the lower end of its interval clears the tolerance, the change is
-worth at least a floor in milliseconds, each half of the blocks shows it alone, and its rank-sum test survives Holm over
-all cells. Accuracy, agreement and bytes do not scatter between runs of one artifact and are compared exactly, each with
-its own tolerance.
+worth at least a floor in milliseconds, each half of the blocks shows it alone, and its test (rank-sum, or sign test
+where the blocks are paired) survives Holm over all cells. Accuracy, agreement and bytes do not scatter between runs of
+one artifact and are compared exactly, each with its own tolerance.
+
+What two runs cannot show: processes of one binary differ, by memory layout and by what their neighbours do, and one
+process a side cannot tell that from a change. Where that difference nears the tolerance, alarms are false.
 
 The first match decides the exit code: 2 usage or unreadable input, 4 no baseline, 5 parity failure, 1 regression, 3
 inconclusive or contaminated (strict only), 0 ok. 2 and 4 mean that nothing was judged; a wrong answer (5) is worse than
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING
 from sparsemark.comparison import Comparison, LatencyChange, compare
 from sparsemark.errors import UserError
 from sparsemark.records import MEASURED, PARITY_FAILED, Measurement, Run
-from sparsemark.statistics import Interval, holm, rank_sum_p
+from sparsemark.statistics import Interval, holm, rank_sum_p, sign_test_p
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,6 +60,8 @@ _OUTCOME_OF = {_WORSE: Outcome.REGRESSION, _BETTER: Outcome.IMPROVEMENT}
 
 class NoBaselineError(UserError):
     """There is nothing to judge the candidate against; the command line turns it into exit code 4."""
+
+    exit_code = EXIT_NO_BASELINE
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,8 @@ def _judge(comparison: Comparison, confirmed: _Confirmed, tolerances: Tolerances
     if before is None or after is None or before.status != MEASURED or after.status != MEASURED:
         yield Verdict(comparison.cell, "status", *_judge_status(before, after))
         return
-    yield _judge_latency(comparison, confirmed, tolerances)
+    if comparison.was_timed:
+        yield _judge_latency(comparison, confirmed, tolerances)
     points, share, size = tolerances.accuracy, tolerances.agreement, tolerances.size * (before.artifact_bytes or 0)
     for quantity, field, source, allowed, worse in (
         ("accuracy", "accuracy", "accuracy_source", points, -1),
@@ -206,7 +212,7 @@ def _plain(value: float | None) -> str:
 
 def _confirmed(comparisons: Sequence[Comparison], tolerances: Tolerances) -> _Confirmed:
     """Find the cells whose test survives Holm over all cells, slower and faster apart."""
-    tested = [(c.cell, c.latency) for c in comparisons if c.latency and not c.latency.same_samples]
+    tested = [(c.cell, c.latency) for c in comparisons if c.latency and not c.same]
     confirmed = {}
     for direction in (_WORSE, _BETTER):
         p_values = holm([_p_value(latency, direction, _bar(latency, tolerances)) for _, latency in tested])
@@ -222,7 +228,10 @@ def _p_value(latency: LatencyChange, direction: int, bar: float) -> float:
     """Test that the change goes beyond the bar, not that there is any."""
     if latency.baseline_blocks:
         before = [direction * value + bar for value in latency.baseline_blocks]
-        return rank_sum_p([direction * value for value in latency.candidate_blocks], before)
+        after = [direction * value for value in latency.candidate_blocks]
+        if latency.paired:
+            return sign_test_p([b - a for a, b in zip(before, after, strict=True)])
+        return rank_sum_p(after, before)
     interval = latency.log_change
     half_width = interval.estimate - interval.low if direction == _WORSE else interval.high - interval.estimate
     beyond = direction * interval.estimate - bar
@@ -233,6 +242,8 @@ def _p_value(latency: LatencyChange, direction: int, bar: float) -> float:
 
 def _judge_latency(comparison: Comparison, confirmed: _Confirmed, tolerances: Tolerances) -> Verdict:
     latency = comparison.latency
+    if comparison.same:
+        return Verdict(comparison.cell, "latency", Outcome.OK, "the same samples", latency.change if latency else None)
     if latency is None:
         outcome = Outcome.INCONCLUSIVE if comparison.too_few else Outcome.INCOMPARABLE
         return Verdict(comparison.cell, "latency", outcome, comparison.why_not or "")
@@ -245,8 +256,6 @@ def _judge_latency(comparison: Comparison, confirmed: _Confirmed, tolerances: To
 
 
 def _weigh(cell: str, latency: LatencyChange, confirmed: _Confirmed, tolerances: Tolerances) -> tuple[Outcome, str]:
-    if latency.same_samples:
-        return Outcome.OK, "the same samples"
     bar, interval = _bar(latency, tolerances), latency.log_change
     for direction, edge in ((_WORSE, interval.low), (_BETTER, interval.high)):
         if direction * edge > bar:

@@ -10,10 +10,12 @@ import os
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
-from sparsemark.records import Measurement
+from sparsemark.records import finished_cells
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sparsemark.records import Measurement
 
 
 class Journal:
@@ -26,18 +28,13 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._torn = False
-        self._entries: dict[str, Measurement] = {}
         try:
             text = path.read_bytes() if path.exists() else b""
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         self._torn = bool(text) and not text.endswith(b"\n")
-        for line in text.splitlines():
-            try:
-                entry = json.loads(line)
-                self._entries[entry["key"]] = Measurement.from_benchmark(entry["benchmark"])
-            except (ValueError, KeyError, TypeError):
-                continue  # torn by a crash, or of an older schema: measured again
+        # Lines that a crash tore, or of an older schema, are not among them: measured again.
+        self._entries = dict(finished_cells(text))
 
     def get(self, key: str) -> Measurement | None:
         """The finished cell of this key, if there is one."""

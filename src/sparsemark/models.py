@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from sparsemark.errors import UserError
-from sparsemark.references import resolve
+from sparsemark.references import one_line, resolve
 
 if TYPE_CHECKING:
     from sparsemark.specs import ModelSpec
@@ -39,8 +40,8 @@ def build_model(model: ModelSpec) -> torch.nn.Module:
         )
     try:
         module = factory()
-    except Exception as error:
-        raise UserError(f"{model.reference}: the factory failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{model.reference}: the factory failed: {one_line(error)}") from error
     if not isinstance(module, torch.nn.Module):
         raise UserError(
             f"{model.reference}: expected the factory to return a torch.nn.Module, got {type(module).__name__}"
@@ -69,6 +70,11 @@ def check_input(module: torch.nn.Module, model: ModelSpec) -> None:
         raise UserError(f"{model.reference}: input {shape} does not fit this network: {first}") from error
 
 
+def output_tensors(outputs: Any) -> list[torch.Tensor]:
+    """The tensors among what a network returns: one, or nested in tuples, lists and dictionaries, None left out."""
+    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+
+
 def name_of(reference: str) -> str:
     """Short name of a model for tables: the factory's, or the ONNX file's stem."""
     location, _, attribute = reference.rpartition(":")
@@ -80,13 +86,35 @@ def input_shape_of(reference: str) -> tuple[int, ...] | None:
     """Input shape of an ONNX file, with 1 for every size that it leaves open; None for a factory, which does not say.
 
     Raises:
-        UserError: the file is missing or no ONNX.
+        UserError: the file is missing, no ONNX, or has not exactly one input.
     """
     if not reference.endswith(ONNX_SUFFIX):
         return None
-    from sparsemark.formats.onnx_file import load_onnx
+    return tuple(size or 1 for size in _declared_sizes(reference))
 
-    graph = load_onnx(Path(reference)).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    sizes = next(v for v in graph.input if v.name not in constants).type.tensor_type.shape.dim
-    return tuple(size.dim_value or 1 for size in sizes)
+
+def check_onnx_input(model: ModelSpec) -> None:
+    """Hold the given input shape against the one that the ONNX file declares.
+
+    Raises:
+        UserError: they differ in a size that the file does not leave open; or as `input_shape_of`.
+    """
+    sizes = _declared_sizes(model.reference)
+    fits = len(sizes) == len(model.input_shape) and all(
+        declared in (0, given) for declared, given in zip(sizes, model.input_shape, strict=True)
+    )
+    if not fits:
+        given, declared = ",".join(map(str, model.input_shape)), ",".join(str(size or "any") for size in sizes)
+        raise UserError(f"{model.reference}: input {given} does not fit this network: it declares {declared}")
+
+
+def _declared_sizes(reference: str) -> list[int]:
+    """Sizes of an ONNX file's one input, 0 where they are open."""
+    from sparsemark.formats.onnx_file import inputs_of, load_onnx
+
+    model = load_onnx(Path(reference))
+    names = inputs_of(model)
+    if len(names) != 1:
+        raise UserError(f"{reference}: expected an ONNX model with one input, found {len(names)}")
+    (value,) = [value for value in model.graph.input if value.name == names[0]]
+    return [size.dim_value for size in value.type.tensor_type.shape.dim]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,10 +65,10 @@ class Verified:
 
     predict: Predict
     parity: Parity
-    _pass: object = field(repr=False, compare=False)
+    _pass: InitVar[object]  # no field, so that dataclasses.replace cannot carry it to another engine
 
-    def __post_init__(self) -> None:
-        if self._pass is not _PASS:
+    def __post_init__(self, _pass: object) -> None:
+        if _pass is not _PASS:
             raise TypeError("a Verified comes from parity.check only")
 
 
@@ -85,9 +85,13 @@ def check(predict: Predict, images: Sequence[NDArray[np.float32]], reference: Ou
             difference above `TOLERANCE`.
     """
     answers = [predict(image) for image in images]
-    outputs = tuple(np.concatenate([answer[i] for answer in answers]) for i in range(len(answers[0])))
-    if len(outputs) != len(reference):
-        raise ParityError(f"{len(outputs)} outputs, the reference has {len(reference)}")
+    for answer in answers:
+        if len(answer) != len(reference):
+            raise ParityError(f"{len(answer)} outputs, the reference has {len(reference)}")
+        for index, (first, got) in enumerate(zip(answers[0], answer, strict=True)):
+            if np.shape(got) != np.shape(first):
+                raise ParityError(f"output {index} has shape {np.shape(first)} once and {np.shape(got)} another time")
+    outputs = _stack(answers)
     for index, (got, expected) in enumerate(zip(outputs, reference, strict=True)):
         if got.shape != expected.shape:
             raise ParityError(f"output {index} has shape {got.shape}, the reference {expected.shape}")
@@ -97,6 +101,11 @@ def check(predict: Predict, images: Sequence[NDArray[np.float32]], reference: Ou
     return Verified(predict, parity, _PASS)
 
 
+def _stack(answers: Sequence[Sequence[NDArray[Any]]]) -> tuple[NDArray[Any], ...]:
+    """Put the answers for all images together, output by output; a single number becomes one value per image."""
+    return tuple(np.concatenate([np.atleast_1d(one) for one in output]) for output in zip(*answers, strict=True))
+
+
 def _compare(outputs: Sequence[NDArray[Any]], reference: Outputs, images: int) -> Parity:
     max_abs = max_rel = 0.0
     equal: NDArray[np.bool_] = np.ones(images, dtype=bool)
@@ -104,10 +113,8 @@ def _compare(outputs: Sequence[NDArray[Any]], reference: Outputs, images: int) -
     margins = np.full(images, np.inf)
     for got, expected in zip(outputs, reference, strict=True):
         finite = np.isfinite(expected)
-        if not np.array_equal(np.isfinite(got), finite):
-            return Parity(
-                float("inf"), float("inf"), 0.0, "values that are not finite where the reference's are", images
-            )
+        if not np.array_equal(got[~finite], expected[~finite], equal_nan=True) or not np.isfinite(got[finite]).all():
+            return Parity(float("inf"), float("inf"), 0.0, "infinities or NaN other than the reference's", images)
         difference = float(np.max(np.abs(got.astype(np.float64) - expected), initial=0.0, where=finite))
         scale = float(np.max(np.abs(expected), initial=0.0, where=finite))
         max_abs = max(max_abs, difference)
@@ -155,34 +162,36 @@ def float64_outputs(source: Source, images: Sequence[NDArray[np.float32]]) -> Ou
         images: input batches.
     """
     answers = _onnx_answers(source, images) if source.is_onnx else _torch_answers(source, images)
-    return tuple(np.concatenate([answer[i] for answer in answers]) for i in range(len(answers[0])))
+    return tuple(output.astype(np.float64) for output in _stack(answers))
 
 
-def _torch_answers(source: Source, images: Sequence[NDArray[np.float32]]) -> list[list[NDArray[np.float64]]]:
+def _torch_answers(source: Source, images: Sequence[NDArray[np.float32]]) -> list[list[NDArray[Any]]]:
     import torch
-    from torch.utils import _pytree as pytree
 
     from sparsemark.checkpoint import load_checkpoint
+    from sparsemark.models import output_tensors
 
     module = load_checkpoint(source.path).build().double()
     with torch.inference_mode():
+        # Copied: a network may put out a buffer of its own.
         return [
-            [leaf.numpy() for leaf in pytree.tree_leaves(module(torch.from_numpy(image).double()))] for image in images
+            [output.numpy().copy() for output in output_tensors(module(torch.from_numpy(image).double()))]
+            for image in images
         ]
 
 
-def _onnx_answers(source: Source, images: Sequence[NDArray[np.float32]]) -> list[list[NDArray[np.float64]]]:
+def _onnx_answers(source: Source, images: Sequence[NDArray[np.float32]]) -> list[list[NDArray[Any]]]:
     from onnx import TensorProto, numpy_helper
     from onnx.reference import ReferenceEvaluator
 
-    from sparsemark.formats.onnx_file import load_onnx
+    from sparsemark.formats.onnx_file import inputs_of, load_onnx
 
     model = load_onnx(source.path)
     for tensor in model.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
             wide = numpy_helper.to_array(tensor).astype(np.float64)
             tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
-    name = model.graph.input[0].name
+    (name,) = inputs_of(model)
     try:
         evaluator = ReferenceEvaluator(model)
         runs = [evaluator.run(None, {name: image.astype(np.float64)}) for image in images]

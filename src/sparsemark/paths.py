@@ -63,9 +63,14 @@ def table(machine: str, study: str, suffix: str) -> Path:
     return RESULTS / "tables" / f"{study}-{machine}.{suffix}"
 
 
-def accuracy_table(study: str) -> Path:
+def accuracy_table(study: str, suffix: str) -> Path:
     """Accuracy of every variant and seed, with the steps before fine-tuning."""
-    return RESULTS / "tables" / f"{study}-accuracy.csv"
+    return RESULTS / "tables" / f"{study}-accuracy.{suffix}"
+
+
+def layers_table(study: str) -> Path:
+    """What is left in every layer of every variant."""
+    return RESULTS / "tables" / f"{study}-layers.csv"
 
 
 def patients(study: str) -> Path:

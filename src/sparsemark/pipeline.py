@@ -117,7 +117,7 @@ class Pipeline:
         """
         plain = replace(cell, control=None)
         if plain not in self._verified:
-            predict = engines.load(self._artifact(cell.variant, cell.engine), cell.engine, cell.threads)
+            predict = engines.load(self.artifact(cell.variant, cell.engine), cell.engine, cell.threads)
             verified = check(predict, self.subject.images(cell.variant).batches, self._reference_outputs(cell.variant))
             # One candidate at a time stays in memory, and the reference of its model and seed.
             self._verified = {c: v for c, v in self._verified.items() if c.variant == _dense(cell.variant)}
@@ -133,7 +133,8 @@ class Pipeline:
             fallback = replace(reference, engine=FALLBACK_ENGINE)
             return fallback, self.verify(fallback)
 
-    def _artifact(self, variant: Variant, engine: str) -> Artifact:
+    def artifact(self, variant: Variant, engine: str) -> Artifact:
+        """Export a variant to the file that an engine reads, unless it is there; errors as in `formats.export`."""
         source = self.subject.source(variant)
         stem = paths.artifact_stem(self._work, variant.name, model_key(source))
         return formats.export(source, find(engine, engines.ENGINES, "engine").format, stem)
@@ -157,7 +158,7 @@ class Pipeline:
         Raises:
             ParityError: the exported file holds other zeros than the network.
         """
-        artifact, dense = self._artifact(cell.variant, cell.engine), self._artifact(_dense(cell.variant), cell.engine)
+        artifact, dense = self.artifact(cell.variant, cell.engine), self.artifact(_dense(cell.variant), cell.engine)
         total = dense.weights.total
         fields: dict[str, Any] = {
             "format": artifact.format,
@@ -167,7 +168,7 @@ class Pipeline:
         }
         if self.subject.source(cell.variant).is_onnx:
             return fields
-        count, dense_count = self._count(cell.variant), self._count(_dense(cell.variant))
+        count, dense_count = self.count(cell.variant), self.count(_dense(cell.variant))
         sparsity = 1 - count.nonzeros / dense_count.weights
         if total == dense_count.weights and artifact.weights.nonzeros != count.nonzeros:
             raise ParityError(
@@ -181,7 +182,8 @@ class Pipeline:
             "compressed_bytes": count.compressed_bytes,
         }
 
-    def _count(self, variant: Variant) -> accounting.NetworkCount:
+    def count(self, variant: Variant) -> accounting.NetworkCount:
+        """Count what a variant's network holds and does; errors as in the subject's `source`."""
         if variant.name not in self._counts:
             module = load_checkpoint(self.subject.source(variant).path).build()
             self._counts[variant.name] = accounting.count(module, example_input(variant.model))

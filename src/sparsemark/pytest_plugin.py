@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from sparsemark.timing import Arguments
 
 _MEASURED = pytest.StashKey[dict[str, "Measurement"]]()
+_WRITTEN = pytest.StashKey[bool]()
 
 
 @pytest.fixture
-def latency(request: pytest.FixtureRequest) -> Callable[[Pipeline, Cell, Journal | None], Measurement]:
+def latency(
+    request: pytest.FixtureRequest, benchmark: BenchmarkFixture
+) -> Callable[[Pipeline, Cell, Journal | None], Measurement]:
     """Measure one cell through pytest-benchmark: `latency(pipeline, cell, journal)`.
 
     The result goes into `extra_info` and, when it is finished, into the journal. A cell that cannot be measured is a
     row that says why, and a skipped test; one that fails parity or breaks is a row and a failed test.
     """
-    benchmark: BenchmarkFixture = request.getfixturevalue("benchmark")
 
     def rounds(function: Callable[..., Any], setup: Callable[[], Arguments], count: int) -> Sequence[float]:
         benchmark.pedantic(function, setup=setup, rounds=count)
@@ -35,12 +37,18 @@ def latency(request: pytest.FixtureRequest) -> Callable[[Pipeline, Cell, Journal
         return list(benchmark.stats.stats.data)
 
     def measure(pipeline: Pipeline, cell: Cell, journal: Journal | None = None) -> Measurement:
+        from sparsemark.errors import UserError
         from sparsemark.records import MEASURED, UNSUPPORTED
 
-        if benchmark.disabled:
-            measurement = pipeline.measure(cell, rounds=None)
-        else:
-            measurement = pipeline.measure(cell, rounds)
+        try:
+            if benchmark.disabled:
+                # Through `benchmark`, which then only calls, and does not complain that it was not used.
+                measurement: Measurement = benchmark.pedantic(pipeline.measure, args=(cell, None))
+            else:
+                measurement = pipeline.measure(cell, rounds)
+        except UserError as error:
+            pytest.fail(str(error), pytrace=False)
+        if benchmark.enabled:
             benchmark.extra_info.update(measurement.extra_info())
             benchmark.group = benchmark.group or measurement.model
             request.config.stash.setdefault(_MEASURED, {})[request.node.nodeid] = measurement
@@ -72,6 +80,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     often.
     """
     measured = config.stash.get(_MEASURED, {})
+    config.stash[_WRITTEN] = True
     entries = output_json["benchmarks"]
     for entry in entries:
         if entry["fullname"] in measured:
@@ -79,4 +88,27 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     present = {entry["fullname"] for entry in entries}
     for nodeid, measurement in measured.items():
         if nodeid not in present:
-            entries.append(measurement.to_benchmark() | {"name": nodeid.rpartition("::")[2], "fullname": nodeid})
+            entries.append(measurement.to_benchmark() | {"name": _test_name(nodeid), "fullname": nodeid})
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the result file where no cell has a latency: pytest-benchmark writes none then, and reasons would go."""
+    measured, path = session.config.stash.get(_MEASURED, {}), session.config.getoption("benchmark_json", None)
+    if not measured or path is None or session.config.stash.get(_WRITTEN, False):
+        return
+    from dataclasses import replace
+
+    from sparsemark.errors import UserError
+    from sparsemark.machine import commit, fingerprint
+    from sparsemark.records import Run
+
+    rows = tuple(replace(measurement, name=_test_name(nodeid)) for nodeid, measurement in measured.items())
+    try:
+        Run(rows, fingerprint(), commit()).save(path)
+    except UserError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+def _test_name(nodeid: str) -> str:
+    return nodeid.rpartition("::")[2]

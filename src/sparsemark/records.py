@@ -21,7 +21,7 @@ from sparsemark.errors import UserError
 from sparsemark.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 SCHEMA = 1
@@ -30,7 +30,13 @@ MEASURED = "measured"
 UNSUPPORTED = "unsupported"
 PARITY_FAILED = "parity_failed"
 ERROR = "error"
+JOURNAL_SUFFIX = ".jsonl"
+"""Of a file with one finished cell a line, each with the key of what decided its measurement."""
+
 STATUSES = (MEASURED, UNSUPPORTED, PARITY_FAILED, ERROR)
+
+SCORES = ("accuracy", "f1", "recall", "precision", "roc_auc")
+"""Fields that say how well a network predicts."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class Measurement:
         """One entry of pytest-benchmark's `benchmarks`; every statistic is null where nothing was measured."""
         from pytest_benchmark.stats import Stats
 
-        stats: Any = Stats()  # type: ignore[no-untyped-call] # pytest-benchmark ships no type information
+        stats = Stats()
         for sample in self.samples_s:
             stats.update(sample)
         values = stats.as_dict() if self.samples_s else dict.fromkeys(Stats.fields)
@@ -161,6 +167,16 @@ class Measurement:
             reference_s=_seconds(raw.get("reference_data"), "sparsemark.reference_data"),
             **values,
         )
+
+
+def finished_cells(journal: bytes) -> Iterator[tuple[str, Measurement]]:
+    """Read the lines of a journal that are whole, each with its key; those a crash tore are passed over."""
+    for line in journal.splitlines():
+        try:
+            entry = json.loads(line)
+            yield str(entry["key"]), Measurement.from_benchmark(entry["benchmark"])
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            continue
 
 
 _INFO_FIELDS = tuple(
@@ -225,21 +241,21 @@ class Run:
 
     @classmethod
     def load(cls, path: Path) -> Run:
-        """Read a run from `--benchmark-json`, `sparsemark bench --json` or `sparsemark run`.
+        """Read a run from `--benchmark-json`, `sparsemark bench --json` or `sparsemark run`, or an unfinished one.
 
-        Benchmarks of other suites in the same file are passed over.
+        Benchmarks of other suites in the same file are passed over. A journal (`.jsonl`) is what a command leaves that
+        did not live to write its result file: the cells that it finished, the latest of each, without the machine.
 
         Raises:
             UserError: the file is missing, unreadable, not JSON, or holds no results of sparsemark.
         """
-        try:
-            document = json.loads(path.read_bytes())
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: expected JSON from --benchmark-json: {error}") from error
-        if not isinstance(document, dict) or not isinstance(document.get("benchmarks"), list):
-            raise UserError(f"{path}: benchmarks: expected the list that pytest-benchmark writes")
+        content = _content(path)
+        if path.suffix == JOURNAL_SUFFIX:
+            finished = {m.name: m for _, m in finished_cells(content)}
+            if not finished:
+                raise UserError(f"{path}: expected lines of sparsemark's journal, found none that is whole")
+            return cls(tuple(finished.values()))
+        document = _document(path, content)
         measurements = []
         for index, entry in enumerate(document["benchmarks"]):
             info = entry.get("extra_info") if isinstance(entry, dict) else None
@@ -257,3 +273,21 @@ class Run:
         except ValueError as error:
             raise UserError(f"{path}: {error}") from error
         return cls(tuple(measurements), machine_info, commit_info, str(document.get("datetime") or ""))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _document(path: Path, content: bytes) -> dict[str, Any]:
+    """Parse what pytest-benchmark writes, as far as the list of its benchmarks."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: expected JSON from --benchmark-json: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("benchmarks"), list):
+        raise UserError(f"{path}: benchmarks: expected the list that pytest-benchmark writes")
+    return document

@@ -67,7 +67,7 @@ def _load_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise UserError(f"{path}: importing it failed: {_one_line(error)}") from error
+        raise UserError(f"{path}: importing it failed: {one_line(error)}") from error
     return module
 
 
@@ -78,8 +78,9 @@ def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise UserError(f"{name}: importing it failed: {_one_line(error)}") from error
+        raise UserError(f"{name}: importing it failed: {one_line(error)}") from error
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Kind and message of an error, whatever its message's own lines."""
     return " ".join(f"{type(error).__name__}: {error}".split())

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sparsemark.errors import UserError
-from sparsemark.references import nearest
+from sparsemark.references import nearest, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,12 +42,15 @@ def find(name: str, own: Mapping[str, T], kind: str) -> T:
         kind: `pruner`, `format` or `engine`; other packages register under the entry point group `sparsemark.<kind>s`.
 
     Raises:
-        UserError: with the nearest name that is known.
+        UserError: with the nearest name that is known; or another package's implementation fails to load.
     """
     if name in own:
         return own[name]
     for entry in entry_points(group=f"sparsemark.{kind}s", name=name):
-        found: T = entry.load()
+        try:
+            found: T = entry.load()
+        except Exception as error:
+            raise UserError(f"{kind} {name!r}: loading {entry.value} failed: {one_line(error)}") from error
         return found
     raise UserError(nearest(name, [*own, *entry_points(group=f"sparsemark.{kind}s").names], kind))
 
@@ -59,7 +62,7 @@ def availability(own: Mapping[str, Optional], kind: str) -> list[Availability]:
         try:
             rows.append(Availability(kind, entry.name, missing(entry.load().requires)))
         except Exception as error:
-            rows.append(Availability(kind, entry.name, f"{type(error).__name__}: {error}"))
+            rows.append(Availability(kind, entry.name, one_line(error)))
     return rows
 
 

@@ -65,6 +65,10 @@ class PruneSpec:
     def __post_init__(self) -> None:
         if not 0.0 <= self.sparsity < 1.0:
             raise UserError(f"sparsity {self.sparsity:g} of {self.method!r}: expected a fraction in [0, 1)")
+        if self.method in WITHOUT_SPARSITY and self.sparsity:
+            raise UserError(
+                f"sparsity {self.sparsity:g} of {self.method!r}: expected none, this method removes nothing"
+            )
         if self.round_to < 1:
             raise UserError(f"round_to {self.round_to} of {self.method!r}: expected a whole number from 1")
 
@@ -90,7 +94,7 @@ class PruneSpec:
         if self.method == ALL_ONES:
             return self.method
         rounding = f"r{self.round_to}" if self.round_to > 1 else ""
-        return f"{self.method}{100 * self.sparsity:g}{rounding}"
+        return f"{self.method}{100 * self.sparsity:.10g}{rounding}"
 
 
 @dataclass(frozen=True)

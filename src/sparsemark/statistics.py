@@ -30,7 +30,7 @@ BLOCKS_NEEDED = 6
 RESAMPLES = 2000
 """Enough that the ends of an interval move by a tenth of its width between seeds."""
 
-REFERENCE_DRIFT_LIMIT = 0.03
+DRIFT_LIMIT = 0.03
 """A reference that moves more than this within a run says that the machine changed under the measurement."""
 
 STEAL_LIMIT = 0.02
@@ -200,18 +200,27 @@ def quotient(numerator: Interval, denominator: Interval) -> Interval:
 
 
 def drift(samples_s: Sequence[float], block: int) -> float | None:
-    """Tell how far a series moved: largest over smallest median of its thirds, less 1; None below 3 blocks."""
-    medians = block_medians(samples_s, block)
-    if len(medians) < _DRIFT_PARTS:
+    """Tell how far a series of calls moved, as a fraction; None below 3 blocks."""
+    return moved(np.log(block_medians(samples_s, block)))
+
+
+def moved(log_blocks: ArrayLike) -> float | None:
+    """Tell how far blocks moved: highest over lowest median of their thirds, less 1; None below 3 blocks.
+
+    Args:
+        log_blocks: logarithms of times or of ratios, in order, shape (n,).
+    """
+    values = np.asarray(log_blocks, dtype=np.float64)
+    if len(values) < _DRIFT_PARTS:
         return None
-    parts = [float(np.median(part)) for part in np.array_split(medians, _DRIFT_PARTS)]
-    return max(parts) / min(parts) - 1
+    parts = [float(np.median(part)) for part in np.array_split(values, _DRIFT_PARTS)]
+    return math.expm1(max(parts) - min(parts))
 
 
 def contamination(reference_drift: float | None, steal: float | None) -> str | None:
     """Say in words why a cell's latency cannot be trusted, or None."""
     reasons = []
-    if reference_drift is not None and reference_drift > REFERENCE_DRIFT_LIMIT:
+    if reference_drift is not None and reference_drift > DRIFT_LIMIT:
         reasons.append(f"the reference moved {100 * reference_drift:.1f} % within the run")
     if steal is not None and steal > STEAL_LIMIT:
         reasons.append(f"other tenants took {100 * steal:.1f} % of the processor")
@@ -235,6 +244,16 @@ def rank_sum_p(larger: ArrayLike, smaller: ArrayLike) -> float:
         return float(_rank_sum_tail(m, n)[wins])
     spread = math.sqrt(m * n * (m + n + 1) / 12)
     return 0.5 * math.erfc((wins - 0.5 - m * n / 2) / spread / math.sqrt(2))
+
+
+def sign_test_p(differences: ArrayLike) -> float:
+    """Test whether paired differences lie above 0: one-sided sign test, exact; zeros count for the null.
+
+    Five pairs cannot show 1 %: the smallest p is 2^-n.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    n, above = len(values), int((values > 0).sum())
+    return math.ldexp(sum(math.comb(n, k) for k in range(above, n + 1)), -n)
 
 
 @lru_cache(maxsize=64)

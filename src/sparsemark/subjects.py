@@ -15,8 +15,9 @@ from sparsemark.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import content_hash, key_of
 from sparsemark.formats.protocol import Source
-from sparsemark.models import build_model, check_input
+from sparsemark.models import build_model, check_input, check_onnx_input
 from sparsemark.preparation import prune_and_finetune, prune_only, train
+from sparsemark.records import SCORES
 from sparsemark.references import resolve
 from sparsemark.specs import DENSE, ModelSpec, PruneSpec, Variant
 
@@ -52,6 +53,9 @@ class Subject(Protocol):
     def accuracy(self, variant: Variant) -> Mapping[str, Any]:
         """Fields of `Measurement` that say how well it predicts; empty where nobody knows."""
 
+    def baselines(self, variant: Variant) -> Mapping[str, Mapping[str, float]]:
+        """Test metrics of what predicts without a network, by name, on the same images; empty where nobody knows."""
+
 
 class StudySubject:
     """A study: weights that were trained before are taken, what is missing is trained, pruned and fine-tuned.
@@ -82,6 +86,11 @@ class StudySubject:
         elif not path.exists():
             dense = self.source(Variant(variant.model, PruneSpec(), variant.seed)).path
             prune_and_finetune(variant, dense, self._trainer(variant), path, work)
+        held = load_checkpoint(path).variant
+        found, expected = ((v.name, v.model.input_shape) for v in (held, variant))
+        if found != expected:
+            # A file under another's name would put one network's numbers into another's row.
+            raise UserError(f"{path}: holds {found[0]}, input {found[1]}; expected {expected[0]}, input {expected[1]}")
         return Source(variant.model, path)
 
     def images(self, variant: Variant) -> Images:
@@ -103,12 +112,16 @@ class StudySubject:
         provenance = load_checkpoint(self.source(variant).path).provenance
         metrics = provenance.get("metrics", {})
         final = metrics.get("finetuned") or metrics.get("trained") or {}
-        names = ("accuracy", "accuracy_low", "accuracy_high", "f1", "recall", "precision", "roc_auc")
-        return {name: final.get(name) for name in names} | {
+        return {name: final.get(name) for name in (*SCORES, "accuracy_low", "accuracy_high")} | {
             "accuracy_raw": metrics.get("raw", {}).get("accuracy"),
             "accuracy_recalibrated": metrics.get("recalibrated", {}).get("accuracy"),
             "accuracy_source": provenance.get("source"),
         }
+
+    def baselines(self, variant: Variant) -> Mapping[str, Mapping[str, float]]:
+        """Test metrics of what predicts without a network, by name, from the checkpoint's header."""
+        fitted = load_checkpoint(self.source(variant).path).provenance.get("baselines", {})
+        return {name: baseline.get("test", {}) for name, baseline in fitted.items()}
 
     def _trainer(self, variant: Variant) -> Trainer:
         key = (variant.model.name, variant.seed)
@@ -136,6 +149,8 @@ class OwnModel:
             self._dense = Checkpoint(Variant(model), module.state_dict())
         elif not Path(model.reference).is_file():
             raise UserError(f"{model.reference}: no such file")
+        else:
+            check_onnx_input(model)
 
     def source(self, variant: Variant) -> Source:
         """Write the variant's checkpoint, or point at the user's ONNX file."""
@@ -159,6 +174,10 @@ class OwnModel:
 
     def accuracy(self, variant: Variant) -> Mapping[str, Any]:  # noqa: ARG002 - nobody knows, whatever the variant
         """Nothing: without data there is none."""
+        return {}
+
+    def baselines(self, variant: Variant) -> Mapping[str, Mapping[str, float]]:  # noqa: ARG002 - as above
+        """Nothing, for the same reason."""
         return {}
 
 

@@ -39,22 +39,23 @@ def compile_graph(graph: Graph, product: Callable[[csr_array[Any]], Product]) ->
         UnsupportedError: naming the operator and the node.
     """
     constants = {name: torch.from_numpy(value) for name, value in graph.constants.items()}
-    steps = [(_step(node, graph, product), node.inputs, node.outputs) for node in graph.nodes]
+    steps = [(_step(node, graph, product), node.inputs, node.outputs[0]) for node in graph.nodes]
     (input_name,) = graph.inputs
 
     def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         values: dict[str, Any] = {**constants, "": None, input_name: torch.from_numpy(image)}
         # Not inference_mode: torch's sparse tensors raise under it (pytorch issue 98004).
         with torch.no_grad():
-            for step, inputs, outputs in steps:
-                results = step(*(values.get(name) for name in inputs))
-                values.update(zip(outputs, results if isinstance(results, tuple) else (results,), strict=False))
+            for step, inputs, output in steps:
+                values[output] = step(*(values.get(name) for name in inputs))
         return tuple(values[name].numpy() for name in graph.outputs)
 
     return predict
 
 
 def _step(node: Node, graph: Graph, product: Callable[[csr_array[Any]], Product]) -> Step:
+    if sum(map(bool, node.outputs)) > 1:
+        raise UnsupportedError(f"csr: {node.op} at {node.name}: {len(node.outputs)} outputs, expected one")
     weight = node.inputs[1] if len(node.inputs) > 1 else ""
     if node.op == "Linear":
         return _linear(product(graph.matrices[weight]))

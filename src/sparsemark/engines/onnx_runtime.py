@@ -19,9 +19,27 @@ if TYPE_CHECKING:
 
 
 def load(path: Path, threads: int) -> Predict:
-    """Open a session on `threads` threads that do not spin.
+    """Open a session and wrap it; errors as in `open_session`."""
+    return wrap(open_session(path, threads))
+
+
+def wrap(session: Any) -> Predict:
+    """Make a `Predict` of an `onnxruntime.InferenceSession`."""
+    name = session.get_inputs()[0].name
+
+    def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+        return tuple(session.run(None, {name: image}))
+
+    return predict
+
+
+def open_session(path: Path, threads: int) -> Any:
+    """Open an `onnxruntime.InferenceSession` on `threads` threads that do not spin.
 
     A spinning pool burns the core that the next cell is timed on.
+
+    Raises:
+        UnsupportedError: what ONNX Runtime says, where it cannot run the network.
     """
     import onnxruntime
 
@@ -32,12 +50,6 @@ def load(path: Path, threads: int) -> Predict:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise UnsupportedError(f"onnxruntime: {' '.join(str(error).split())}") from error
-    name = session.get_inputs()[0].name
-
-    def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-        return tuple(session.run(None, {name: image}))
-
-    return predict

@@ -5,6 +5,7 @@ Source: the ONNX operator specification, opset 20; semantics are tested against 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,15 @@ def _pads(attributes: Attributes) -> tuple[list[int], bool]:
     if attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise UnsupportedError(f"auto_pad {attributes['auto_pad']}")
     pads = attributes.get("pads", [0, 0, 0, 0])
-    if len(pads) != 4:  # noqa: PLR2004 - two spatial axes
-        raise UnsupportedError(f"{len(pads) // 2} spatial axes, expected 2")
+    sizes = [attributes[name] for name in ("kernel_shape", "strides", "dilations") if name in attributes]
+    for axes in (len(pads) / 2, *map(len, sizes)):
+        if axes != 2:  # noqa: PLR2004 - height and width
+            raise UnsupportedError(f"{axes:g} spatial axes, expected 2")
     return [pads[1], pads[3], pads[0], pads[2]], pads[:2] == pads[2:]
+
+
+def _at_most_half(pads: list[int], kernel: list[int]) -> bool:
+    return 2 * pads[2] <= kernel[0] and 2 * pads[0] <= kernel[1]
 
 
 def _max_pool(attributes: Attributes) -> Operator:
@@ -52,7 +59,9 @@ def _max_pool(attributes: Attributes) -> Operator:
     kernel, stride = attributes["kernel_shape"], attributes.get("strides", [1, 1])
     dilation, ceil = attributes.get("dilations", [1, 1]), bool(attributes.get("ceil_mode", 0))
     # torch pads at most half a kernel, and on both sides alike; what it cannot pad is padded before.
-    inner = symmetric and all(2 * pads[i] <= k for i, k in ((2, kernel[0]), (0, kernel[1])))
+    inner = symmetric and _at_most_half(pads, kernel)
+    if ceil and not inner:
+        raise UnsupportedError("ceil_mode with asymmetric padding, or with more than half a kernel")
 
     def run(x: torch.Tensor) -> torch.Tensor:
         if inner:
@@ -66,8 +75,8 @@ def _average_pool(attributes: Attributes) -> Operator:
     pads, symmetric = _pads(attributes)
     kernel, stride = attributes["kernel_shape"], attributes.get("strides", [1, 1])
     include, ceil = bool(attributes.get("count_include_pad", 0)), bool(attributes.get("ceil_mode", 0))
-    if not symmetric:
-        raise UnsupportedError("asymmetric padding")
+    if not symmetric or not _at_most_half(pads, kernel):
+        raise UnsupportedError("asymmetric padding, or more than half a kernel")
     if attributes.get("dilations", [1, 1]) != [1, 1]:
         raise UnsupportedError("dilation")
     return lambda x: F.avg_pool2d(x, kernel, stride, (pads[2], pads[0]), ceil, include)
@@ -84,10 +93,12 @@ def _transposed_convolution(attributes: Attributes) -> Operator:
 
 def _reduce(function: Callable[..., torch.Tensor]) -> Callable[[Attributes], Operator]:
     def build(attributes: Attributes) -> Operator:
-        keep = bool(attributes.get("keepdims", 1))
+        keep, noop = bool(attributes.get("keepdims", 1)), bool(attributes.get("noop_with_empty_axes", 0))
 
         def run(x: torch.Tensor, axes: torch.Tensor | None = None) -> torch.Tensor:
             given = axes.tolist() if axes is not None else attributes.get("axes")
+            if noop and not given:
+                return x
             return function(x, dim=tuple(given or range(x.ndim)), keepdim=keep)
 
         return run
@@ -133,10 +144,30 @@ def _slice(
     index = [slice(None)] * x.ndim
     for i, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         step = 1 if steps is None else int(steps[i])
-        if step < 1:
-            raise UnsupportedError("Slice with a negative step")
-        index[i if axes is None else int(axes[i])] = slice(start, end, step)
+        axis = i if axes is None else int(axes[i])
+        if step > 0:
+            index[axis] = slice(start, end, step)
+        else:  # which torch's own slices do not take
+            x = x.index_select(
+                axis, torch.tensor(range(*slice(start, end, step).indices(x.shape[axis])), dtype=torch.int64)
+            )
     return x[tuple(index)]
+
+
+def _flatten(attributes: Attributes) -> Operator:
+    axis = attributes.get("axis", 1)
+    return lambda x: x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+
+
+def _batch_normalization(attributes: Attributes) -> Operator:
+    if attributes.get("training_mode", 0):
+        raise UnsupportedError("training mode")
+    epsilon = attributes.get("epsilon", 1e-5)
+    return lambda x, w, b, mean, var: F.batch_norm(x, mean, var, w, b, eps=epsilon)
+
+
+def _div(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.div(a, b) if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
 def _always(function: Operator) -> Callable[[Attributes], Operator]:
@@ -148,18 +179,16 @@ OPERATORS: Mapping[str, Callable[[Attributes], Operator]] = {
     "Abs": _always(torch.abs),
     "Add": _always(torch.add),
     "AveragePool": _average_pool,
-    "BatchNormalization": lambda a: (
-        lambda x, w, b, mean, var: F.batch_norm(x, mean, var, w, b, eps=a.get("epsilon", 1e-5))
-    ),
+    "BatchNormalization": _batch_normalization,
     "Cast": lambda a: _cast(a["to"]),
     "Clip": _always(_clip),
     "Concat": lambda a: lambda *parts: torch.cat(parts, dim=a["axis"]),
     "ConvTranspose": _transposed_convolution,
-    "Div": _always(torch.div),
+    "Div": _always(_div),
     "Elu": lambda a: lambda x: F.elu(x, a.get("alpha", 1.0)),
     "Erf": _always(torch.erf),
     "Exp": _always(torch.exp),
-    "Flatten": lambda a: lambda x: x.flatten(a.get("axis", 1)) if a.get("axis", 1) > 0 else x.reshape(1, -1),
+    "Flatten": _flatten,
     "Gelu": lambda a: lambda x: F.gelu(x, approximate=a.get("approximate", "none")),
     "Gemm": _gemm,
     "GlobalAveragePool": _always(lambda x: x.mean(dim=tuple(range(2, x.ndim)), keepdim=True)),
@@ -173,7 +202,7 @@ OPERATORS: Mapping[str, Callable[[Attributes], Operator]] = {
     "Mul": _always(torch.mul),
     "Neg": _always(torch.neg),
     "Pad": lambda a: _pad(a.get("mode", "constant")),
-    "Pow": _always(torch.pow),
+    "Pow": _always(lambda x, y: torch.pow(x, y).to(x.dtype)),
     "ReduceMax": _reduce(torch.amax),
     "ReduceMean": _reduce(torch.mean),
     "ReduceSum": _reduce(torch.sum),
@@ -201,8 +230,7 @@ def _cast(to: int) -> Operator:
 
 
 def _pad(mode: str) -> Operator:
-    modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
-    if mode not in modes:
+    if mode not in ("constant", "reflect", "edge"):
         raise UnsupportedError(f"mode {mode}")
 
     def run(x: torch.Tensor, pads: torch.Tensor, value: torch.Tensor | None = None, axes: Any = None) -> torch.Tensor:
@@ -210,10 +238,17 @@ def _pad(mode: str) -> Operator:
         chosen = range(x.ndim) if axes is None else [a % x.ndim for a in axes.tolist()]
         before = dict(zip(chosen, sizes[: len(sizes) // 2], strict=True))
         after = dict(zip(chosen, sizes[len(sizes) // 2 :], strict=True))
-        first = min((a for a in chosen if before[a] or after[a]), default=x.ndim - 1)
-        flat = [side.get(axis, 0) for axis in range(x.ndim - 1, first - 1, -1) for side in (before, after)]
         if mode == "constant":
+            flat = [side.get(axis, 0) for axis in reversed(range(x.ndim)) for side in (before, after)]
             return F.pad(x, flat, value=0.0 if value is None else float(value))
-        return F.pad(x, flat, mode=modes[mode])
+        for axis in chosen:
+            # torch mirrors the last axes only, and not past the first value.
+            size = x.shape[axis]
+            positions = torch.arange(-before[axis], size + after[axis])
+            if mode == "reflect":
+                period = max(2 * (size - 1), 1)
+                positions = size - 1 - (positions % period - (size - 1)).abs()
+            x = x.index_select(axis, positions.clamp(0, size - 1))
+        return x
 
     return run

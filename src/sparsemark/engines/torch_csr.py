@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ def load(path: Path, threads: int) -> Predict:  # noqa: ARG001 - torch has one p
 def _product(matrix: csr_array) -> Product:
     import torch
 
-    weight = torch.sparse_csr_tensor(
-        torch.from_numpy(matrix.indptr), torch.from_numpy(matrix.indices), torch.from_numpy(matrix.data), matrix.shape
-    )
+    parts = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        weight = torch.sparse_csr_tensor(*parts, matrix.shape, check_invariants=True)
 
     def multiply(columns: torch.Tensor) -> torch.Tensor:
         return weight @ columns

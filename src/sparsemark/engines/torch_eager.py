@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 def load(path: Path, threads: int) -> Predict:  # noqa: ARG001 - torch has one pool, set around the measurement
     """Rebuild the network from its checkpoint by its factory."""
     import torch
-    from torch.utils import _pytree as pytree
 
     from sparsemark.checkpoint import load_checkpoint
+    from sparsemark.models import output_tensors
 
     module = load_checkpoint(path).build()
 
     def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         with torch.inference_mode():
-            return tuple(leaf.numpy() for leaf in pytree.tree_leaves(module(torch.from_numpy(image))))
+            return tuple(output.numpy() for output in output_tensors(module(torch.from_numpy(image))))
 
     return predict

@@ -23,6 +23,7 @@ from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import write_atomically
 from sparsemark.formats import onnx_file
 from sparsemark.formats.protocol import Source, Weights
+from sparsemark.references import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
 _HEADER = "sparsemark-csr"
 _SCHEMA = 1
 _NARROW = np.iinfo(np.uint16)
+
+_ONNX_DOMAINS = ("", "ai.onnx")
+"""Names of ONNX's own operator set; other sets use the same operator names for other things."""
+
+_OLDEST_OPSET = 13
+"""Before it Squeeze, Softmax, ReduceSum and others took other operands or meant something else."""
+
+_TAKE_A_MATRIX = ("Conv", "Linear")
+"""Operators whose second operand may be one of `Graph.matrices`."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +76,16 @@ def export(source: Source, path: Path) -> None:
         exported = Path(folder) / "network.onnx"
         onnx_file.export(source, exported)
         model = onnx_file.load_onnx(exported)
+    inputs = onnx_file.inputs_of(model)
+    if len(inputs) != 1:
+        raise UnsupportedError(f"csr: the network has {len(inputs)} inputs, expected one")
     nodes, constants, matrices = _convert(model)
     tensors = dict(constants)
     for name, dense in matrices.items():
         tensors |= _compress(name, dense.reshape(dense.shape[0], -1))
     header = {
         "schema": _SCHEMA,
-        "inputs": [value.name for value in model.graph.input if value.name not in constants],
+        "inputs": inputs,
         "outputs": [value.name for value in model.graph.output],
         "nodes": [asdict(node) for node in nodes],
         "shapes": {name: dense.shape for name, dense in matrices.items()},
@@ -83,7 +96,9 @@ def export(source: Source, path: Path) -> None:
 def _compress(name: str, dense: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
     from scipy.sparse import csr_array
 
-    matrix = csr_array(dense.astype(np.float32))
+    if dense.dtype != np.float32:
+        raise UnsupportedError(f"csr: weight {name} is {dense.dtype}, expected float32")
+    matrix = csr_array(dense)
     narrow = dense.shape[1] <= _NARROW.max + 1
     return {
         f"{name}.values": matrix.data,
@@ -94,24 +109,28 @@ def _compress(name: str, dense: np.ndarray[Any, Any]) -> dict[str, np.ndarray[An
 
 def _convert(model: Any) -> tuple[list[Node], dict[str, Any], dict[str, Any]]:
     """Split an ONNX model into nodes, constants and the weight matrices to be compressed."""
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    opset = next((entry.version for entry in model.opset_import if entry.domain in _ONNX_DOMAINS), 0)
+    if opset < _OLDEST_OPSET:
+        raise UnsupportedError(f"csr: ONNX opset {opset}, expected {_OLDEST_OPSET} or later")
+    constants = onnx_file.constants_of(model)
     matrices: dict[str, Any] = {}
     nodes = []
     for node in model.graph.node:
+        if node.output and node.output[0] in constants:
+            continue  # a Constant
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type == "Constant":
-            value = next(iter(attributes.values()))
-            array = numpy_helper.to_array(value) if hasattr(value, "raw_data") else np.asarray(value)
-            constants[node.output[0]] = array
-            continue
-        converted = Node(
-            node.op_type, node.name or node.output[0], tuple(node.input), tuple(node.output), _plain(attributes, node)
-        )
+        name = node.name or node.output[0]
+        op = node.op_type if node.domain in _ONNX_DOMAINS else f"{node.domain}.{node.op_type}"
+        converted = Node(op, name, tuple(node.input), tuple(node.output), _plain(attributes, node.op_type, name))
         nodes.append(_take_weight(converted, constants, matrices))
-    used = {name for node in nodes for name in node.inputs}
-    kept = {name: np.array(value, order="C") for name, value in constants.items() if name in used - set(matrices)}
+    # A matrix may be needed as it is elsewhere, and a constant may be an output.
+    used = {value.name for value in model.graph.output}
+    for node in nodes:
+        taken = node.op in _TAKE_A_MATRIX and node.inputs[1] in matrices
+        used |= {name for index, name in enumerate(node.inputs) if index != 1 or not taken}
+    kept = {name: np.array(value, order="C") for name, value in constants.items() if name in used}
     return nodes, kept, matrices
 
 
@@ -134,7 +153,7 @@ def _take_weight(node: Node, constants: Mapping[str, Any], matrices: dict[str, A
     return Node("Linear", node.name, (node.inputs[0], stored, *node.inputs[2:]), node.outputs, {})
 
 
-def _plain(attributes: Mapping[str, Any], node: Any) -> dict[str, Any]:
+def _plain(attributes: Mapping[str, Any], op: str, node: str) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for name, value in attributes.items():
         if isinstance(value, bytes):
@@ -144,7 +163,7 @@ def _plain(attributes: Mapping[str, Any], node: Any) -> dict[str, Any]:
         elif isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value):
             plain[name] = list(value)
         else:
-            raise UnsupportedError(f"csr: {node.op_type} at {node.name}: attribute {name} is no number, list or text")
+            raise UnsupportedError(f"csr: {op} at {node}: attribute {name} is no number, list or text")
     return plain
 
 
@@ -162,6 +181,7 @@ def load_csr(path: Path) -> Graph:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
         if header["schema"] != _SCHEMA:
             raise UserError(f"{path}: header.schema is {header['schema']!r}, this sparsemark reads {_SCHEMA}")
+        inputs, outputs = tuple(header["inputs"]), tuple(header["outputs"])
         shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
         matrices = {}
         for name, shape in shapes.items():
@@ -174,17 +194,31 @@ def load_csr(path: Path) -> Graph:
         nodes = tuple(
             Node(n["op"], n["name"], tuple(n["inputs"]), tuple(n["outputs"]), n["attributes"]) for n in header["nodes"]
         )
+        graph = Graph(inputs, outputs, nodes, matrices, shapes, tensors)
+        _check_names(graph)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged, or no CSR file of sparsemark: {error}") from error
-    return Graph(tuple(header["inputs"]), tuple(header["outputs"]), nodes, matrices, shapes, tensors)
+    except (SafetensorError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: damaged, or no CSR file of sparsemark: {one_line(error)}") from error
+    return graph
+
+
+def _check_names(graph: Graph) -> None:
+    """Raise ValueError where a node or an output names what nothing before it makes."""
+    known = {"", *graph.inputs, *graph.constants, *graph.matrices}
+    for node in graph.nodes:
+        absent = set(node.inputs) - known
+        if absent:
+            raise ValueError(f"{node.op} at {node.name} needs {min(absent)}, which is not in the file")
+        known |= set(node.outputs)
+    if not set(graph.outputs) <= known:
+        raise ValueError(f"nothing makes the output {min(set(graph.outputs) - known)}")
 
 
 def count(path: Path) -> Weights:
     """Count the weights in a CSR file, those of transposed convolutions included, which stay dense."""
     graph = load_csr(path)
-    dense = {name for node in graph.nodes if node.op in onnx_file.WEIGHTED for name in node.inputs[1:2]}
+    dense = {name for node in graph.nodes if node.op in onnx_file.WEIGHTED for name in node.inputs[:2]}
     arrays = [graph.constants[name] for name in dense if name in graph.constants]
     total = sum(int(np.prod(shape)) for shape in graph.shapes.values()) + sum(a.size for a in arrays)
     nonzeros = sum(m.nnz for m in graph.matrices.values()) + sum(int(np.count_nonzero(a)) for a in arrays)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators whose constant operand is a weight."""
 
+_CONSTANT_TYPES = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+"""Attributes of the `Constant` operator that hold numbers, and what type the specification gives them."""
+
 
 def export(source: Source, path: Path) -> None:
     """Export the checkpoint's network with torch.onnx, or copy the user's own ONNX file.
@@ -37,9 +40,12 @@ def export(source: Source, path: Path) -> None:
         UserError: the user's file is no ONNX.
     """
     if source.is_onnx:
-        load_onnx(source.path)
+        model = load_onnx(source.path)
         with replacing(path) as target:
-            shutil.copyfile(source.path, target)
+            if _is_one_file(source.path):
+                shutil.copyfile(source.path, target)
+            else:
+                target.write_bytes(model.SerializeToString())
         return
     import torch
 
@@ -55,6 +61,14 @@ def export(source: Source, path: Path) -> None:
         except Exception as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise UnsupportedError(f"torch.onnx: {type(error).__name__}: {lines[0] if lines else ''}") from error
+
+
+def _is_one_file(path: Path) -> bool:
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    return not any(uses_external_data(tensor) for tensor in graph.initializer)
 
 
 @contextlib.contextmanager
@@ -90,13 +104,33 @@ def load_onnx(path: Path) -> Any:
     return model
 
 
+def inputs_of(model: Any) -> list[str]:
+    """Names of what must be fed to an `onnx.ModelProto`; older files list their constants among the inputs too."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [value.name for value in model.graph.input if value.name not in constants]
+
+
+def constants_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Constants of an `onnx.ModelProto` by name: initialisers and what `Constant` nodes hold."""
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and not node.domain:
+            kind = node.attribute[0].name
+            value = helper.get_attribute_value(node.attribute[0])
+            if kind == "value":
+                constants[node.output[0]] = numpy_helper.to_array(value)
+            elif kind in _CONSTANT_TYPES:
+                constants[node.output[0]] = np.array(value, dtype=_CONSTANT_TYPES[kind])
+    return constants
+
+
 def weights_of(model: Any) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
     """Constant operands of convolutions and matrix products in an `onnx.ModelProto`, by name."""
-    from onnx import numpy_helper
-
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants = constants_of(model)
     used = [name for node in model.graph.node if node.op_type in WEIGHTED for name in node.input[:2]]
-    return {name: numpy_helper.to_array(constants[name]) for name in used if name in constants}
+    return {name: constants[name] for name in used if name in constants}
 
 
 def count(path: Path) -> Weights:

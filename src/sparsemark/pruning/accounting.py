@@ -87,10 +87,11 @@ def count(module: nn.Module, example: torch.Tensor) -> NetworkCount:
     def record(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         # Each weight is used once per output position; in a transposed convolution, once per input position.
         of = inputs[0] if getattr(layer, "transposed", False) else output
-        # Channels come second in convolutions and last in linear layers; what remains are positions.
+        # Channels come second in convolutions and last in linear layers; what remains are positions and images. Divided
+        # by the example's images, not the layer's: windows or tokens may have been folded into its batch.
         channels = of.shape[-1] if isinstance(layer, torch.nn.Linear) else of.shape[1]
         name = names[id(layer)]
-        positions[name] = positions.get(name, 0) + of.numel() // (channels * of.shape[0])
+        positions[name] = positions.get(name, 0) + of.numel() // (channels * len(example))
 
     handles = [layer.register_forward_hook(record) for _, layer in named_layers(module)]
     try:
@@ -107,9 +108,14 @@ def count(module: nn.Module, example: torch.Tensor) -> NetworkCount:
     return NetworkCount(layers, sum(p.numel() for p in module.parameters()), subnormals, len(packed))
 
 
+def _filters_first(layer: Layer, weight: torch.Tensor) -> torch.Tensor:
+    """Turn a transposed convolution's weight, (in, out / groups, ...), into (out, in / groups, ...)."""
+    return torch.cat([part.transpose(0, 1) for part in weight.chunk(getattr(layer, "groups", 1))])
+
+
 def _count_layer(name: str, layer: Layer, positions: int) -> LayerCount:
     weight = layer.weight.detach()
-    out = weight.transpose(0, 1) if getattr(layer, "transposed", False) else weight
+    out = _filters_first(layer, weight) if getattr(layer, "transposed", False) else weight
     nonzeros = int(torch.count_nonzero(weight))
     dead = int((out.flatten(1) == 0).all(dim=1).sum())
     return LayerCount(

@@ -14,7 +14,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.pruning.masks import output_layers
+from sparsemark.pruning.masks import named_layers, output_layers, prunable_layers
 from sparsemark.registry import missing
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ def remove_channels(module: torch.nn.Module, request: Request) -> ChannelPlan:
     output keep their channels.
 
     Raises:
-        UnsupportedError: what torch-pruning says, where it cannot handle the network or finds nothing to remove.
+        UnsupportedError: what torch-pruning says, where it cannot handle the network or finds nothing to remove; or no
+            layer has weights, or two share them.
     """
     if request.spec.sparsity == 0:
         return ()
+    prunable_layers(module)
     module.requires_grad_(requires_grad=True)
     before = _output_shapes(module, request.example)
     plan = _cut(module, _solve_ratio(module, request), request)
@@ -98,6 +100,7 @@ def _cut(module: torch.nn.Module, ratio: float, request: Request) -> ChannelPlan
                 request.example,
                 importance=tp.importance.GroupMagnitudeImportance(p=1),
                 pruning_ratio=ratio,
+                pruning_ratio_dict=_ratios(module, ratio, round_to),
                 ignored_layers=list(output_layers(module, request.example)),
                 round_to=round_to if round_to > 1 else None,
                 in_channel_groups={},
@@ -111,6 +114,19 @@ def _cut(module: torch.nn.Module, ratio: float, request: Request) -> ChannelPlan
     except Exception as error:
         raise UnsupportedError(f"torch-pruning: {type(error).__name__}: {' '.join(str(error).split())}") from error
     return tuple((name, bool(is_out), tuple(int(i) for i in indices)) for name, is_out, indices in history)
+
+
+def _ratios(module: torch.nn.Module, ratio: float, round_to: int) -> dict[torch.nn.Module, float]:
+    """The ratio of each layer, held where `round_to` channels are left.
+
+    Beyond that torch-pruning rounds down to none, refuses, and leaves the layer whole: more asked would be less removed.
+    Half a channel of slack keeps floating point from losing one.
+    """
+    channels = {
+        layer: layer.out_features if isinstance(layer, torch.nn.Linear) else layer.out_channels
+        for _, layer in named_layers(module)
+    }
+    return {layer: max(0.0, min(ratio, 1 - (round_to + 0.5) / count)) for layer, count in channels.items()}
 
 
 def _output_shapes(module: torch.nn.Module, example: torch.Tensor) -> list[tuple[int, ...]]:

@@ -40,7 +40,9 @@ def mask_below_threshold(module: torch.nn.Module, request: Request) -> ChannelPl
     layers = prunable_layers(module)
     tensors = [(layer, name) for layer in layers for name in ("weight", "bias") if getattr(layer, name) is not None]
     values = torch.cat([getattr(layer, name).detach().abs().flatten() for layer, name in tensors])
-    threshold = values.sort().values[int(request.spec.sparsity * values.numel())]
+    # Rounded as torch's own pruning rounds a fraction; the largest value always stays.
+    below = min(round(request.spec.sparsity * values.numel()), values.numel() - 1)
+    threshold = values.sort().values[below]
     for layer, name in tensors:
         torch_prune.custom_from_mask(layer, name, getattr(layer, name).detach().abs() >= threshold)
     return NO_PLAN

@@ -34,7 +34,8 @@ def named_layers(module: nn.Module) -> Iterator[tuple[str, Layer]]:
     """The layers with a weight of their own, in order of registration, with their names."""
     for name, layer in module.named_modules():
         # A re-parametrised weight (weight_norm, quantisation) is computed at each call and cannot hold a mask.
-        if isinstance(layer, LAYERS) and ("weight" in layer._parameters or "weight_orig" in layer._parameters):
+        masked = "weight_orig" in layer._parameters and "weight_mask" in layer._buffers
+        if isinstance(layer, LAYERS) and ("weight" in layer._parameters or masked):
             yield name, layer
 
 
@@ -65,8 +66,16 @@ def output_layers(module: nn.Module, example: torch.Tensor) -> list[Layer]:
         The last layers with weights on every path; what they put out is what the user gets, so it must keep its shape.
     """
     owners = {id(layer.weight): layer for _, layer in named_layers(module)}
-    with torch.enable_grad():
-        outputs = module.eval()(example.clone().requires_grad_())
+    frozen = [parameter for parameter in module.parameters() if not parameter.requires_grad]
+    try:
+        # A frozen weight leaves no trace in the graph.
+        for parameter in frozen:
+            parameter.requires_grad = True
+        with torch.enable_grad():
+            outputs = module.eval()(example.clone().requires_grad_())
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad = False
     pending = [leaf.grad_fn for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
     seen = set()
     found: dict[int, Layer] = {}

@@ -40,5 +40,5 @@ def render(run: Run, form: str = "table", *, width: int = DEFAULT_WIDTH, colour:
     if form == "html":
         return tables.as_html(content_of(run))
     if form == "csv":
-        return tables.as_csv(run)
+        return tables.as_csv(run.measurements)
     raise UserError(f"--format {form!r}: expected one of {', '.join(FORMATS)}")

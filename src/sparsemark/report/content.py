@@ -11,7 +11,7 @@ from sparsemark.comparison import speedup_of
 from sparsemark.records import MEASURED, Measurement, Run
 from sparsemark.report import wording
 from sparsemark.report.findings import controls, findings, headlines
-from sparsemark.report.kinds import dense_accuracy, is_control, is_reference, removed
+from sparsemark.report.kinds import dense_accuracy, is_control, is_reference, reference_engine, removed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -102,7 +102,7 @@ def _texts(m: Measurement, among: Iterable[Measurement]) -> dict[str, str]:
     return {
         "model": m.model or m.name,
         "pruned": wording.pruned(m) + (" (reference)" if is_reference(m) else ""),
-        "removed": wording.percent(removed(m, among)),
+        "removed": wording.percent(removed(m)),
         "seed": wording.ABSENT if m.seed is None else str(m.seed),
         "engine": wording.engine_name(m.engine),
         "threads": wording.ABSENT if m.threads is None else str(m.threads),
@@ -179,8 +179,10 @@ def _protocol(cells: Iterable[Measurement]) -> str:
         if values:
             span = str(values[0]) if len(values) == 1 else f"{values[0]}-{values[-1]}"
             parts.append(f"{name} {span}")
-    references = _distinct(m.speedup_reference for m in cells)
-    parts += [f"speedup over {reference}" for reference in references]
+    engines = _distinct(
+        wording.engine_name(reference_engine(m)) for m in cells if m.speedup_reference and not m.control
+    )
+    parts += [f"speedup over the same network, dense, in {engine}" for engine in engines]
     return ", ".join(parts)
 
 

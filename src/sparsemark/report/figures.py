@@ -93,7 +93,7 @@ def latency_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
         panel
         for panel in (
             ("Weights set to zero", "weights that are zero, %", [m for m in timed if is_masked(m)]),
-            ("Channels removed", "parameters removed, %", [m for m in timed if is_structural(m)]),
+            ("Channels removed", "weights removed, %", [m for m in timed if is_structural(m)]),
         )
         if panel[2]
     ]
@@ -107,7 +107,7 @@ def latency_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
         for engine, look in looks.items():
             if engine in engines:
                 series = [m for m in timed if m.engine == engine and (m in pruned or m.method == DENSE)]
-                _draw_series(axes, _latency_points(series, cells), look, wording.engine_name(engine))
+                _draw_series(axes, _latency_points(series), look, wording.engine_name(engine))
         for reference in [m for m in timed if is_reference(m)][:1]:
             text = f"dense {wording.engine_name(reference.engine)}"
             axes.axhline(
@@ -121,9 +121,9 @@ def latency_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
     return figure
 
 
-def _latency_points(series: Sequence[Measurement], cells: Sequence[Measurement]) -> list[Point]:
+def _latency_points(series: Sequence[Measurement]) -> list[Point]:
     points = []
-    for x, group in _by_removed(series, cells).items():
+    for x, group in _by_removed(series).items():
         middle = float(np.median([m.p50_ms for m in group if m.p50_ms is not None]))
         calls = [1e3 * sample for m in group for sample in m.samples_s]
         low, high = np.percentile(calls, [10, 90]) if len(calls) >= percentile_floor(90) else (middle, middle)
@@ -153,10 +153,10 @@ def accuracy_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
     for axes, method in zip(grid.flat, methods, strict=False):
         series = [m for m in variants if m.method == method]
         for field, name, look in _STEPS:
-            _draw_series(axes, _accuracy_points(series, cells, field), look, name)
+            _draw_series(axes, _accuracy_points(series, field), look, name)
         if dense:
             axes.axhline(np.mean(dense), color=GREY, linewidth=1.2, linestyle=(0, (1, 2)), label="dense", zorder=1)
-        removed_what = "parameters removed, %" if is_structural(series[0]) else "weights that are zero, %"
+        removed_what = "weights removed, %" if is_structural(series[0]) else "weights that are zero, %"
         axes.set(title=method, xlabel=removed_what, xlim=(0, 100))
         tidy(axes)
     for axes in grid.flat[len(methods) :]:
@@ -167,9 +167,9 @@ def accuracy_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
     return figure
 
 
-def _accuracy_points(series: Sequence[Measurement], cells: Sequence[Measurement], field: str) -> list[Point]:
+def _accuracy_points(series: Sequence[Measurement], field: str) -> list[Point]:
     points = []
-    for x, group in _by_removed([m for m in series if getattr(m, field) is not None], cells).items():
+    for x, group in _by_removed([m for m in series if getattr(m, field) is not None]).items():
         values = [100 * getattr(m, field) for m in group]
         middle = float(np.mean(values))
         low, high = min(values), max(values)
@@ -249,11 +249,11 @@ def _draw_front(axes: Axes, front: Sequence[Measurement]) -> None:
         axes.annotate(text, (at, height), (-5, 3), textcoords="offset points", ha="right", va="bottom", fontsize=8)
 
 
-def _by_removed(series: Sequence[Measurement], cells: Sequence[Measurement]) -> dict[float, list[Measurement]]:
+def _by_removed(series: Sequence[Measurement]) -> dict[float, list[Measurement]]:
     """Group cells by what was removed, in whole percent, ascending: seeds of one target differ by less than one."""
     groups: dict[float, list[Measurement]] = {}
     for m in series:
-        share = removed(m, cells)
+        share = removed(m)
         if share is not None:
             groups.setdefault(float(round(100 * share)), []).append(m)
     return dict(sorted(groups.items()))

@@ -10,20 +10,21 @@ from sparsemark.report import wording
 from sparsemark.report.kinds import (
     ALL_ONES,
     RANDOM,
-    REFERENCE_ENGINE,
     dense_accuracy,
     dense_twin,
     is_control,
     is_masked,
+    is_reference,
     is_structural,
     models,
+    reference_engine,
     removed,
 )
-from sparsemark.specs import DENSE
+from sparsemark.specs import AA, DENSE
 from sparsemark.statistics import Interval, quotient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from sparsemark.records import Measurement, Run
 
@@ -34,7 +35,6 @@ NEGLIGIBLE = 0.03
 """A change of time inside this band is called none: machines move as much within a run without anybody noticing."""
 
 _ROUNDING = 1e-12  # a loss of exactly one point is one point, whatever the last bit of the subtraction says
-_OVER_DENSE = "dense " + wording.engine_name(REFERENCE_ENGINE)
 _SAME_ENGINE = "the dense network on the same engine"
 
 
@@ -56,30 +56,36 @@ def headlines(run: Run) -> list[str]:
 
 
 def _headline(cells: Sequence[Measurement]) -> str:
-    ranked = [(speedup, m) for m in cells if not is_control(m) and (speedup := speedup_of(m))]
-    trusted = [(speedup, m) for speedup, m in ranked if not m.contaminated]
+    # One image on the fewest threads: other batches and threads are other questions, never the headline.
+    job = min(((m.threads or 1, m.batch or 1) for m in cells), default=(1, 1))
+    own = [m for m in cells if (m.threads or 1, m.batch or 1) == job and not is_control(m) and not m.contaminated]
+    trusted = [(speedup, m) for m in own if (speedup := speedup_of(m))]
     if not trusted:
         return "no cell has a speedup with an interval that can be trusted."
     kept = [(speedup, m) for speedup, m in trusted if _keeps_accuracy(m, cells)]
     knows_accuracy = any(dense_accuracy(m, cells) is not None for _, m in trusted)
-    within = "within one point of accuracy" if knows_accuracy else "(accuracy not measured)"
+    within, caveat = (" within one point of accuracy", "") if knows_accuracy else ("", " (accuracy not measured)")
     speedup, best = max(kept if knows_accuracy else trusted, key=lambda pair: pair[0].low, default=(None, None))
     if speedup is None or best is None or speedup.low <= 1:
-        return f"nothing {within} is faster than {_OVER_DENSE}."
+        return f"nothing{within} is faster than {_reference(own[0])}{caveat}."
     line = (
-        f"fastest {within}: {wording.pruned(best)} on {wording.engine_name(best.engine)}, "
-        f"{wording.ratio(speedup)} over {_OVER_DENSE}"
+        f"fastest{within}{caveat}: {wording.pruned(best)} on {wording.engine_name(best.engine)}, "
+        f"{wording.ratio(speedup)} over {_reference(best)}"
     )
     dense = dense_accuracy(best, cells)
     if dense is not None and best.accuracy is not None and best.method != DENSE:
         images = " on PHANTOM images" if wording.is_phantom(best.accuracy_source) else ""
         line += f", accuracy {100 * dense:.1f} -> {100 * best.accuracy:.1f}{images}"
-    rivals = [(s, m) for s, m in trusted if m.method == DENSE and m.threads == best.threads]
+    rivals = [(s, m) for s, m in trusted if m.method == DENSE]
     rival_speedup, rival = max(rivals, key=lambda pair: pair[0].low, default=(None, None))
-    if rival is not None and rival_speedup is not None and rival is not best and rival.engine != REFERENCE_ENGINE:
+    if rival is not None and rival_speedup is not None and rival is not best and not is_reference(rival):
         against = wording.ratio(quotient(speedup, rival_speedup))
         line += f"; {against} over the fastest dense engine, {wording.engine_name(rival.engine)}"
     return f"{line}."
+
+
+def _reference(measurement: Measurement) -> str:
+    return f"dense {wording.engine_name(reference_engine(measurement))}"
 
 
 def _keeps_accuracy(measurement: Measurement, cells: Sequence[Measurement]) -> bool:
@@ -99,37 +105,37 @@ def findings(run: Run) -> list[str]:
     for model in models(cells):
         own = [m for m in cells if m.model == model]
         prefix = f"{model}: " if len(models(cells)) > 1 else ""
-        for what, chosen, against in (
-            ("zero masks", [m for m in own if is_masked(m) and m.format != "csr"], _SAME_ENGINE),
-            ("sparse storage (CSR)", [m for m in own if is_masked(m) and m.format == "csr"], _OVER_DENSE),
-            ("removed channels", [m for m in own if is_structural(m)], _SAME_ENGINE),
+        twin = _over_dense_twin(measured)
+        for what, chosen, against, compare in (
+            ("zero masks", [m for m in own if is_masked(m) and m.format != "csr"], _SAME_ENGINE, twin),
+            (
+                "sparse storage (CSR)",
+                [m for m in own if is_masked(m) and m.format == "csr"],
+                _reference(own[0]),
+                speedup_of,
+            ),
+            ("removed channels", [m for m in own if is_structural(m)], _SAME_ENGINE, twin),
         ):
-            compare = speedup_of if against == _OVER_DENSE else _over_dense_twin(measured)
-            lines += [f"{prefix}{line}" for line in _by_engine(what, chosen, against, compare, cells)]
+            lines += [f"{prefix}{line}" for line in _by_engine(what, chosen, against, compare)]
     return lines
 
 
 def controls(run: Run) -> list[str]:
     """Say whether the cells whose answer is known gave that answer."""
     measured = run.measured()
-    lines = [_aa_line(m, measured) for m in measured if m.control == "aa"]
+    lines = [_aa_line(m) for m in measured if m.control == AA]
     ones = [m for m in measured if m.method == ALL_ONES and m.control is None]
-    lines += _by_engine("all-ones mask", ones, _SAME_ENGINE, _over_dense_twin(measured), measured)
+    lines += _by_engine("all-ones mask", ones, _SAME_ENGINE, _over_dense_twin(measured))
     for model in models(measured):
         drawn = [m for m in measured if m.method == RANDOM and m.control is None and m.model == model]
         against = "the magnitude mask of the same sparsity"
-        lines += _by_engine("random mask", drawn, against, _over_magnitude_twin(measured), measured)
+        lines += _by_engine("random mask", drawn, against, _over_magnitude_twin(measured))
     return lines
 
 
-def _aa_line(measurement: Measurement, measured: Sequence[Measurement]) -> str:
+def _aa_line(measurement: Measurement) -> str:
     where = f"A/A ({measurement.model} {wording.pruned(measurement)} on {wording.engine_name(measurement.engine)})"
-    # The cell of the reference engine is timed against itself; any other is held against its own first measurement.
-    twins = [m for m in measured if m.control is None and m is not measurement and _job(m) == _job(measurement)]
-    own = speedup_of(measurement)
-    if own is not None and twins and not (measurement.method == DENSE and measurement.engine == REFERENCE_ENGINE):
-        twin = speedup_of(twins[0])
-        own = quotient(own, twin) if twin else None
+    own = speedup_of(measurement)  # an A/A cell is its own reference
     if own is None:
         return f"{where}: no interval, so the clock is not checked."
     verdict = {
@@ -170,7 +176,6 @@ def _by_engine(
     cells: Sequence[Measurement],
     against: str,
     compare: Callable[[Measurement], Interval | None],
-    among: Iterable[Measurement],
 ) -> list[str]:
     """Write one sentence an engine: how many cells went which way, and the cell from which most was removed."""
     lines = []
@@ -183,7 +188,7 @@ def _by_engine(
             summary = next(iter(words)) + (f" in all {len(compared)} cells" if len(compared) > 1 else "")
         else:
             summary = ", ".join(f"{word} in {n}" for word, n in words.most_common()) + f" of {len(compared)} cells"
-        example, interval = max(compared, key=lambda pair: removed(pair[0], among) or 0.0)
+        example, interval = max(compared, key=lambda pair: removed(pair[0]) or 0.0)
         lines.append(
             f"{what} on {wording.engine_name(engine)}: {summary}; "
             f"{wording.pruned(example)} is {wording.ratio(interval)} against {against}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from sparsemark.records import MEASURED
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 ALL_ONES = "all-ones"
 RANDOM = "random"
 
-REFERENCE_ENGINE = "onnxruntime"
-"""The engine of the reference that every cell is timed against: the same network, dense."""
+_USUAL_REFERENCE = "onnxruntime"
+_ENGINE_OF_CELL = re.compile(r"-seed\d+-(.+?)(?:-\d+t)?$")  # the end of `sparsemark.specs.Cell.name`
 
 
 def is_structural(measurement: Measurement) -> bool:
@@ -35,8 +36,15 @@ def is_control(measurement: Measurement) -> bool:
 
 
 def is_reference(measurement: Measurement) -> bool:
-    """Whether the cell is the reference itself."""
-    return measurement.method == DENSE and measurement.engine == REFERENCE_ENGINE and measurement.control is None
+    """Whether the cell is the reference itself: the same network, dense, on the engine that all are timed against."""
+    own = measurement.engine == reference_engine(measurement)
+    return measurement.method == DENSE and measurement.control is None and own
+
+
+def reference_engine(measurement: Measurement) -> str:
+    """Name the engine that a cell was timed against; where ONNX cannot hold the network it is not the usual one."""
+    match = _ENGINE_OF_CELL.search(measurement.speedup_reference or "")
+    return match[1] if match else _USUAL_REFERENCE
 
 
 def dense_twin(measurement: Measurement, among: Iterable[Measurement]) -> Measurement | None:
@@ -71,11 +79,6 @@ def models(measurements: Sequence[Measurement]) -> list[str | None]:
     return list(dict.fromkeys(m.model for m in measurements))
 
 
-def removed(measurement: Measurement, among: Iterable[Measurement]) -> float | None:
-    """Give what is gone: the share of the weights that is zero, or of the parameters where channels were removed."""
-    if not is_structural(measurement):
-        return measurement.sparsity if measurement.sparsity is not None else measurement.sparsity_target
-    for m in among:
-        if m.method == DENSE and m.model == measurement.model and m.parameters and measurement.parameters:
-            return 1 - measurement.parameters / m.parameters
-    return measurement.sparsity_target
+def removed(measurement: Measurement) -> float | None:
+    """Give the share of the dense network's weights that is gone, as zeros or as channels; else what was asked."""
+    return measurement.sparsity if measurement.sparsity is not None else measurement.sparsity_target

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import html
-import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sparsemark.records import Measurement
 from sparsemark.report.content import NUMBERS, sections
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from sparsemark.records import Run
     from sparsemark.report.content import Content
 
 _STYLE = """
@@ -85,15 +82,24 @@ def _html_cell(column: str, text: str) -> str:
     return f'<td class="{classes.strip()}">{html.escape(text)}</td>'
 
 
-def as_csv(run: Run) -> str:
-    """Write every field of every cell but the raw samples, unrounded, absent as empty; failed cells are rows too."""
+def as_csv(measurements: Sequence[Measurement]) -> str:
+    """Write every field of every row but the raw samples, unrounded, absent as empty; failed cells are rows too."""
     fields = [f.name for f in dataclasses.fields(Measurement) if f.name not in ("samples_s", "reference_s")]
     # The images stand beside the number that was taken on them.
     fields.remove("accuracy_source")
     fields.insert(fields.index("accuracy"), "accuracy_source")
-    file = io.StringIO()
-    # The standard library's writer, since importing pandas alone takes as long as a whole report may.
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(fields)
-    writer.writerows([getattr(m, field) for field in fields] for m in run.measurements)
-    return file.getvalue()
+    return _csv([{field: getattr(m, field) for field in fields} for m in measurements], fields)
+
+
+def layers_csv(layers: Iterable[Mapping[str, Any]]) -> str:
+    """Write what is left in each layer of each variant, a row a layer."""
+    return _csv(list(layers), None)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]], fields: Sequence[str] | None) -> str:
+    import pandas as pd
+
+    # As objects: pandas would turn whole numbers beside an absent one into fractions.
+    columns = list(fields) if fields else None
+    text: str = pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False, lineterminator="\n")
+    return text

@@ -1,0 +1,124 @@
+"""Evaluate a checkpoint on every patient of a folder.
+
+`python -m training.evaluate CHECKPOINT --data DIR --json OUT`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.checkpoint import load_checkpoint
+from sparsemark.errors import UserError
+from sparsemark.files import write_atomically
+from training.baselines import score_baselines
+from training.data import DATA_VARIABLE, load_slices
+from training.scoring import predict, score
+from training.slices import SIZE
+from training.split import BY_SLICE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sparsemark.checkpoint import Checkpoint
+    from training.slices import Slices
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0, or 2 after one line on standard error where the input is wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        checkpoint = load_checkpoint(options.checkpoint)
+        slices = load_slices(options.data)
+        report = evaluate(checkpoint, slices)
+        if options.json:
+            write_atomically(options.json, f"{json.dumps(report, indent=1, allow_nan=False)}\n".encode())
+        print(summarise(checkpoint, slices, report))  # noqa: T201 - a command
+    except UserError as error:
+        print(f"training.evaluate: {error}", file=sys.stderr)  # noqa: T201 - a command
+        return 2
+    return 0
+
+
+def evaluate(checkpoint: Checkpoint, slices: Slices) -> dict[str, Any]:
+    """Score all slices together and each patient's by themselves, in float32.
+
+    `roc_auc` is None where there is one class only. `seen_in_training` counts patients whose slices the network was
+    trained on. `baselines` are those fitted on the training patients, where the header has them.
+
+    Raises:
+        UserError: the network takes other images, or its factory is missing.
+    """
+    model = checkpoint.variant.model
+    if model.input_shape[1:] != (3, SIZE, SIZE):
+        raise UserError(f"{model.name}: input {model.input_shape}; expected 3 x {SIZE} x {SIZE} images")
+    network = checkpoint.build()
+    everything = np.arange(len(slices))
+    probabilities = predict(network, slices, everything)
+    patients = {}
+    for patient in slices.patient_ids:
+        own = slices.of([patient])
+        patients[patient] = {**score(probabilities[own], slices.labels[own]), "slices": len(own)}
+    baselines = checkpoint.provenance.get("baselines")
+    return {
+        "overall": {
+            **score(probabilities, slices.labels),
+            "slices": len(slices),
+            "patients": len(patients),
+        },
+        "patients": patients,
+        "baselines": score_baselines(baselines, slices, everything) if baselines else {},
+        "seen_in_training": len(_trained_on(checkpoint.provenance, slices)),
+        "trained_on": checkpoint.provenance.get("source"),
+        "source": slices.origin,
+        "data_hash": slices.digest,
+    }
+
+
+def summarise(checkpoint: Checkpoint, slices: Slices, report: Mapping[str, Any]) -> str:
+    """Say in a few lines what `evaluate` found."""
+    overall = report["overall"]
+    trained_on = checkpoint.provenance.get("source", "unknown images")
+    lines = [
+        f"{checkpoint.variant.name} on {overall['slices']} slices of {overall['patients']} patients: {slices.origin}; "
+        f"{slices.ignored} other files ignored",
+        f"trained on {trained_on}",
+        _line("network", overall),
+        *(_line(f"{name} baseline", scores) for name, scores in report["baselines"].items()),
+    ]
+    if report["seen_in_training"]:
+        lines.append(f"{report['seen_in_training']} of these patients were trained on: no estimate for new ones")
+    return "\n".join(lines)
+
+
+def _line(name: str, scores: Mapping[str, float | None]) -> str:
+    names = ("accuracy", "f1", "recall", "precision", "roc_auc")
+    shown = (f"{key} {value:.4f}" if (value := scores[key]) is not None else f"{key} -" for key in names)
+    return f"{name}: {', '.join(shown)}"
+
+
+def _trained_on(provenance: Mapping[str, Any], slices: Slices) -> set[str]:
+    split = provenance.get("split", {})
+    if split.get("kind") == BY_SLICE:
+        # The header lists slices, not patients: nobody of that set is sure to be new.
+        return set(slices.patient_ids) if provenance["data"]["hash"] == slices.digest else set()
+    return set(split.get("train", ())).intersection(slices.patient_ids)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="training.evaluate", description="Evaluate a checkpoint on every patient of a folder."
+    )
+    parser.add_argument("checkpoint", type=Path, help="file written by training.train or sparsemark run")
+    parser.add_argument("--data", help=f"folder of the LGG set; else {DATA_VARIABLE}, else a generated phantom")
+    parser.add_argument("--json", type=Path, help="file for all scores, overall and by patient")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
