@@ -43,7 +43,10 @@ def study(pytestconfig: pytest.Config) -> Study:
 def pipeline(study: Study, pytestconfig: pytest.Config) -> Pipeline:
     """Weights, images and artifacts of the study."""
     work = paths.study_work(study.name)
-    subject = StudySubject(study, paths.WEIGHTS, work, pytestconfig.getoption("--data"))
+    try:
+        subject = StudySubject(study, paths.WEIGHTS, work, pytestconfig.getoption("--data"))
+    except UserError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
     return Pipeline(subject, study.protocol, work)
 
 

@@ -1,8 +1,8 @@
 """The classifiers studied: plain convolutional networks with 3, 4 and 9 layers, and a wide one for benchmarks.
 
-Input: float32 in [0, 1], shape (n, 3, 128, 128): the eight-bit image over 255 and nothing more. The first BatchNorm
-does what a normalisation by data set would do, so none is stored beside the network and none can be forgotten. Output:
-two logits, no tumour and tumour.
+Input: float32 in [0, 1], shape (n, 3, 128, 128): the eight-bit image over 255. Nothing is subtracted, since the first
+BatchNorm does that; bringing patients to one brightness is the loader's part (`training/intensity.py`). Output: two
+logits, no tumour and tumour.
 
 In eval mode only convolutions, BatchNorm, ReLU, max pooling and one linear layer are left. No operation works in place:
 tracers that cut channels follow every tensor to the module that made it.

@@ -64,9 +64,10 @@ def test_torn_last_line_loses_its_own_cell_only_and_the_next_is_kept(path, data)
     assert again.measurements()[: len(kept)] == kept
 
 
-def entry(**info):
+def entry(data=(), **info):
     document = SECOND.to_benchmark()
     document["extra_info"] |= info
+    document["stats"]["data"] = list(data)
     return json.dumps({"key": "2", "benchmark": document})
 
 
@@ -75,7 +76,8 @@ def entry(**info):
     [
         "", "{}", "[]", "null", "3", '"text"', "{", "\x00\xff", '{"key": [], "benchmark": {}}', "[" * 100_000,
         '{"key": "2"}', '{"key": "2", "benchmark": []}', '{"key": "2", "benchmark": {"extra_info": []}}',
-        entry(schema=0), entry(schema=999), entry(status="done"), entry(p50_ms="1"), entry(p50_ms=10**400),
+        entry(schema=0), entry(data=[10**400]), entry(schema=999), entry(status="done"), entry(p50_ms="1"),
+        entry(p50_ms=float("nan")),
     ],
 )  # fmt: skip
 def test_line_that_is_none_of_ours_is_passed_over(path, line):

@@ -123,6 +123,20 @@ def test_an_unknown_accuracy_is_said_and_not_taken_for_a_good_one():
     assert "channels" not in headlines(one_unknown)[0]
 
 
+def test_the_headline_prefers_the_surer_of_two_fast_cells():
+    lucky = {"speedup": 9.0, "speedup_low": 2.0, "speedup_high": 20.0}
+    run = replace(RUNS["study"], of("channels", "ncnn", 0.5), **lucky)
+    assert "channels 70 % on ncnn" in headlines(run)[0]
+
+
+def test_an_accuracy_on_other_images_is_not_set_against_the_dense_one():
+    run = replace(RUNS["study"], of("channels"), accuracy_source="other images")
+    assert "channels" not in headlines(run)[0]
+    rows = [line for line in render(run, "markdown").splitlines() if "| channels" in line]
+    assert rows
+    assert not any(re.search(r"\([+-]\d", line) for line in rows)
+
+
 def test_other_threads_are_rows_and_never_the_headline():
     run = RUNS["study"]
     fast = dataclasses.replace(run.measurements[0], name="fast", threads=2, speedup=9, speedup_low=8, speedup_high=10)
@@ -174,6 +188,8 @@ def test_findings_follow_the_intervals_whatever_was_expected():
     assert any(
         s.startswith("sparse storage (CSR) on torch CSR: slower in 3, not settled in 1 of 4 cells") for s in said
     )
+    unsettled = replace(turned, of("channels", "torch"), speedup=1.0, speedup_low=0.3, speedup_high=2.0)
+    assert any(s.startswith("removed channels on PyTorch: not settled in all 4") for s in findings(unsettled))
     assert findings(Run(FAILED)) == findings(Run((BARE,))) == []
 
 

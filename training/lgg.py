@@ -2,6 +2,7 @@
 
 `TCGA_<site>_<patient>_<date>/TCGA_<site>_<patient>_<date>_<n>.tif` beside `..._<n>_mask.tif`; n counts from 1 and is
 not zero-padded. The three channels are the sequences before contrast, FLAIR, and after contrast.
+Every patient is brought to one brightness, channel by channel, over all slices (`training.intensity`).
 Set: Buda, Saha, Mazurowski, 2019, doi 10.1016/j.compbiomed.2019.05.002.
 """
 
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from sparsemark.errors import UserError
 from sparsemark.files import key_of
 from training.cache import load_cached
+from training.intensity import normalize_patients
 from training.slices import SIZE, Slices, digest_of
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ ORIGIN = "LGG MRI segmentation set (Kaggle mateuszbuda/lgg-mri-segmentation, CC 
 KAGGLE_FOLDER = "kaggle_3m"
 
 _PATIENT = re.compile(r"(TCGA_[A-Za-z0-9]+_[A-Za-z0-9]+)_\d+")
-_DECODER = 1
+_DECODER = 2
 """Raised when decoding changes what it makes of the same files, so that caches are made again."""
 
 
@@ -113,6 +115,7 @@ def _decode(files: list[SliceFile], ignored: int) -> Slices:
         labels[i] = bool(lesion.any())
         masks[i] = shrink_mask(lesion)
     patients = tuple(file.patient for file in files)
+    images = normalize_patients(images, patients)
     return Slices(images, masks, labels, patients, digest_of(images, labels, patients), ORIGIN, ignored)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import pickle
 import sys
 import warnings
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ def fit(
     like any other, and stay.
 
     Raises:
-        UserError: no such device, or the state cannot be written.
+        UserError: no such device, or the state is damaged or cannot be written.
     """
     accelerator = choose_device(device)
     start = [
@@ -86,11 +87,26 @@ def fit(
             enable_checkpointing=True,
             logger=False,
         )
-        trainer.fit(classifier, ckpt_path=path if path.exists() else None, weights_only=True)
+        trainer.fit(classifier, ckpt_path=find_state(path), weights_only=True)
     classifier.keep()
     network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
     network.eval()
     return classifier.history
+
+
+def find_state(path: Path) -> Path | None:
+    """Give the path back if there is a state to resume from.
+
+    Raises:
+        UserError: there is one, and it holds something else than tensors, numbers and text, or is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path}: damaged; remove it to train from the start") from error
+    return path
 
 
 class StateOnDisk(Checkpoint):

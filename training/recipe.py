@@ -69,7 +69,7 @@ class Phase:
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
-                raise UserError(f"{name}: {nearest(str(value), known, 'value')}")
+                raise UserError(nearest(str(value), known, name))
         for name in ("epochs", "batch", "learning_rate"):
             if not 0 < (value := getattr(self, name)) < math.inf:  # written so that NaN fails
                 raise UserError(f"{name}: {value!r}; expected a number above 0")

@@ -115,8 +115,8 @@ def _compare(outputs: Sequence[NDArray[Any]], reference: Outputs, images: int) -
         finite = np.isfinite(expected)
         if not np.array_equal(got[~finite], expected[~finite], equal_nan=True) or not np.isfinite(got[finite]).all():
             return Parity(float("inf"), float("inf"), 0.0, "infinities or NaN other than the reference's", images)
-        difference = float(np.max(np.abs(got.astype(np.float64) - expected), initial=0.0, where=finite))
-        scale = float(np.max(np.abs(expected), initial=0.0, where=finite))
+        difference = float(np.max(np.abs(got[finite].astype(np.float64) - expected[finite]), initial=0.0))
+        scale = float(np.max(np.abs(expected[finite]), initial=0.0))
         max_abs = max(max_abs, difference)
         max_rel = max(max_rel, difference / scale if scale else (float("inf") if difference else 0.0))
         same, margin = decisions(got) == decisions(expected), _margins(expected)
@@ -146,7 +146,8 @@ def _margins(output: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distance of each decision from turning over."""
     if output.ndim > 1 and output.shape[1] > 1:
         top = np.partition(output, -2, axis=1)
-        margin: NDArray[np.float64] = top[:, -1] - top[:, -2]
+        with np.errstate(invalid="ignore"):  # two infinities: no margin
+            margin: NDArray[np.float64] = top[:, -1] - top[:, -2]
         return margin
     return np.abs(output)
 

@@ -46,14 +46,13 @@ def latency(
                 measurement: Measurement = benchmark.pedantic(pipeline.measure, args=(cell, None))
             else:
                 measurement = pipeline.measure(cell, rounds)
+                benchmark.extra_info.update(measurement.extra_info())
+                benchmark.group = benchmark.group or measurement.model
+                request.config.stash.setdefault(_MEASURED, {})[request.node.nodeid] = measurement
+                if journal is not None:
+                    journal.append(cell.name, measurement)
         except UserError as error:
             pytest.fail(str(error), pytrace=False)
-        if benchmark.enabled:
-            benchmark.extra_info.update(measurement.extra_info())
-            benchmark.group = benchmark.group or measurement.model
-            request.config.stash.setdefault(_MEASURED, {})[request.node.nodeid] = measurement
-            if journal is not None:
-                journal.append(cell.name, measurement)
         if measurement.status == UNSUPPORTED:
             pytest.skip(str(measurement.reason))
         if measurement.status != MEASURED:

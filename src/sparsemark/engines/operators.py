@@ -141,17 +141,19 @@ def _slice(
     axes: torch.Tensor | None = None,
     steps: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    index = [slice(None)] * x.ndim
     for i, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         step = 1 if steps is None else int(steps[i])
         axis = i if axes is None else int(axes[i])
-        if step > 0:
-            index[axis] = slice(start, end, step)
-        else:  # which torch's own slices do not take
-            x = x.index_select(
-                axis, torch.tensor(range(*slice(start, end, step).indices(x.shape[axis])), dtype=torch.int64)
-            )
-    return x[tuple(index)]
+        size = x.shape[axis]
+        # The specification's own clamping: of numbers below 0, Python's slices take another view when going backwards.
+        least, most = (0, size) if step > 0 else (-1, size - 1)
+        first = min(max(start + size if start < 0 else start, 0), most)
+        last = min(max(end + size if end < 0 else end, least), most)
+        if step == 1:
+            x = x.narrow(axis, first, max(last - first, 0))
+        else:
+            x = x.index_select(axis, torch.tensor(range(first, last, step), dtype=torch.int64))
+    return x
 
 
 def _flatten(attributes: Attributes) -> Operator:

@@ -1,0 +1,331 @@
+"""An exported file is whole, holds the network's zeros, and, CSR and ONNX, needs nothing of what made it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+from safetensors.numpy import save
+from torch import nn
+
+from sparsemark import formats, parity
+from sparsemark.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sparsemark.engines import ENGINES
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.formats import FORMATS, csr, onnx_file
+from sparsemark.formats.protocol import Source
+from sparsemark.preparation import prune_only
+from sparsemark.pruning import accounting
+from sparsemark.specs import ModelSpec, PruneSpec, Variant
+from tests.networks import CASES, artifact, build, example, images, reference, source
+
+
+@pytest.mark.parametrize(("network", "prune"), CASES)
+@pytest.mark.parametrize("form", FORMATS)
+def test_zeros_counted_in_the_file_are_the_networks(form, network, prune):
+    exported = artifact(network, prune, form)
+    counted = accounting.count(load_checkpoint(source(network, prune).path).build(), example(network))
+    assert exported.weights.total == counted.weights
+    assert exported.weights.nonzeros == counted.nonzeros
+    assert exported.bytes == exported.path.stat().st_size > 0
+    assert exported.path.suffix == FORMATS[form].suffix
+
+
+WIDE = """
+from torch import nn
+
+def build():
+    layers = [nn.Conv2d(3, 24, 3), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 48, 3), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 40), nn.ReLU(), nn.Linear(40, 3))
+"""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A network with enough weights for the graph not to matter, in every format, at 0, 50 and 90 % zeros."""
+    folder = tmp_path_factory.mktemp("wide")
+    (folder / "wide.py").write_text(WIDE)
+    model = ModelSpec("wide", f"{folder / 'wide.py'}:build", (1, 3, 12, 10))
+    torch.manual_seed(0)
+    from sparsemark.models import build_model
+
+    trained = Checkpoint(Variant(model), build_model(model).state_dict())
+    found = {}
+    for sparsity in (0.0, 0.5, 0.9):
+        variant = Variant(model, PruneSpec("magnitude", sparsity))
+        path = folder / f"{variant.name}.safetensors"
+        prune_only(variant, trained, path)
+        found[sparsity] = {form: formats.export(Source(model, path), form, folder / f"w{sparsity}") for form in FORMATS}
+    return folder, found
+
+
+def test_csr_is_smaller_than_the_dense_file_from_half_the_weights_on(wide):
+    _, found = wide
+    sizes = {sparsity: {form: one.bytes for form, one in files.items()} for sparsity, files in found.items()}
+    assert sizes[0.0]["csr"] > sizes[0.0]["dense"]
+    assert sizes[0.5]["csr"] < sizes[0.5]["dense"]
+    assert sizes[0.9]["csr"] < 0.4 * sizes[0.9]["dense"]
+    assert sizes[0.9]["dense"] == pytest.approx(sizes[0.0]["dense"], abs=64)
+
+
+@pytest.mark.parametrize("engine", [name for name, engine in ENGINES.items() if engine.format != "dense"])
+def test_file_runs_in_another_process_without_the_class_that_made_it(wide, engine, tmp_path):
+    """The factory's file is not there, and the answers are those of the process that had it."""
+    folder, found = wide
+    exported = found[0.9][ENGINES[engine].format]
+    moved = tmp_path / exported.path.name
+    moved.write_bytes(exported.path.read_bytes())
+    image = np.random.default_rng(0).standard_normal((1, 3, 12, 10)).astype(np.float32)
+    np.save(tmp_path / "image.npy", image)
+    code = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from sparsemark.engines import ENGINES\n"
+        f"predict = ENGINES[{engine!r}].load(Path({str(moved)!r}), 1)\n"
+        f"np.save('answer.npy', predict(np.load('image.npy'))[0])\n"
+        "assert not [name for name in sys.modules if 'wide' in name]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    expected = parity.float64_outputs(
+        Source(ModelSpec("wide", "m:f", (1,)), checkpoint_of(found[0.9], folder)), [image]
+    )
+    answer = np.load(tmp_path / "answer.npy")
+    assert np.abs(answer - expected[0]).max() <= parity.TOLERANCE * np.abs(expected[0]).max()
+
+
+def checkpoint_of(found, folder):
+    return found["dense"].path
+
+
+def test_csr_of_a_checkpoint_is_that_of_its_onnx_file(wide):
+    """The way by way of a user's ONNX file, which other tests take because it is short, leads to the same file."""
+    _, found = wide
+    onnx_path = found[0.5]["onnx"].path
+    direct, indirect = found[0.5]["csr"].path, onnx_path.with_name("indirect.csr")
+    csr.export(Source(ModelSpec("wide", str(onnx_path), (1, 3, 12, 10)), onnx_path), indirect)
+    assert direct.read_bytes() == indirect.read_bytes()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_export_that_fails_leaves_nothing(form, tmp_path, monkeypatch):
+    import os
+    import shutil
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(torch.onnx, "export", full)
+    origin = source("mlp")
+    if form == "csr":
+        origin = Source(origin.model, artifact("mlp", "none", "onnx").path)
+    with pytest.raises(UserError, match="cannot be written: No space left on device"):
+        formats.export(origin, form, tmp_path / "mlp")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_that_is_there_is_taken_as_it_is(tmp_path):
+    (tmp_path / "mlp.safetensors").write_bytes(source("mlp").path.read_bytes())
+    stamp = (tmp_path / "mlp.safetensors").stat().st_mtime_ns
+    formats.export(source("plain"), "dense", tmp_path / "mlp")
+    assert (tmp_path / "mlp.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_network_that_cannot_be_exported_is_one_line(tmp_path):
+    code = tmp_path / "branching.py"
+    code.write_text(
+        "from torch import nn\nclass Net(nn.Linear):\n"
+        "    def forward(self, x):\n        return super().forward(x) if x.sum().item() > 0 else x\n"
+        "def build():\n    return Net(3, 3)\n"
+    )
+    model = ModelSpec("branching", f"{code}:build", (1, 3))
+    save_checkpoint(tmp_path / "b.safetensors", Checkpoint(Variant(model), nn.Linear(3, 3).state_dict()))
+    for form in ("onnx", "csr"):
+        with pytest.raises(UnsupportedError, match=r"torch\.onnx: ") as caught:
+            formats.export(Source(model, tmp_path / "b.safetensors"), form, tmp_path / "exported")
+        assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.glob("exported*")) == []
+
+
+# CSR.
+
+
+@pytest.fixture(scope="module")
+def sparse():
+    return artifact("unet", "magnitude:0.9", "csr").path.read_bytes()
+
+
+def one_line(path):
+    with pytest.raises(UserError) as caught:
+        csr.load_csr(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_csr_cut_anywhere_is_one_line(sparse, tmp_path, data):
+    path = tmp_path / "cut.csr"
+    path.write_bytes(sparse[: data.draw(st.integers(0, len(sparse) - 1))])
+    assert "damaged, or no CSR file of sparsemark" in one_line(path)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_csr_with_a_changed_byte_is_read_or_refused_in_one_line(sparse, tmp_path, data):
+    """Nothing but the two errors that callers know: bytes of a value are as good as any, so not all can be caught."""
+    content = bytearray(sparse)
+    size = int.from_bytes(content[:8], "little")
+    where = data.draw(st.one_of(st.integers(0, size + 7), st.integers(0, len(content) - 1)))
+    content[where] = data.draw(st.integers(0, 255))
+    path = tmp_path / "changed.csr"
+    path.write_bytes(content)
+    try:
+        csr.load_csr(path)
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+def rewritten(sparse, path, change):
+    """The CSR file with its header changed by a function."""
+    size = int.from_bytes(sparse[:8], "little")
+    header = json.loads(json.loads(sparse[8 : 8 + size])["__metadata__"]["sparsemark-csr"])
+    change(header)
+    from safetensors.numpy import load
+
+    path.write_bytes(save(load(sparse), metadata={"sparsemark-csr": json.dumps(header)}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda h: h.update(schema=2), "header.schema is 2, this sparsemark reads 1"),
+        (lambda h: h.pop("schema"), "schema"),
+        (lambda h: h.pop("inputs"), "inputs"),
+        (lambda h: h.pop("nodes"), "nodes"),
+        (lambda h: h.update(shapes=[]), "damaged"),
+        (lambda h: h["shapes"].update(nothing=[1, 2]), "nothing.values"),
+        (lambda h: h["shapes"].update({next(iter(h["shapes"])): []}), "damaged"),
+        (lambda h: h["shapes"].update({next(iter(h["shapes"])): [1, 1]}), "damaged"),
+        (lambda h: h["nodes"].pop(0), "which is not in the file"),
+        (lambda h: h.update(outputs=["elsewhere"]), "nothing makes the output elsewhere"),
+    ],
+)
+def test_csr_header_that_is_not_understood_is_one_line(sparse, tmp_path, change, said):
+    assert said in one_line(rewritten(sparse, tmp_path / "changed.csr", change))
+
+
+def test_csr_of_someone_else_and_none_at_all_are_one_line(tmp_path):
+    (tmp_path / "foreign.csr").write_bytes(save({"a": np.ones(2, np.float32)}))
+    assert "damaged, or no CSR file" in one_line(tmp_path / "foreign.csr")
+    assert "cannot be read" in one_line(tmp_path / "missing.csr")
+
+
+@pytest.mark.parametrize(("columns", "kind"), [(65_536, np.uint16), (65_537, np.int32)])
+def test_columns_take_two_bytes_as_long_as_they_fit(columns, kind):
+    dense = np.zeros((2, columns), np.float32)
+    dense[1, -1] = 3
+    parts = csr._compress("w", dense)
+    assert parts["w.columns"].dtype == kind
+    assert parts["w.columns"].tolist() == [columns - 1]
+    assert parts["w.rows"].tolist() == [0, 0, 1]
+
+
+def test_matrices_hold_the_weights_as_im2col_lays_them_out():
+    graph = csr.load_csr(artifact("mlp", "magnitude:0.9", "csr").path)
+    module = load_checkpoint(source("mlp", "magnitude:0.9").path).build()
+    weights = [layer.weight.detach().numpy() for layer in module if isinstance(layer, nn.Linear)]
+    found = [matrix.toarray() for matrix in graph.matrices.values()]
+    assert len(found) == len(weights)
+    for weight in weights:
+        assert any(np.array_equal(weight, matrix) for matrix in found)
+
+
+# ONNX.
+
+
+def test_onnx_file_is_one_file_with_batch_normalisation_folded():
+    exported = artifact("plain", "none", "onnx")
+    model = onnx.load(str(exported.path))
+    operators = {node.op_type for node in model.graph.node}
+    assert "BatchNormalization" not in operators
+    assert "Dropout" not in operators
+    assert list(exported.path.parent.glob(f"{exported.path.name}?*")) == []
+
+
+def user_model(path, constant_as):
+    """A user's file whose weight is an initialiser, an old one listed among the inputs, or a Constant node."""
+    weight = numpy_helper.from_array(np.array([[1, 0], [0, 3], [4, 0]], np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
+    inputs = [helper.make_tensor_value_info("x", 1, (1, 3))]
+    if constant_as == "input":
+        inputs.insert(0, helper.make_tensor_value_info("w", 1, (3, 2)))
+    if constant_as == "node":
+        nodes.insert(0, helper.make_node("Constant", [], ["w"], value=weight))
+    initialisers = [] if constant_as == "node" else [weight]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", 1, (1, 2))], initialisers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if constant_as == "external":
+        onnx.save(model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    else:
+        path.write_bytes(model.SerializeToString())
+    return Source(ModelSpec("user", str(path), (1, 3)), path)
+
+
+@pytest.mark.parametrize("constant_as", ["initialiser", "input", "node", "external"])
+@pytest.mark.parametrize("engine", [name for name, engine in ENGINES.items() if engine.format != "dense"])
+def test_users_onnx_file_is_copied_counted_and_run_wherever_its_weights_are(constant_as, engine, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    origin = user_model(tmp_path / "theirs" / "model.onnx", constant_as)
+    exported = formats.export(origin, ENGINES[engine].format, tmp_path / "ours")
+    assert (exported.weights.total, exported.weights.nonzeros) == (6, 3)
+    image = np.array([[1, 2, 3]], np.float32)
+    predict = ENGINES[engine].load(exported.path, 1)
+    assert predict(image)[0].tolist() == [[13, 6]]
+    assert parity.float64_outputs(origin, [image])[0].tolist() == [[13, 6]]
+
+
+def test_users_onnx_file_has_no_dense_form(tmp_path):
+    with pytest.raises(UnsupportedError, match="ONNX file, and there is no PyTorch module"):
+        formats.export(user_model(tmp_path / "model.onnx", "initialiser"), "dense", tmp_path / "ours")
+
+
+@pytest.mark.parametrize("content", [b"", b"no model at all", b"\x08\x07" * 50])
+def test_file_that_is_no_onnx_is_one_line(content, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.onnx: expected an ONNX model") as caught:
+        onnx_file.load_onnx(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_references_agree_between_formats():
+    """What every engine is compared with does not depend on the file: unet's own outputs, computed by torch."""
+    module = build("unet").double()
+    with torch.no_grad():
+        expected = [module(torch.from_numpy(image).double()) for image in images("unet")]
+    for index, output in enumerate(reference("unet", "none")):
+        np.testing.assert_allclose(output, torch.cat([one[index] for one in expected]).numpy(), rtol=1e-12)
+
+
+def test_unknown_format_gets_the_nearest_name(tmp_path):
+    with pytest.raises(UserError, match="unknown format 'onx'; did you mean 'onnx'"):
+        formats.export(source("mlp"), "onx", tmp_path / "m")
+
+
+def test_every_case_is_a_path_of_its_own():
+    paths = {artifact(network, prune, "dense").path for network, prune in CASES}
+    assert len(paths) == len(set(CASES))
+    assert all(isinstance(path, Path) for path in paths)

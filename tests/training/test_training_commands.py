@@ -1,0 +1,124 @@
+"""The two commands, from a folder of images to a checkpoint to a file of scores."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sparsemark.checkpoint import load_checkpoint
+from tests.training.tiny import PATIENTS, write_set
+from training import evaluate, train
+
+RECIPE = """
+[train]
+epochs = 2
+learning_rate = 0.01
+batch = 8
+precision = "bf16-mixed"
+channels_last = true
+[finetune]
+epochs = 1
+learning_rate = 0.01
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a set, and the checkpoint that the command made of it."""
+    place = tmp_path_factory.mktemp("trained")
+    (place / "quick.toml").write_text(RECIPE)
+    write_set(place / "set")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.cache.FOLDER", place / "cache")
+        patch.setattr(train, "WORK", place / "work")
+        assert train.main(command(place, "--epochs", "1")) == 0
+    return place, place / "out" / "cnn3-dense-seed0.safetensors"
+
+
+def command(place, *more: str) -> list[str]:
+    recipe = ["--recipe", str(place / "quick.toml"), "--model", "cnn3", "--device", "cpu"]
+    return [*recipe, "--data", str(place / "set"), "--out", str(place / "out"), *more]
+
+
+def run_evaluate(checkpoint, data, out) -> dict:
+    assert evaluate.main([str(checkpoint), "--data", str(data), "--json", str(out)]) == 0
+    return json.loads(out.read_text())
+
+
+def test_checkpoint_says_where_it_comes_from(trained):
+    checkpoint = load_checkpoint(trained[1])
+    header = checkpoint.provenance
+    assert checkpoint.variant.model.reference == "models/cnn.py:cnn3"
+    assert header["recipe"]["name"] == "quick"
+    assert header["recipe"]["train"]["epochs"] == len(header["history"]["epochs"]) == 1
+    assert "CC BY-NC-SA 4.0" in header["origin"]
+    assert (header["data"]["patients"], header["data"]["slices"]) == (8, 32)
+    assert len(header["split"]["train"]) == 6
+    assert 0 <= header["metrics"]["trained"]["roc_auc"] <= 1
+    assert header["history"]["epochs"][0]["slices_per_second"] > 0
+
+
+def test_every_patient_of_the_folder_is_scored(trained, tmp_path):
+    _, checkpoint = trained
+    report = run_evaluate(checkpoint, trained[0] / "set", tmp_path / "scores.json")
+    assert set(report["overall"]) == {"accuracy", "f1", "recall", "precision", "roc_auc", "slices", "patients"}
+    assert (report["overall"]["slices"], report["overall"]["patients"]) == (32, 8)
+    assert set(report["patients"]) == {patient[: -len("_19990101")] for patient in PATIENTS}
+    right = sum(scores["accuracy"] * scores["slices"] for scores in report["patients"].values())
+    assert right / 32 == pytest.approx(report["overall"]["accuracy"])
+    assert report["baselines"]["position"]["accuracy"] > report["baselines"]["majority"]["accuracy"]
+    assert report["seen_in_training"] == 6
+
+
+def test_one_new_patient_is_enough(trained, tmp_path, capsys):
+    """No split is needed: a folder of one patient, never seen, all healthy."""
+    healthy = write_set(tmp_path / "one", ("TCGA_HT_9_19990101",), first_tumour=99)
+    report = run_evaluate(trained[1], healthy, tmp_path / "scores.json")
+    assert report["overall"]["roc_auc"] is None
+    assert report["patients"]["TCGA_HT_9"]["roc_auc"] is None
+    assert report["seen_in_training"] == 0
+    shown = capsys.readouterr().out
+    assert "roc_auc -" in shown
+    assert "majority baseline" in shown
+    assert "trained on the" not in shown.splitlines()[0]
+
+
+def test_leaky_network_owns_up(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "WORK", tmp_path / "work")
+    arguments = [*command(trained[0], "--epochs", "1", "--split", "slice"), "--out", str(tmp_path)]
+    assert train.main(arguments) == 0
+    assert "leaky slice split" in capsys.readouterr().out
+    checkpoint = tmp_path / "cnn3-dense-seed0.safetensors"
+    report = run_evaluate(checkpoint, trained[0] / "set", tmp_path / "scores.json")
+    assert report["seen_in_training"] == 8
+    assert "leaky slice split" in report["trained_on"]
+    assert "leaky slice split" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--data", "absent"], "absent: no such folder; expected"),
+        (["--recipe", "bettr"], "did you mean 'better'"),
+        (["--epochs", "0"], "epochs: 0; expected"),
+    ],
+)
+def test_train_refuses_in_one_line(trained, capsys, change, words):
+    assert train.main([*command(trained[0]), *change]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_evaluate_refuses_in_one_line(trained, tmp_path, capsys):
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(trained[1].read_bytes()[:1000])
+    for checkpoint, data, words in (
+        (torn, trained[0] / "set", "torn.safetensors: damaged"),
+        (tmp_path / "none.safetensors", trained[0] / "set", "none.safetensors"),
+        (trained[1], tmp_path / "none", "no such folder; expected"),
+    ):
+        assert evaluate.main([str(checkpoint), "--data", str(data), "--json", str(tmp_path / "out.json")]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+    assert not (tmp_path / "out.json").exists()

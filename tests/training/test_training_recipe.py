@@ -1,0 +1,67 @@
+"""Recipes are read strictly: a typo names its file and its field."""
+
+from __future__ import annotations
+
+import pytest
+
+from sparsemark.errors import UserError
+from training.recipe import RECIPES, load_recipe
+
+PHASES = "[train]\nepochs = 2\nlearning_rate = 1e-3\n[finetune]\nepochs = 1\nlearning_rate = 1e-3\n"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))
+def test_recipes_that_come_along_are_valid(name):
+    assert load_recipe(name).name == name
+
+
+def test_paper_recipe_is_what_the_paper_states():
+    train = load_recipe("paper").train
+    stated = (train.epochs, train.batch, train.learning_rate, train.beta1, train.initialization, train.augmentation)
+    assert stated == (30, 32, 1e-3, 0.9, "normal", "paper")
+    assert (train.schedule, train.weight_decay) == ("constant", 0)
+
+
+def test_a_path_is_a_recipe_too(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(PHASES)
+    recipe = load_recipe(str(path), epochs=7)
+    assert (recipe.name, recipe.train.epochs, recipe.finetune.epochs) == ("own", 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[train]", "[train", "own.toml: "),
+        ("[finetune]", "[finetuning]", "unknown table 'finetuning'; did you mean 'finetune'"),
+        ("epochs = 2", "epoch = 2", "unknown field of train 'epoch'; did you mean 'epochs'"),
+        ("epochs = 2", "", "train.epochs: missing; expected a whole number"),
+        ("epochs = 2", "epochs = 0", "train.epochs: 0; expected a number above 0"),
+        ("epochs = 2", "epochs = 2.5", "train.epochs: 2.5; expected a whole number"),
+        ("epochs = 2", "epochs = true", "train.epochs: True; expected a whole number"),
+        ("learning_rate = 1e-3", "learning_rate = nan", "train.learning_rate: nan; expected a number above 0"),
+        ("epochs = 2", "epochs = 2\nbeta1 = 1", "train.beta1: 1; expected a fraction"),
+        ("epochs = 2", "epochs = 2\nweight_decay = -1", "train.weight_decay: -1; expected a number from 0"),
+        ("epochs = 2", "epochs = 2\nselect = 'bets'", "unknown select 'bets'; did you mean 'best'"),
+        ("epochs = 2", "epochs = 2\nchannels_last = 1", "train.channels_last: 1; expected true or false"),
+    ],
+)
+def test_mistake_is_named_with_file_and_field(tmp_path, old, new, words):
+    path = tmp_path / "own.toml"
+    path.write_text(PHASES.replace(old, new, 1))
+    with pytest.raises(UserError) as caught:
+        load_recipe(str(path))
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert words in message
+    assert "\n" not in message
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'better'"):
+        load_recipe("beter")
+
+
+def test_epochs_of_the_command_line_are_checked():
+    with pytest.raises(UserError, match="epochs: 0; expected"):
+        load_recipe("better", epochs=0)
