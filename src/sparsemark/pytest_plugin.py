@@ -71,6 +71,18 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
         machine_info.update(fingerprint(), node="")
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared_benchmark: dict[str, Any]) -> None:
+    """Describe this machine as the saved run does: pytest-benchmark looks before anything is measured here.
+
+    It would call every machine a different one.
+    """
+    if "cpu_model" in compared_benchmark["machine_info"]:
+        from sparsemark.machine import fingerprint
+
+        machine_info.update(fingerprint(), node="")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Put the reference's raw samples beside each benchmark's own, and add the rows that have no latency.

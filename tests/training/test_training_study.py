@@ -124,9 +124,13 @@ def test_recalibration_gives_the_statistics_of_the_training_images(trainer, monk
     network = nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.9), nn.Linear(3, 2))
     network[0].running_mean.fill_(7)
     trainer.recalibrate(network)
-    images = to_input(trainer.slices.images[trainer.split.train])
-    torch.testing.assert_close(network[0].running_mean, images.mean(dim=(0, 2, 3)))
-    torch.testing.assert_close(network[0].running_var, images.var(dim=(0, 2, 3)))
+    images = to_input(trainer.slices.images[trainer.split.train]).double()
+    for found, expected in (
+        (network[0].running_mean, images.mean(dim=(0, 2, 3))),
+        (network[0].running_var, images.var(dim=(0, 2, 3))),
+    ):
+        # BatchNorm sums 400,000 pixels in float32.
+        torch.testing.assert_close(found.double(), expected, rtol=5e-3, atol=0)
     assert network[0].momentum == 0.1
     assert not any(layer.training for layer in network.modules())
 
