@@ -162,9 +162,10 @@ NETWORKS = {name: ModelSpec(name, f"{Path(__file__)}:{name}", shape) for name, s
 """Every network, by the name of its factory."""
 
 CASES = [
-    *((name, prune) for name in NETWORKS for prune in ("none", "magnitude:0.9")),
+    *((name, "none") for name in NETWORKS),
+    *((name, "magnitude:0.9") for name in ("plain", "unet", "grouped")),
     *((name, "channels:0.5") for name in ("residual", "unet", "mobile")),
-    *(("unet", prune) for prune in ("threshold:0.97", "filters:0.5", "channels:0.5:4")),
+    ("unet", "threshold:0.97"),
     *(("mlp", f"{method}:0.6") for method in PRUNERS if method not in WITHOUT_SPARSITY),
     ("mlp", "all-ones"),
 ]

@@ -183,7 +183,9 @@ def test_nothing_in_the_package_unpickles():
     """No file from disk may run code: neither torch.load nor pickle, nor numpy with allow_pickle."""
     for file in Path(sparsemark.__file__).parent.rglob("*.py"):
         text = file.read_text()
-        assert not re.search(r"torch\.load|^\s*(import|from) (pickle|joblib|dill)|allow_pickle=True", text, re.M), file
+        assert not re.search(
+            r"torch\.load|^\s*(import|from) (pickle|joblib|dill)|allow_pickle=True", text, re.MULTILINE
+        ), file
 
 
 def test_checkpoint_with_code_in_it_does_not_run_it(tmp_path):

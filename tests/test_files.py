@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import sparsemark
 from sparsemark.errors import UserError
 from sparsemark.files import content_hash, key_of, replacing, write_atomically
 
@@ -88,7 +89,9 @@ def test_name_too_long_for_the_disk_is_one_line(tmp_path):
 def test_key_is_the_same_in_every_process_and_depends_on_every_part():
     parts = [{"b": 1, "a": (1, 2)}, "text", None, 0.1]
     code = "from sparsemark.files import key_of; print(key_of({'a': (1, 2), 'b': 1}, 'text', None, 0.1))"
-    other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    environment = os.environ | {"PYTHONPATH": str(Path(sparsemark.__file__).parents[1])}
+    command = [sys.executable, "-c", code]
+    other = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
     assert key_of(*parts) == other
     assert len({key_of(*parts), key_of(*parts[:3]), key_of(*parts[:3], 0.2), key_of(*reversed(parts))}) == 4
 

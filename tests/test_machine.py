@@ -140,16 +140,24 @@ def test_torchs_threads_are_set_for_the_block_and_as_before_after_it():
 
 
 def test_stolen_time_is_the_share_of_what_passed(monkeypatch):
-    """Fields of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice."""
-    lines = iter(["cpu 100 0 0 100 0 0 0 10 50 0\n", "cpu 150 0 0 140 0 0 0 20 99 0\n"])
-    monkeypatch.setattr(machine, "_read", lambda path: next(lines))
+    """Fields of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice.
+
+    Other processors' time does not count, nor does a guest's, which is in `user` already.
+    """
+    other = "cpu 9 9 9 9 9 9 9 9 9 9\ncpu0 5 5 5 5 5 5 5 5 5 5\n"
+    texts = iter(
+        [f"{other}cpu1 100 0 0 100 0 0 0 10 50 0\nintr 1\n", f"{other}cpu1 150 0 0 140 0 0 0 20 99 0\nintr 2\n"]
+    )
+    monkeypatch.setattr(machine, "_read", lambda path: next(texts))
+    monkeypatch.setattr(machine, "allowed_cpus", lambda: [1])
     with stolen_fraction() as stolen:
         assert stolen() == pytest.approx(10 / 100)
 
 
-@pytest.mark.parametrize("line", ["cpu 1 2 3 4\n", "", "cpu 100 0 0 100 0 0 0 10\n"])
+@pytest.mark.parametrize("line", ["cpu0 1 2 3 4\n", "", "cpu0 100 0 0 100 0 0 0 10\n"])
 def test_stolen_time_is_none_where_it_is_not_counted_or_no_time_passed(line, monkeypatch):
     monkeypatch.setattr(machine, "_read", lambda path: line)
+    monkeypatch.setattr(machine, "allowed_cpus", lambda: [0])
     with stolen_fraction() as stolen:
         assert stolen() is None
 

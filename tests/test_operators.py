@@ -336,7 +336,10 @@ def test_slice(data):
         st.sampled_from([-(2**63), -9, -3, -1, 0, 1, 2, 5, 9, 2**63 - 1]), min_size=len(axes), max_size=len(axes)
     )
     steps = data.draw(st.lists(st.sampled_from([-3, -1, 1, 2]), min_size=len(axes), max_size=len(axes)))
-    operands = {"starts": data.draw(bounds), "ends": data.draw(bounds), "axes": axes, "steps": steps}
+    starts, ends = data.draw(bounds), data.draw(bounds)
+    # ONNX Runtime takes the largest end for "all" even when going backwards, the specification does not.
+    assume(not any(step < 0 and end == 2**63 - 1 for step, end in zip(steps, ends, strict=True)))
+    operands = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
     if sorted(axes) == list(range(len(axes))) and axes == sorted(axes) and data.draw(st.booleans()):
         del operands["axes"], operands["steps"]
     agree(node("Slice", ["x", *operands]), array(*shape), {k: np.array(v, np.int64) for k, v in operands.items()})

@@ -230,18 +230,24 @@ def test_images_of_another_shape_are_refused(again, capsys):
 # --- what a study cannot do without
 
 
-def test_without_matplotlib_all_but_the_figures_is_written_and_one_line_says_so(again, capsys, monkeypatch):
-    shutil.rmtree("results")
+def test_without_matplotlib_one_line_says_so_before_anything_is_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(place(tmp_path))
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["run", "toy.toml"]) == 2
-    captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if line.strip()]
-    assert len(lines) == 1
-    assert "matplotlib is not installed, expected: pip install 'sparsemark[plots]'" in lines[0]
-    assert f"wrote {RESULT}" in captured.out
-    assert RESULT.exists()
+    assert "matplotlib is not installed: the figures need it, pip install sparsemark[plots]" in capsys.readouterr().err
+    assert trained(tmp_path) == []
+
+
+def test_a_network_pruned_from_another_dense_one_is_refused(again, capsys):
+    """Its accuracy would be held against a network that it does not come from."""
+    path = Path("models/weights/toy-dense-seed0.safetensors")
+    checkpoint = load_checkpoint(path)
+    checkpoint.state["head.bias"].add_(1.0)
+    save_checkpoint(path, checkpoint)
+    assert main(["run", "toy.toml"]) == 2
+    assert "toy-magnitude50-seed0.safetensors: pruned from another network than" in capsys.readouterr().err
 
 
 def test_a_hook_that_refuses_its_data_is_one_line(again, capsys):

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,9 @@ _DEFAULT_INPUT = (1, 3, 128, 128)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; the caller's mistakes are one line on stderr."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a pipe's encoding may lack the lines of a table
     try:
         code: int = options.command(options)
         # Here and not at exit, where an error of the disk or the pipe could no longer be told in one line.
@@ -143,19 +147,24 @@ def _run(options: argparse.Namespace) -> int:
     from sparsemark.journal import Journal
     from sparsemark.machine import machine_name
     from sparsemark.pipeline import Pipeline
+    from sparsemark.registry import missing
     from sparsemark.report.progress import watch
     from sparsemark.results import write_results
     from sparsemark.study import load_study
     from sparsemark.subjects import StudySubject
 
+    absent = missing(("matplotlib",))
+    if absent:
+        raise UserError(f"{absent}: the figures need it, pip install sparsemark[plots]")
     study = load_study(options.study)
     work = paths.study_work(study.name)
     subject = StudySubject(study, paths.WEIGHTS, work, options.data)
     evaluated = prepare_variants(subject, study.variants, watch)
     pipeline = Pipeline(subject, study.protocol, work)
     run = measure_cells(pipeline, study.cells, Journal(paths.journal(work)), watch)
+    written = list(write_results(run, study, pipeline, machine_name(), evaluated))
     _show(run)
-    for path in write_results(run, study, pipeline, machine_name(), evaluated):
+    for path in written:
         print(f"wrote {path}")
     return 0
 
@@ -243,7 +252,7 @@ def _gate(options: argparse.Namespace) -> int:
         sys.stdout.write(annotate(verdicts))
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
-            with Path(summary).open("a") as file:
+            with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(job_summary(verdicts, same_machine=same))
     return exit_code(verdicts, strict=options.strict)
 

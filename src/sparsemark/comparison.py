@@ -239,9 +239,9 @@ def _contamination(before: Measurement, after: Measurement) -> tuple[str | None,
 
 
 def same_machine(baseline: Run, candidate: Run) -> bool:
-    """Tell whether both runs name the same processor and system."""
+    """Tell whether both runs name the same processor and system, as far as both name them at all."""
     before, after = dict(_flatten(baseline.machine_info)), dict(_flatten(candidate.machine_info))
-    return all(before.get(key) == after.get(key) for key in _MACHINE_KEYS)
+    return all(before[key] == after[key] for key in _MACHINE_KEYS if key in before and key in after)
 
 
 def environment_differences(baseline: Run, candidate: Run) -> list[Difference]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.machine import commit, fingerprint
-from sparsemark.records import MEASURED, SCORES, UNSUPPORTED, Measurement, Run
+from sparsemark.records import MEASURED, PARITY_FAILED, SCORES, UNSUPPORTED, Measurement, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -86,7 +86,8 @@ def measure_cells(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, w
         key = _key(pipeline, cell)
         finished = journal.get(key) if key else None
         measurement = finished or pipeline.measure(cell)
-        if key and not finished:
+        # What is unsupported or broken today may only lack a package: it is tried again next time, which costs nothing.
+        if key and not finished and measurement.status in (MEASURED, PARITY_FAILED):
             journal.append(key, measurement)
         measurements.append(measurement)
     return Run(tuple(measurements), fingerprint(), commit(), datetime.now(UTC).isoformat())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sparsemark.statistics import STEAL_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 LIBRARIES = ("sparsemark", "torch", "onnx", "onnxruntime", "scipy", "numpy", "torch-pruning", "pytest-benchmark")
 """Packages whose versions decide a latency."""
@@ -56,6 +56,18 @@ def fingerprint() -> dict[str, Any]:
         "versions": {name: _version(name) for name in LIBRARIES},
         "pools": {name: os.environ.get(name) for name in _POOLS},
     }
+
+
+def identity() -> dict[str, Any]:
+    """What of the fingerprint decides a latency; the rest (kernel, governor, load) only colours it."""
+    known = fingerprint()
+    names = ("cpu_model", "cpu_family", "cpu_model_number", "cpu_flags", "cpu_count", "python")
+    return {name: known[name] for name in names}
+
+
+def package_versions(modules: Iterable[str]) -> dict[str, str | None]:
+    """Installed versions of the packages that these modules come from."""
+    return {name: _version(name.replace("_", "-")) for name in modules}
 
 
 def machine_name() -> str:
@@ -149,12 +161,13 @@ def library_threads(threads: int) -> Iterator[None]:
 def stolen_fraction() -> Iterator[Callable[[], float | None]]:
     """Give a function that says which share of CPU time a hypervisor took since the block was entered.
 
-    None where the system does not count it.
+    Of the processors that the caller may run on then, so pin first. None where the system does not count it.
     """
-    before = _cpu_times()
+    cpus = allowed_cpus()
+    before = _cpu_times(cpus)
 
     def fraction() -> float | None:
-        after = _cpu_times()
+        after = _cpu_times(cpus)
         if len(before) <= _STEAL_FIELD or len(after) <= _STEAL_FIELD or sum(after) <= sum(before):
             return None
         return (after[_STEAL_FIELD] - before[_STEAL_FIELD]) / (sum(after) - sum(before))
@@ -162,10 +175,13 @@ def stolen_fraction() -> Iterator[Callable[[], float | None]]:
     yield fraction
 
 
-def _cpu_times() -> list[int]:
-    head = _first_line("/proc/stat") or ""
+def _cpu_times(cpus: Sequence[int]) -> list[int]:
+    """Sum the counters of these processors: those of all others would dilute what happens on the pinned ones."""
+    names = {f"cpu{number}" for number in cpus}
+    lines = [line.split() for line in _read("/proc/stat").splitlines() if line.startswith("cpu")]
     # The last two fields, guest and guest_nice, are already part of user and nice.
-    return [int(value) for value in head.split()[1:9]]
+    counters = [[int(value) for value in fields[1:9]] for fields in lines if fields[0] in names]
+    return [sum(values) for values in zip(*counters, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 ONNX_SUFFIX = ".onnx"
 
 
-def build_model(model: ModelSpec) -> torch.nn.Module:
+def build_model(model: ModelSpec, seed: int = 0) -> torch.nn.Module:
     """Call the model's factory without arguments.
+
+    Args:
+        model: names the factory.
+        seed: of torch's random numbers while it runs. A factory may draw what no state dict holds, such as a buffer
+            that is not persistent, and must draw the same each time the network is rebuilt.
 
     Raises:
         UserError: the factory needs arguments, fails, or returns something that is no module.
@@ -39,7 +44,9 @@ def build_model(model: ModelSpec) -> torch.nn.Module:
             f"{model.reference}: the factory needs {', '.join(needed)}; expected one that takes no arguments"
         )
     try:
-        module = factory()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = factory()
     except (Exception, SystemExit) as error:
         raise UserError(f"{model.reference}: the factory failed: {one_line(error)}") from error
     if not isinstance(module, torch.nn.Module):
@@ -77,9 +84,8 @@ def output_tensors(outputs: Any) -> list[torch.Tensor]:
 
 def name_of(reference: str) -> str:
     """Short name of a model for tables: the factory's, or the ONNX file's stem."""
-    location, _, attribute = reference.rpartition(":")
-    name = Path(reference).stem if reference.endswith(ONNX_SUFFIX) else attribute
-    return re.sub(r"[^A-Za-z0-9_.]+", "_", name).strip("_.") or location
+    name = Path(reference).stem if reference.endswith(ONNX_SUFFIX) else reference.rpartition(":")[2]
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", name).strip("_.") or "model"
 
 
 def input_shape_of(reference: str) -> tuple[int, ...] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -188,7 +188,7 @@ def _onnx_answers(source: Source, images: Sequence[NDArray[np.float32]]) -> list
     from sparsemark.formats.onnx_file import inputs_of, load_onnx
 
     model = load_onnx(source.path)
-    for tensor in model.graph.initializer:
+    for tensor in (*model.graph.initializer, *_constants(model)):
         if tensor.data_type == TensorProto.FLOAT:
             wide = numpy_helper.to_array(tensor).astype(np.float64)
             tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
@@ -199,3 +199,19 @@ def _onnx_answers(source: Source, images: Sequence[NDArray[np.float32]]) -> list
         return [[np.asarray(output) for output in outputs] for outputs in runs]
     except Exception as error:
         raise UnsupportedError(f"no float64 reference: onnx: {' '.join(str(error).split())[:200]}") from error
+
+
+def _constants(model: Any) -> Iterator[Any]:
+    """The tensors in a model's `Constant` nodes, numbers turned into tensors, and every `Cast` to float32 widened."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.DOUBLE
+            elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+                numbers = attribute.f if attribute.name == "value_float" else list(attribute.floats)
+                array = np.asarray(numbers, dtype=np.float32)
+                attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(array)))
+            if node.op_type == "Constant" and attribute.name == "value":
+                yield attribute.t

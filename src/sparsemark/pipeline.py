@@ -6,6 +6,7 @@ Checkpoint, artifact, parity, timing. Stages meet on disk and are skipped when t
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from sparsemark import engines, formats, paths
 from sparsemark.checkpoint import load_checkpoint
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import key_of, replacing
-from sparsemark.machine import fingerprint
+from sparsemark.machine import commit, identity, package_versions
 from sparsemark.models import example_input
 from sparsemark.parity import Parity, ParityError, Verified, check, float64_outputs
 from sparsemark.pruning import PRUNERS, accounting
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from sparsemark.specs import Protocol
     from sparsemark.subjects import Subject
     from sparsemark.timing import Rounds, Timing
+
+MEASUREMENT_VERSION = 1
+"""Raised when exporting, checking or timing changes what it makes of the same cell, so that all are measured again."""
 
 REFERENCE_ENGINE = "onnxruntime"
 """Runs the dense network that every ratio is taken against: the engine most people deploy."""
@@ -70,7 +74,9 @@ class Pipeline:
         source = self.subject.source(cell.variant)
         dense = self.subject.source(_dense(cell.variant))
         images = self.subject.images(cell.variant).key
-        return key_of(asdict(cell), model_key(source), model_key(dense), images, asdict(self.protocol), fingerprint())
+        requires = find(cell.engine, engines.ENGINES, "engine").requires
+        conditions = (asdict(self.protocol), identity(), package_versions(requires), MEASUREMENT_VERSION)
+        return key_of(asdict(cell), model_key(source), model_key(dense), images, *conditions)
 
     def measure(self, cell: Cell, rounds: Rounds | None = time_rounds) -> Measurement:
         """Measure a cell, or say in its row why that cannot be.
@@ -87,17 +93,22 @@ class Pipeline:
         row = _describe(cell)
         try:
             row = replace(row, **self._contents(cell), **self.subject.accuracy(cell.variant))
-            reference_cell, reference = self._reference(cell)
             candidate = self.verify(cell)
             row = replace(row, **_parity_fields(candidate.parity), agreement_source=self._images_in_words(cell))
             if rounds is None:
                 return row
-            if cell.control == AA:
-                reference_cell, reference = cell, candidate
+            reference_cell, reference = (cell, candidate) if cell.control == AA else self._reference(cell)
             timing = measure(
                 candidate, reference, self._timing_images(cell), replace(self.protocol, threads=cell.threads), rounds
             )
-            return replace(row, **_timing_fields(timing), speedup_reference=reference_cell.name)
+            return replace(
+                row,
+                **_timing_fields(timing),
+                speedup_reference=reference_cell.name,
+                reference_engine=reference_cell.engine,
+                measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                measured_commit=commit().get("id"),
+            )
         except UnsupportedError as error:
             return replace(row, status=UNSUPPORTED, reason=str(error))
         except ParityError as error:
@@ -125,19 +136,27 @@ class Pipeline:
         return self._verified[plain]
 
     def _reference(self, cell: Cell) -> tuple[Cell, Verified]:
-        """The dense network in ONNX Runtime, or in PyTorch where it cannot be exported."""
+        """The dense network in ONNX Runtime, or in PyTorch where ONNX Runtime cannot run it, for whatever reason."""
         reference = Cell(_dense(cell.variant), REFERENCE_ENGINE, cell.threads)
         try:
             return reference, self.verify(reference)
-        except (UnsupportedError, ParityError):
+        except UserError:
+            raise
+        except Exception as error:
             fallback = replace(reference, engine=FALLBACK_ENGINE)
-            return fallback, self.verify(fallback)
+            try:
+                return fallback, self.verify(fallback)
+            except UnsupportedError:
+                raise UnsupportedError(f"no reference to time against: {REFERENCE_ENGINE}: {error}") from error
 
     def artifact(self, variant: Variant, engine: str) -> Artifact:
         """Export a variant to the file that an engine reads, unless it is there; errors as in `formats.export`."""
         source = self.subject.source(variant)
-        stem = paths.artifact_stem(self._work, variant.name, model_key(source))
-        return formats.export(source, find(engine, engines.ENGINES, "engine").format, stem)
+        form = find(engine, engines.ENGINES, "engine").format
+        # Another exporter may write another graph, so its version is part of the name.
+        requires = find(form, formats.FORMATS, "format").requires
+        key = key_of(model_key(source), package_versions(requires), MEASUREMENT_VERSION)
+        return formats.export(source, form, paths.artifact_stem(self._work, variant.name, key))
 
     def _reference_outputs(self, variant: Variant) -> Outputs:
         source, images = self.subject.source(variant), self.subject.images(variant)
@@ -156,7 +175,7 @@ class Pipeline:
         """What is left in the artifact, counted again in the file, against what the dense one holds in the same format.
 
         Raises:
-            ParityError: the exported file holds other zeros than the network.
+            ParityError: the exported file has lost zeros of the network.
         """
         artifact, dense = self.artifact(cell.variant, cell.engine), self.artifact(_dense(cell.variant), cell.engine)
         total = dense.weights.total
@@ -169,8 +188,9 @@ class Pipeline:
         if self.subject.source(cell.variant).is_onnx:
             return fields
         count, dense_count = self.count(cell.variant), self.count(_dense(cell.variant))
-        sparsity = 1 - count.nonzeros / dense_count.weights
-        if total == dense_count.weights and artifact.weights.nonzeros != count.nonzeros:
+        sparsity = 1 - count.nonzeros / dense_count.weights if dense_count.weights else 0.0
+        # More zeros are right where a BatchNorm of scale 0 was folded in; fewer are lost ones.
+        if total == dense_count.weights and artifact.weights.nonzeros > count.nonzeros:
             raise ParityError(
                 f"the {artifact.format} file has sparsity {fields['sparsity']:.4f}, the network {sparsity:.4f}"
             )

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from sparsemark.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sparsemark.errors import UnsupportedError
+from sparsemark.files import content_hash
 from sparsemark.models import build_model, example_input
 from sparsemark.pruning import prune
 from sparsemark.pruning.masks import make_permanent
 from sparsemark.pruning.protocol import Request
+
+PARENT = "pruned_from"
+"""Field of a pruned network's header: SHA-256 of the dense checkpoint that it was made of."""
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +34,7 @@ def train(variant: Variant, trainer: Trainer, path: Path, work: Path) -> None:
         path: of the checkpoint.
         work: folder for what is needed to resume.
     """
-    torch.manual_seed(variant.seed)
-    module = build_model(variant.model)
+    module = build_model(variant.model, variant.seed)
     history = trainer.train(module, work)
     metrics = {"trained": dict(trainer.evaluate(module.eval()))}
     provenance = dict(trainer.provenance) | {"source": trainer.source, "metrics": metrics, "history": dict(history)}
@@ -69,6 +70,7 @@ def prune_and_finetune(variant: Variant, dense: Path, trainer: Trainer, path: Pa
     make_permanent(module)
     metrics["finetuned"] = dict(trainer.evaluate(module.eval()))
     provenance = dict(trainer.provenance) | {"source": trainer.source, "metrics": metrics, "history": dict(history)}
+    provenance[PARENT] = content_hash(dense)
     save_checkpoint(path, Checkpoint(variant, module.state_dict(), plan, provenance))
 
 

@@ -99,7 +99,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     present = {entry["fullname"] for entry in entries}
     for nodeid, measurement in measured.items():
         if nodeid not in present:
-            entries.append(measurement.to_benchmark() | {"name": _test_name(nodeid), "fullname": nodeid})
+            entries.append(measurement.to_benchmark() | {"name": nodeid.rpartition("::")[2], "fullname": nodeid})
 
 
 @pytest.hookimpl(trylast=True)
@@ -108,18 +108,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     measured, path = session.config.stash.get(_MEASURED, {}), session.config.getoption("benchmark_json", None)
     if not measured or path is None or session.config.stash.get(_WRITTEN, False):
         return
-    from dataclasses import replace
-
     from sparsemark.errors import UserError
     from sparsemark.machine import commit, fingerprint
     from sparsemark.records import Run
 
-    rows = tuple(replace(measurement, name=_test_name(nodeid)) for nodeid, measurement in measured.items())
     try:
-        Run(rows, fingerprint(), commit()).save(path)
+        Run(tuple(measured.values()), fingerprint(), commit()).save(path)
     except UserError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-
-
-def _test_name(nodeid: str) -> str:
-    return nodeid.rpartition("::")[2]

@@ -104,18 +104,24 @@ class Measurement:
     speedup_low: float | None = None
     speedup_high: float | None = None
     speedup_reference: str | None = None
+    reference_engine: str | None = None
     reference_p50_ms: float | None = None
     reference_drift: float | None = None
     steal: float | None = None
     contaminated: str | None = None
+    measured_at: str | None = None
+    measured_commit: str | None = None
     peak_rss_bytes: int | None = None
 
     samples_s: tuple[float, ...] = field(default=(), repr=False)
     reference_s: tuple[float, ...] = field(default=(), repr=False)
 
     def extra_info(self) -> dict[str, float | int | str | None]:
-        """The fields that go into pytest-benchmark's `extra_info`: all but the name and the raw samples."""
-        return {"schema": SCHEMA} | {name: getattr(self, name) for name in _INFO_FIELDS}
+        """The fields that go into pytest-benchmark's `extra_info`: all but the raw samples.
+
+        `cell` is the name: pytest-benchmark's own names the test as well, and `sparsemark run` has none.
+        """
+        return {"schema": SCHEMA, "cell": self.name, **{name: getattr(self, name) for name in _INFO_FIELDS}}
 
     def to_benchmark(self) -> dict[str, Any]:
         """One entry of pytest-benchmark's `benchmarks`; every statistic is null where nothing was measured."""
@@ -162,7 +168,7 @@ class Measurement:
                 raise ValueError(f"extra_info.{name} is {value!r}, expected a finite number or null")
         stats, raw = _mapping(entry, "stats"), _mapping(entry, "sparsemark")
         return cls(
-            name=_text(entry, "name"),
+            name=_text(info, "cell") if "cell" in info else _text(entry, "name"),
             samples_s=_seconds(stats.get("data"), "stats.data"),
             reference_s=_seconds(raw.get("reference_data"), "sparsemark.reference_data"),
             **values,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from sparsemark import paths
 from sparsemark.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -16,7 +15,7 @@ from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import content_hash, key_of
 from sparsemark.formats.protocol import Source
 from sparsemark.models import build_model, check_input, check_onnx_input
-from sparsemark.preparation import prune_and_finetune, prune_only, train
+from sparsemark.preparation import PARENT, prune_and_finetune, prune_only, train
 from sparsemark.records import SCORES
 from sparsemark.references import resolve
 from sparsemark.specs import DENSE, ModelSpec, PruneSpec, Variant
@@ -86,11 +85,19 @@ class StudySubject:
         elif not path.exists():
             dense = self.source(Variant(variant.model, PruneSpec(), variant.seed)).path
             prune_and_finetune(variant, dense, self._trainer(variant), path, work)
-        held = load_checkpoint(path).variant
+        checkpoint = load_checkpoint(path)
+        held = checkpoint.variant
         found, expected = ((v.name, v.model.input_shape) for v in (held, variant))
         if found != expected:
             # A file under another's name would put one network's numbers into another's row.
             raise UserError(f"{path}: holds {found[0]}, input {found[1]}; expected {expected[0]}, input {expected[1]}")
+        parent = checkpoint.provenance.get(PARENT)
+        if parent is not None:
+            dense = paths.checkpoint(self._weights, replace(variant, prune=PruneSpec()).name)
+            if dense.exists() and content_hash(dense) != parent:
+                raise UserError(
+                    f"{path}: pruned from another network than {dense}; delete one of them to make it again"
+                )
         return Source(variant.model, path)
 
     def images(self, variant: Variant) -> Images:
@@ -143,7 +150,6 @@ class OwnModel:
         self._dense: Checkpoint | None = None
         if not model.reference.endswith(".onnx"):
             # One network for all variants: a factory may draw its weights at random.
-            torch.manual_seed(0)
             module = build_model(model)
             check_input(module, model)
             self._dense = Checkpoint(Variant(model), module.state_dict())

@@ -26,10 +26,10 @@ def load(path: Path, threads: int) -> Predict:  # noqa: ARG001 - torch has one p
 def _product(matrix: csr_array) -> Product:
     import torch
 
-    parts = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    rows, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        weight = torch.sparse_csr_tensor(*parts, matrix.shape, check_invariants=True)
+        weight = torch.sparse_csr_tensor(rows, columns, values, matrix.shape, check_invariants=True)
 
     def multiply(columns: torch.Tensor) -> torch.Tensor:
         return weight @ columns

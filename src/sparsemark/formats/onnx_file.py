@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import shutil
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from sparsemark.models import example_input
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators whose constant operand is a weight."""
@@ -59,8 +62,16 @@ def export(source: Source, path: Path) -> None:
         except OSError:
             raise
         except Exception as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise UnsupportedError(f"torch.onnx: {type(error).__name__}: {lines[0] if lines else ''}") from error
+            raise UnsupportedError(f"torch.onnx: {_cause(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """What the exporter stumbled over, in one line: it wraps the cause in advice, and colours it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    plain = _ESCAPES.sub("", str(error))
+    first = next((line.strip() for line in plain.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first}"
 
 
 def _is_one_file(path: Path) -> bool:

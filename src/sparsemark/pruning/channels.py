@@ -119,8 +119,8 @@ def _cut(module: torch.nn.Module, ratio: float, request: Request) -> ChannelPlan
 def _ratios(module: torch.nn.Module, ratio: float, round_to: int) -> dict[torch.nn.Module, float]:
     """The ratio of each layer, held where `round_to` channels are left.
 
-    Beyond that torch-pruning rounds down to none, refuses, and leaves the layer whole: more asked would be less removed.
-    Half a channel of slack keeps floating point from losing one.
+    Beyond that torch-pruning rounds down to none, refuses, and leaves the layer whole: asking for more would remove
+    less. Half a channel of slack keeps floating point from losing one.
     """
     channels = {
         layer: layer.out_features if isinstance(layer, torch.nn.Linear) else layer.out_channels

@@ -27,21 +27,22 @@ def accuracy_markdown(evaluated: Sequence[Measurement]) -> str:
     Args:
         evaluated: a row a variant and seed, in the order in which they shall stand.
     """
-    groups: dict[tuple[str, str], list[Measurement]] = {}
+    groups: dict[tuple[str, str, str], list[Measurement]] = {}
     for m in evaluated:
         if m.accuracy is not None:
-            groups.setdefault((m.model or "", wording.pruned(m)), []).append(m)
+            # Images of no patient, or of patients seen in training, are never averaged with others.
+            groups.setdefault((m.model or "", wording.pruned(m), wording.caveat(m.accuracy_source)), []).append(m)
     rows = [
         [
             escape(model),
-            escape(pruned),
+            escape(f"{pruned} {caveat}".rstrip()),
             str(len({m.seed for m in group})),
             _spread([m.accuracy_raw for m in group], 100, 1),
             _spread([m.accuracy_recalibrated for m in group], 100, 1),
             _spread([m.accuracy for m in group], 100, 1),
             *(_spread([getattr(m, name) for m in group], 1, 3) for name in ("roc_auc", "f1", "recall", "precision")),
         ]
-        for (model, pruned), group in groups.items()
+        for (model, pruned, caveat), group in groups.items()
     ]
     sources = dict.fromkeys(f"- seed {m.seed}: {escape(m.accuracy_source)}" for m in evaluated if m.accuracy_source)
     failures = [f"- {escape(m.name)}: {escape(m.reason or '')}" for m in evaluated if m.reason]

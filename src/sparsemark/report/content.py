@@ -11,7 +11,7 @@ from sparsemark.comparison import speedup_of
 from sparsemark.records import MEASURED, Measurement, Run
 from sparsemark.report import wording
 from sparsemark.report.findings import controls, findings, headlines
-from sparsemark.report.kinds import dense_accuracy, is_control, is_reference, reference_engine, removed
+from sparsemark.report.kinds import dense_accuracy, is_reference, reference_engine, removed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -57,7 +57,7 @@ class Content:
 
 def content_of(run: Run) -> Content:
     """Put a run into words; the fastest cell of a network comes first, so what is above the reference is faster."""
-    cells = [m for m in run.measured() if not is_control(m)]
+    cells = [m for m in run.measured() if m.control is None]
     order = {model: index for index, model in enumerate(dict.fromkeys(m.model for m in cells))}
     cells.sort(key=lambda m: (order[m.model], -(m.speedup or -math.inf), m.p50_ms or math.inf))
     several_seeds = len({m.seed for m in cells}) > 1

@@ -34,6 +34,9 @@ ONE_POINT = 0.01
 NEGLIGIBLE = 0.03
 """A change of time inside this band is called none: machines move as much within a run without anybody noticing."""
 
+_AGREES = 0.01
+"""How far from one the whole interval of a cell against itself may lie."""
+
 _ROUNDING = 1e-12  # a loss of exactly one point is one point, whatever the last bit of the subtraction says
 _SAME_ENGINE = "the dense network on the same engine"
 
@@ -138,10 +141,12 @@ def _aa_line(measurement: Measurement) -> str:
     own = speedup_of(measurement)  # an A/A cell is its own reference
     if own is None:
         return f"{where}: no interval, so the clock is not checked."
-    verdict = {
-        "unchanged": "the clock agrees with itself",
-        "not settled": "too noisy to tell",
-    }.get(_word(own), "the clock DISAGREES with itself: no difference of this size means anything here")
+    if own.low >= 1 - _AGREES and own.high <= 1 + _AGREES:
+        verdict = f"the clock agrees with itself to {_AGREES:.0%}"
+    elif own.low <= 1 <= own.high:
+        verdict = f"too noisy to tell to {_AGREES:.0%}"
+    else:
+        verdict = "the clock DISAGREES with itself: no difference of this size means anything here"
     return f"{where} {wording.ratio(own)}: {verdict}."
 
 

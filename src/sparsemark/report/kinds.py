@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from sparsemark.records import MEASURED
@@ -17,7 +16,6 @@ ALL_ONES = "all-ones"
 RANDOM = "random"
 
 _USUAL_REFERENCE = "onnxruntime"
-_ENGINE_OF_CELL = re.compile(r"-seed\d+-(.+?)(?:-\d+t)?$")  # the end of `sparsemark.specs.Cell.name`
 
 
 def is_structural(measurement: Measurement) -> bool:
@@ -43,8 +41,7 @@ def is_reference(measurement: Measurement) -> bool:
 
 def reference_engine(measurement: Measurement) -> str:
     """Name the engine that a cell was timed against; where ONNX cannot hold the network it is not the usual one."""
-    match = _ENGINE_OF_CELL.search(measurement.speedup_reference or "")
-    return match[1] if match else _USUAL_REFERENCE
+    return measurement.reference_engine or _USUAL_REFERENCE
 
 
 def dense_twin(measurement: Measurement, among: Iterable[Measurement]) -> Measurement | None:

@@ -25,6 +25,7 @@ _ENGINE_NAMES = {
 }
 
 _PHANTOM = "PHANTOM"
+_LEAKY = "LEAKY"
 """What `accuracy_source` and `agreement_source` hold where the images were drawn and are of no patient."""
 
 
@@ -78,11 +79,17 @@ def is_phantom(source: str | None) -> bool:
     return source is not None and _PHANTOM in source.upper()
 
 
+def caveat(source: str | None) -> str:
+    """Say in a word what keeps an accuracy from being one on new patients; empty where nothing does."""
+    if is_phantom(source):
+        return _PHANTOM
+    return _LEAKY if source is not None and _LEAKY in source.upper() else ""
+
+
 def accuracy(measurement: Measurement, dense: float | None) -> str:
     """Write `90.8 (-0.4)` in percent and points against dense; numbers of phantom images say so in the same breath."""
     if measurement.accuracy is None:
         return ABSENT
     points = 100 * (measurement.accuracy - dense) if dense is not None and measurement.method != DENSE else None
     delta = "" if points is None else f" ({points:+.1f})"
-    warning = f" {_PHANTOM}" if is_phantom(measurement.accuracy_source) else ""
-    return f"{100 * measurement.accuracy:.1f}{delta}{warning}"
+    return f"{100 * measurement.accuracy:.1f}{delta} {caveat(measurement.accuracy_source)}".rstrip()
