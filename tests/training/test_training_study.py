@@ -121,17 +121,17 @@ def test_evaluation_changes_nothing_and_needs_no_mode(trainer):
 
 def test_recalibration_gives_the_statistics_of_the_training_images(trainer, monkeypatch):
     monkeypatch.setattr("training.study.RECALIBRATION_BATCH", 1000)
-    network = nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.9), nn.Linear(3, 2))
-    network[0].running_mean.fill_(7)
+    network = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    network[1].running_mean.fill_(7)
     trainer.recalibrate(network)
     images = to_input(trainer.slices.images[trainer.split.train]).double()
     for found, expected in (
-        (network[0].running_mean, images.mean(dim=(0, 2, 3))),
-        (network[0].running_var, images.var(dim=(0, 2, 3))),
+        (network[1].running_mean, images.mean(dim=(0, 2, 3))),
+        (network[1].running_var, images.var(dim=(0, 2, 3))),
     ):
         # BatchNorm sums 400,000 pixels in float32.
         torch.testing.assert_close(found.double(), expected, rtol=5e-3, atol=0)
-    assert network[0].momentum == 0.1
+    assert network[1].momentum == 0.1
     assert not any(layer.training for layer in network.modules())
 
 
@@ -141,6 +141,7 @@ def test_recalibration_weighs_batches_alike_whatever_was_there(trainer, monkeypa
     second.load_state_dict(first.state_dict())
     second[1].running_mean.fill_(5)
     second[1].running_var.fill_(9)
+    second[1].num_batches_tracked.fill_(50)
     for network in (first, second):
         trainer.recalibrate(network)
     assert torch.equal(first[1].running_mean, second[1].running_mean)
