@@ -98,7 +98,9 @@ def test_convolution(data):
     attributes = {
         "strides": data.draw(pair(SMALL)),
         "dilations": data.draw(pair(st.integers(1, 2))),
-        "pads": data.draw(st.lists(st.integers(0, 3), min_size=4, max_size=4)),
+        "pads": data.draw(
+            pair(st.integers(0, 3)).map(lambda side: side * 2) | st.lists(st.integers(0, 3), min_size=4, max_size=4)
+        ),
         "kernel_shape": kernel,
     }
     for name in data.draw(st.sets(st.sampled_from(list(attributes)))):

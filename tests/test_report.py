@@ -99,9 +99,10 @@ def test_a_loss_of_exactly_one_point_is_within_one_point():
     assert "channels" not in headlines(Run((dense, dataclasses.replace(cut, accuracy=0.8699))))[0]
 
 
-def test_a_contaminated_cell_is_marked_and_never_in_the_headline():
+def test_a_contaminated_cell_is_marked_in_the_table_and_in_the_headline():
     run = replace(RUNS["study"], of("channels", sparsity=0.7), contaminated="somebody else was busy")
-    assert "channels 70 %" not in headlines(run)[0]
+    assert "(!: somebody else was busy)" in headlines(run)[0]
+    assert "(!" not in headlines(RUNS["study"])[0]
     text = render(run)
     assert text.count("] (!)") == 3
     assert "contaminated: cnn9-channels70-seed0-ncnn: somebody else was busy" in text

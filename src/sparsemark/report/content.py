@@ -24,6 +24,9 @@ NUMBERS = ("removed", "p50 ms", "p90 ms", SPEEDUP, "size", "threads", "seed")
 """Columns that are set to the right."""
 
 _LISTED = 3  # cells named in a line on failures; the others are counted
+_NAMED = 3
+"""Contaminated cells that are named; the others are counted."""
+
 _SHORT_COMMIT = 10
 
 
@@ -141,7 +144,10 @@ def conditions(run: Run, measurements: Sequence[Measurement]) -> list[str]:
     lines = [_machine(run.machine_info), _versions(run.machine_info), _protocol(cells)]
     lines += [f"accuracy on {source}" for source in _distinct(m.accuracy_source for m in measurements)]
     lines += [f"agreement on {source}" for source in _distinct(m.agreement_source for m in measurements)]
-    lines += [f"(!) contaminated: {m.name}: {m.contaminated}" for m in cells if m.contaminated]
+    disturbed = [m for m in cells if m.contaminated]
+    lines += [f"(!) contaminated: {m.name}: {m.contaminated}" for m in disturbed[:_NAMED]]
+    if len(disturbed) > _NAMED:
+        lines.append(f"(!) {len(disturbed)} of {len(cells)} cells are contaminated; the CSV table says why for each")
     lines.append(_origin(run))
     return [line for line in lines if line]
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _DPI = 110  # files stay well under 300 kB and print at the width of a page
 _PANELS_IN_A_ROW = 3
-_ROOM_FOR_NAMES = 3.5  # how far a logarithmic axis begins left of the fastest cell
+_ROOM_FOR_NAMES = 9
 _FACES = {"dense": "0.8", "weights set to zero": "none", "channels removed": ""}
 """Fill of a marker by what was pruned; empty is the engine's own colour."""
 
