@@ -110,9 +110,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     from sparsemark.errors import UserError
     from sparsemark.machine import commit, fingerprint
-    from sparsemark.records import Run
+    from sparsemark.records import Run, write_document
 
+    document = Run((), fingerprint(), commit()).document()
+    pytest_benchmark_update_json(session.config, document)
     try:
-        Run(tuple(measured.values()), fingerprint(), commit()).save(path)
+        write_document(path, document)
     except UserError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)

@@ -175,6 +175,15 @@ class Measurement:
         )
 
 
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON document, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    write_atomically(path, json.dumps(document, indent=1, allow_nan=False).encode())
+
+
 def finished_cells(journal: bytes) -> Iterator[tuple[str, Measurement]]:
     """Read the lines of a journal that are whole, each with its key; those a crash tore are passed over."""
     for line in journal.splitlines():
@@ -232,18 +241,21 @@ class Run:
         """The cells that have a latency."""
         return [m for m in self.measurements if m.status == MEASURED]
 
-    def save(self, path: Path) -> None:
-        """Write the run as pytest-benchmark JSON, whole or not at all."""
+    def document(self) -> dict[str, Any]:
+        """The run as pytest-benchmark's JSON document."""
         from pytest_benchmark import __version__ as version
 
-        document = {
+        return {
             "machine_info": dict(self.machine_info),
             "commit_info": dict(self.commit_info),
             "benchmarks": [m.to_benchmark() for m in self.measurements],
             "datetime": self.when or datetime.now(UTC).isoformat(),
             "version": version,
         }
-        write_atomically(path, json.dumps(document, indent=1, allow_nan=False).encode())
+
+    def save(self, path: Path) -> None:
+        """Write the run as pytest-benchmark JSON, whole or not at all; errors as in `write_document`."""
+        write_document(path, self.document())
 
     @classmethod
     def load(cls, path: Path) -> Run:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
 
 from sparsemark import paths
 from sparsemark.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -149,9 +150,11 @@ class OwnModel:
         self._work = work
         self._dense: Checkpoint | None = None
         if not model.reference.endswith(".onnx"):
-            # One network for all variants: a factory may draw its weights at random.
-            module = build_model(model)
-            check_input(module, model)
+            # One network for all variants: a factory may draw its weights at random, a lazy layer at its first call.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                module = build_model(model)
+                check_input(module, model)
             self._dense = Checkpoint(Variant(model), module.state_dict())
         elif not Path(model.reference).is_file():
             raise UserError(f"{model.reference}: no such file")
