@@ -30,11 +30,20 @@ PATIENCE = 600
 EXIT_INTERRUPTED = 130
 
 
+# A shell's background jobs ignore SIGINT, and so would a process that they start.
+RUN = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from sparsemark.cli import main
+sys.exit(main(["run", "toy.toml"]))
+"""
+
+
 def start(folder):
     """`sparsemark run` on the toy study, in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(SOURCE), "TOY_SECONDS": "0.2"}
     return subprocess.Popen(
-        [sys.executable, "-m", "sparsemark.cli", "run", "toy.toml"],
+        [sys.executable, "-c", RUN],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
