@@ -162,6 +162,11 @@ def test_stolen_time_is_none_where_it_is_not_counted_or_no_time_passed(line, mon
         assert stolen() is None
 
 
+def test_the_examination_ends_where_there_is_hardly_any_time():
+    """On a machine so busy that one sample takes all of it, doctor is needed most."""
+    assert len(examine(0.0)) == len(examine(0.01))
+
+
 def test_the_examination_says_what_to_do_about_what_it_finds(monkeypatch):
     monkeypatch.setattr(os, "getloadavg", lambda: (99.0, 0.0, 0.0))
     monkeypatch.setattr(machine, "allowed_cpus", lambda: [0])

@@ -28,6 +28,9 @@ _FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16
 _WORK = 20_000
 """Additions in one sample of the jitter check: about half a millisecond, as long as a small layer."""
 
+_FEWEST = 8
+"""Samples that the jitter check takes however little time there is."""
+
 _QUIET = 0.02
 """Spread between quartiles that paired blocks still cancel."""
 
@@ -239,7 +242,8 @@ def _jitter(seconds: float) -> float:
     samples = []
     end = time.perf_counter() + seconds
     with pinned(1):
-        while time.perf_counter() < end:
+        # Quartiles need samples, and on the busiest machines the time is over after one.
+        while time.perf_counter() < end or len(samples) < _FEWEST:
             start = time.perf_counter()
             sum(range(_WORK))
             samples.append(time.perf_counter() - start)
