@@ -239,7 +239,7 @@ def examine(seconds: float = 1.0) -> list[Check]:
 
 def _jitter(seconds: float) -> float:
     """Spread of a fixed piece of work between its quartiles, over its median."""
-    samples = []
+    samples: list[float] = []
     end = time.perf_counter() + seconds
     with pinned(1):
         # Quartiles need samples, and on the busiest machines the time is over after one.
