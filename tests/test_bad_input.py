@@ -88,6 +88,22 @@ def process(*arguments, stdout=subprocess.PIPE):
     return subprocess.run(command, check=False, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.fixture
+def measured(monkeypatch):
+    """Names of the cells that were timed."""
+    from sparsemark.pipeline import Pipeline
+
+    names = []
+    plain = Pipeline.measure
+
+    def measure(self, cell, *more):
+        names.append(cell.name)
+        return plain(self, cell, *more)
+
+    monkeypatch.setattr(Pipeline, "measure", measure)
+    return names
+
+
 # --- the study file
 
 
@@ -275,12 +291,12 @@ def test_a_command_is_unknown(refused_by_argparse):
 
 
 @pytest.mark.parametrize("out", ["file/out.json", "folder"])
-def test_the_result_cannot_be_written_and_nothing_is_measured_in_vain(out, here, refused, monkeypatch):
+def test_the_result_cannot_be_written_and_nothing_is_measured_in_vain(out, here, refused, quick, measured):
     Path("file").touch()
     Path("folder").mkdir()
-    monkeypatch.setattr("sparsemark.pipeline.measure", pytest.fail)
     line = refused("bench", "networks.py:build", "--input", "1,3,8,8", "--json", out)
     assert f"{out}: cannot be written" in line
+    assert measured == []
 
 
 # --- result files
@@ -379,22 +395,6 @@ def test_a_closed_pipe_is_no_error(run_file):
 
 
 # --- a full disk in the middle of a measurement
-
-
-@pytest.fixture
-def measured(monkeypatch):
-    """Names of the cells that were timed."""
-    from sparsemark.pipeline import Pipeline
-
-    names = []
-    plain = Pipeline.measure
-
-    def measure(self, cell, *more):
-        names.append(cell.name)
-        return plain(self, cell, *more)
-
-    monkeypatch.setattr(Pipeline, "measure", measure)
-    return names
 
 
 CELLS = ["build-dense-seed0-torch", "build-magnitude50-seed0-torch", "build-magnitude90-seed0-torch"]
