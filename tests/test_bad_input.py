@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from sparsemark.cli import main
+from sparsemark.formats import FORMATS
 from sparsemark.records import Measurement, Run
 from sparsemark.specs import Protocol
 from tests.synthetic import cell
@@ -74,7 +76,9 @@ def refused_by_argparse(capsys):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Few calls, no warm-up: these tests are not about time."""
+    """Few calls, no warm-up, no export: these tests are not about time."""
+    absent = dataclasses.replace(FORMATS["onnx"], requires=("a_package_nobody_has",))
+    monkeypatch.setitem(FORMATS, "onnx", absent)
     few = Protocol(pairs=2, block=2, warmup_calls=1, warmup_seconds=0.0, images=2)
     monkeypatch.setattr(Protocol, "of_rounds", lambda rounds, threads: few)
 

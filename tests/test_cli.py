@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from sparsemark.cli import main
+from sparsemark.formats import FORMATS
 from sparsemark.records import MEASURED, UNSUPPORTED, Measurement, Run
 from sparsemark.specs import Protocol
 from tests.synthetic import MACHINE, cell, study_run
@@ -62,6 +63,13 @@ def few_calls(monkeypatch, folder):
     few = Protocol(pairs=6, block=2, warmup_calls=1, warmup_seconds=0.0, images=4)
     monkeypatch.setattr(Protocol, "of_rounds", lambda rounds, threads: dataclasses.replace(few, threads=threads))
     monkeypatch.chdir(folder)
+
+
+@pytest.fixture
+def without_onnx(monkeypatch):
+    """Have PyTorch be the reference: an export takes seconds, and says nothing in these tests."""
+    absent = dataclasses.replace(FORMATS["onnx"], requires=("a_package_nobody_has",))
+    monkeypatch.setitem(FORMATS, "onnx", absent)
 
 
 def bench(*arguments):
@@ -128,7 +136,7 @@ def pytest_benchmark(*arguments):
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-def test_what_a_pruner_cannot_handle_is_a_row_that_says_why(folder, capsys):
+def test_what_a_pruner_cannot_handle_is_a_row_that_says_why(folder, without_onnx, capsys):
     arguments = ("--input", "1,3,8,8", "--prune", "channels:0.5", "--engine", "torch", "--json", "depth.json")
     assert bench("networks.py:depth_multiplier", *arguments) == 0
     assert states("depth.json") == {
@@ -142,14 +150,14 @@ def test_what_a_pruner_cannot_handle_is_a_row_that_says_why(folder, capsys):
     assert "torch-pruning" in capsys.readouterr().out
 
 
-def test_the_dense_network_is_there_once_however_often_it_is_asked_for(folder):
+def test_the_dense_network_is_there_once_however_often_it_is_asked_for(folder, without_onnx):
     arguments = ("--prune", "none", "--prune", "magnitude:0.5", "--prune", "magnitude:0.50", "--engine", "torch")
     again = ("--engine", "torch", "--input", "1,3,8,8", "--json", "dense.json")
     assert bench("networks.py:two_outputs", *arguments, *again) == 0
     assert list(states("dense.json")) == ["two_outputs-dense-seed0-torch", "two_outputs-magnitude50-seed0-torch"]
 
 
-def test_two_sparsities_that_are_close_are_two_networks(folder):
+def test_two_sparsities_that_are_close_are_two_networks(folder, without_onnx):
     arguments = (
         "--prune",
         "magnitude:0.5",
@@ -164,7 +172,7 @@ def test_two_sparsities_that_are_close_are_two_networks(folder):
     assert len(states("close.json")) == 3
 
 
-def test_a_factory_in_a_package_is_looked_for_from_the_working_directory(folder):
+def test_a_factory_in_a_package_is_looked_for_from_the_working_directory(folder, without_onnx):
     (folder / "own_package").mkdir()
     (folder / "own_package" / "__init__.py").touch()
     (folder / "own_package" / "network.py").write_text(NETWORKS)
@@ -180,7 +188,9 @@ def onnx_file(folder):
         torch.nn.Conv2d(3, 5, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(180, 2)
     )
     path = folder / "model.onnx"
-    torch.onnx.export(network, (torch.zeros(1, 3, 8, 8),), str(path), dynamo=True, external_data=False, verbose=False)
+    torch.onnx.export(
+        network.eval(), (torch.zeros(1, 3, 8, 8),), str(path), dynamo=True, external_data=False, verbose=False
+    )
     return path
 
 
@@ -205,7 +215,7 @@ def test_an_onnx_file_says_what_shape_it_expects(onnx_file, capsys):
     assert "1,3,8,8" in line
 
 
-def test_another_number_of_threads_is_another_cell(folder):
+def test_another_number_of_threads_is_another_cell(folder, without_onnx):
     arguments = ("--input", "1,3,8,8", "--engine", "torch", "--threads", "2", "--json", "threads.json")
     assert bench("networks.py:two_outputs", *arguments) == 0
     assert states("threads.json") == {"two_outputs-dense-seed0-torch-2t": MEASURED}
@@ -340,7 +350,7 @@ def test_help(command, capsys):
     assert "usage: sparsemark" in capsys.readouterr().out
 
 
-def test_an_interrupted_command_says_that_it_goes_on(folder, capsys, monkeypatch):
+def test_an_interrupted_command_says_that_it_goes_on(folder, without_onnx, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 

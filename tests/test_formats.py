@@ -257,6 +257,13 @@ def test_onnx_file_is_one_file_with_batch_normalisation_folded():
     assert list(exported.path.parent.glob(f"{exported.path.name}?*")) == []
 
 
+def test_onnx_file_says_nothing_of_where_it_was_made():
+    exported = artifact("plain", "none", "onnx")
+    assert b"/torch/" not in exported.path.read_bytes()
+    graph = onnx.load(str(exported.path)).graph
+    assert not any(item.metadata_props for item in (graph, *graph.node, *graph.value_info))
+
+
 def test_batch_normalisation_of_scale_zero_folded_into_weights_is_no_failure(tmp_path):
     """Residual blocks begin so: the file has more zeros than the network, and agrees with it."""
     code = "from torch import nn\ndef build():\n    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))\n"

@@ -242,6 +242,18 @@ def test_another_job_is_incomparable(field):
     assert field in verdict.reason
 
 
+def test_another_file_of_the_reference_is_incomparable_unless_a_cell_is_its_own_reference():
+    before, after = (cell(i, name="pruned", reference_sha256=sha) for i, sha in ((1, "a"), (2, "b")))
+    verdict = verdict_on(before, after)
+    assert verdict.outcome is Outcome.INCOMPARABLE
+    assert "file of the reference" in verdict.reason
+    same = dataclasses.replace(after, reference_sha256="a")
+    unknown = dataclasses.replace(after, reference_sha256=None)  # a run from before the field was there
+    assert verdict_on(before, same).outcome is verdict_on(before, unknown).outcome is Outcome.OK
+    own = [dataclasses.replace(m, speedup_reference=m.name) for m in (before, after)]
+    assert verdict_on(*own).outcome is Outcome.OK
+
+
 EXACT = [
     ("accuracy", "accuracy", 0.91, 0.90, Outcome.OK),
     ("accuracy", "accuracy", 0.91, 0.8999, Outcome.REGRESSION),

@@ -20,7 +20,7 @@ from training.baselines import score_baselines
 from training.data import DATA_VARIABLE, load_slices
 from training.scoring import predict, score
 from training.slices import SIZE
-from training.split import BY_SLICE
+from training.split import BY_PATIENT, BY_SLICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         checkpoint = load_checkpoint(options.checkpoint)
         slices = load_slices(options.data)
+        if options.never_validated:
+            others = [load_checkpoint(path) for path in options.never_validated]
+            slices = slices.only(untouched(checkpoint, others))
         report = evaluate(checkpoint, slices)
         if options.json:
             write_atomically(options.json, f"{json.dumps(report, indent=1, allow_nan=False)}\n".encode())
@@ -80,6 +83,26 @@ def evaluate(checkpoint: Checkpoint, slices: Slices) -> dict[str, Any]:
     }
 
 
+def untouched(checkpoint: Checkpoint, others: Sequence[Checkpoint]) -> list[str]:
+    """Test patients of a network that are validation patients of none of the others.
+
+    Recipes are chosen on validation patients, of all seeds; where each seed draws its own split, some of those are test
+    patients of another seed.
+
+    Raises:
+        UserError: a network was not split by patient, or no patient is left.
+    """
+    for network in (checkpoint, *others):
+        kind = network.provenance.get("split", {}).get("kind")
+        if kind != BY_PATIENT:
+            raise UserError(f"{network.variant.name}: split by {kind or 'nothing'}; expected one by patient")
+    validated = {patient for other in others for patient in other.provenance["split"]["validation"]}
+    left = [patient for patient in checkpoint.provenance["split"]["test"] if patient not in validated]
+    if not left:
+        raise UserError(f"{checkpoint.variant.name}: every test patient is a validation patient of another network")
+    return left
+
+
 def summarise(checkpoint: Checkpoint, slices: Slices, report: Mapping[str, Any]) -> str:
     """Say in a few lines what `evaluate` found."""
     overall = report["overall"]
@@ -116,6 +139,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("checkpoint", type=Path, help="file written by training.train or sparsemark run")
     parser.add_argument("--data", help=f"folder of the LGG set; else {DATA_VARIABLE}, else a generated phantom")
+    parser.add_argument(
+        "--never-validated",
+        type=Path,
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="only its test patients that were validation patients of none of these",
+    )
     parser.add_argument("--json", type=Path, help="file for all scores, overall and by patient")
     return parser
 

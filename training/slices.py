@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,17 @@ class Slices:
     def of(self, patients: Sequence[str]) -> NDArray[np.intp]:
         """Indices of the slices of these patients, in order."""
         return np.flatnonzero(np.isin(np.asarray(self.patients), list(patients)))
+
+    def only(self, patients: Sequence[str]) -> Slices:
+        """The slices of these patients; the digest stays that of the whole set, which they were taken from."""
+        kept = self.of(patients)
+        return replace(
+            self,
+            images=self.images[kept],
+            masks=self.masks[kept],
+            labels=self.labels[kept],
+            patients=tuple(self.patients[i] for i in kept),
+        )
 
 
 def digest_of(images: NDArray[np.uint8], labels: NDArray[np.bool_], patients: Sequence[str]) -> str:

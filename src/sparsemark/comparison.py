@@ -146,6 +146,9 @@ def _compare_cell(name: str, before: Measurement | None, after: Measurement | No
         values = getattr(before, job_field), getattr(after, job_field)
         if values[0] != values[1]:
             return Comparison(name, before, after, why_not=f"{job_field} was {values[0]!r} and is {values[1]!r}")
+    references = before.reference_sha256, after.reference_sha256
+    if before.name != before.speedup_reference and None not in references and references[0] != references[1]:
+        return Comparison(name, before, after, why_not="the file of the reference is not the same in both runs")
     blocks = _blocks(before), _blocks(after)
     if not all(map(len, blocks)):
         latency = _change_of_summaries(before, after)

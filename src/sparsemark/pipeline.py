@@ -14,7 +14,7 @@ import numpy as np
 from sparsemark import engines, formats, paths
 from sparsemark.checkpoint import load_checkpoint
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.files import key_of, replacing
+from sparsemark.files import content_hash, key_of, replacing
 from sparsemark.machine import commit, identity, package_versions
 from sparsemark.models import example_input
 from sparsemark.parity import Parity, ParityError, Verified, check, float64_outputs
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sparsemark.subjects import Subject
     from sparsemark.timing import Rounds, Timing
 
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
 """Raised when exporting, checking or timing changes what it makes of the same cell, so that all are measured again."""
 
 REFERENCE_ENGINE = "onnxruntime"
@@ -106,6 +106,7 @@ class Pipeline:
                 **_timing_fields(timing),
                 speedup_reference=reference_cell.name,
                 reference_engine=reference_cell.engine,
+                reference_sha256=content_hash(self.artifact(reference_cell.variant, reference_cell.engine).path),
                 measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
                 measured_commit=commit().get("id"),
             )

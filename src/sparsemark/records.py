@@ -105,6 +105,7 @@ class Measurement:
     speedup_high: float | None = None
     speedup_reference: str | None = None
     reference_engine: str | None = None
+    reference_sha256: str | None = None
     reference_p50_ms: float | None = None
     reference_drift: float | None = None
     steal: float | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
 from sparsemark.checkpoint import load_checkpoint
+from sparsemark.errors import UserError
 from tests.training.tiny import PATIENTS, write_set
 from training import evaluate, train
 
@@ -82,6 +84,28 @@ def test_one_new_patient_is_enough(trained, tmp_path, capsys):
     assert "roc_auc -" in shown
     assert "majority baseline" in shown
     assert "trained on the" not in shown.splitlines()[0]
+
+
+def test_only_patients_that_no_choice_has_seen_are_scored_where_asked(trained, tmp_path):
+    arguments = [str(trained[1]), "--data", str(trained[0] / "set"), "--json", str(tmp_path / "scores.json")]
+    assert evaluate.main([*arguments, "--never-validated", str(trained[1])]) == 0
+    report = json.loads((tmp_path / "scores.json").read_text())
+    assert list(report["patients"]) == load_checkpoint(trained[1]).provenance["split"]["test"]
+    assert report["seen_in_training"] == 0
+
+
+def test_a_network_without_an_untouched_patient_is_refused(trained):
+    network = load_checkpoint(trained[1])
+    split = network.provenance["split"]
+    other = with_split(network, {**split, "validation": split["test"]})
+    with pytest.raises(UserError, match="every test patient"):
+        evaluate.untouched(network, [network, other])
+    with pytest.raises(UserError, match="split by slice"):
+        evaluate.untouched(network, [with_split(network, {"kind": "slice"})])
+
+
+def with_split(checkpoint, split):
+    return dataclasses.replace(checkpoint, provenance={**checkpoint.provenance, "split": split})
 
 
 def test_leaky_network_owns_up(trained, tmp_path, capsys, monkeypatch):

@@ -63,6 +63,19 @@ def export(source: Source, path: Path) -> None:
             raise
         except Exception as error:
             raise UnsupportedError(f"torch.onnx: {_cause(error)}") from error
+        _strip_remarks(target)
+
+
+def _strip_remarks(path: Path) -> None:
+    """Take out the exporter's remarks, stack traces among them: one network must have the same bytes in any folder."""
+    import onnx
+
+    model = onnx.load(str(path))
+    graph = model.graph
+    for item in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _cause(error: BaseException) -> str:
