@@ -11,7 +11,7 @@ from sparsemark.errors import UserError
 from sparsemark.journal import Journal
 from sparsemark.pipeline import Pipeline
 from sparsemark.study import Study, load_study
-from sparsemark.subjects import StudySubject
+from sparsemark.subjects import open_study
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +44,7 @@ def pipeline(study: Study, pytestconfig: pytest.Config) -> Pipeline:
     """Weights, images and artifacts of the study."""
     work = paths.study_work(study.name)
     try:
-        subject = StudySubject(study, paths.WEIGHTS, work, pytestconfig.getoption("--data"))
+        subject = open_study(study, work, pytestconfig.getoption("--data"))
     except UserError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
     return Pipeline(subject, study.protocol, work)

@@ -12,11 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 
 from sparsemark.cli import main
 from sparsemark.formats import FORMATS
+from sparsemark.models import input_shape_of
 from sparsemark.records import Measurement, Run
 from sparsemark.specs import Protocol
 from tests.synthetic import cell
@@ -158,6 +161,7 @@ def test_the_study_is_not_toml(content, here, refused):
         ({"sparsity": "sparsity = 0.5"}, "prune[1].sparsity: 0.5, expected a list"),
         ({"sparsity": 'sparsity = ["half"]'}, "prune[1].sparsity: 'half', expected a number"),
         ({"sparsity": ""}, "prune[1].sparsity: missing"),
+        ({"sparsity": "sparsity = [0.5]\nround_to = 8"}, "prune[1]: round_to 8 of 'magnitude': expected none, only"),
         ({"pairs": "pairs = 0"}, "protocol pairs 0: expected a whole number from 1"),
         ({"pairs": "pairs = 2.5"}, "protocol.pairs: 2.5, expected a whole number"),
         ({"warmup_seconds": "warmup_seconds = nan"}, "protocol.warmup_seconds: nan, expected a number from 0"),
@@ -180,8 +184,8 @@ def test_the_study_has_no_model(content, here, refused):
     assert "model: expected at least one [[model]]" in refused("run", "empty.toml")
 
 
-def test_the_study_has_no_hooks(here, refused):
-    assert "toy: hooks: missing" in refused("run", study(hooks=""))
+def test_images_for_a_study_without_hooks(here, refused):
+    assert "toy names no hooks" in refused("run", study(hooks=""), "--data", "images")
 
 
 def test_the_hooks_are_not_there(here, refused):
@@ -216,6 +220,7 @@ def bench(reference, *more):
         ("magnitude:", "--prune 'magnitude:': expected METHOD:SPARSITY"),
         ("magnitude:half", "--prune 'magnitude:half': expected METHOD:SPARSITY"),
         ("channels:0.5:x", "--prune 'channels:0.5:x': expected METHOD:SPARSITY"),
+        ("magnitude:0.5:8", "round_to 8 of 'magnitude': expected none, only methods that remove channels"),
         ("channels:0.5:0", "round_to 0 of 'channels': expected a whole number from 1"),
         ("magnitud:0.5", "unknown pruner 'magnitud'; did you mean 'magnitude'?"),
         (":0.5", "unknown pruner ''"),
@@ -277,6 +282,27 @@ def test_an_onnx_file_is_missing_damaged_or_of_another_shape(here, refused):
     assert "damaged.onnx: expected an ONNX model" in refused(*bench("damaged.onnx", "--input", "1,3,8,8"))
     Path("empty.onnx").write_bytes(b"")
     assert "empty.onnx: " in refused(*bench("empty.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "declared"),
+    [(("n", 3, "h", "w"), "any,3,any,any"), ((1, 3, 8, None), "1,3,8,any"), ((), "no sizes")],
+)
+def test_an_onnx_file_leaves_more_than_the_batch_open(sizes, declared, here, refused):
+    save_identity(sizes)
+    line = refused(*bench("open.onnx"))
+    assert line.endswith(f"open.onnx: declares an input of {declared}; say which sizes with --input")
+
+
+def test_an_open_batch_is_one(here):
+    save_identity(("n", 3, 8, 8))
+    assert input_shape_of("open.onnx") == (1, 3, 8, 8)
+
+
+def save_identity(sizes):
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "open", values[:1], values[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), "open.onnx")
 
 
 @pytest.mark.parametrize(

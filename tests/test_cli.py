@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 
 from sparsemark.cli import main
 from sparsemark.formats import FORMATS
+from sparsemark.gate import Tolerances
 from sparsemark.records import MEASURED, UNSUPPORTED, Measurement, Run
 from sparsemark.specs import Protocol
 from tests.synthetic import MACHINE, cell, study_run
@@ -79,6 +81,32 @@ def bench(*arguments):
 def states(path="out.json"):
     """Status of each row by its name."""
     return {row["name"]: row["extra_info"]["status"] for row in benchmarks(Path(path))}
+
+
+def shown(capsys, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_the_version_is_that_of_the_package(capsys, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", {"sparsemark": "1.2.3"}.__getitem__)
+    assert shown(capsys, "--version") == "sparsemark 1.2.3"
+
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", absent)
+    assert shown(capsys, "--version") == "sparsemark, not installed"
+
+
+def test_the_help_of_the_gate_names_the_tolerances_that_hold(capsys):
+    t = Tolerances()
+    assert (
+        f"tolerances: latency {100 * t.latency:g} % and {t.floor_ms:g} ms, accuracy {100 * t.accuracy:g} point, "
+        f"agreement with the dense network {100 * t.agreement:g} point, size {100 * t.size:g} %"
+    ) in shown(capsys, "gate", "--help")
 
 
 # --- bench
@@ -342,7 +370,7 @@ def test_list_names_every_pruner_format_and_engine(folder, capsys):
     assert all(name in shown for name in ("magnitude-layerwise", "channels", "csr", "scipy-csr", "onnxruntime"))
 
 
-@pytest.mark.parametrize("command", ["", "run", "bench", "report", "compare", "gate", "doctor", "list"])
+@pytest.mark.parametrize("command", ["", "run", "bench", "report", "compare", "gate", "doctor", "explain", "list"])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([*command.split(), "--help"])

@@ -179,8 +179,8 @@ def test_csr_cut_anywhere_is_one_line(sparse, tmp_path, data):
 
 @given(st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_csr_with_a_changed_byte_is_read_or_refused(sparse, tmp_path, data):
-    """No other error than the one that callers know; a changed weight is as good as any, so not all can be caught."""
+def test_csr_with_a_changed_byte_is_refused_or_the_same(sparse, tmp_path, data):
+    """No other error than the one that callers know, and no weight that is not the network's."""
     content = bytearray(sparse)
     size = int.from_bytes(content[:8], "little")
     where = data.draw(st.one_of(st.integers(0, size + 7), st.integers(0, len(content) - 1)))
@@ -188,22 +188,44 @@ def test_csr_with_a_changed_byte_is_read_or_refused(sparse, tmp_path, data):
     path = tmp_path / "changed.csr"
     path.write_bytes(content)
     with contextlib.suppress(UserError):
-        csr.load_csr(path)
+        assert content_of(csr.load_csr(path)) == content_of(csr.load_csr(artifact("unet", "magnitude:0.9", "csr").path))
+
+
+def content_of(graph):
+    """All of a graph, in a form that can be compared."""
+    arrays = dict(graph.constants)
+    for name, matrix in graph.matrices.items():
+        arrays |= {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
+    plain = (graph.inputs, graph.outputs, graph.nodes, graph.shapes, graph.input_shape, graph.opset)
+    return plain, {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()}
 
 
 def rewritten(sparse, path, change):
-    """The CSR file with its header changed by a function."""
+    """The CSR file with its header changed by a function, and the digest that belongs to it."""
     size = int.from_bytes(sparse[:8], "little")
     header = json.loads(json.loads(sparse[8 : 8 + size])["__metadata__"]["sparsemark-csr"])
+    tensors = load(sparse)
     change(header)
-    path.write_bytes(save(load(sparse), metadata={"sparsemark-csr": json.dumps(header)}))
+    header["digest"] = csr.digest(header, tensors)
+    path.write_bytes(save(tensors, metadata={"sparsemark-csr": json.dumps(header)}))
     return path
+
+
+def test_csr_whose_digest_is_of_something_else_is_one_line(sparse, tmp_path):
+    path = rewritten(sparse, tmp_path / "changed.csr", lambda header: None)
+    assert content_of(csr.load_csr(path))
+    size = int.from_bytes(sparse[:8], "little")
+    header = json.loads(json.loads(sparse[8 : 8 + size])["__metadata__"]["sparsemark-csr"])
+    for digest in ("0" * 64, "", None, 3):
+        damaged = json.dumps(header | {"digest": digest})
+        path.write_bytes(save(load(sparse), metadata={"sparsemark-csr": damaged}))
+        assert "damaged: its digest is not that of its content" in one_line(path)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda h: h.update(schema=2), "header.schema is 2, this sparsemark reads 1"),
+        (lambda h: h.update(schema=3), "header.schema is 3, this sparsemark reads 2"),
         (lambda h: h.pop("schema"), "schema"),
         (lambda h: h.pop("inputs"), "inputs"),
         (lambda h: h.pop("nodes"), "nodes"),

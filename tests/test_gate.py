@@ -254,6 +254,18 @@ def test_another_file_of_the_reference_is_incomparable_unless_a_cell_is_its_own_
     assert verdict_on(*own).outcome is Outcome.OK
 
 
+def test_a_reference_that_shared_its_processor_in_one_run_is_no_regression():
+    """A short call fits between a neighbour's turns, a long one does not: pairs do not cancel that."""
+    quiet = cell(1, 1.3, "short")
+    shared = timed("short", cell(2, 1.3).samples_s, [2 * s for s in cell(2, 1.3).reference_s])
+    for before, after in ((quiet, shared), (shared, quiet)):
+        verdict = verdict_on(before, after)
+        assert verdict.outcome is Outcome.CONTAMINATED
+        assert "2.0 times as long" in verdict.reason
+    waited = dataclasses.replace(cell(2, 1.3 * 1.3, "short"), waited=0.5)
+    assert verdict_on(quiet, waited).outcome is Outcome.CONTAMINATED
+
+
 EXACT = [
     ("accuracy", "accuracy", 0.91, 0.90, Outcome.OK),
     ("accuracy", "accuracy", 0.91, 0.8999, Outcome.REGRESSION),

@@ -24,6 +24,7 @@ from sparsemark.machine import (
     machine_name,
     pinned,
     stolen_fraction,
+    waiting_fraction,
 )
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="pinning is there on Linux only")
@@ -160,6 +161,22 @@ def test_stolen_time_is_none_where_it_is_not_counted_or_no_time_passed(line, mon
     monkeypatch.setattr(machine, "allowed_cpus", lambda: [0])
     with stolen_fraction() as stolen:
         assert stolen() is None
+
+
+def test_waiting_is_the_share_of_the_time_that_other_threads_ran(monkeypatch):
+    """Fields of /proc/thread-self/schedstat: time on the processor, time waiting for it (both ns), turns taken."""
+    texts = iter(["5 1000000000 7\n", "9 1500000000 9\n"])
+    monkeypatch.setattr(machine, "_read", lambda path: next(texts))
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(clock))
+    with waiting_fraction() as waited:
+        assert waited() == pytest.approx(0.25)
+
+
+def test_waiting_is_none_where_it_is_not_counted(monkeypatch):
+    monkeypatch.setattr(machine, "_read", lambda path: "")
+    with waiting_fraction() as waited:
+        assert waited() is None
 
 
 def test_the_examination_ends_where_there_is_hardly_any_time():

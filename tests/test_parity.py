@@ -190,3 +190,13 @@ def test_reference_of_an_onnx_file_agrees_with_that_of_its_checkpoint(network):
 
 def test_tolerance_is_the_one_that_is_published():
     assert parity.TOLERANCE == 1e-5
+
+
+def test_a_network_that_answers_nothing_but_nan_is_not_verified():
+    """Every engine would agree with it."""
+    nothing = np.full((2, 3), np.nan)
+    images = [np.zeros((1, 3), np.float32)] * 2
+    with pytest.raises(ParityError, match="no finite number"):
+        check(lambda image: (nothing[:1].astype(np.float32),), images, (nothing,))
+    half = np.array([[1.0, np.inf]])
+    assert check(lambda image: (half.astype(np.float32),), images[:1], (half,)).parity.max_rel == 0

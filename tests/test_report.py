@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sparsemark.comparison import compare, environment_differences
 from sparsemark.errors import UserError
 from sparsemark.gate import Outcome, Verdict, gate
 from sparsemark.records import Measurement, Run
 from sparsemark.report import FORMATS, findings, headlines, render, wording
-from sparsemark.report.figures import draw_figures
+from sparsemark.report.figures import accuracy_against_sparsity, draw_figures, latency_against_sparsity
 from sparsemark.report.findings import controls
 from sparsemark.report.github import annotate, job_summary
 from sparsemark.report.kinds import removed
@@ -120,6 +123,8 @@ def test_without_a_winner_the_headline_says_so():
 def test_an_unknown_accuracy_is_said_and_not_taken_for_a_good_one():
     run = replace(RUNS["study"], lambda m: True, accuracy=None)
     assert headlines(run)[0].startswith("Fastest (accuracy not measured): channels 90 % on ncnn")
+    undense = Run(tuple(m for m in RUNS["study"].measurements if m.method != "none"))
+    assert headlines(undense)[0].startswith("Fastest (no dense row to hold accuracies against): channels 90 % on ncnn")
     one_unknown = replace(RUNS["study"], of("channels"), accuracy=None)
     assert "channels" not in headlines(one_unknown)[0]
 
@@ -128,6 +133,12 @@ def test_the_headline_prefers_the_surer_of_two_fast_cells():
     lucky = {"speedup": 9.0, "speedup_low": 2.0, "speedup_high": 20.0}
     run = replace(RUNS["study"], of("channels", "ncnn", 0.5), **lucky)
     assert "channels 70 % on ncnn" in headlines(run)[0]
+    assert "(by the lower end of the interval; channels 50 % is 9.00x [2.00, 20.00])" in headlines(run)[0]
+    elsewhere = replace(RUNS["study"], of("channels", "torch", 0.5), **lucky)
+    assert "; channels 50 % on PyTorch is 9.00x [2.00, 20.00])" in headlines(elsewhere)[0]
+    assert "by the lower end" not in headlines(RUNS["study"])[0]
+    too_lossy = replace(run, of("channels", "ncnn", 0.5), accuracy=0.5)
+    assert "by the lower end" not in headlines(too_lossy)[0]
 
 
 def test_an_accuracy_on_other_images_is_not_set_against_the_dense_one():
@@ -192,6 +203,19 @@ def test_findings_follow_the_intervals_whatever_was_expected():
     unsettled = replace(turned, of("channels", "torch"), speedup=1.0, speedup_low=0.3, speedup_high=2.0)
     assert any(s.startswith("removed channels on PyTorch: not settled in all 4") for s in findings(unsettled))
     assert findings(Run(FAILED)) == findings(Run((BARE,))) == []
+
+
+def test_a_finding_says_where_the_mask_that_changes_nothing_is_not_unchanged():
+    scatter = (
+        r"; but the all-ones mask, which changes nothing, is 0\.9\d+x \[.*\] there: .* of that size are scatter\.$"
+    )
+    assert not any("scatter" in s for s in findings(RUNS["study"]))
+    off = {"speedup": 0.945, "speedup_low": 0.93, "speedup_high": 0.96, "samples_s": (), "reference_s": ()}
+    run = replace(RUNS["study"], of("all-ones"), **off)
+    said = findings(run)
+    assert [s for s in said if re.search(scatter, s)] == [s for s in said if " on ONNX Runtime: " in s]
+    other = dataclasses.replace(next(filter(of("all-ones"), run.measurements)), name="b", model="b")
+    assert findings(Run((*RUNS["study"].measurements, other))) == findings(RUNS["study"])
 
 
 def test_controls_say_whether_they_gave_the_known_answer():
@@ -372,6 +396,59 @@ def test_figures_are_drawn_for_what_there_is_and_stay_small(tmp_path):
     assert len(draw_figures(stripped, tmp_path / "stripped")) == 3
 
 
+def drawn(axes):
+    """The points of each series of a panel, by its name in the legend."""
+    handles, labels = axes.get_legend_handles_labels()
+    return {label: handle for handle, label in zip(handles, labels, strict=True)}
+
+
+def points(container):
+    return [(round(float(x), 6), round(float(y), 6)) for x, y in zip(*container.lines[0].get_data(), strict=True)]
+
+
+def channels_in_multiples(seed, round_to, sparsity, accuracy, achieved=None):
+    return cell(
+        seed, ms=10 - 5 * sparsity - round_to / 8, name=f"c{sparsity}r{round_to}s{seed}", model="m", method="channels",
+        sparsity_target=sparsity, sparsity=achieved or sparsity, round_to=round_to, seed=seed, engine="onnxruntime",
+        accuracy=accuracy,
+    )  # fmt: skip
+
+
+def dense_of(seed, accuracy):
+    common = {"model": "m", "method": "none", "sparsity_target": 0.0, "sparsity": 0.0, "engine": "onnxruntime"}
+    return cell(seed, name=f"dense{seed}", seed=seed, accuracy=accuracy, **common)
+
+
+def test_channels_in_multiples_are_no_further_seeds_of_plain_ones():
+    pytest.importorskip("matplotlib")
+    plain = [channels_in_multiples(0, 1, sparsity, 0.9) for sparsity in (0.3, 0.5)]
+    sixteens = [channels_in_multiples(0, 16, sparsity, 0.7) for sparsity in (0.3, 0.5)]
+    cells = [dense_of(0, 0.92), *plain, *sixteens]
+    first, second = [axes for axes in accuracy_against_sparsity(cells).axes if axes.get_visible()]
+    assert [axes.get_title() for axes in (first, second)] == ["channels, seed 0", "channels (x16), seed 0"]
+    assert points(drawn(first)["fine-tuned"]) == [(30, 90), (50, 90)]
+    assert points(drawn(second)["fine-tuned"]) == [(30, 70), (50, 70)]
+    lines = drawn(latency_against_sparsity(cells).axes[0])
+    for name, series in (("ONNX Runtime", plain), ("ONNX Runtime (x16)", sixteens)):
+        assert [y for _, y in points(lines[name])] == pytest.approx([m.p50_ms for m in (cells[0], *series)])
+
+
+def test_points_and_the_dense_line_are_means_over_the_same_seeds():
+    pytest.importorskip("matplotlib")
+    dense = [dense_of(0, 0.9), dense_of(1, 0.7), dense_of(2, 0.7)]
+    half = [channels_in_multiples(seed, 1, 0.5, 0.88 - seed / 10, 0.494 + seed / 100) for seed in (0, 1, 2)]
+    most = channels_in_multiples(0, 1, 0.9, 0.8)
+    (axes,) = accuracy_against_sparsity([*dense, *half, most]).axes
+    assert points(drawn(axes)["fine-tuned"]) == [(49.4, 88), (90, 80)]
+    assert drawn(axes)["dense"].get_ydata()[0] == pytest.approx(90)
+    (axes,) = accuracy_against_sparsity([*dense, *half]).axes
+    assert axes.get_title() == "channels, seeds 0, 1, 2"
+    assert points(drawn(axes)["fine-tuned"]) == [(50.4, 78)]
+    assert drawn(axes)["dense"].get_ydata()[0] == pytest.approx(230 / 3)
+    (axes,) = accuracy_against_sparsity([*dense, half[1], most]).axes
+    assert axes.get_title() == "channels, seeds 0, 1", "no seed is everywhere"
+
+
 def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"sparsemark\[plots\]"):
@@ -391,3 +468,28 @@ def test_showing_a_run_imports_nothing_heavy(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+WHY = "candidate: the reference moved 4.8 % within the run; the ratio to the reference moved 3.1 % within the run"
+
+
+def unfolded(text, column):
+    """What stands in the last column of a table of one row, without the spaces at which it may have been folded."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.endswith(column))
+    edge = lines[start].index(column)
+    rows = itertools.takewhile(str.strip, lines[start + 2 :])
+    return "".join("".join(line[edge:] for line in rows).split())
+
+
+@given(st.integers(40, 200), st.text("abcdefgh", max_size=60), st.lists(st.text("xyz", min_size=1, max_size=40)))
+@settings(max_examples=150, deadline=None)
+def test_no_word_of_a_reason_is_lost_at_any_width(width, name, more):
+    reason = " ".join([WHY, *more])
+    cells = [cell(noise, name=f"c{name}", accuracy=0.9 - noise / 10, artifact_bytes=10**9 + noise) for noise in (0, 1)]
+    changed = dataclasses.replace(cells[1], contaminated=reason)
+    comparison = render_comparison(compare(Run((cells[0],)), Run((changed,))), width=width)
+    assert "1,000,000,000" in comparison, "half a number would be another number"
+    assert unfolded(comparison, "note").startswith("".join(f"candidate: {reason}".split()))
+    verdict = Verdict(f"c{name}", "latency", Outcome.CONTAMINATED, reason, Interval(0.1, 0.05, 0.2))
+    assert unfolded(render_verdicts([verdict], width=width), "why") == "".join(reason.split())

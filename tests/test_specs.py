@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sparsemark.errors import UserError
 from sparsemark.pruning import PRUNERS
-from sparsemark.specs import AA, WITHOUT_SPARSITY, Cell, ModelSpec, Protocol, PruneSpec, Variant
+from sparsemark.specs import AA, WITHOUT_SPARSITY, Cell, ModelSpec, Protocol, PruneSpec, Variant, removes_channels
 
 MODEL = ModelSpec("cnn", "models.py:cnn", (1, 3, 8, 8))
 SPARSE = [method for method in PRUNERS if method not in WITHOUT_SPARSITY]
@@ -37,6 +37,7 @@ def test_prune_is_read_from_the_command_line(text, spec):
         *("magnitude", "magnitude:", "magnitude:x", "magnitude:1", "magnitude:-0.1", "magnitude:90", "magnitude:nan"),
         *("channels:0.5:x", "channels:0.5:0", "channels:0.5:-8", "channels:0.5:1.5", "channels:0.5:8:8"),
         *("magnitude:inf", "none:0.5", "all-ones:0.1"),
+        *("magnitude:0.5:8", "random:0.5:2", "filters:0.5:2", "none::8", "all-ones::8"),
     ],
 )
 def test_prune_that_makes_no_sense_is_one_line(text):
@@ -50,7 +51,7 @@ def test_prune_that_makes_no_sense_is_one_line(text):
 @given(st.sampled_from(SPARSE), st.integers(0, 999), st.integers(1, 64))
 @settings(max_examples=60, deadline=None)
 def test_prune_survives_its_own_text_and_different_ones_have_different_labels(method, thousandths, round_to):
-    spec = PruneSpec(method, thousandths / 1000, round_to)
+    spec = PruneSpec(method, thousandths / 1000, round_to if removes_channels(method) else 1)
     assert PruneSpec.parse(f"{spec.method}:{spec.sparsity}:{spec.round_to}") == spec
     other = dataclasses.replace(spec, sparsity=(thousandths + 1) % 1000 / 1000)
     assert other.label != spec.label

@@ -154,6 +154,8 @@ def test_contamination_names_what_is_over_its_limit():
     assert stats.contamination(None, None) is None
     assert "reference moved 4.0 %" in stats.contamination(0.04, None)
     assert "took 5.0 %" in stats.contamination(0.04, 0.05)
+    assert stats.contamination(0.0, 0.0, 0.02) is None
+    assert stats.contamination(0.0, 0.0, 0.5) == "other processes had the processor for 50.0 % of the time"
 
 
 def test_rank_sum_is_exact_by_counting_every_assignment():

@@ -262,3 +262,37 @@ def test_the_default_study_is_looked_for_in_the_working_directory(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"bench/cnn9\.toml: cannot be read"):
         load_study(paths.DEFAULT_STUDY)
+
+
+UNTRAINED = """
+name = "untrained"
+[[model]]
+name = "net"
+reference = "network.py:Toy"
+input = [1, 1, 8, 8]
+[[prune]]
+method = "none"
+engines = ["torch"]
+[[prune]]
+method = "magnitude"
+sparsity = [0.9]
+engines = ["torch"]
+[protocol]
+pairs = 2
+block = 2
+warmup_calls = 1
+warmup_seconds = 0.0
+"""
+
+
+def test_a_study_without_hooks_times_the_factorys_own_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(place(tmp_path))
+    Path("untrained.toml").write_text(UNTRAINED)
+    assert main(["run", "untrained.toml"]) == 0
+    run = Run.load(paths.run(machine_name(), "untrained"))
+    rows = {m.name: m for m in run.measurements}
+    assert {m.status for m in rows.values()} == {MEASURED}
+    assert rows["net-magnitude90-seed0-torch"].sparsity == pytest.approx(0.9, abs=0.02)
+    assert {m.accuracy for m in rows.values()} == {None}
+    assert not paths.accuracy_table("untrained", "md").exists(), "nothing is known about accuracy"
+    assert not paths.WEIGHTS.exists(), "weights that nobody trained are kept nowhere"

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         slices = load_slices(options.data)
         if options.never_validated:
             others = [load_checkpoint(path) for path in options.never_validated]
-            slices = slices.only(untouched(checkpoint, others))
+            slices = _only(untouched(checkpoint, others), slices, options)
         report = evaluate(checkpoint, slices)
         if options.json:
             write_atomically(options.json, f"{json.dumps(report, indent=1, allow_nan=False)}\n".encode())
@@ -46,6 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"training.evaluate: {error}", file=sys.stderr)  # noqa: T201 - a command
         return 2
     return 0
+
+
+def _only(patients: Sequence[str], slices: Slices, options: argparse.Namespace) -> Slices:
+    kept = slices.only(patients)
+    if not len(kept):
+        where = options.data or slices.origin
+        raise UserError(f"{options.checkpoint}: none of its {len(patients)} untouched test patients is in {where}")
+    return kept
 
 
 def evaluate(checkpoint: Checkpoint, slices: Slices) -> dict[str, Any]:

@@ -28,6 +28,9 @@ EXIT_INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 
 _DEFAULT_INPUT = (1, 3, 128, 128)
+_TOLERATED = (  # a test holds these against gate.Tolerances, which imports numpy
+    "tolerances: latency 2 % and 0.05 ms, accuracy 1 point, agreement with the dense network 0.5 point, size 1 %"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="sparsemark",
         description="Does pruning this network make it faster, on this machine, and what does it cost in accuracy?",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
     run = commands.add_parser(
@@ -118,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "gate",
         help="fail where a result file is worse than a baseline",
         epilog="exit codes: 0 ok, 1 regression, 2 usage or unreadable input, "
-        "3 inconclusive or contaminated (with --strict), 4 no baseline, 5 parity failure",
+        "3 inconclusive or contaminated (with --strict), 4 no baseline, 5 parity failure; " + _TOLERATED,
     )
     gate.add_argument("--baseline", type=Path, required=True, metavar="A.json")
     gate.add_argument("candidate", type=Path, metavar="B.json")
@@ -130,9 +134,28 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="is this machine fit to measure on?")
     doctor.set_defaults(command=_doctor)
 
+    explain = commands.add_parser("explain", help="how direct-csr runs a CSR file, layer by layer")
+    explain.add_argument("artifact", type=Path, metavar="ARTIFACT.csr")
+    explain.add_argument("--input", type=_shape, metavar="N,C,H,W", help="where the file leaves the shape open")
+    explain.add_argument("--figure", type=Path, metavar="PNG", help="draw each layer against the machine's limits")
+    explain.set_defaults(command=_explain)
+
     listing = commands.add_parser("list", help="pruners, formats and engines: available, or why not")
     listing.set_defaults(command=_list)
     return parser
+
+
+class _Version(argparse.Action):
+    """Print the version; it is looked up only here, as that takes longer than all other options together."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"sparsemark {version('sparsemark')}")
+        except PackageNotFoundError:
+            print("sparsemark, not installed")
+        parser.exit()
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -151,14 +174,14 @@ def _run(options: argparse.Namespace) -> int:
     from sparsemark.report.progress import watch
     from sparsemark.results import write_results
     from sparsemark.study import load_study
-    from sparsemark.subjects import StudySubject
+    from sparsemark.subjects import open_study
 
     absent = missing(("matplotlib",))
     if absent:
         raise UserError(f"{absent}: the figures need it, pip install sparsemark[plots]")
     study = load_study(options.study)
     work = paths.study_work(study.name)
-    subject = StudySubject(study, paths.WEIGHTS, work, options.data)
+    subject = open_study(study, work, options.data)
     evaluated = prepare_variants(subject, study.variants, watch)
     pipeline = Pipeline(subject, study.protocol, work)
     run = measure_cells(pipeline, study.cells, Journal(paths.journal(work)), watch)
@@ -263,6 +286,39 @@ def _doctor(options: argparse.Namespace) -> int:  # noqa: ARG001 - no options
 
     width, colour = _terminal()
     sys.stdout.write(as_checklist(examine(), width=width, colour=colour))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from sparsemark.errors import UnsupportedError
+    from sparsemark.formats.csr import load_csr
+    from sparsemark.machine import fingerprint
+    from sparsemark.registry import missing
+
+    absent = missing(("numba",))
+    if absent:
+        raise UserError(f"{absent}: direct-csr needs it, pip install sparsemark[direct]")
+    from sparsemark.direct.explanation import explain
+    from sparsemark.direct.limits import measure_limits
+    from sparsemark.direct.network import Network
+    from sparsemark.report.content import environment
+    from sparsemark.report.layers import as_layers, draw_roofline, in_words
+
+    graph = load_csr(options.artifact)
+    shape = options.input or graph.input_shape
+    if shape is None:
+        raise UserError(f"{options.artifact}: takes inputs of several shapes; say which with --input")
+    try:
+        plan = Network(graph, 1, paths.decisions()).plan((1, *shape[1:]))
+    except UnsupportedError as error:
+        raise UserError(f"{options.artifact}: {error}") from error
+    layers, limits = list(explain(plan)), measure_limits()
+    width, colour = _terminal()
+    sys.stdout.write(as_layers(layers, limits, plan.decision, width=width, colour=colour))
+    if options.figure:
+        conditions = [options.artifact.stem, in_words(limits), *environment(fingerprint())]
+        draw_roofline(layers, limits, conditions, options.figure)
+        print(f"wrote {options.figure}")
     return 0
 
 

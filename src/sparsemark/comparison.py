@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
     from sparsemark.records import Measurement, Run
 
+_MOST_WAITED = 0.9
+"""Share of waiting beyond which nothing more is lost to doubt."""
+
+_APART = math.log(1.25)
+"""Logarithm of how far the reference may differ between two runs: processors change their clock by about as much."""
+
 _JOB_FIELDS = ("speedup_reference", "threads", "batch")
 """What must be alike before two latencies can be compared at all."""
 
@@ -228,7 +234,7 @@ def _contamination(before: Measurement, after: Measurement) -> tuple[str | None,
         reference_moved = drift(measurement.reference_s, measurement.block) if measurement.block else None
         if reference_moved is None:
             reference_moved = measurement.reference_drift
-        found = measurement.contaminated or contamination(reference_moved, measurement.steal)
+        found = measurement.contaminated or contamination(reference_moved, measurement.steal, measurement.waited)
         ratio_moved = moved(_blocks(measurement)) or 0.0
         if ratio_moved > DRIFT_LIMIT:
             # A neighbour slows engines unequally; what does not cancel within a run will not between two.
@@ -236,9 +242,22 @@ def _contamination(before: Measurement, after: Measurement) -> tuple[str | None,
             found = f"{found}; {unrest}" if found else unrest
         if found:
             reasons.append(f"{which}: {found}")
-            doubts.append(math.log1p(max(reference_moved or 0.0, ratio_moved)) + (measurement.steal or 0.0))
+            lost = (measurement.steal or 0.0) - math.log1p(-min(measurement.waited or 0.0, _MOST_WAITED))
+            doubts.append(math.log1p(max(reference_moved or 0.0, ratio_moved)) + lost)
+    apart = _references_apart(before, after)
+    if apart > _APART:
+        # A clock that changes moves candidate and reference alike; a neighbour on the same processor need not.
+        reasons.append(f"the reference took {math.exp(apart):.1f} times as long in one run as in the other")
+        doubts.append(apart)
     # Pairing cancels most of a drift, so an effect above the whole of the larger one is not its work.
     return "; ".join(reasons) or None, max(doubts)
+
+
+def _references_apart(before: Measurement, after: Measurement) -> float:
+    """Logarithm of how many times as long the reference took in one run as in the other."""
+    if before.reference_p50_ms is None or after.reference_p50_ms is None:
+        return 0.0
+    return abs(math.log(after.reference_p50_ms / before.reference_p50_ms))
 
 
 def same_machine(baseline: Run, candidate: Run) -> bool:

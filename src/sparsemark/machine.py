@@ -20,7 +20,19 @@ from sparsemark.statistics import STEAL_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-LIBRARIES = ("sparsemark", "torch", "onnx", "onnxruntime", "scipy", "numpy", "torch-pruning", "pytest-benchmark")
+LIBRARIES = (
+    "sparsemark",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "ncnn",
+    "scipy",
+    "numba",
+    "numpy",
+    "torch-pruning",
+    "pytest-benchmark",
+)
 """Packages whose versions decide a latency."""
 
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -176,6 +188,28 @@ def stolen_fraction() -> Iterator[Callable[[], float | None]]:
         return (after[_STEAL_FIELD] - before[_STEAL_FIELD]) / (sum(after) - sum(before))
 
     yield fraction
+
+
+@contextmanager
+def waiting_fraction() -> Iterator[Callable[[], float | None]]:
+    """Give a function that says which share of the time since then this thread was ready, but another one ran.
+
+    A process on the same processor does not make a call slower by a share: it lets short calls through and stops long
+    ones, so pairs do not cancel it. None where the system does not count it.
+    """
+    before, start = _run_delay(), time.perf_counter()
+
+    def fraction() -> float | None:
+        after, elapsed = _run_delay(), time.perf_counter() - start
+        return None if before is None or after is None or not elapsed else (after - before) / elapsed
+
+    yield fraction
+
+
+def _run_delay() -> float | None:
+    """Seconds that this thread has waited on a run queue so far."""
+    fields = _read("/proc/thread-self/schedstat").split()
+    return int(fields[1]) / 1e9 if len(fields) > 1 else None
 
 
 def _cpu_times(cpus: Sequence[int]) -> list[int]:

@@ -14,6 +14,8 @@ from sparsemark.errors import UserError
 from sparsemark.references import one_line, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sparsemark.specs import ModelSpec
 
 ONNX_SUFFIX = ".onnx"
@@ -89,14 +91,17 @@ def name_of(reference: str) -> str:
 
 
 def input_shape_of(reference: str) -> tuple[int, ...] | None:
-    """Input shape of an ONNX file, with 1 for every size that it leaves open; None for a factory, which does not say.
+    """Input shape of an ONNX file, with a batch of 1 where it leaves that open; None for a factory, which has none.
 
     Raises:
-        UserError: the file is missing, no ONNX, or has not exactly one input.
+        UserError: the file is missing, no ONNX, has not exactly one input, or leaves another size than the batch open.
     """
     if not reference.endswith(ONNX_SUFFIX):
         return None
-    return tuple(size or 1 for size in _declared_sizes(reference))
+    sizes = _declared_sizes(reference)
+    if not sizes or not all(sizes[1:]):
+        raise UserError(f"{reference}: declares an input of {_in_words(sizes)}; say which sizes with --input")
+    return (sizes[0] or 1, *sizes[1:])
 
 
 def check_onnx_input(model: ModelSpec) -> None:
@@ -110,8 +115,12 @@ def check_onnx_input(model: ModelSpec) -> None:
         declared in (0, given) for declared, given in zip(sizes, model.input_shape, strict=True)
     )
     if not fits:
-        given, declared = ",".join(map(str, model.input_shape)), ",".join(str(size or "any") for size in sizes)
-        raise UserError(f"{model.reference}: input {given} does not fit this network: it declares {declared}")
+        given = ",".join(map(str, model.input_shape))
+        raise UserError(f"{model.reference}: input {given} does not fit this network: it declares {_in_words(sizes)}")
+
+
+def _in_words(sizes: Sequence[int]) -> str:
+    return ",".join(str(size or "any") for size in sizes) or "no sizes"
 
 
 def _declared_sizes(reference: str) -> list[int]:

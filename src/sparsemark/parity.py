@@ -82,7 +82,7 @@ def check(predict: Predict, images: Sequence[NDArray[np.float32]], reference: Ou
 
     Raises:
         ParityError: another number or shape of outputs, a value that is not finite where the reference is, or a
-            difference above `TOLERANCE`.
+            difference above `TOLERANCE`; or the reference itself is nothing but NaN and infinities.
     """
     answers = [predict(image) for image in images]
     for answer in answers:
@@ -91,6 +91,8 @@ def check(predict: Predict, images: Sequence[NDArray[np.float32]], reference: Ou
         for index, (first, got) in enumerate(zip(answers[0], answer, strict=True)):
             if np.shape(got) != np.shape(first):
                 raise ParityError(f"output {index} has shape {np.shape(first)} once and {np.shape(got)} another time")
+    if not any(np.isfinite(expected).any() for expected in reference):
+        raise ParityError("the network's own output holds no finite number, so there is nothing to compare with")
     outputs = _stack(answers)
     for index, (got, expected) in enumerate(zip(outputs, reference, strict=True)):
         if got.shape != expected.shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 DEFAULT_STUDY = Path("bench/cnn9.toml")
@@ -36,6 +37,11 @@ def reference_outputs(work: Path, key: str) -> Path:
 def training_work(work: Path, variant: str) -> Path:
     """What a training needs to resume."""
     return work / "training" / variant
+
+
+def untrained(work: Path) -> Path:
+    """Checkpoints of networks whose weights are their factories' own."""
+    return work / "untrained"
 
 
 def journal(work: Path) -> Path:
@@ -81,3 +87,9 @@ def patients(study: str) -> Path:
 def figures(machine: str, study: str) -> Path:
     """Stem of a study's figures on a machine."""
     return RESULTS / "figures" / f"{study}-{machine}"
+
+
+def decisions() -> Path:
+    """What `direct-csr` measured on this machine, for networks of any project: in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "sparsemark" / "direct"

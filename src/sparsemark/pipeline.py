@@ -263,5 +263,6 @@ def _timing_fields(timing: Timing) -> dict[str, Any]:
         "reference_s": timing.reference_s,
         "block": timing.block,
         "steal": timing.steal,
-        "contaminated": contamination(summary.reference_drift, timing.steal),
+        "waited": timing.waited,
+        "contaminated": contamination(summary.reference_drift, timing.steal, timing.waited),
     }

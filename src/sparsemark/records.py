@@ -109,6 +109,7 @@ class Measurement:
     reference_p50_ms: float | None = None
     reference_drift: float | None = None
     steal: float | None = None
+    waited: float | None = None
     contaminated: str | None = None
     measured_at: str | None = None
     measured_commit: str | None = None

@@ -44,11 +44,14 @@ def write_results(
     texts = {
         paths.table(machine, study.name, "md"): render(run, "markdown"),
         paths.table(machine, study.name, "csv"): render(run, "csv"),
-        paths.accuracy_table(study.name, "md"): accuracy_markdown(evaluated),
-        paths.accuracy_table(study.name, "csv"): as_csv(evaluated),
         paths.layers_table(study.name): layers_csv(_layers(study, pipeline)),
-        paths.patients(study.name): json.dumps(_patients(study, pipeline), indent=1) + "\n",
     }
+    if study.hooks is not None:
+        texts |= {
+            paths.accuracy_table(study.name, "md"): accuracy_markdown(evaluated),
+            paths.accuracy_table(study.name, "csv"): as_csv(evaluated),
+            paths.patients(study.name): json.dumps(_patients(study, pipeline), indent=1) + "\n",
+        }
     for path, text in texts.items():
         write_atomically(path, text.encode())
         yield path

@@ -25,6 +25,11 @@ AA = "aa"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
 
+def removes_channels(method: str) -> bool:
+    """Whether a method changes the shapes of the weights: another package's says so by its name, as ours does."""
+    return method.endswith("channels")
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A network: its name in tables, the reference of its factory or ONNX file, and the shape of one input.
@@ -71,6 +76,11 @@ class PruneSpec:
             )
         if self.round_to < 1:
             raise UserError(f"round_to {self.round_to} of {self.method!r}: expected a whole number from 1")
+        if self.round_to > 1 and not removes_channels(self.method):
+            raise UserError(
+                f"round_to {self.round_to} of {self.method!r}: expected none, only methods that remove channels take a "
+                "multiple"
+            )
 
     @classmethod
     def parse(cls, text: str) -> PruneSpec:

@@ -217,13 +217,21 @@ def moved(log_blocks: ArrayLike) -> float | None:
     return math.expm1(max(parts) - min(parts))
 
 
-def contamination(reference_drift: float | None, steal: float | None) -> str | None:
-    """Say in words why a cell's latency cannot be trusted, or None."""
+def contamination(reference_drift: float | None, steal: float | None, waited: float | None = None) -> str | None:
+    """Say in words why a cell's latency cannot be trusted, or None.
+
+    Args:
+        reference_drift: how much the reference moved within the cell, as a fraction.
+        steal: share of the processor that other guests took.
+        waited: share of the time that other processes had the processor.
+    """
     reasons = []
     if reference_drift is not None and reference_drift > DRIFT_LIMIT:
         reasons.append(f"the reference moved {100 * reference_drift:.1f} % within the run")
     if steal is not None and steal > STEAL_LIMIT:
         reasons.append(f"other tenants took {100 * steal:.1f} % of the processor")
+    if waited is not None and waited > STEAL_LIMIT:
+        reasons.append(f"other processes had the processor for {100 * waited:.1f} % of the time")
     return "; ".join(reasons) or None
 
 

@@ -69,7 +69,7 @@ class StudySubject:
 
     def __init__(self, study: Study, weights: Path, work: Path, data: Path | None) -> None:
         if study.hooks is None:
-            raise UserError(f"{study.name}: hooks: missing; expected package.module:factory of the study's training")
+            raise ValueError("a study without hooks has nothing to train with")
         self._open = resolve(study.hooks)
         self._weights = weights
         self._work = work
@@ -148,6 +148,7 @@ class OwnModel:
 
     def __init__(self, model: ModelSpec, work: Path) -> None:
         self._work = work
+        self._made: set[str] = set()
         self._dense: Checkpoint | None = None
         if not model.reference.endswith(".onnx"):
             # One network for all variants: a factory may draw its weights at random, a lazy layer at its first call.
@@ -168,10 +169,12 @@ class OwnModel:
                 raise UnsupportedError("an ONNX file cannot be pruned here; give the factory of the network")
             return Source(variant.model, Path(variant.model.reference))
         path = paths.checkpoint(self._work, variant.name)
-        if not path.exists() and variant.prune.method == DENSE:
-            save_checkpoint(path, self._dense)
-        elif not path.exists():
-            prune_only(variant, self._dense, path)
+        if variant.name not in self._made:  # a file of an earlier process may be another network's
+            if variant.prune.method == DENSE:
+                save_checkpoint(path, self._dense)
+            else:
+                prune_only(variant, self._dense, path)
+            self._made.add(variant.name)
         return Source(variant.model, path)
 
     def images(self, variant: Variant) -> Images:
@@ -188,6 +191,48 @@ class OwnModel:
     def baselines(self, variant: Variant) -> Mapping[str, Mapping[str, float]]:  # noqa: ARG002 - as above
         """Nothing, for the same reason."""
         return {}
+
+
+class UntrainedStudy:
+    """A study without hooks: networks with the weights that their factories give them, timed on random inputs.
+
+    Args:
+        study: names the models.
+        work: folder for what a rerun would make again.
+    """
+
+    def __init__(self, study: Study, work: Path) -> None:
+        models = dict.fromkeys(variant.model for variant in study.variants)
+        self._models = {model: OwnModel(model, paths.untrained(work)) for model in models}
+
+    def source(self, variant: Variant) -> Source:
+        """As `OwnModel.source`."""
+        return self._models[variant.model].source(variant)
+
+    def images(self, variant: Variant) -> Images:
+        """As `OwnModel.images`."""
+        return self._models[variant.model].images(variant)
+
+    def accuracy(self, variant: Variant) -> Mapping[str, Any]:
+        """Nothing: the networks are not trained."""
+        return self._models[variant.model].accuracy(variant)
+
+    def baselines(self, variant: Variant) -> Mapping[str, Mapping[str, float]]:
+        """Nothing, for the same reason."""
+        return self._models[variant.model].baselines(variant)
+
+
+def open_study(study: Study, work: Path, data: Path | None) -> Subject:
+    """The subject of a study file: trained where it names hooks, else as its factories make it.
+
+    Raises:
+        UserError: images are given to a study that has no use for them, or a factory fails.
+    """
+    if study.hooks is not None:
+        return StudySubject(study, paths.WEIGHTS, work, data)
+    if data is not None:
+        raise UserError(f"--data {data}: {study.name} names no hooks, so nothing is trained or tested on images")
+    return UntrainedStudy(study, work)
 
 
 def model_key(source: Source) -> str:

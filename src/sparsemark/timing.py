@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sparsemark.machine import library_threads, pinned, stolen_fraction
+from sparsemark.machine import library_threads, pinned, stolen_fraction, waiting_fraction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,6 +46,7 @@ class Timing:
     reference_s: tuple[float, ...]
     block: int
     steal: float | None
+    waited: float | None = None
 
 
 def time_rounds(function: Callable[..., Any], setup: Callable[[], Arguments], rounds: int) -> list[float]:
@@ -82,9 +83,10 @@ def measure(
         stolen = stack.enter_context(stolen_fraction())
         pairing = _Pairing(candidate.predict, reference.predict, images, protocol)
         pairing.warm_up()
+        waited = stack.enter_context(waiting_fraction())
         samples = rounds(candidate.predict, pairing.next_call, protocol.rounds)
         pairing.finish()
-    return Timing(tuple(samples), tuple(pairing.reference_s), protocol.block, stolen())
+    return Timing(tuple(samples), tuple(pairing.reference_s), protocol.block, stolen(), waited())
 
 
 class _Pairing:

@@ -104,6 +104,15 @@ def test_a_network_without_an_untouched_patient_is_refused(trained):
         evaluate.untouched(network, [with_split(network, {"kind": "slice"})])
 
 
+def test_data_without_any_of_the_untouched_patients_is_refused_in_one_line(trained, tmp_path, capsys):
+    others = write_set(tmp_path / "others", ("TCGA_HT_9_19990101",))
+    arguments = [str(trained[1]), "--data", str(others), "--json", str(tmp_path / "scores.json")]
+    assert evaluate.main([*arguments, "--never-validated", str(trained[1])]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"training.evaluate: {trained[1]}: none of its 1 untouched test patients is in {others}"
+    assert not (tmp_path / "scores.json").exists()
+
+
 def with_split(checkpoint, split):
     return dataclasses.replace(checkpoint, provenance={**checkpoint.provenance, "split": split})
 

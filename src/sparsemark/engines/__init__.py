@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sparsemark.engines import onnx_runtime, scipy_csr, torch_csr, torch_eager
+from sparsemark.engines import (
+    deep_sparse,
+    direct_csr,
+    ncnn_net,
+    onnx_runtime,
+    open_vino,
+    scipy_csr,
+    torch_compile,
+    torch_csr,
+    torch_eager,
+)
 from sparsemark.engines.protocol import Engine, Predict
 from sparsemark.errors import UnsupportedError
 from sparsemark.registry import find, missing
@@ -17,9 +27,14 @@ if TYPE_CHECKING:
 
 ENGINES: dict[str, Engine] = {
     "torch": Engine("dense", torch_eager.load, requires=("torch",)),
+    "torch-compile": Engine("dense", torch_compile.load, requires=("torch",)),
     "torch-csr": Engine("csr", torch_csr.load, requires=("torch",), sparse=True),
     "scipy-csr": Engine("csr", scipy_csr.load, requires=("scipy", "torch"), sparse=True),
+    "direct-csr": Engine("csr", direct_csr.load, requires=("numba", "scipy"), sparse=True),
     "onnxruntime": Engine("onnx", onnx_runtime.load, requires=("onnxruntime",)),
+    "openvino": Engine("onnx", open_vino.load, requires=("openvino",)),
+    "ncnn": Engine("dense", ncnn_net.load, requires=("ncnn", "pnnx")),
+    "deepsparse": Engine("onnx", deep_sparse.load, requires=("onnx",), sparse=True),
 }
 
 

@@ -33,8 +33,8 @@ def wrap(session: Any) -> Predict:
     return predict
 
 
-def open_session(path: Path, threads: int) -> Any:
-    """Open an `onnxruntime.InferenceSession` on `threads` threads that do not spin.
+def open_session(model: Path | bytes, threads: int) -> Any:
+    """Open an `onnxruntime.InferenceSession` of a file, or of its content, on `threads` threads that do not spin.
 
     A spinning pool burns the core that the next cell is timed on.
 
@@ -50,6 +50,8 @@ def open_session(path: Path, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:
         raise UnsupportedError(f"onnxruntime: {' '.join(str(error).split())}") from error

@@ -4,11 +4,12 @@ Made from the exported ONNX graph, so that it holds what any exportable network 
 safetensors: per matrix `<name>.values` (float32), `<name>.columns` (16 bits where the columns fit, else 32) and
     `<name>.rows` (row pointers), other constants as they are, and the graph as JSON in the header. A convolution's
     matrix has one row per output channel and one column per (input channel, kernel row, kernel column), as im2col lays
-    them out; a linear layer's has one row per output feature.
+    them out; a linear layer's has one row per output feature. A digest over all of it tells a damaged file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from dataclasses import asdict, dataclass
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _HEADER = "sparsemark-csr"
-_SCHEMA = 1
+_SCHEMA = 2
 _NARROW = np.iinfo(np.uint16)
 
 _ONNX_DOMAINS = ("", "ai.onnx")
@@ -59,7 +60,8 @@ class Node:
 class Graph:
     """A CSR file in memory.
 
-    `matrices` are the sparse weights, `shapes` their dense shapes, `constants` everything else.
+    `matrices` are the sparse weights, `shapes` their dense shapes, `constants` everything else. `input_shape` is None
+    where the network takes several; `opset` is the version of ONNX's operators.
     """
 
     inputs: tuple[str, ...]
@@ -68,6 +70,8 @@ class Graph:
     matrices: Mapping[str, csr_array[np.float32]]
     shapes: Mapping[str, tuple[int, ...]]
     constants: Mapping[str, np.ndarray[Any, Any]]
+    input_shape: tuple[int, ...] | None = None
+    opset: int = _OLDEST_OPSET
 
 
 def export(source: Source, path: Path) -> None:
@@ -89,8 +93,32 @@ def export(source: Source, path: Path) -> None:
         "outputs": [value.name for value in model.graph.output],
         "nodes": [asdict(node) for node in nodes],
         "shapes": {name: dense.shape for name, dense in matrices.items()},
+        "input_shape": _fixed_shape(model, inputs[0]),
+        "opset": _opset(model),
     }
+    header["digest"] = digest(header, tensors)
     write_atomically(path, save(tensors, metadata={_HEADER: json.dumps(header)}))
+
+
+def digest(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """SHA-256 of everything else in the file."""
+    described = {key: value for key, value in header.items() if key != "digest"}
+    sha = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        sha.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        sha.update(tensor.tobytes())
+    return sha.hexdigest()
+
+
+def _fixed_shape(model: Any, name: str) -> list[int] | None:
+    (value,) = (value for value in model.graph.input if value.name == name)
+    sizes = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+    return sizes if sizes and all(size > 0 for size in sizes) else None
+
+
+def _opset(model: Any) -> int:
+    return next((entry.version for entry in model.opset_import if entry.domain in _ONNX_DOMAINS), 0)
 
 
 def _compress(name: str, dense: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
@@ -111,7 +139,7 @@ def _convert(model: Any) -> tuple[list[Node], dict[str, Any], dict[str, Any]]:
     """Split an ONNX model into nodes, constants and the weight matrices to be compressed."""
     from onnx import helper
 
-    opset = next((entry.version for entry in model.opset_import if entry.domain in _ONNX_DOMAINS), 0)
+    opset = _opset(model)
     if opset < _OLDEST_OPSET:
         raise UnsupportedError(f"csr: ONNX opset {opset}, expected {_OLDEST_OPSET} or later")
     constants = onnx_file.constants_of(model)
@@ -181,7 +209,10 @@ def load_csr(path: Path) -> Graph:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
         if header["schema"] != _SCHEMA:
             raise UserError(f"{path}: header.schema is {header['schema']!r}, this sparsemark reads {_SCHEMA}")
+        if digest(header, tensors) != header["digest"]:
+            raise UserError(f"{path}: damaged: its digest is not that of its content")
         inputs, outputs = tuple(header["inputs"]), tuple(header["outputs"])
+        input_shape = header["input_shape"] and tuple(int(size) for size in header["input_shape"])
         shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
         matrices = {}
         for name, shape in shapes.items():
@@ -194,7 +225,7 @@ def load_csr(path: Path) -> Graph:
         nodes = tuple(
             Node(n["op"], n["name"], tuple(n["inputs"]), tuple(n["outputs"]), n["attributes"]) for n in header["nodes"]
         )
-        graph = Graph(inputs, outputs, nodes, matrices, shapes, tensors)
+        graph = Graph(inputs, outputs, nodes, matrices, shapes, tensors, input_shape, int(header["opset"]))
         _check_names(graph)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sparsemark.comparison import speedup_of
 from sparsemark.records import MEASURED, Measurement, Run
 from sparsemark.report import wording
+from sparsemark.report.break_even import break_evens
 from sparsemark.report.findings import controls, findings, headlines
 from sparsemark.report.kinds import dense_accuracy, is_reference, reference_engine, removed
 
@@ -55,6 +56,7 @@ class Content:
     failures: tuple[str, ...]
     controls: tuple[str, ...]
     findings: tuple[str, ...]
+    break_evens: tuple[str, ...]
     conditions: tuple[str, ...]
 
 
@@ -84,6 +86,7 @@ def content_of(run: Run) -> Content:
         tuple(_failures(run.measurements)),
         tuple(controls(run)),
         tuple(findings(run)),
+        tuple(break_evens(run)),
         tuple(conditions(run, run.measurements)),
     )
 
@@ -94,6 +97,7 @@ def sections(content: Content) -> Iterator[tuple[str, Sequence[str]]]:
         "Did not run": content.failures,
         "Controls": content.controls,
         "What it says": content.findings,
+        "Break-even": content.break_evens,
         "Conditions": content.conditions,
     }
     return ((title, lines) for title, lines in titled.items() if lines)
@@ -141,7 +145,7 @@ def _failures(measurements: Iterable[Measurement]) -> list[str]:
 def conditions(run: Run, measurements: Sequence[Measurement]) -> list[str]:
     """Say under what conditions the numbers of `measurements`, all or some of a run's, were taken."""
     cells = [m for m in measurements if m.status == MEASURED and m.p50_ms is not None]
-    lines = [_machine(run.machine_info), _versions(run.machine_info), _protocol(cells)]
+    lines = [*environment(run.machine_info), _protocol(cells)]
     lines += [f"accuracy on {source}" for source in _distinct(m.accuracy_source for m in measurements)]
     lines += [f"agreement on {source}" for source in _distinct(m.agreement_source for m in measurements)]
     disturbed = [m for m in cells if m.contaminated]
@@ -150,6 +154,11 @@ def conditions(run: Run, measurements: Sequence[Measurement]) -> list[str]:
         lines.append(f"(!) {len(disturbed)} of {len(cells)} cells are contaminated; the CSV table says why for each")
     lines.append(_origin(run))
     return [line for line in lines if line]
+
+
+def environment(info: Mapping[str, Any]) -> list[str]:
+    """Say on what machine, and with which versions."""
+    return [_machine(info), _versions(info)]
 
 
 def _distinct(texts: Iterable[str | None]) -> list[str]:

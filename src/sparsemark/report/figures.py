@@ -106,8 +106,11 @@ def latency_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
         engines = {m.engine for m in pruned}
         for engine, look in looks.items():
             if engine in engines:
-                series = [m for m in timed if m.engine == engine and (m in pruned or m.method == DENSE)]
-                _draw_series(axes, _latency_points(series), look, wording.engine_name(engine))
+                own = [m for m in timed if m.engine == engine]
+                dense = [m for m in own if m.method == DENSE]
+                for multiple, group in _by_multiple(m for m in own if m in pruned).items():
+                    name = wording.engine_name(engine) + wording.multiple_of(multiple)
+                    _draw_series(axes, _latency_points([*dense, *group]), look, name, hollow=multiple > 1)
         for reference in [m for m in timed if is_reference(m)][:1]:
             text = f"dense {wording.engine_name(reference.engine)}"
             axes.axhline(
@@ -132,7 +135,9 @@ def _latency_points(series: Sequence[Measurement]) -> list[Point]:
 
 
 def accuracy_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
-    """Draw the accuracy of every method against what was removed: raw, recalibrated and fine-tuned, over all seeds.
+    """Draw the accuracy of every method against what was removed: raw, recalibrated and fine-tuned.
+
+    A panel shows the seeds that all its points have, so that points and the dense line are means over the same ones.
 
     Args:
         cells: of one network; a variant that was timed on several engines counts once.
@@ -141,25 +146,29 @@ def accuracy_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
         None where no pruned variant has an accuracy.
     """
     variants = {(m.method, m.sparsity_target, m.round_to, m.seed): m for m in cells if m.accuracy is not None}.values()
-    methods = list(dict.fromkeys(m.method for m in variants if m.method not in (None, DENSE, ALL_ONES)))
-    if not methods:
+    panels: dict[str, list[Measurement]] = {}
+    for m in variants:
+        if m.method not in (None, DENSE, ALL_ONES):
+            panels.setdefault(f"{m.method}{wording.multiple_of(_multiple(m))}", []).append(m)
+    if not panels:
         return None
-    columns = min(_PANELS_IN_A_ROW, len(methods))
-    rows = -(-len(methods) // columns)
+    columns = min(_PANELS_IN_A_ROW, len(panels))
+    rows = -(-len(panels) // columns)
     figure = new_figure(2.2 + 3.3 * columns, 0.8 + 3.1 * rows, f"{cells[0].model}: what does pruning cost in accuracy?")
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     label = accuracy_label(m.accuracy_source for m in variants)
-    dense = [100 * m.accuracy for m in variants if m.method == DENSE and m.accuracy is not None]
-    for axes, method in zip(grid.flat, methods, strict=False):
-        series = [m for m in variants if m.method == method]
-        for field, name, look in _STEPS:
-            _draw_series(axes, _accuracy_points(series, field), look, name)
+    for axes, (name, panel) in zip(grid.flat, panels.items(), strict=False):
+        seeds = _shared_seeds(panel)
+        series = [m for m in panel if m.seed in seeds]
+        dense = [100 * m.accuracy for m in variants if m.method == DENSE and m.seed in seeds and m.accuracy is not None]
+        for field, step, look in _STEPS:
+            _draw_series(axes, _accuracy_points(series, field), look, step)
         if dense:
             axes.axhline(np.mean(dense), color=GREY, linewidth=1.2, linestyle=(0, (1, 2)), label="dense", zorder=1)
         removed_what = "weights removed, %" if is_structural(series[0]) else "weights that are zero, %"
-        axes.set(title=method, xlabel=removed_what, xlim=(0, 100))
+        axes.set(title=f"{name}, {_seeds_text(seeds)}".rstrip(", "), xlabel=removed_what, xlim=(0, 100))
         tidy(axes)
-    for axes in grid.flat[len(methods) :]:
+    for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel(label)
@@ -169,7 +178,9 @@ def accuracy_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
 
 def _accuracy_points(series: Sequence[Measurement], field: str) -> list[Point]:
     points = []
-    for x, group in _by_removed([m for m in series if getattr(m, field) is not None]).items():
+    groups = _by_target([m for m in series if getattr(m, field) is not None and removed(m) is not None])
+    for group in sorted(groups, key=_mean_removed):
+        x = _mean_removed(group)
         values = [100 * getattr(m, field) for m in group]
         middle = float(np.mean(values))
         low, high = min(values), max(values)
@@ -177,6 +188,29 @@ def _accuracy_points(series: Sequence[Measurement], field: str) -> list[Point]:
             low, high = _accuracy_interval(group[0])
         points.append((x, middle, max(0.0, middle - low), max(0.0, high - middle)))
     return points
+
+
+def _by_target(series: Iterable[Measurement]) -> list[list[Measurement]]:
+    """Group the seeds of what was asked for; what was removed then may round to different percents."""
+    groups: dict[float | None, list[Measurement]] = {}
+    for m in series:
+        groups.setdefault(removed(m) if m.sparsity_target is None else m.sparsity_target, []).append(m)
+    return list(groups.values())
+
+
+def _mean_removed(group: Sequence[Measurement]) -> float:
+    return 100 * float(np.mean([removed(m) or 0.0 for m in group]))
+
+
+def _shared_seeds(panel: Sequence[Measurement]) -> set[int | None]:
+    """Find the seeds that every point has; all seeds where there is none such."""
+    shared = set.intersection(*({m.seed for m in group} for group in _by_target(panel)))
+    return shared or {m.seed for m in panel}
+
+
+def _seeds_text(seeds: Iterable[int | None]) -> str:
+    known = sorted(seed for seed in seeds if seed is not None)
+    return f"seed{'s' if len(known) > 1 else ''} {', '.join(map(str, known))}" if known else ""
 
 
 def _accuracy_interval(m: Measurement) -> tuple[float, float]:
@@ -249,6 +283,19 @@ def _draw_front(axes: Axes, front: Sequence[Measurement]) -> None:
         axes.annotate(text, (at, height), (-5, 3), textcoords="offset points", ha="right", va="bottom", fontsize=8)
 
 
+def _multiple(m: Measurement) -> int:
+    """Give the number that channel counts are a multiple of, 1 where they are not rounded."""
+    return (m.round_to or 1) if is_structural(m) else 1
+
+
+def _by_multiple(series: Iterable[Measurement]) -> dict[int, list[Measurement]]:
+    """Tell channels in multiples of sixteen, say, from plain ones: other networks, not other seeds of one."""
+    groups: dict[int, list[Measurement]] = {}
+    for m in series:
+        groups.setdefault(_multiple(m), []).append(m)
+    return dict(sorted(groups.items()))
+
+
 def _by_removed(series: Sequence[Measurement]) -> dict[float, list[Measurement]]:
     """Group cells by what was removed, in whole percent, ascending: seeds of one target differ by less than one."""
     groups: dict[float, list[Measurement]] = {}
@@ -259,7 +306,7 @@ def _by_removed(series: Sequence[Measurement]) -> dict[float, list[Measurement]]
     return dict(sorted(groups.items()))
 
 
-def _draw_series(axes: Axes, points: Sequence[Point], look: Look, label: str) -> None:
+def _draw_series(axes: Axes, points: Sequence[Point], look: Look, label: str, *, hollow: bool = False) -> None:
     if not points:
         return
     x, y, below, above = zip(*points, strict=True)
@@ -270,6 +317,7 @@ def _draw_series(axes: Axes, points: Sequence[Point], look: Look, label: str) ->
         label=label,
         color=look.colour,
         marker=look.marker,
+        markerfacecolor="white" if hollow else look.colour,
         linestyle=look.dashes,
         markersize=6,
         linewidth=1.6,

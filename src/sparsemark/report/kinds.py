@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark.records import MEASURED
-from sparsemark.specs import DENSE
+from sparsemark.specs import DENSE, removes_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ _USUAL_REFERENCE = "onnxruntime"
 
 def is_structural(measurement: Measurement) -> bool:
     """Whether channels are gone from the network, in place of weights set to zero."""
-    return (measurement.method or "").endswith("channels")
+    return removes_channels(measurement.method or "")
 
 
 def is_masked(measurement: Measurement) -> bool:

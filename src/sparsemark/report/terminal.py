@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement as Extent
 from rich.padding import Padding
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {FASTER: "green", SLOWER: "red"}
 _GAP = 3  # columns between two columns of a table
+_LONGEST_WORD = 24  # columns of a word that is never broken
 _UNBOUNDED = 10_000  # columns: wider than any table
 
 
@@ -80,13 +82,19 @@ def grid(
         styles: one for each row, or none at all.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold")
-    for index, column in enumerate(columns):
-        longest = max([len(column), *(len(row[index]) for row in rows)])
+    texts = {column: [column, *(str(row[index]) for row in rows)] for index, column in enumerate(columns)}
+    words = [word for column in columns if column not in whole for text in texts[column] for word in text.split()]
+    least = min(_LONGEST_WORD, max(map(cell_len, words), default=0))
+    for column in columns:
+        longest = max(map(cell_len, texts[column]))
+        # Rich shrinks the widest columns alike, below their own least width too, and would then crop what stands to the
+        # right: whole columns have a fixed width, the others a least width in common.
         table.add_column(
             column,
             justify="right" if column in right else "left",
             overflow="fold",
-            min_width=longest if column in whole else None,
+            width=longest if column in whole else None,
+            min_width=None if column in whole else min(longest, least),
         )
     for index, row in enumerate(rows):
         cells = [Text(text) if isinstance(text, str) else text for text in row]

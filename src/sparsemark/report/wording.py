@@ -70,8 +70,13 @@ def pruned(measurement: Measurement) -> str:
     if measurement.method == DENSE:
         return "dense"
     asked = f" {percent(measurement.sparsity_target)}" if measurement.sparsity_target else ""
-    rounding = f" (x{measurement.round_to})" if is_structural(measurement) and (measurement.round_to or 1) > 1 else ""
+    rounding = multiple_of(measurement.round_to or 1) if is_structural(measurement) else ""
     return f"{measurement.method}{asked}{rounding}"
+
+
+def multiple_of(count: int) -> str:
+    """Write ` (x16)` behind channels that come in sixteens, nothing behind those that come as they are."""
+    return f" (x{count})" if count > 1 else ""
 
 
 def is_phantom(source: str | None) -> bool:

@@ -1,0 +1,89 @@
+"""Compiled activation functions, written so that a row of values becomes vectors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from sparsemark.direct.kernels import as_float
+from sparsemark.direct.table import (
+    CLIP,
+    ERROR_FUNCTION,
+    GELU,
+    HARD_SIGMOID,
+    HARD_SWISH,
+    LEAKY,
+    SIGMOID,
+    SILU,
+    TANH,
+)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _exponential(x: Any) -> Any:
+    """Exponential of x, to about one part in ten million: arithmetic alone, so that a loop of it becomes vectors.
+
+    Range reduction by the two parts of ln 2, then the polynomial of Cephes' expf.
+    """
+    x = _clip(x, np.float32(-87.0), np.float32(88.0))
+    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+    r = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * r * r + r + np.float32(1.0)
+    return p * as_float(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sigmoid(x: Any) -> Any:
+    return np.float32(1) / (np.float32(1) + _exponential(-x))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _clip(x: Any, low: Any, high: Any) -> Any:
+    x = low if x < low else x  # noqa: FURB136 - `max` would turn NaN into a number
+    return high if x > high else x  # noqa: FURB136 - as above
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def activate(kind: int, source: Any, target: Any, p: Any, q: Any) -> None:
+    """One row; a loop for each kind, since a choice inside the loop would keep it from becoming vectors."""
+    zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
+    count = len(target)
+    if kind == CLIP:
+        for x in range(count):
+            target[x] = _clip(source[x], p, q)
+    elif kind == LEAKY:
+        for x in range(count):
+            target[x] = source[x] if source[x] >= zero else p * source[x]
+    elif kind == SIGMOID:
+        for x in range(count):
+            target[x] = _sigmoid(source[x])
+    elif kind == SILU:
+        for x in range(count):
+            target[x] = source[x] * _sigmoid(source[x])
+    elif kind == HARD_SIGMOID:
+        for x in range(count):
+            target[x] = _clip(p * source[x] + q, zero, one)
+    elif kind == HARD_SWISH:
+        for x in range(count):
+            target[x] = source[x] * _clip(source[x] * np.float32(1 / 6) + half, zero, one)
+    elif kind == TANH:
+        for x in range(count):
+            target[x] = np.float32(2) * _sigmoid(np.float32(2) * source[x]) - one
+    elif kind == GELU:
+        for x in range(count):
+            target[x] = half * source[x] * (one + np.float32(math.erf(source[x] * np.float32(0.7071067811865476))))
+    elif kind == ERROR_FUNCTION:
+        for x in range(count):
+            target[x] = np.float32(math.erf(source[x]))
+    else:
+        for x in range(count):
+            target[x] = source[x] if source[x] >= zero else p * np.float32(math.expm1(source[x]))

@@ -1,0 +1,52 @@
+"""What one core of this machine can do at best: the kernels themselves, on data that stay in the first cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsemark.direct import table as op
+from sparsemark.direct.kernels import LANES
+from sparsemark.direct.layout import Taps
+from sparsemark.direct.memory import place
+from sparsemark.direct.steps import Convolution, Lowered, Step, planes
+from sparsemark.direct.tuning import options, time_step
+
+_PLANES, _OUTPUTS, _HEIGHT = 16, 32, 4
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Multiply-adds a second.
+
+    Args:
+        multiply_adds: where each loaded pixel serves several output channels, so that arithmetic is the limit.
+        loads: where each serves one, as every non-zero of a sparse layer does, so that loads are.
+    """
+
+    multiply_adds: float
+    loads: float
+
+
+def measure_limits() -> Limits:
+    """Time a small dense convolution in every way there is, and keep the best of either kind."""
+    width = 4 * LANES
+    source, target = planes(_PLANES, _HEIGHT, width), planes(_OUTPUTS, _HEIGHT, width)
+    source.top = source.bottom = 1
+    out, plane, dy = (a.reshape(-1) for a in np.indices((_OUTPUTS, _PLANES, 3)))
+    taps = Taps(out, plane, dy - 1, np.zeros_like(out), np.ones(out.size, np.float32))
+    fill = Step(op.INPUT, "input", None, source)
+    bias = np.zeros(_OUTPUTS, np.float32)
+    step = Convolution(
+        op.CONVOLVE, "probe", source, target, None, {}, bias, taps=taps, height=_HEIGHT, width=width, weights=out.size
+    )
+    floats = place(Lowered((), (fill, step), ((target, ()),)))
+    work = out.size * _HEIGHT * width
+    best = {True: 0.0, False: 0.0}
+    for choice in options(step):
+        seconds = min(time_step(step, {step: choice}, floats) for _ in range(_ATTEMPTS))
+        several = choice.channels > 1
+        best[several] = max(best[several], work / seconds)
+    return Limits(max(best.values()), best[False])

@@ -1,0 +1,163 @@
+"""What is known while a graph is lowered: names, tensors, shapes, and the steps so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.direct import table as op
+from sparsemark.direct.steps import Step, Tensor, planes, vector
+from sparsemark.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from sparsemark.formats.csr import Graph, Node
+
+
+class Context:
+    """The state of one lowering.
+
+    Args:
+        graph: what is lowered.
+        shape: of the input.
+
+    Attributes:
+        steps: made so far.
+        tensors: by the name of the activation that they hold.
+        shapes: of activations, the batch of one included.
+        done: places of nodes that were taken into an earlier one.
+        users: places of the nodes that read an activation; -1 for an output of the network.
+        input: name of the image.
+    """
+
+    def __init__(self, graph: Graph, shape: tuple[int, ...]) -> None:
+        self.graph, self.shape = graph, shape
+        self.steps: list[Step] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.done: set[int] = set()
+        self.users: dict[str, list[int]] = {}
+        (self.input,) = graph.inputs
+        self.shapes[self.input] = shape
+        for i, node in enumerate(graph.nodes):
+            for name in node.inputs:
+                self.users.setdefault(name, []).append(i)
+        for name in graph.outputs:
+            self.users.setdefault(name, []).append(-1)
+
+    def constant(self, name: str) -> NDArray[Any]:
+        """An operand whose value is known; UnsupportedError where it is an activation."""
+        if name not in self.graph.constants:
+            raise UnsupportedError(f"operand {name} is no constant")
+        return self.graph.constants[name]
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor in the arena; the image is copied there when it is first needed."""
+        if name not in self.tensors:
+            if name != self.input:
+                raise UnsupportedError(f"operand {name} is no activation")
+            if len(self.shape) not in (2, 4) or self.shape[0] != 1:
+                raise UnsupportedError(f"an input of shape {self.shape}, expected images or vectors")
+            is_vector = len(self.shape) == 2  # noqa: PLR2004 - a batch and features
+            extents = (self.shape[1], 1, 1) if is_vector else self.shape[1:]
+            self.tensors[name] = self.copied(None, extents, name, compact=is_vector)
+        return self.tensors[name]
+
+    def set(self, name: str, tensor: Tensor, shape: tuple[int, ...] | None = None) -> None:
+        """Name a tensor; its shape is that of an image unless another is given."""
+        self.tensors[name] = tensor
+        self.shapes[name] = shape or (1, *tensor.shape)
+
+    def add(self, step: Step) -> Tensor:
+        """Append a step; what it makes."""
+        self.steps.append(step)
+        return step.target
+
+    def copied(
+        self, source: Tensor | None, shape: Sequence[int], name: str, row: int | None = None, *, compact: bool = False
+    ) -> Tensor:
+        """The same values in rows of another length."""
+        channels, height, width = shape
+        target = vector(channels, height, width) if compact else planes(channels, height, width, row)
+        return self.add(self.copy(source, (channels, height, width), target, name))
+
+    def copy(self, source: Tensor | None, shape: Sequence[int], target: Tensor, name: str, **numbers: int) -> Step:
+        """Make a step that copies every row and column, or what `numbers` (columns of COPY, by name) say."""
+        chosen = {
+            op.SOURCE_HEIGHT: shape[1],
+            op.SOURCE_WIDTH: shape[2],
+            op.ROW_STRIDE: 1,
+            op.COLUMN_STRIDE: 1,
+            op.ROW_START: 0,
+            op.COLUMN_START: 0,
+            op.KERNEL_ROWS: 1,
+            op.PHASES: 1,
+        }
+        chosen.update({getattr(op, key): value for key, value in numbers.items()})
+        return Step(op.INPUT if source is None else op.COPY, name, source, target, numbers=chosen)
+
+    def planar(self, name: str) -> Tensor:
+        """The operand as rows of whole vectors."""
+        tensor = self.tensor(name)
+        if tensor.compact:
+            self.tensors[name] = tensor = self.copied(tensor, tensor.shape, name)
+        return tensor
+
+    def only_user(self, name: str) -> tuple[int, Node] | None:
+        """The one node that reads an activation, with its place; None where there are more, or it is an output."""
+        users = self.users.get(name, [])
+        return (users[0], self.graph.nodes[users[0]]) if len(users) == 1 and users[0] >= 0 else None
+
+    def compact(self, name: str) -> Tensor:
+        """The operand as a vector."""
+        tensor = self.tensor(name)
+        return tensor if tensor.compact else self.copied(tensor, tensor.shape, name, compact=True)
+
+
+Lowering = Callable[[Context, "Node"], None]
+"""Adds the steps of one node; UnsupportedError says what of it cannot be run."""
+
+
+def bias_of(context: Context, node: Node, channels: int) -> NDArray[np.float32]:
+    """The third operand, zeros where there is none."""
+    if len(node.inputs) < 3 or not node.inputs[2]:  # noqa: PLR2004 - input, weight, bias
+        return np.zeros(channels, np.float32)
+    bias = np.asarray(context.constant(node.inputs[2]), np.float32).reshape(-1)
+    if bias.size != channels:
+        raise UnsupportedError(f"bias of {bias.size}, expected {channels}")
+    return bias
+
+
+def bounds_of(context: Context, node: Node) -> tuple[float, float]:
+    """What a Relu or Clip keeps its values between."""
+    if node.op == "Relu":
+        return 0.0, math.inf
+    given = [float(context.constant(name)) if name else None for name in (*node.inputs[1:], "", "")]
+    low, high = given[0], given[1]
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def window_of(
+    node: Node, kernel: Sequence[int]
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int], int]:
+    """Stride, dilation, padding (top, left, bottom, right) and groups of a convolution or pooling."""
+    attributes = node.attributes
+    if attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise UnsupportedError(f"auto_pad {attributes['auto_pad']}")
+    stride, dilation = (tuple(attributes.get(name, (1, 1))) for name in ("strides", "dilations"))
+    pads = tuple(attributes.get("pads", (0, 0, 0, 0)))
+    numbers = (*stride, *dilation, *kernel)
+    if (len(stride), len(dilation), len(pads)) != (2, 2, 4) or not all(isinstance(n, int) for n in (*numbers, *pads)):
+        raise UnsupportedError(f"strides {stride}, dilations {dilation}, pads {pads}")
+    if min(numbers) < 1 or min(pads) < 0 or max(*numbers, *pads) > 1 << 12:
+        raise UnsupportedError(f"strides {stride}, dilations {dilation}, pads {pads}, kernel {tuple(kernel)}")
+    groups = attributes.get("group", 1)
+    if not isinstance(groups, int):
+        raise UnsupportedError(f"group {groups!r}")
+    return stride, dilation, pads, groups

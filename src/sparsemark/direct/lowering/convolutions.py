@@ -1,0 +1,278 @@
+"""Convolutions of every kind as convolutions of stride 1, and what follows them taken in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsemark.direct import table as op
+from sparsemark.direct.layout import Planes, Taps, candidates, row_for
+from sparsemark.direct.lowering.context import bias_of, bounds_of, window_of
+from sparsemark.direct.lowering.matrices import append_matrix
+from sparsemark.direct.steps import Convolution, Step, Tensor, check_size, planes
+from sparsemark.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from sparsemark.direct.lowering.context import Context, Lowering
+    from sparsemark.formats.csr import Node
+
+_REPEATING = (
+    ("nearest", "asymmetric", "floor"),
+    ("nearest", "asymmetric", "round_prefer_floor"),
+    ("nearest", "half_pixel", "round_prefer_floor"),
+)
+"""Ways to resize that repeat every pixel when the scale is 2."""
+
+
+def _conv(context: Context, node: Node) -> None:
+    weight = node.inputs[1]
+    if weight not in context.graph.matrices:
+        raise UnsupportedError("its weight is no constant")
+    full = context.graph.shapes[weight]
+    if len(full) != 4:  # noqa: PLR2004 - (out, in, height, width)
+        raise UnsupportedError(f"{len(full) - 2} spatial axes, expected 2")
+    kernel = full[2:]
+    stride, dilation, pads, groups = window_of(node, kernel)
+    _, channels, height, width = context.shapes[node.inputs[0]]
+    if groups < 1 or full[0] % groups or channels != full[1] * groups:
+        raise UnsupportedError(f"{channels} input channels, {groups} groups and weights of shape {full}")
+    out_height = (height + pads[0] + pads[2] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
+    out_width = (width + pads[1] + pads[3] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
+    check_size(full[0], out_height, out_width)
+    matrix = context.graph.matrices[weight].tocoo()
+    out, column = matrix.row.astype(np.int64), matrix.col.astype(np.int64)
+    plane = column // (kernel[0] * kernel[1]) + out // (full[0] // groups) * full[1]
+    y = column // kernel[1] % kernel[0] * dilation[0] - pads[0]
+    x = column % kernel[1] * dilation[1] - pads[1]
+    bias = bias_of(context, node, full[0])
+    count = int(np.prod(full))
+    if (height, width, out_height, out_width) == (1, 1, 1, 1):
+        inside = (y == 0) & (x == 0)
+        append_matrix(context, node, out[inside], plane[inside], matrix.data[inside], full[0], channels, bias, count)
+        return
+    taps, source = _phases(context, node, Taps(out, plane, y, x, matrix.data.astype(np.float32)), stride, out_width)
+    _convolve(context, node, source, taps, (full[0], out_height, out_width), bias, count)
+
+
+def _phases(context: Context, node: Node, taps: Taps, stride: tuple[int, int], out_width: int) -> tuple[Taps, Tensor]:
+    """Taps of stride 1 and the planes that they read."""
+    name = node.inputs[0]
+    _, channels, height, width = context.shapes[name]
+    if stride == (1, 1):
+        source = context.tensors.get(name)
+        if source is None or source.compact or source.row < out_width:
+            source = context.copied(
+                source if name != context.input else None,
+                (channels, height, width),
+                name,
+                row_for(max(width, out_width)),
+            )
+            if name not in context.tensors or context.tensors[name].compact:
+                context.tensors[name] = source
+        return taps, source
+    rows, columns = (
+        sorted(set((axis % step).tolist())) or [0] for axis, step in ((taps.dy, stride[0]), (taps.dx, stride[1]))
+    )
+    rows = list(range(rows[0], rows[-1] + 1))
+    columns = list(range(columns[0], columns[-1] + 1))
+    high, wide = -(-height // stride[0]), -(-width // stride[1])
+    count = len(rows) * len(columns)
+    target = planes(channels * count, high, wide, row_for(max(wide, out_width)))
+    source = None if name == context.input and name not in context.tensors else context.tensor(name)
+    split = context.copy(
+        source,
+        (channels, height, width),
+        target,
+        name,
+        ROW_STRIDE=stride[0],
+        COLUMN_STRIDE=stride[1],
+        ROW_START=rows[0],
+        COLUMN_START=columns[0],
+        KERNEL_ROWS=len(rows),
+        PHASES=count,
+    )
+    context.add(split)
+    phase = (taps.dy % stride[0] - rows[0]) * len(columns) + taps.dx % stride[1] - columns[0]
+    return Taps(taps.out, taps.plane * count + phase, taps.dy // stride[0], taps.dx // stride[1], taps.weight), target
+
+
+def _convolve(  # noqa: PLR0917 - a convolution is that much
+    context: Context,
+    node: Node,
+    source: Tensor,
+    taps: Taps,
+    shape: tuple[int, int, int],
+    bias: NDArray[np.float32],
+    count: int,
+) -> None:
+    channels, height, width = shape
+    # A tap that only ever reads zeros would ask for rows that nothing else needs.
+    seen = (taps.dy > -height) & (taps.dy < source.height) & (taps.dx > -width) & (taps.dx < source.width)
+    taps = Taps(taps.out[seen], taps.plane[seen], taps.dy[seen], taps.dx[seen], taps.weight[seen])
+    if not candidates(taps, _unplaced(source), channels, height=height, width=width, pooled_row=None):
+        raise UnsupportedError(f"rows of {width} pixels and {taps.left + taps.right + 1} columns of the kernel")
+    source.top = max(source.top, taps.above)
+    source.bottom = max(source.bottom, height - 1 + taps.below - (source.height - 1))
+    step = Convolution(
+        op.CONVOLVE,
+        node.name,
+        source,
+        planes(*shape, source.row),
+        None,
+        {},
+        bias,
+        taps=taps,
+        height=height,
+        width=width,
+        weights=count,
+    )
+    name = node.outputs[0]
+    context.shapes[name] = (1, *shape)
+    name = _fuse_addition(context, step, name)
+    name = _fuse_clamp(context, step, name)
+    name = _fuse_pooling(context, step, source, name)
+    context.add(step)
+    context.set(name, step.target)
+
+
+def _fuse_addition(context: Context, step: Convolution, name: str) -> str:
+    following = context.only_user(name)
+    if following is None or following[1].op != "Add":
+        return name
+    i, node = following
+    other = node.inputs[1] if node.inputs[0] == name else node.inputs[0]
+    tensor = context.tensors.get(other)
+    if (
+        tensor is None
+        or other == name
+        or tensor.compact
+        or (tensor.shape, tensor.row) != (step.target.shape, step.target.row)
+    ):
+        return name
+    step.second = tensor
+    context.done.add(i)
+    context.shapes[node.outputs[0]] = context.shapes[name]
+    return node.outputs[0]
+
+
+def _fuse_clamp(context: Context, step: Convolution, name: str) -> str:
+    following = context.only_user(name)
+    if following is None or following[1].op not in ("Relu", "Clip"):
+        return name
+    i, node = following
+    step.clamp = bounds_of(context, node)
+    context.done.add(i)
+    context.shapes[node.outputs[0]] = context.shapes[name]
+    return node.outputs[0]
+
+
+def _fuse_pooling(context: Context, step: Convolution, source: Tensor, name: str) -> str:
+    following = context.only_user(name)
+    if following is None or following[1].op != "MaxPool":
+        return name
+    i, node = following
+    plain = window_of(node, node.attributes["kernel_shape"]) == ((2, 2), (1, 1), (0, 0, 0, 0), 1)
+    if (
+        list(node.attributes["kernel_shape"]) != [2, 2]
+        or not plain
+        or step.height % 2
+        or step.width % 2
+        or sum(map(bool, node.outputs)) != 1
+    ):
+        return name
+    target = planes(step.outputs, step.height // 2, step.width // 2)
+    if target.row * 2 < step.target.row:
+        return name
+    if not candidates(
+        step.taps, _unplaced(source), step.outputs, height=step.height, width=step.width, pooled_row=target.row
+    ):
+        return name
+    step.target, step.pooled = target, True
+    context.done.add(i)
+    return node.outputs[0]
+
+
+def _conv_transpose(context: Context, node: Node) -> None:
+    weight = np.asarray(context.constant(node.inputs[1]), np.float32)
+    if weight.ndim != 4:  # noqa: PLR2004 - (in, out, height, width)
+        raise UnsupportedError(f"{weight.ndim - 2} spatial axes, expected 2")
+    stride, dilation, pads, groups = window_of(node, weight.shape[2:])
+    extra = node.attributes.get("output_padding", [0, 0])
+    if "output_shape" in node.attributes:
+        raise UnsupportedError("a given output shape")
+    _, channels, height, width = context.shapes[node.inputs[0]]
+    if weight.shape[0] != channels or channels % groups:
+        raise UnsupportedError(f"{channels} input channels and weights of shape {weight.shape}")
+    outputs = weight.shape[1] * groups
+    size = [
+        (extent - 1) * stride[a] - pads[a] - pads[a + 2] + dilation[a] * (weight.shape[2 + a] - 1) + extra[a] + 1
+        for a, extent in enumerate((height, width))
+    ]
+    plane, out, ky, kx = np.nonzero(weight)
+    values = weight[plane, out, ky, kx]
+    out = out + plane // (channels // groups) * weight.shape[1]
+    # Output row o takes input row y through kernel row k where o = y * stride - pad + k * dilation.
+    y, x = ky * dilation[0] - pads[0], kx * dilation[1] - pads[1]
+    phase = y % stride[0] * stride[1] + x % stride[1]
+    count = stride[0] * stride[1]
+    taps = Taps(out * count + phase, plane, -(y // stride[0]), -(x // stride[1]), values)
+    high, wide = -(-size[0] // stride[0]), -(-size[1] // stride[1])
+    bias = np.repeat(bias_of(context, node, outputs), count)
+    source = context.planar(node.inputs[0])
+    if source.row < wide:
+        source = context.copied(source, source.shape, node.name, row_for(wide))
+    if count == 1:
+        _convolve(context, node, source, taps, (outputs, size[0], size[1]), bias, weight.size)
+        return
+    inner = f"{node.outputs[0]} by phase"
+    phases = type(node)(node.op, node.name, node.inputs, (inner,), node.attributes)
+    _convolve(context, phases, source, taps, (outputs * count, high, wide), bias, weight.size)
+    _interleave(context, node, context.tensors[inner], (outputs, size[0], size[1]), stride, count)
+
+
+def _interleave(  # noqa: PLR0917 - as above
+    context: Context, node: Node, source: Tensor, shape: tuple[int, int, int], scale: tuple[int, int], count: int
+) -> None:
+    target = planes(*shape)
+    numbers = {op.ROW_STRIDE: scale[0], op.COLUMN_STRIDE: scale[1], op.PHASES: count}
+    context.set(node.outputs[0], context.add(Step(op.INTERLEAVE, node.name, source, target, numbers=numbers)))
+
+
+def _resize(context: Context, node: Node) -> None:
+    attributes = node.attributes
+    how = (
+        attributes.get("mode", "nearest"),
+        attributes.get("coordinate_transformation_mode", "half_pixel"),
+        attributes.get("nearest_mode", "round_prefer_floor"),
+    )
+    if how not in _REPEATING:
+        raise UnsupportedError(" ".join(how))
+    tensor = context.planar(node.inputs[0])
+    if len(node.inputs) > 3 and node.inputs[3]:  # noqa: PLR2004 - input, region, scales, sizes
+        sizes = context.constant(node.inputs[3]).tolist()
+        scales = [size / old for size, old in zip(sizes, context.shapes[node.inputs[0]], strict=True)]
+    else:
+        scales = context.constant(node.inputs[2]).tolist()
+    whole = [round(scale) for scale in scales]
+    if whole[:2] != [1, 1] or [float(w) for w in whole] != [float(s) for s in scales] or min(whole) < 1:
+        raise UnsupportedError(f"scales {scales}")
+    if max(whole[2:]) > 2:  # noqa: PLR2004 - as far as they agree
+        raise UnsupportedError(f"scales {scales}")
+    shape = tensor.channels, tensor.height * whole[2], tensor.width * whole[3]
+    _interleave(context, node, tensor, shape, (whole[2], whole[3]), 1)
+
+
+def _unplaced(tensor: Tensor) -> Planes:
+    return Planes(tensor.channels, tensor.height, tensor.width, tensor.row, 0, 0, 0, 0)
+
+
+OPERATORS: Mapping[str, Lowering] = {
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Resize": _resize,
+}

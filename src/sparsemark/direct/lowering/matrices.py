@@ -1,0 +1,64 @@
+"""Products of a constant matrix and a vector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsemark.direct import table as op
+from sparsemark.direct.steps import Matrix, Tensor, vector
+from sparsemark.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from sparsemark.direct.lowering.context import Context, Lowering
+    from sparsemark.formats.csr import Node
+
+
+def append_matrix(  # noqa: PLR0917 - a matrix is that much
+    context: Context,
+    node: Node,
+    out: NDArray[np.int64],
+    column: NDArray[np.int64],
+    values: NDArray[np.float32],
+    outputs: int,
+    inputs: int,
+    bias: NDArray[np.float32],
+    count: int,
+) -> Tensor:
+    """Append the product of a matrix, given by its entries, and the node's first operand."""
+    source = context.compact(node.inputs[0])
+    if source.channels * source.height * source.width != inputs:
+        raise UnsupportedError(f"{source.channels * source.height * source.width} inputs, expected {inputs}")
+    order = np.lexsort((column, out))
+    rows = np.searchsorted(out[order], np.arange(outputs + 1)).astype(np.int32)
+    step = Matrix(
+        op.LINEAR, node.name, source, vector(outputs), None, {}, bias,
+        rows=rows, columns=column[order].astype(np.int32), values=values[order].astype(np.float32), weights=count,
+    )  # fmt: skip
+    context.set(node.outputs[0], context.add(step))
+    return step.target
+
+
+def _linear(context: Context, node: Node) -> None:
+    matrix = context.graph.matrices[node.inputs[1]]
+    shape = context.shapes[node.inputs[0]]
+    if len(shape) != 2 or shape[0] != 1:  # noqa: PLR2004 - batch and features
+        raise UnsupportedError(f"input of shape {shape}, expected 1 x features")
+    entries = matrix.tocoo()
+    outputs, inputs = matrix.shape
+    bias = np.zeros(outputs, np.float32)
+    if len(node.inputs) > 2 and node.inputs[2]:  # noqa: PLR2004 - input, weight, bias
+        bias = np.broadcast_to(np.asarray(context.constant(node.inputs[2]), np.float32).reshape(-1), (outputs,)).copy()
+    out, column = entries.row.astype(np.int64), entries.col.astype(np.int64)
+    target = append_matrix(context, node, out, column, entries.data, outputs, inputs, bias, outputs * inputs)
+    context.set(node.outputs[0], target, (1, outputs))
+
+
+OPERATORS: Mapping[str, Lowering] = {
+    "Linear": _linear,
+}

@@ -1,0 +1,122 @@
+"""Where every tensor lies in the arena."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from sparsemark.direct import table as op
+from sparsemark.direct.kernels import LANES
+from sparsemark.direct.layout import Planes, step_for
+from sparsemark.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sparsemark.direct.steps import Lowered, Step, Tensor
+
+MARGIN = 16 * LANES
+"""Floats kept free at both ends of the arena: a tile may read as far beyond the last row of a tiny plane."""
+
+
+_MOST = 2**29
+"""Floats in an arena: 2 GiB, beyond which a file is damaged rather than large."""
+
+
+class _Memory:
+    """Memory handed out, and taken back for tensors with the same rows: the zeros around them are then in place."""
+
+    def __init__(self) -> None:
+        self.size = MARGIN
+        self._free: dict[tuple[int, ...], list[Planes]] = {}
+
+    def give(self, tensor: Tensor, *, fresh: bool) -> Planes:
+        channels, height, width = tensor.shape
+        known = [] if fresh else self._free.get(_kind(tensor), [])
+        used = next((p for p in known if p.channels >= channels), None)
+        if used is not None:
+            known.remove(used)
+            return Planes(*tensor.shape, tensor.row, tensor.top, tensor.bottom, used.step, used.position)
+        start = self.size
+        if tensor.compact:
+            self.size += -(-math.prod(tensor.shape) // LANES) * LANES
+            return Planes(channels, height, width, width, 0, 0, height * width, start)
+        step = step_for(height, tensor.row, tensor.top, tensor.bottom)
+        # The first row, not the zeros above it, begins a line of the cache.
+        above = -(-tensor.top * tensor.row // LANES) * LANES
+        self.size += above + channels * step
+        return Planes(channels, height, width, tensor.row, tensor.top, tensor.bottom, step, start + above)
+
+    def take(self, tensor: Tensor) -> None:
+        self._free.setdefault(_kind(tensor), []).append(placed(tensor))
+
+
+def place(lowered: Lowered) -> int:
+    """Give every tensor its place in the arena; the floats that are needed.
+
+    Raises:
+        UnsupportedError: they are more than any network of images needs.
+    """
+    steps = lowered.steps
+    tensors = list(dict.fromkeys(t for step in steps for t in _tensors(step)))
+    _share_margins(tensors)
+    last = {_root(tensor): i for i, step in enumerate(steps) for tensor in _tensors(step)}
+    # Outputs are read after the last step. A copy leaves what lies beside the image as it is: zeros, in fresh memory.
+    kept = {_root(tensor) for tensor, _ in lowered.outputs}
+    kept |= {_root(step.target) for step in steps if step.code in (op.INPUT, op.COPY)}
+    memory = _Memory()
+    for i, step in enumerate(steps):
+        root = _root(step.target)
+        if root.placed is None:
+            root.placed = memory.give(root, fresh=root in kept)
+        for done in dict.fromkeys(map(_root, _tensors(step))):
+            if last[done] == i and done not in kept:
+                memory.take(done)
+    for tensor in (*tensors, *(tensor for tensor, _ in lowered.outputs)):
+        if tensor.placed is None:
+            tensor.placed = _within(tensor)
+    if memory.size > _MOST:
+        raise UnsupportedError(f"direct-csr: {memory.size} values in activations, at most {_MOST}")
+    return memory.size + MARGIN
+
+
+def _tensors(step: Step) -> list[Tensor]:
+    return [tensor for tensor in (step.source, step.second, step.target) if tensor is not None]
+
+
+def _root(tensor: Tensor) -> Tensor:
+    return tensor if tensor.whole is None else _root(tensor.whole)
+
+
+def _kind(tensor: Tensor) -> tuple[int, ...]:
+    if tensor.compact:
+        return (math.prod(tensor.shape),)
+    return (tensor.height, tensor.width, tensor.row, tensor.top, tensor.bottom)
+
+
+def _share_margins(tensors: Iterable[Tensor]) -> None:
+    """Parts of one tensor lie in its planes, so all need the zeros that any of them needs."""
+    for _ in range(2):
+        for tensor in tensors:
+            whole = _root(tensor)
+            if whole is not tensor and not tensor.compact:
+                whole.top = tensor.top = max(whole.top, tensor.top)
+                whole.bottom = tensor.bottom = max(whole.bottom, tensor.bottom)
+
+
+def _within(tensor: Tensor) -> Planes:
+    whole = tensor.whole
+    if whole is None:
+        raise ValueError("a tensor that no step makes")
+    outer = whole.placed or _within(whole)
+    if tensor.compact:
+        return Planes(*tensor.shape, tensor.width, 0, 0, tensor.height * tensor.width, outer.position)
+    position = outer.position + tensor.first * outer.step
+    return Planes(*tensor.shape, tensor.row, tensor.top, tensor.bottom, outer.step, position)
+
+
+def placed(tensor: Tensor) -> Planes:
+    """Where a tensor lies; ValueError before `place`."""
+    if tensor.placed is None:
+        raise ValueError("a tensor without a place")
+    return tensor.placed

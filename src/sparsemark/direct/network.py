@@ -1,0 +1,212 @@
+"""A CSR file that is ready to run: planned for the shape of its input, each layer run as was measured fastest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import threading
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.direct.kernels import LANES
+from sparsemark.direct.layout import Choice
+from sparsemark.direct.lowering import lower
+from sparsemark.direct.memory import place
+from sparsemark.direct.program import assemble
+from sparsemark.direct.runner import Runner
+from sparsemark.direct.steps import Convolution, Matrix
+from sparsemark.direct.tuning import choose, options
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.files import key_of, write_atomically
+from sparsemark.registry import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sparsemark.direct.steps import Lowered, Step
+    from sparsemark.engines.protocol import Predict
+    from sparsemark.formats.csr import Graph
+
+PLAN_VERSION = 1
+"""Raised when kernels or layouts change, so that remembered choices are measured again."""
+
+_CONTEST = 15
+"""Pairs of calls by which the whole network is timed against its dense form."""
+
+_CLEARLY = 1.05
+"""How much slower than dense a network must be before dense runs it: below that the contest is noise."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was found best on this machine: a choice for each convolution, in order; dense seconds only if dense won."""
+
+    choices: tuple[Choice, ...]
+    dense: bool
+    direct_s: float | None = None
+    dense_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network for one shape of input.
+
+    Args:
+        lowered: its steps, placed.
+        floats: of the arena that its tensors take.
+        choices: how each convolution runs.
+        decision: the same as it is remembered, with the contest against dense.
+        predict: runs one image, of shape (1, channels, height, width).
+    """
+
+    lowered: Lowered
+    floats: int
+    choices: dict[Step, Choice]
+    decision: Decision
+    predict: Predict
+
+
+class Network:
+    """Runs a CSR file.
+
+    Args:
+        graph: of the file.
+        threads: that share one image.
+        memory: folder where choices are remembered; None forgets them.
+
+    Raises:
+        UnsupportedError: naming the operator and the node that cannot be run.
+    """
+
+    def __init__(self, graph: Graph, threads: int, memory: Path | None = None) -> None:
+        if len(graph.inputs) != 1:
+            raise UnsupportedError(f"direct-csr: {len(graph.inputs)} inputs, expected one")
+        self._graph, self._threads, self._memory = graph, threads, memory
+        self._plans: dict[tuple[int, ...], Plan] = {}
+        self._dense: Predict | None = None
+        self._planning = threading.Lock()
+        self._finite = all(np.isfinite(matrix.data).all() for matrix in graph.matrices.values())
+        if graph.input_shape is not None:
+            self.plan((1, *graph.input_shape[1:]))
+
+    def __call__(self, image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+        """Every output of a batch, shape (n, channels, height, width)."""
+        if not self._finite or not math.isfinite(float(np.add.reduce(image, axis=None))):
+            # Zero times infinity is not a number, and skipping zeros would hide it.
+            return self._run_dense(image)
+        image = np.ascontiguousarray(image, np.float32)
+        predict = self.plan((1, *image.shape[1:])).predict
+        parts = [predict(image[n : n + 1]) for n in range(len(image))]
+        outputs = parts[0] if len(parts) == 1 else tuple(np.concatenate(same) for same in zip(*parts, strict=True))
+        if not all(math.isfinite(float(np.add.reduce(output, axis=None))) for output in outputs):
+            return self._run_dense(image)
+        return outputs
+
+    def plan(self, shape: tuple[int, ...]) -> Plan:
+        """The plan for images of a shape, made at its first use."""
+        with self._planning:
+            if shape not in self._plans:
+                self._plans[shape] = self._make_plan(shape)
+            return self._plans[shape]
+
+    def _make_plan(self, shape: tuple[int, ...]) -> Plan:
+        lowered = lower(self._graph, shape)
+        floats = place(lowered)
+        convolutions = [step for step in lowered.steps if isinstance(step, Convolution)]
+        path = self._memory / f"{self._key(lowered)}.json" if self._memory else None
+        decision = _recall(path, convolutions) if path else None
+        if decision is None:
+            chosen = choose(lowered, floats)
+            direct = self._runner(lowered, floats, chosen)
+            seconds = self._contest(direct, shape)
+            lost = seconds is not None and seconds[0] > _CLEARLY * seconds[1]
+            decision = Decision(tuple(chosen[step] for step in convolutions), lost, *(seconds or (None, None)))
+            if path:
+                _remember(path, decision)
+        choices: dict[Step, Choice] = dict(zip(convolutions, decision.choices, strict=True))
+        predict = self._run_dense if decision.dense else self._runner(lowered, floats, choices)
+        return Plan(lowered, floats, choices, decision, predict)
+
+    def _runner(self, lowered: Lowered, floats: int, choices: dict[Step, Choice]) -> Predict:
+        run = Runner(assemble(lowered.steps, choices, floats, self._threads), self._threads)
+        tensors, shapes = zip(*lowered.outputs, strict=True)
+
+        def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+            return tuple(a.reshape(shape) for a, shape in zip(run(image, tensors), shapes, strict=True))
+
+        return predict
+
+    def _contest(self, direct: Predict, shape: tuple[int, ...]) -> tuple[float, float] | None:
+        """Median seconds of a call, direct and dense, alternating; None where no dense engine can run the network."""
+        if missing(("onnxruntime", "onnx")):
+            return None
+        try:
+            dense = self._open_dense()
+        except UnsupportedError:
+            return None
+        image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        times: dict[Predict, list[float]] = {direct: [], dense: []}
+        for _ in range(_CONTEST):
+            for predict, taken in times.items():
+                predict(image)
+                start = time.perf_counter()
+                predict(image)
+                taken.append(time.perf_counter() - start)
+        return float(np.median(times[direct])), float(np.median(times[dense]))
+
+    def _open_dense(self) -> Predict:
+        from sparsemark.engines.onnx_runtime import open_session, wrap
+        from sparsemark.formats.densified import densified
+
+        return wrap(open_session(densified(self._graph), self._threads))
+
+    def _run_dense(self, image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+        if self._dense is None:
+            self._dense = self._open_dense()
+        return self._dense(np.ascontiguousarray(image, np.float32))
+
+    def _key(self, lowered: Lowered) -> str:
+        from sparsemark.machine import identity, package_versions
+
+        work = [
+            (step.code, step.target.shape, len(step.taps.weight), step.taps.right, step.taps.left, step.pooled)
+            if isinstance(step, Convolution)
+            else (step.code, step.target.shape, step.values.size if isinstance(step, Matrix) else 0)
+            for step in lowered.steps
+        ]
+        return key_of(
+            work,
+            lowered.shape,
+            self._threads,
+            LANES,
+            identity(),
+            package_versions(("numba", "onnxruntime")),
+            PLAN_VERSION,
+        )
+
+
+def _remember(path: Path, decision: Decision) -> None:
+    # A folder that cannot be written costs the next load its time, and nothing else.
+    with contextlib.suppress(UserError):
+        write_atomically(path, json.dumps(asdict(decision)).encode())
+
+
+def _recall(path: Path, convolutions: Sequence[Convolution]) -> Decision | None:
+    """A remembered decision, if it is whole and fits these convolutions."""
+    try:
+        stored = json.loads(path.read_bytes())
+        choices = tuple(Choice(int(c["variant"]), int(c["planes"])) for c in stored["choices"])
+        decision = Decision(choices, bool(stored["dense"]), stored["direct_s"], stored["dense_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    fitting = len(choices) == len(convolutions) and all(
+        choice in options(step) for choice, step in zip(choices, convolutions, strict=True)
+    )
+    return decision if fitting else None

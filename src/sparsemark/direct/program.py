@@ -1,0 +1,220 @@
+"""From steps and choices to a program: the tables that the interpreter reads."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from sparsemark.direct import table as op
+from sparsemark.direct.kernels import CLAMP_HIGH, CLAMP_LOW, LANES, MASK_OUTPUT
+from sparsemark.direct.layout import Choice, stream, tile
+from sparsemark.direct.memory import MARGIN, placed
+from sparsemark.direct.steps import Convolution, Matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from sparsemark.direct.steps import Step
+
+_UNITS_A_THREAD = 4
+"""Units of work of one operation, so that a thread that was held up leaves the others something to take over."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What `execute` reads, and the memory that it needs.
+
+    Args:
+        table: a row an operation.
+        tiles, records, pointers: of all convolutions.
+        rows, columns, values: of all matrices.
+        constants: floats (and masks, as their bits) that begin at `constants_at` in the arena.
+        scratch: floats of each thread; they follow the constants.
+    """
+
+    table: NDArray[np.int64]
+    tiles: NDArray[np.int64]
+    records: NDArray[np.int32]
+    pointers: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    columns: NDArray[np.int32]
+    values: NDArray[np.float32]
+    constants: NDArray[np.float32]
+    constants_at: int
+    scratch: int
+
+    def arena(self, threads: int) -> NDArray[np.float32]:
+        """Fresh memory, aligned to a line of the cache, with the constants in place."""
+        size = self.scratch_at(threads) + MARGIN
+        raw = np.zeros(4 * size + 64, np.uint8)
+        start = -raw.ctypes.data % 64
+        arena: NDArray[np.float32] = raw[start : start + 4 * size].view(np.float32)
+        arena[self.constants_at : self.constants_at + len(self.constants)] = self.constants
+        return arena
+
+    def scratch_at(self, thread: int) -> int:
+        """Where a thread's own floats begin."""
+        return self.constants_at + len(self.constants) + thread * self.scratch
+
+
+class _Constants:
+    def __init__(self, start: int) -> None:
+        self.start, self.size = start, 0
+        self.parts: list[NDArray[np.float32]] = []
+        self.places: dict[bytes, int] = {}
+
+    def add(self, values: NDArray[np.float32] | NDArray[np.int32]) -> int:
+        content = values.tobytes()
+        if content not in self.places:
+            padded = np.zeros(-(-max(values.size, 1) // LANES) * LANES, np.float32)
+            padded.view(np.int32)[: values.size] = values.reshape(-1).view(np.int32)
+            self.places[content] = self.start + self.size
+            self.parts.append(padded)
+            self.size += padded.size
+        return self.places[content]
+
+
+def assemble(steps: Sequence[Step], choices: Mapping[Step, Choice], start: int, threads: int) -> Program:
+    """Write the tables.
+
+    Args:
+        steps: in order, their tensors placed.
+        choices: one for each convolution among them.
+        start: floats of the arena that the tensors take.
+        threads: that will share the work.
+    """
+    builder = _Builder(start, threads)
+    for step in steps:
+        builder.add(step, choices.get(step))
+    return builder.finish()
+
+
+class _Builder:
+    def __init__(self, start: int, threads: int) -> None:
+        self.threads = threads
+        self.constants = _Constants(start)
+        self.table: list[NDArray[np.int64]] = []
+        self.tiles: list[NDArray[np.int64]] = []
+        self.records: list[NDArray[np.int32]] = []
+        self.pointers: list[NDArray[np.int32]] = []
+        self.rows: list[NDArray[np.int32]] = []
+        self.columns: list[NDArray[np.int32]] = []
+        self.values: list[NDArray[np.float32]] = []
+        self.scratch = 0
+
+    def add(self, step: Step, choice: Choice | None) -> None:
+        row = np.zeros(op.COLUMNS, np.int64)
+        target = placed(step.target)
+        row[op.OP] = step.code
+        row[[op.TARGET, op.TARGET_STEP, op.TARGET_ROW]] = target.position, target.step, target.row
+        row[[op.PLANES, op.HEIGHT, op.WIDTH]] = target.channels, target.height, target.width
+        if step.source is None:
+            height, width = step.numbers[op.SOURCE_HEIGHT], step.numbers[op.SOURCE_WIDTH]
+            row[[op.SOURCE_STEP, op.SOURCE_ROW]] = height * width, width
+        else:
+            source = placed(step.source)
+            row[[op.SOURCE, op.SOURCE_STEP, op.SOURCE_ROW]] = source.position, source.step, source.row
+        for column, value in step.numbers.items():
+            row[column] = value
+        if isinstance(step, Convolution) and choice is not None:
+            self._convolution(row, step, choice)
+        elif isinstance(step, Matrix):
+            self._matrix(row, step)
+        else:
+            self._other(row, step)
+        self.table.append(row)
+
+    def _convolution(self, row: NDArray[np.int64], step: Convolution, choice: Choice) -> None:
+        if step.source is None:
+            raise ValueError("a convolution reads planes")
+        source, taps = placed(step.source), step.taps
+        tiling = tile(
+            choice.vectors,
+            step.height,
+            step.width,
+            source.row,
+            right=taps.right,
+            left=taps.left,
+            pooled_row=step.pooled_row,
+        )
+        if tiling is None or step.outputs % choice.channels:
+            raise ValueError(f"{choice} does not fit {step.name}")
+        read = stream(taps, source, step.outputs, choice)
+        floats = choice.vectors * LANES
+        table = tiling.table.copy()
+        table[:, op.TILE_MASKS] = [self.constants.add(tiling.masks[m]) for m in table[:, op.TILE_MASKS]]
+        groups = len(table) // tiling.group
+        chunks = (
+            1
+            if self.threads == 1
+            else min(-(-_UNITS_A_THREAD * self.threads // groups), step.outputs // choice.channels)
+        )
+        low, high = step.clamp
+        needs_mask = not tiling.masks[:, 2 * floats :].all()
+        flags = CLAMP_LOW * (low > -math.inf) + CLAMP_HIGH * (high < math.inf) + MASK_OUTPUT * needs_mask
+        row[op.UNITS] = groups * chunks
+        row[[op.VARIANT, op.RIGHT, op.LEFT, op.BLOCKS]] = choice.variant, taps.right, taps.left, read.blocks
+        row[[op.RECORDS, op.POINTERS]] = sum(r.size for r in self.records), sum(p.size for p in self.pointers)
+        row[[op.TILES, op.GROUP, op.CHUNKS, op.FLAGS]] = sum(map(len, self.tiles)), tiling.group, chunks, flags
+        row[op.BIAS] = self.constants.add(step.parameters)
+        row[op.BOUNDS] = self.constants.add(np.array([low, high, *[0] * 8], np.float32))
+        row[op.RESIDUAL] = -1
+        if step.second is not None:
+            second = placed(step.second)
+            row[[op.RESIDUAL, op.RESIDUAL_STEP]] = second.position, second.step
+        row[op.POOLED_FLOATS] = tiling.group * floats if step.pooled else 0
+        partial = step.outputs * floats if read.blocks > 1 else 0
+        self.scratch = max(self.scratch, partial + step.outputs * int(row[op.POOLED_FLOATS]))
+        self.tiles.append(table)
+        self.records.append(read.records)
+        self.pointers.append(read.pointers)
+
+    def _matrix(self, row: NDArray[np.int64], step: Matrix) -> None:
+        row[op.UNITS] = self._share(len(step.rows) - 1)
+        row[op.RECORDS] = sum(r.size for r in self.rows)
+        row[op.BIAS] = self.constants.add(step.parameters)
+        self.rows.append(step.rows + sum(v.size for v in self.values))
+        self.columns.append(step.columns)
+        self.values.append(step.values)
+
+    def _other(self, row: NDArray[np.int64], step: Step) -> None:
+        row[op.UNITS] = self._share(step.target.channels)
+        if step.code in (op.UNARY, op.CHANNELWISE):
+            row[op.PARAMETERS] = self.constants.add(step.parameters)
+        if step.more is not None:
+            row[op.SECOND] = self.constants.add(step.more)
+        if step.second is not None:
+            second = placed(step.second)
+            scalar = step.second.height * step.second.width == 1
+            row[[op.SECOND, op.SECOND_STEP, op.SECOND_ROW]] = second.position, second.step, 0 if scalar else second.row
+        if step.code == op.POOL and step.source is not None:
+            self.scratch = max(self.scratch, step.source.width)
+
+    def _share(self, count: int) -> int:
+        return 1 if self.threads == 1 else max(1, min(count, _UNITS_A_THREAD * self.threads))
+
+    def finish(self) -> Program:
+        return Program(
+            np.array(self.table, np.int64).reshape(-1, op.COLUMNS),
+            np.concatenate(self.tiles) if self.tiles else np.zeros((0, 6), np.int64),
+            _joined(self.records, np.int32),
+            _joined(self.pointers, np.int32),
+            _joined(self.rows, np.int32),
+            _joined(self.columns, np.int32),
+            _joined(self.values, np.float32),
+            _joined(self.constants.parts, np.float32),
+            self.constants.start,
+            -(-self.scratch // LANES) * LANES + LANES,
+        )
+
+
+_Number = TypeVar("_Number", np.int32, np.float32)
+
+
+def _joined(parts: Sequence[NDArray[_Number]], kind: type[_Number]) -> NDArray[_Number]:
+    return np.concatenate([np.zeros(0, kind), *(part.reshape(-1) for part in parts)])

@@ -1,0 +1,123 @@
+"""What a network becomes before it is a program: tensors, and the steps that make them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsemark.direct.layout import Planes, Taps, row_for
+from sparsemark.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LARGEST = 2**27
+"""Floats in one tensor: a larger one is a damaged file rather than an image."""
+
+
+@dataclass(eq=False)
+class Tensor:
+    """Channels x height x width. Compact ones have no zeros around them, so that they are vectors as well."""
+
+    channels: int
+    height: int
+    width: int
+    row: int
+    compact: bool = False
+    top: int = 0
+    bottom: int = 0
+    whole: Tensor | None = None
+    first: int = 0
+    placed: Planes | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return self.channels, self.height, self.width
+
+
+def planes(channels: int, height: int, width: int, row: int | None = None) -> Tensor:
+    """A tensor whose rows are whole vectors."""
+    check_size(channels, height, width)
+    return Tensor(channels, height, width, row or row_for(width))
+
+
+def vector(channels: int, height: int = 1, width: int = 1) -> Tensor:
+    """A compact tensor."""
+    check_size(channels, height, width)
+    return Tensor(channels, height, width, width, compact=True)
+
+
+def check_size(channels: int, height: int, width: int) -> None:
+    """Refuse a tensor that is empty or beyond reason; raises UnsupportedError."""
+    if min(channels, height, width) < 1 or channels * height * width > _LARGEST:
+        raise UnsupportedError(f"a tensor of {channels} x {height} x {width}")
+
+
+@dataclass(eq=False)
+class Step:
+    """One operation of the program.
+
+    Args:
+        code: of `sparsemark.direct.table`.
+        name: of the node it comes from.
+        source: None for the image.
+        target: what it makes.
+        second: other operand, or what is added to a convolution.
+        numbers: columns of the program that only this operation has.
+        parameters: floats that it reads.
+        more: the second row of parameters of CHANNELWISE.
+    """
+
+    code: int
+    name: str
+    source: Tensor | None
+    target: Tensor
+    second: Tensor | None = None
+    numbers: dict[int, int] = field(default_factory=dict)
+    parameters: NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
+    more: NDArray[np.float32] | None = None
+
+
+@dataclass(eq=False)
+class Convolution(Step):
+    """A sparse convolution of stride 1, and what was fused into it. `parameters` is the bias, one a channel."""
+
+    taps: Taps = field(kw_only=True)
+    height: int = field(kw_only=True)
+    width: int = field(kw_only=True)
+    weights: int = field(kw_only=True)
+    clamp: tuple[float, float] = (-math.inf, math.inf)
+    pooled: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """Output channels, those of every phase of a transposed convolution counted."""
+        return self.target.channels
+
+    @property
+    def pooled_row(self) -> int | None:
+        """Floats in a row after pooling, or None."""
+        return self.target.row if self.pooled else None
+
+
+@dataclass(eq=False)
+class Matrix(Step):
+    """A sparse matrix times a vector."""
+
+    rows: NDArray[np.int32] = field(kw_only=True)
+    columns: NDArray[np.int32] = field(kw_only=True)
+    values: NDArray[np.float32] = field(kw_only=True)
+    weights: int = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A network for one shape of input."""
+
+    shape: tuple[int, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[tuple[Tensor, tuple[int, ...]], ...]

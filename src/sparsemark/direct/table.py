@@ -1,0 +1,32 @@
+"""The table of a program: what its rows ask for, and what its columns hold."""
+
+INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX = range(11)
+"""Operations."""
+
+# Columns that all operations share. Positions count floats of the arena; planes lie STEP apart, their rows ROW.
+OP, UNITS, SOURCE, SOURCE_STEP, SOURCE_ROW, TARGET, TARGET_STEP, TARGET_ROW, PLANES, HEIGHT, WIDTH = range(11)
+# Columns of CONVOLVE. PLANES counts output channels, HEIGHT and WIDTH are unused.
+VARIANT, RECORDS, POINTERS, RIGHT, LEFT, BIAS, BLOCKS, TILES, GROUP, CHUNKS, FLAGS, BOUNDS = range(11, 23)
+RESIDUAL, RESIDUAL_STEP, POOLED_FLOATS = range(23, 26)
+# Columns of the others.
+KIND, SOURCE_HEIGHT, SOURCE_WIDTH, ROW_STRIDE, COLUMN_STRIDE, ROW_START, COLUMN_START, KERNEL_ROWS, KERNEL_COLUMNS = (
+    range(11, 20)
+)
+PHASES = 20
+SECOND, SECOND_STEP, SECOND_ROW, PARAMETERS = range(12, 16)
+COLUMNS = 26
+
+# Columns of the table of tiles.
+TILE_INPUT, TILE_OUTPUT, TILE_MASKS, TILE_VECTORS, TILE_POOLED, TILE_ROWS = range(6)
+
+VARIANTS = ((1, 1), (1, 2), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7), (2, 8), (4, 1), (4, 4), (4, 6))
+"""Output channels and vectors that one tile may have."""
+
+MAXIMUM, AVERAGE, AVERAGE_WITH_PADDING = range(3)
+"""Kinds of pooling."""
+
+ADD, SUBTRACT, MULTIPLY, DIVIDE = range(4)
+"""Kinds of BINARY."""
+
+CLIP, LEAKY, SIGMOID, SILU, HARD_SIGMOID, HARD_SWISH, TANH, GELU, EXPONENTIAL_LINEAR, ERROR_FUNCTION = range(10)
+"""Kinds of UNARY. CLIP is to PARAMETERS[0:2]; the others take up to two parameters."""

@@ -1,0 +1,58 @@
+"""Which way of running a layer is fastest on this machine: by measurement, remembered for the next time."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsemark.direct.layout import Choice, candidates
+from sparsemark.direct.memory import placed
+from sparsemark.direct.program import assemble
+from sparsemark.direct.runner import Runner
+from sparsemark.direct.steps import Convolution
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sparsemark.direct.steps import Lowered, Step
+
+_REPEATS = 5
+_NO_IMAGE = np.zeros(1, np.float32)
+
+
+def options(step: Convolution) -> list[Choice]:
+    """Ways to run a convolution whose tensors are placed."""
+    if step.source is None:
+        raise ValueError("a convolution reads planes")
+    return candidates(
+        step.taps, placed(step.source), step.outputs, height=step.height, width=step.width, pooled_row=step.pooled_row
+    )
+
+
+def choose(lowered: Lowered, floats: int) -> dict[Step, Choice]:
+    """Time every way to run each convolution, alone, and keep the fastest.
+
+    Args:
+        lowered: its tensors placed.
+        floats: of the arena that they take.
+    """
+    chosen: dict[Step, Choice] = {}
+    for step in lowered.steps:
+        if isinstance(step, Convolution):
+            timed = {choice: time_step(step, {step: choice}, floats) for choice in options(step)}
+            chosen[step] = min(timed, key=timed.__getitem__)
+    return chosen
+
+
+def time_step(step: Step, choices: Mapping[Step, Choice], floats: int) -> float:
+    """Least seconds of a few runs of one step that does not read the image, on one thread."""
+    runner = Runner(assemble([step], choices, floats, 1), 1)
+    runner(_NO_IMAGE)
+    times = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        runner(_NO_IMAGE)
+        times.append(time.perf_counter() - start)
+    return min(times)

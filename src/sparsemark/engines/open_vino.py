@@ -1,0 +1,57 @@
+"""OpenVINO on the CPU, held to float32: left alone it computes in bfloat16 where the processor can."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from sparsemark.errors import UnsupportedError
+from sparsemark.references import one_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sparsemark.engines.protocol import Predict
+
+
+def load(path: Path, threads: int) -> Predict:
+    """Compile an ONNX file; errors as in `compile_model`."""
+    compiled = compile_model(path, threads)
+    requests = threading.local()  # one request answers one caller at a time
+
+    def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+        if not hasattr(requests, "own"):
+            requests.own = compiled.create_infer_request()
+        # The input is read where it lies, the outputs are copied: the request writes the next ones over them.
+        return tuple(requests.own.infer([image], share_inputs=True, share_outputs=False).to_tuple())
+
+    return predict
+
+
+def compile_model(path: Path, threads: int) -> Any:
+    """Make an `openvino.CompiledModel` for one call at a time, on `threads` threads.
+
+    Raises:
+        UnsupportedError: what OpenVINO says, where it cannot run the network.
+    """
+    # It reports being imported to its makers, unless the package for that is absent.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: cannot be imported
+    import openvino
+
+    options = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        # Which processors is the harness's choice: the plugin's own would undo it.
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        core = openvino.Core()
+        return core.compile_model(core.read_model(path), "CPU", options)
+    except Exception as error:
+        raise UnsupportedError(f"openvino: {one_line(error)[:300]}") from error

@@ -1,0 +1,76 @@
+"""From which sparsity on is an engine faster than dense? Interpolated between the sparsities that were measured."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from sparsemark.comparison import speedup_of
+from sparsemark.report import wording
+from sparsemark.report.kinds import is_control, is_masked, reference_engine, removed
+from sparsemark.specs import DENSE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sparsemark.records import Measurement, Run
+    from sparsemark.statistics import Interval
+
+_FEWEST = 3
+"""Sparsities, the dense network among them, between which a line says anything."""
+
+_Point = tuple[float, "Interval"]
+
+
+def break_evens(run: Run) -> list[str]:
+    """One line for each network, kind of mask and engine that was measured at several sparsities.
+
+    The interval is where the ends of the speedups' own intervals break even.
+    """
+    # The reference engine against itself would cross one at any noise.
+    cells = [m for m in run.measured() if not is_control(m) and m.engine != reference_engine(m)]
+    lines = []
+    for model, method, engine in dict.fromkeys((m.model, m.method, m.engine) for m in cells if is_masked(m)):
+        own = [m for m in cells if (m.model, m.engine) == (model, engine) and m.method in (method, DENSE)]
+        points = _points(own)
+        if len(points) >= _FEWEST:
+            lines.append(f"{model}, {method} on {wording.engine_name(engine)}: {_in_words(points)}.")
+    return lines
+
+
+def _points(cells: Sequence[Measurement]) -> list[_Point]:
+    known = {share: interval for m in cells if (share := removed(m)) is not None and (interval := speedup_of(m))}
+    return sorted(known.items(), key=lambda point: point[0])
+
+
+def _in_words(points: Sequence[_Point]) -> str:
+    most = wording.percent(points[-1][0])
+    estimate = crossing([(share, interval.estimate) for share, interval in points])
+    if estimate is None:
+        return f"slower than dense at every sparsity up to {most}"
+    # A speedup at the high end of its interval breaks even earlier.
+    early = crossing([(share, interval.high) for share, interval in points])
+    late = crossing([(share, interval.low) for share, interval in points])
+    bounds = f"{wording.percent(early)}, {f'beyond {most}' if late is None else wording.percent(late)}"
+    first = wording.percent(points[0][0])
+    return (
+        f"at least as fast as dense from {first} on"
+        if estimate <= points[0][0]
+        else f"breaks even at {wording.percent(estimate)}"
+    ) + f" [{bounds}]"
+
+
+def crossing(points: Sequence[tuple[float, float]]) -> float | None:
+    """Sparsity from which on every speedup is at least 1; None where the last one is below.
+
+    Args:
+        points: sparsity and speedup, by rising sparsity; between two of them the logarithm of the speedup is a line.
+    """
+    logs = [(share, math.log(speedup)) for share, speedup in points]
+    below = [i for i, (_, value) in enumerate(logs) if value < 0]
+    if not below:
+        return logs[0][0]
+    if below[-1] == len(logs) - 1:
+        return None
+    (x0, y0), (x1, y1) = logs[below[-1]], logs[below[-1] + 1]
+    return x0 + (x1 - x0) * -y0 / (y1 - y0)

@@ -1,0 +1,366 @@
+"""Where a program reads and writes, worked out from its tables alone: every address, of every operation.
+
+The interpreter tests nothing while it runs, so this does it beforehand, apart from the code that made the program.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from sparsemark.direct import table as op
+from sparsemark.direct.kernels import CLAMP_HIGH, CLAMP_LOW, LANES, MASK_OUTPUT
+from sparsemark.direct.memory import MARGIN, placed
+from sparsemark.direct.steps import Convolution, Matrix
+
+
+class OutOfBoundsError(AssertionError):
+    """A program that would read or write where it must not."""
+
+
+def check_program(program, steps, threads, pixels):
+    """See that a program of these steps stays where it belongs.
+
+    Args:
+        program: what `assemble` made of `steps`; one row each.
+        steps: placed.
+        threads: that share its work.
+        pixels: floats of the image.
+    """
+    size = len(program.arena(threads))
+    constants = (program.constants_at, program.constants_at + len(program.constants))
+    _require(program.scratch_at(0) == constants[1], "scratch begins within the constants")
+    _require(program.scratch_at(threads) + MARGIN <= size, "scratch of the last thread ends behind the arena")
+    _require(len(program.table) == len(steps), "a row for each step")
+    for row, step in zip(program.table.tolist(), steps, strict=True):
+        where = _Where(program, row, step, size=size, constants=constants, pixels=pixels)
+        where.target()
+        if row[op.OP] == op.CONVOLVE:
+            _check_convolution(where)
+        elif row[op.OP] == op.LINEAR:
+            _check_matrix(where)
+        else:
+            _CHECKS[row[op.OP]](where)
+        units, planes = row[op.UNITS], row[op.PLANES]
+        _require(units >= 1, "work for one thread at least")
+        _require(row[op.OP] != op.LINEAR or units <= max(planes, 1), "units of work without any")
+
+
+def check_places(lowered, floats):
+    """See that no two tensors that are needed at the same time share memory, and that all lie inside `floats`."""
+    lives = _lives(lowered)
+    extents = {root: _extent(root) for root in lives}
+    for low, high in extents.values():
+        _require(low >= MARGIN and high <= floats - MARGIN, "a tensor outside the arena")
+    for a, b in itertools.combinations(lives, 2):
+        together = lives[a][0] <= lives[b][1] and lives[b][0] <= lives[a][1]
+        apart = extents[a][1] <= extents[b][0] or extents[b][1] <= extents[a][0]
+        _require(apart or not together, f"tensors {a.shape} and {b.shape} share memory while both are needed")
+    for tensor in (*itertools.chain(*map(_tensors, lowered.steps)), *(tensor for tensor, _ in lowered.outputs)):
+        _check_within(tensor)
+    for tensor, shape in lowered.outputs:
+        _require(math.prod(shape) == math.prod(tensor.shape), "an output of another size than its tensor")
+
+
+def _tensors(step):
+    return [tensor for tensor in (step.source, step.second, step.target) if tensor is not None]
+
+
+def _lives(lowered):
+    """First and last step that needs a tensor; outputs are needed after the last."""
+    lives = {}
+    for i, step in enumerate(lowered.steps):
+        for root in map(_root, _tensors(step)):
+            lives[root] = (lives.get(root, (i, i))[0], i)
+    for tensor, _ in lowered.outputs:
+        lives[_root(tensor)] = (lives[_root(tensor)][0], len(lowered.steps))
+    return lives
+
+
+def _root(tensor):
+    return tensor if tensor.whole is None else _root(tensor.whole)
+
+
+def _extent(tensor):
+    """First float of a tensor and of its zeros, and the one behind the last."""
+    where = placed(tensor)
+    rows = where.height + where.bottom
+    used = (where.channels - 1) * where.step + (rows * where.row if not tensor.compact else math.prod(tensor.shape[1:]))
+    return where.position - where.top * where.row, where.position + used
+
+
+def _check_within(tensor):
+    where = placed(tensor)
+    _require((where.channels, where.height, where.width) == tensor.shape, "a place of another shape")
+    _require(where.row >= where.width and where.step >= where.height * where.row, "planes or rows that overlap")
+    if not tensor.compact:
+        _require(where.step - where.height * where.row >= (where.top + where.bottom) * where.row, "zeros that overlap")
+        needed = (max(tensor.top, 0), max(tensor.bottom, 0))
+        _require((where.top, where.bottom) == needed, "fewer zeros than were asked for")
+    low, high = _extent(_root(tensor))
+    own = _extent(tensor)
+    _require(low <= own[0] and own[1] <= high, "a part outside its whole")
+
+
+def _require(condition, what):
+    if not condition:
+        raise OutOfBoundsError(what)
+
+
+class _Where:
+    """One row of a program, and the buffers that it may use."""
+
+    def __init__(self, program, row, step, *, size, constants, pixels):
+        self.program, self.row, self.step = program, row, step
+        self.size, self.constants, self.pixels = size, constants, pixels
+
+    def __getitem__(self, column):
+        return self.row[column]
+
+    def reads(self, low, high, what="the arena", bounds=None):
+        first, last = bounds or (0, self.size)
+        _require(first <= low and high <= last, f"{self.step.name}: reads {low} to {high} of {what}, {first} to {last}")
+
+    def reads_constant(self, low, count):
+        self.reads(low, low + count, "the constants", self.constants)
+
+    def target(self):
+        """The row's target is that of the step."""
+        place = placed(self.step.target)
+        found = [self[c] for c in (op.TARGET, op.TARGET_STEP, op.TARGET_ROW, op.PLANES, op.HEIGHT, op.WIDTH)]
+        wanted = [place.position, place.step, place.row, place.channels, place.height, place.width]
+        _require(found == wanted, "a target that is not the step's")
+        low, high = _extent(self.step.target)
+        _require(low >= 0 and high <= self.constants[0], "a target beyond the tensors")
+
+    def reads_planes(self, tensor, position, step, row, extents):
+        """`extents` (planes, rows, columns) that begin at a position lie within a tensor."""
+        place = placed(tensor)
+        _require((position, step) == (place.position, place.step), f"{self.step.name}: another tensor's planes")
+        planes, rows, columns = extents
+        _require(
+            planes <= place.channels and rows <= place.height and columns <= place.width and row in (place.row, 0),
+            f"{self.step.name}: reads {extents} of {tensor.shape}",
+        )
+
+
+def _check_convolution(where):
+    step, program = where.step, where.program
+    _require(isinstance(step, Convolution), "a convolution that is none")
+    channels, vectors = op.VARIANTS[where[op.VARIANT]]
+    floats, outputs = vectors * LANES, where[op.PLANES]
+    _require(outputs % channels == 0, "outputs that do not divide into tiles")
+    groups, phases, blocks = outputs // channels, where[op.RIGHT] + where[op.LEFT] + 1, where[op.BLOCKS]
+    chunks, group = where[op.CHUNKS], where[op.GROUP]
+    _require(blocks >= 1 and 1 <= chunks <= groups and group >= 1, "no blocks, chunks or groups")
+    _require(where[op.UNITS] % chunks == 0, "units that do not divide into chunks")
+
+    count = blocks * groups * phases + 1
+    pointers = program.pointers[where[op.POINTERS] : where[op.POINTERS] + count].astype(np.int64)
+    _require(where[op.POINTERS] >= 0 and len(pointers) == count, "row pointers beyond their end")
+    _require(pointers[0] == 0 and (np.diff(pointers) >= 0).all(), "row pointers that go backwards")
+    records = program.records[where[op.RECORDS] : where[op.RECORDS] + pointers[-1] * (1 + channels)]
+    _require(where[op.RECORDS] >= 0 and len(records) == pointers[-1] * (1 + channels), "records beyond their end")
+    offsets = records.reshape(-1, 1 + channels)[:, 0].astype(np.int64)
+    _require((offsets % 4 == 0).all(), "offsets of parts of a float")
+
+    first = where[op.TILES]
+    tiles = program.tiles[first : first + where[op.UNITS] // chunks * group]
+    _require(first >= 0 and len(tiles) == where[op.UNITS] // chunks * group > 0, "tiles beyond their end")
+    # Every tile reads every record, so these are the very first and last floats that are read.
+    inputs = where[op.SOURCE] + tiles[:, op.TILE_INPUT]
+    if len(offsets):
+        where.reads(inputs.min() + offsets.min() // 4, inputs.max() + offsets.max() // 4 + floats)
+    where.reads_constant(where[op.BIAS], outputs)
+    where.reads_constant(where[op.BOUNDS], 2 + channels)
+    for position in np.unique(tiles[:, op.TILE_MASKS]).tolist():
+        where.reads_constant(position, 3 * floats)
+    if where[op.RESIDUAL] >= 0:
+        where.reads(
+            where[op.RESIDUAL] + tiles[:, op.TILE_OUTPUT].min(),
+            where[op.RESIDUAL] + (outputs - 1) * where[op.RESIDUAL_STEP] + tiles[:, op.TILE_OUTPUT].max() + floats,
+        )
+    pooled = where[op.POOLED_FLOATS]
+    needed = (outputs * floats if blocks > 1 else 0) + outputs * pooled
+    _require(needed <= program.scratch, f"{step.name}: {needed} floats of {program.scratch} of scratch")
+    _check_masks(where, tiles, floats)
+    if pooled:
+        _require((tiles[:, op.TILE_OUTPUT] >= 0).all(), "a tile before its scratch")
+        _require((tiles[:, op.TILE_OUTPUT] + floats <= pooled).all(), "a tile beyond its scratch")
+        _check_pooled(where, tiles, vectors)
+    else:
+        _check_stores(where, tiles, vectors)
+
+
+def _mask(where, tile, floats, part):
+    at = tile[op.TILE_MASKS] - where.constants[0] + part * floats
+    return where.program.constants.view(np.int32)[at : at + floats]
+
+
+def _check_masks(where, tiles, floats):
+    """Lanes that would cross the edge of a row are those that are masked, and masks are all or nothing."""
+    row = where[op.SOURCE_ROW]
+    for tile in tiles:
+        x = (tile[op.TILE_INPUT] + np.arange(floats)) % row
+        for part, kept in ((0, x != row - 1), (1, x != 0)):
+            mask = _mask(where, tile, floats, part)
+            _require(np.isin(mask, (0, -1)).all(), "a mask of some bits")
+            _require(((mask == -1) == kept).all(), f"{where.step.name}: sums cross the edge of a row")
+
+
+def _check_stores(where, tiles, vectors):
+    """Stores stay within the target's own planes, change nothing but its pixels, and leave none of these out."""
+    step, floats = where.step, vectors * LANES
+    place, row = placed(step.target), where[op.TARGET_ROW]
+    _require((step.height, step.width) == (place.height, place.width), "a convolution of another size than its target")
+    room = place.step - place.top * place.row  # where the next plane, with the zeros above it, begins
+    seen = np.zeros(room, bool)
+    for tile in tiles:
+        _require(0 <= tile[op.TILE_VECTORS] < 1 << vectors, "more vectors than a tile has")
+        for i in range(vectors):
+            if not tile[op.TILE_VECTORS] >> i & 1:
+                continue
+            low = int(tile[op.TILE_OUTPUT]) + i * LANES
+            _require(low >= 0 and low + LANES <= room, f"{step.name}: stores at {low} of a plane of {room}")
+            lanes = np.arange(low, low + LANES)
+            wanted = (lanes % row < place.width) & (lanes // row < place.height)
+            mask = _mask(where, tile, floats, 2)[i * LANES : (i + 1) * LANES] == -1
+            _require(((mask | (not where[op.FLAGS] & MASK_OUTPUT)) == wanted).all(), f"{step.name}: what is no pixel")
+            seen[lanes] |= wanted
+    wanted = np.zeros(room, bool)
+    for y in range(place.height):
+        wanted[y * row : y * row + place.width] = True
+    _require((seen == wanted).all(), f"{step.name}: pixels that no tile makes")
+
+
+def _check_pooled(where, tiles, vectors):
+    """The same of what is pooled, and of the scratch between."""
+    step, group, row = where.step, where[op.GROUP], where[op.SOURCE_ROW]
+    place = placed(step.target)
+    room = place.step - place.top * place.row
+    _require(row % LANES == 0, "a row of parts of vectors")
+    _require(place.row >= row // 2, f"{step.name}: rows that are too long for those they are pooled into")
+    seen = np.zeros(place.height, int)
+    for n, tile in enumerate(tiles):
+        rows = int(tile[op.TILE_ROWS])
+        _require(tile[op.TILE_VECTORS] == (1 << vectors) - 1, "scratch that is left as it was")
+        _require(rows % 2 == 0 and rows * row == where[op.POOLED_FLOATS], f"{step.name}: rows beyond the scratch")
+        _require(tile[op.TILE_OUTPUT] == n % group * vectors * LANES, "scratch in another order")
+        first = tiles[n - n % group]
+        _require(tile[op.TILE_INPUT] == first[op.TILE_INPUT] + tile[op.TILE_OUTPUT], "rows in another order")
+        if n % group:
+            continue
+        low = int(tile[op.TILE_POOLED])
+        _require(low % place.row == 0 and low >= 0, "a pooled row between two")
+        _require(low + (rows // 2 - 1) * place.row + row // 2 <= room, f"{step.name}: pooled rows beyond the plane")
+        _require(tile[op.TILE_INPUT] == 2 * (low // place.row) * row, f"{step.name}: pooled into another row")
+        seen[low // place.row : low // place.row + rows // 2] += 1
+        lanes = np.arange(rows * row)
+        inside = (lanes % row < step.width) & (tile[op.TILE_INPUT] // row + lanes // row < step.height)
+        mask = np.concatenate([_mask(where, t, vectors * LANES, 2) for t in tiles[n : n + group]]) == -1
+        _require(((mask | (not where[op.FLAGS] & MASK_OUTPUT)) == inside).all(), f"{step.name}: what is no pixel")
+    _require((seen == 1).all(), f"{step.name}: pooled rows that are made twice or not at all")
+    _require(not where[op.FLAGS] & ~(CLAMP_LOW | CLAMP_HIGH | MASK_OUTPUT), "flags that do not exist")
+
+
+def _check_matrix(where):
+    step, program = where.step, where.program
+    _require(isinstance(step, Matrix), "a matrix that is none")
+    first, outputs = where[op.RECORDS], where[op.PLANES]
+    rows = program.rows[first : first + outputs + 1].astype(np.int64)
+    _require(first >= 0 and len(rows) == outputs + 1, "row pointers beyond their end")
+    _require((np.diff(rows) >= 0).all() and rows[0] >= 0, "row pointers that go backwards")
+    _require(rows[-1] <= len(program.values) == len(program.columns), "values beyond their end")
+    place = placed(step.source)
+    _require(step.source.compact and place.position == where[op.SOURCE], "another vector")
+    columns = program.columns[rows[0] : rows[-1]]
+    _require(len(columns) == 0 or 0 <= columns.min() <= columns.max() < math.prod(step.source.shape), "columns beyond")
+    where.reads_constant(where[op.BIAS], outputs)
+    _require(placed(step.target).step == 1, "a vector with gaps")
+
+
+def _check_copy(where):
+    step = where.step
+    phases, lines = where[op.PHASES], where[op.KERNEL_ROWS]
+    _require(phases >= 1 and lines >= 1 and phases % lines == 0, "phases that do not divide")
+    _require(min(where[op.ROW_STRIDE], where[op.COLUMN_STRIDE]) >= 1, "a stride of nothing")
+    planes = -(-where[op.PLANES] // phases)
+    extents = planes, where[op.SOURCE_HEIGHT], where[op.SOURCE_WIDTH]
+    if step.source is None:
+        needed = (planes - 1) * where[op.SOURCE_STEP] + (extents[1] - 1) * where[op.SOURCE_ROW] + extents[2]
+        _require(where[op.SOURCE] == 0 and needed <= where.pixels, f"{step.name}: {needed} of {where.pixels} pixels")
+        _require(where[op.SOURCE_ROW] >= extents[2], "rows of the image that overlap")
+    else:
+        where.reads_planes(step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+
+
+def _check_pool(where):
+    step = where.step
+    extents = where[op.PLANES], where[op.SOURCE_HEIGHT], where[op.SOURCE_WIDTH]
+    where.reads_planes(step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+    _require(extents[2] <= where.program.scratch, f"{step.name}: a row of {extents[2]} in scratch")
+    axes = (
+        (op.ROW_START, op.ROW_STRIDE, op.KERNEL_ROWS, op.SOURCE_HEIGHT, op.HEIGHT),
+        (op.COLUMN_START, op.COLUMN_STRIDE, op.KERNEL_COLUMNS, op.SOURCE_WIDTH, op.WIDTH),
+    )
+    for columns in axes:
+        start, stride, kernel, extent, count = (where[c] for c in columns)
+        for n in (0, count - 1):
+            low, high = max(start + n * stride, 0), min(start + n * stride + kernel, extent)
+            _require(low < high, f"{step.name}: a window beside the image")
+
+
+def _check_global_pool(where):
+    extents = where[op.PLANES], where[op.SOURCE_HEIGHT], where[op.SOURCE_WIDTH]
+    where.reads_planes(where.step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+
+
+def _own_extents(where):
+    return where[op.PLANES], where[op.HEIGHT], where[op.WIDTH]
+
+
+def _check_same(where):
+    where.reads_planes(
+        where.step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], _own_extents(where)
+    )
+
+
+def _check_unary(where):
+    _check_same(where)
+    where.reads_constant(where[op.PARAMETERS], 2)
+
+
+def _check_channelwise(where):
+    _check_same(where)
+    where.reads_constant(where[op.PARAMETERS], where[op.PLANES])
+    where.reads_constant(where[op.SECOND], where[op.PLANES])
+
+
+def _check_binary(where):
+    _check_same(where)
+    planes, height, width = _own_extents(where)
+    extents = (planes, height, width) if where[op.SECOND_ROW] else (planes, 1, 1)
+    where.reads_planes(where.step.second, where[op.SECOND], where[op.SECOND_STEP], where[op.SECOND_ROW], extents)
+
+
+def _check_interleave(where):
+    rows, columns, phases = where[op.ROW_STRIDE], where[op.COLUMN_STRIDE], where[op.PHASES]
+    _require(min(rows, columns) >= 1 and phases in (1, rows * columns), "phases that are not those of the strides")
+    planes, height, width = _own_extents(where)
+    extents = planes * phases, -(-height // rows), -(-width // columns)
+    where.reads_planes(where.step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+
+
+_CHECKS = {
+    op.INPUT: _check_copy,
+    op.COPY: _check_copy,
+    op.POOL: _check_pool,
+    op.GLOBAL_POOL: _check_global_pool,
+    op.UNARY: _check_unary,
+    op.BINARY: _check_binary,
+    op.CHANNELWISE: _check_channelwise,
+    op.INTERLEAVE: _check_interleave,
+    op.SOFTMAX: _check_same,
+}

@@ -1,0 +1,483 @@
+"""No file, whatever is in it, makes direct convolution reach outside its buffers, hang, or end in a traceback."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+pytest.importorskip("numba")
+
+from sparsemark.direct import table
+from sparsemark.direct.kernels import LANES
+from sparsemark.direct.network import Network
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.formats.csr import load_csr
+from tests import direct_mutations
+from tests.direct_bounds import OutOfBoundsError, check_places, check_program
+from tests.direct_graphs import (
+    Layer,
+    Prepared,
+    Sketch,
+    activate,
+    content_of,
+    distance,
+    expected,
+    grown_networks,
+    layers,
+    signed,
+    sizes,
+    whole_numbers,
+    written,
+)
+
+MUTATIONS = int(os.environ.get("SPARSEMARK_MUTATIONS", "500"))
+
+
+# Every address, by the tables alone.
+
+
+def stays_inside(graph, most=None):
+    """See that every way of running a graph stays within its buffers; None where it is refused."""
+    try:
+        prepared = Prepared(graph)
+    except UnsupportedError:
+        return None
+    check_places(prepared.lowered, prepared.floats)
+    for choices in prepared.ways(most):
+        for threads in (1, 3):
+            check_program(
+                prepared.program(choices, threads), prepared.lowered.steps, threads, math.prod(graph.input_shape)
+            )
+    return prepared
+
+
+@given(layers())
+@example(Layer(2, 4, 1, 1, (7, 7), pads=(6, 6, 6, 6)))
+@example(Layer(3, 4, 2, 16 * LANES + 1, (3, 7), pads=(0, 3, 2, 3)))
+@example(Layer(40, 4, 3, 16 * LANES, (5, 5), pads=(2, 2, 2, 2), density=1.0))
+@settings(max_examples=80, deadline=None)
+def test_layer_stays_within_its_buffers(layer):
+    sketch = layer.sketch()
+    layer.onto(sketch)
+    stays_inside(sketch.graph())
+
+
+@given(sizes(), st.sampled_from((1, 3, 5)), st.sampled_from((1, 2, 4, 24)), st.booleans(), st.booleans())
+@example((16, 32), 3, 4, True, True)
+@example((2, 16 * LANES), 3, 4, True, False)
+@settings(max_examples=60, deadline=None)
+def test_layer_that_adds_and_pools_stays_within_its_buffers(size, kernel, channels, adds, pools):
+    layer = Layer(channels, channels, *size, (kernel, kernel), pads=(kernel // 2,) * 4, density=0.2)
+    sketch = layer.sketch()
+    skip = activate(sketch, "x", "Relu")
+    name = layer.onto(sketch, skip)
+    name = sketch.node("Relu", sketch.node("Add", name, skip) if adds else name)
+    if pools and min(size) > 1:
+        sketch.node("MaxPool", name, kernel_shape=[2, 2], strides=[2, 2])
+    assert stays_inside(sketch.graph())
+
+
+@given(grown_networks())
+@settings(max_examples=100, deadline=None)
+def test_network_stays_within_its_buffers(graph):
+    assert stays_inside(graph, 4)
+
+
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 40)), st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)), st.lists(st.integers(0, 4), min_size=4, max_size=4),
+    st.lists(st.integers(0, 2), min_size=2, max_size=2),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_transposed_convolution_stays_within_its_buffers(size, kernel, strides, pads, extra):
+    sketch = Sketch(1, 2, *size)
+    weight = sketch.constant(np.ones((2, 3, *kernel)))
+    attributes = {"strides": list(strides), "pads": pads, "output_padding": extra}
+    sketch.node("ConvTranspose", "x", weight, kernel_shape=list(kernel), **attributes)
+    stays_inside(sketch.graph())
+
+
+def spoiled(program, column, change, code=table.CONVOLVE):
+    copied = copy.deepcopy(program)
+    rows = copied.table[:, table.OP] == code
+    copied.table[rows, column] += change
+    return copied
+
+
+def test_programs_that_are_wrong_are_seen_as_such():
+    """The helper itself: every number that is changed must be noticed."""
+    sketch = Sketch(1, 40, 16, 64)
+    skip = activate(sketch, "x", "Relu")
+    layer = Layer(40, 8, 16, 64, (5, 5), pads=(2, 2, 2, 2), density=0.3)
+    name = sketch.node("Relu", layer.onto(sketch, skip))
+    name = sketch.conv(name, whole_numbers(layer.generator(), (8, 8, 3, 3), 9), np.ones(8), pads=[1, 1, 1, 1])
+    sketch.node("MaxPool", name, kernel_shape=[2, 2], strides=[2, 2])
+    prepared = stays_inside(sketch.graph())
+    assert [step.pooled for step in prepared.convolutions] == [False, True]
+    steps, pixels = prepared.lowered.steps, 40 * 16 * 64
+    columns = (
+        table.POINTERS, table.RIGHT, table.LEFT, table.BLOCKS, table.TILES, table.GROUP, table.TARGET,
+        table.TARGET_STEP, table.TARGET_ROW, table.PLANES, table.FLAGS, table.POOLED_FLOATS,
+    )  # fmt: skip
+    for choices in prepared.ways():
+        program = prepared.program(choices)
+        for column in columns:
+            with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
+                check_program(spoiled(program, column, 10**6), steps, 1, pixels)
+        for column in (table.SOURCE, table.BIAS, table.BOUNDS, table.RESIDUAL, table.RECORDS):
+            for change in (10**7, -(10**7)):
+                if column != table.RESIDUAL or change > 0:
+                    with pytest.raises(OutOfBoundsError):
+                        check_program(spoiled(program, column, change), steps, 1, pixels)
+        for column, by in itertools.product(range(6), (LANES, -LANES, 10**6)):
+            changed = copy.deepcopy(program)
+            changed.tiles[:, column] += by
+            if (column, by) == (table.TILE_INPUT, -LANES) or (column == table.TILE_POOLED and by == LANES):
+                continue  # inside, and caught where the results are compared
+            if column == table.TILE_POOLED:
+                # Only pooled rows have it.
+                first = program.table[-1, table.TILES]
+                assert (program.tiles[first:, column] >= 0).all()
+            with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
+                check_program(changed, steps, 1, pixels)
+        for by in (4 * 10**7, -4 * 10**7, 1):
+            changed = copy.deepcopy(program)
+            changed.records[0] += by
+            with pytest.raises(OutOfBoundsError):
+                check_program(changed, steps, 1, pixels)
+
+
+def test_tensors_that_share_memory_are_seen_as_such():
+    sketch = Sketch(1, 3, 8, 8)
+    first = activate(sketch, "x", "Relu")
+    sketch.node("Add", activate(sketch, first, "Tanh"), first)
+    prepared = stays_inside(sketch.graph())
+    steps = prepared.lowered.steps
+    steps[2].target.placed = steps[1].target.placed
+    with pytest.raises(OutOfBoundsError, match="share memory"):
+        check_places(prepared.lowered, prepared.floats)
+
+
+# Files that somebody made by hand.
+
+
+def refused_or_inside(graph):
+    """See that a graph is refused, or else stays within its buffers; by the tables, for it could end this process."""
+    stays_inside(graph)
+
+
+def named(nodes, changes):
+    """The nodes with some of the names in them changed."""
+    changed = []
+    for node in nodes:
+        inputs, outputs = (tuple(changes.get(name, name) for name in names) for names in (node.inputs, node.outputs))
+        changed.append(type(node)(node.op, node.name, inputs, outputs, node.attributes))
+    return changed
+
+
+def test_name_that_the_engine_uses_itself_cannot_be_taken(tmp_path):
+    """A small tensor under the name of the phases of a transposed convolution would be read as if it were these."""
+    sketch = Sketch(1, 3, 6, 6)
+    small = activate(sketch, "x", "Relu")
+    activate(sketch, small, "Relu")
+    weight = sketch.constant(np.ones((3, 64, 2, 2)))
+    made = sketch.node("ConvTranspose", "x", weight, strides=[2, 2], kernel_shape=[2, 2])
+    sketch.nodes = named(sketch.nodes, {small: f"{made} by phase"})
+    loaded_and_inside(sketch.graph(made), tmp_path)
+
+
+def loaded_and_inside(graph, folder):
+    """What a file of this graph leads to: a reason, or a program that stays within its buffers."""
+    path = written(graph, folder / "hostile.csr")
+    try:
+        read = load_csr(path)
+    except UserError:
+        return
+    refused_or_inside(read)
+
+
+def test_name_of_the_image_cannot_be_given_to_something_larger(tmp_path):
+    sketch = Sketch(1, 3, 16, 12)
+    large = sketch.node("Resize", "x", "", sketch.constant([1, 1, 2, 2]), coordinate_transformation_mode="asymmetric")
+    sketch.conv(large, np.ones((2, 3, 3, 3), np.float32), pads=[0, 30, 0, 30])
+    sketch.nodes = named(sketch.nodes, {large: "x"})
+    loaded_and_inside(sketch.graph(), tmp_path)
+
+
+@pytest.mark.parametrize("op", ["Relu", "GlobalAveragePool", "Flatten", "Sigmoid"])
+def test_name_that_is_given_twice_is_refused_or_harmless(op, tmp_path):
+    for wide in (False, True):
+        sketch = Sketch(1, 3, 6, 6)
+        first = sketch.node(op, "x")
+        second = sketch.conv("x", np.ones((3, 3, 3, 3), np.float32), pads=[4, 4, 4, 4] if wide else [1, 1, 1, 1])
+        third = sketch.node("Relu", second)
+        fourth = sketch.conv("x" if wide else third, np.ones((3, 3, 1, 1), np.float32))
+        for changes in ({second: first}, {third: first}, {fourth: first}, {second: "x"}, {third: "x"}):
+            plain = sketch.graph(*sketch.nodes[-1].outputs)
+            loaded_and_inside(type(plain)(**(vars(plain) | {"nodes": tuple(named(plain.nodes, changes))})), tmp_path)
+
+
+def small_header():
+    """Header and tensors of a small file that runs."""
+    sketch = Sketch(1, 2, 4, 4)
+    sketch.conv("x", np.ones((2, 2, 3, 3), np.float32), np.ones(2), pads=[1, 1, 1, 1])
+    return content_of(sketch.graph())
+
+
+HEADERS = {
+    "no outputs": lambda h: h.update(outputs=[]),
+    "input_shape 0": lambda h: h.update(input_shape=0),
+    "input_shape false": lambda h: h.update(input_shape=False),
+    "input_shape {}": lambda h: h.update(input_shape={}),
+    "input_shape []": lambda h: h.update(input_shape=[]),
+    "input_shape of one": lambda h: h.update(input_shape=[1]),
+    "input_shape of floats": lambda h: h.update(input_shape=[1.0, 2.0, 4.0, 4.0]),
+    "input_shape infinite": lambda h: h.update(input_shape=[1, 2, 4, math.inf]),
+    "input_shape of another batch": lambda h: h.update(input_shape=[7, 2, 4, 4]),
+    "input_shape negative": lambda h: h.update(input_shape=[1, -2, -4, 4]),
+    "opset negative": lambda h: h.update(opset=-1),
+    "opset huge": lambda h: h.update(opset=10**30),
+    "opset infinite": lambda h: h.update(opset=math.inf),
+    "operator no text": lambda h: h["nodes"][0].update(op=7),
+    "operator a list": lambda h: h["nodes"][0].update(op=["Conv"]),
+    "name a list": lambda h: h["nodes"][0].update(name=[1]),
+    "name none": lambda h: h["nodes"][0].update(name=None),
+    "attributes a list": lambda h: h["nodes"][0].update(attributes=[1]),
+    "attribute an object": lambda h: h["nodes"][0]["attributes"].update(extra={"a": 1}),
+    "attribute called name": lambda h: h["nodes"][0]["attributes"].update(name="x"),
+    "attribute called inputs": lambda h: h["nodes"][0]["attributes"].update(inputs=[1]),
+    "attribute mixed": lambda h: h["nodes"][0]["attributes"].update(extra=[1, "a"]),
+    "group a float": lambda h: h["nodes"][0]["attributes"].update(group=1.0),
+    "kernel_shape of another size": lambda h: h["nodes"][0]["attributes"].update(kernel_shape=[2, 2]),
+    "pads of six": lambda h: h["nodes"][0]["attributes"].update(pads=[1] * 6),
+    "two images": lambda h: h.update(inputs=["x", "y"]),
+    "image a number": lambda h: h.update(inputs=[3]),
+    "output the image": lambda h: h.update(outputs=["x"]),
+    "output a constant": lambda h: h.update(outputs=["constant0"]),
+    "output without a name": lambda h: h.update(outputs=[""]),
+    "outputs alike": lambda h: h.update(outputs=h["outputs"] * 2),
+    "node without outputs": lambda h: h["nodes"][0].update(outputs=[]),
+    "node of three outputs": lambda h: h["nodes"][0].update(outputs=["a", "b", *h["outputs"]]),
+    "header a list": lambda h: [h],
+    "header a number": lambda h: 3,
+}
+
+
+@pytest.fixture
+def calm(monkeypatch):
+    """Timing that is not meant to find the fastest."""
+    from sparsemark.direct import network, tuning
+
+    monkeypatch.setattr(tuning, "_REPEATS", 1)
+    monkeypatch.setattr(network, "_CONTEST", 1)
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_header_that_means_nothing_is_a_reason_or_runs(name, tmp_path, calm):
+    header, tensors = small_header()
+    instead = HEADERS[name](header)
+    path = signed(header if instead is None else instead, tensors, tmp_path / "hostile.csr")
+    ends_well(path)
+
+
+def ends_well(path):
+    try:
+        graph = load_csr(path)
+        shape = (1, *graph.input_shape[1:]) if graph.input_shape else (1, 2, 4, 4)
+        Network(graph, 1)(np.ones(shape, np.float32))
+    except (UserError, UnsupportedError) as error:
+        assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_header_that_is_deep_is_a_reason(tmp_path):
+    for content in ("[" * 100_000, '{"digest": ' * 50_000):
+        path = tmp_path / "deep.csr"
+        path.write_bytes(save(small_header()[1], metadata={"sparsemark-csr": content}))
+        with pytest.raises(UserError):
+            load_csr(path)
+
+
+@pytest.mark.parametrize("target", [[1, -4, -8], [1, -1, -1, 32], [-1, -32], [1, 0, 0], [2, 16], [], [1, 2, 4, 4, 1]])
+def test_shape_that_cannot_be_is_a_reason_or_runs(target, tmp_path, calm):
+    sketch = Sketch(1, 2, 4, 4)
+    sketch.node("Reshape", "x", sketch.constant(target, np.int64))
+    ends_well(written(sketch.graph(), tmp_path / "hostile.csr"))
+
+
+@pytest.mark.parametrize("axes", [[0, 0], [9], [-9], [], [0.5], [2**40]])
+def test_axes_that_cannot_be_are_a_reason_or_run(axes, tmp_path, calm):
+    for op in ("Unsqueeze", "Squeeze", "ReduceMean", "ReduceMax"):
+        sketch = Sketch(1, 2, 4, 4)
+        sketch.node(op, "x", sketch.constant(axes, np.float32 if 0.5 in axes else np.int64))
+        ends_well(written(sketch.graph(), tmp_path / "hostile.csr"))
+
+
+ROWS = {
+    "back to zero": [0, 21, 0],
+    "beyond the values": [0, 21, 1000],
+    "huge and back": [0, 2**31 - 1, 0],
+    "huge": [0, 2**31 - 1, 21],
+    "negative at last": [0, 9, -(2**31)],
+    "negative": [0, -5, 21],
+    "not from zero": [3, 9, 21],
+    "one too few": [0, 21],
+    "none": [],
+    "one too many": [0, 9, 21, 21],
+}
+"""Row pointers of two rows; scipy's own check passes over several of them."""
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_row_pointers_that_cannot_be_are_one_line(name, tmp_path):
+    """Before anything follows them: what reads and writes along such pointers does not look where it goes."""
+    header, tensors = small_header()
+    tensors["matrix0.rows"] = np.array(ROWS[name], np.int32)
+    with pytest.raises(UserError, match="damaged"):
+        load_csr(signed(header, tensors, tmp_path / "hostile.csr"))
+
+
+NEAR = st.one_of(st.integers(-3, 21), st.sampled_from((2**31 - 1, -(2**31), 0, 18)))
+
+
+@given(
+    st.one_of(st.tuples(st.just(0), NEAR, NEAR), st.lists(NEAR, max_size=4)), st.lists(NEAR, max_size=8),
+    st.integers(0, 9), st.booleans(),
+)  # fmt: skip
+@settings(max_examples=200, deadline=None)
+def test_matrix_that_is_read_is_whole(rows, columns, values, fits):
+    """Whatever the three parts of a matrix are, those that are taken fit each other."""
+    header, tensors = small_header()
+    columns, values = (range(18), 18) if fits else (columns, values)
+    tensors["matrix0.rows"] = np.array(rows, np.int32)
+    tensors["matrix0.columns"] = np.array(columns, np.int32)
+    tensors["matrix0.values"] = np.ones(values, np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = signed(header, tensors, Path(folder) / "hostile.csr")
+        try:
+            matrix = load_csr(path).matrices["matrix0"]
+        except UserError:
+            return
+    assert matrix.shape == (2, 18)
+    pointers = matrix.indptr.astype(np.int64)
+    assert len(pointers) == 3
+    assert pointers[0] == 0
+    assert (np.diff(pointers) >= 0).all()
+    assert pointers[-1] <= len(matrix.indices) == len(matrix.data)
+    assert not len(matrix.indices) or 0 <= matrix.indices.min() <= matrix.indices.max() < 18
+
+
+def test_columns_that_come_twice_or_out_of_order_are_refused_or_added(tmp_path, calm):
+    header, tensors = small_header()
+    tensors["matrix0.columns"] = tensors["matrix0.columns"].copy()
+    tensors["matrix0.columns"][:3] = [5, 2, 5]
+    path = signed(header, tensors, tmp_path / "twice.csr")
+    image = np.random.default_rng(0).standard_normal((1, 2, 4, 4)).astype(np.float32)
+    try:
+        graph = load_csr(path)
+    except UserError:
+        return
+    prepared = Prepared(graph)
+    for choices in prepared.ways():
+        assert distance(prepared.runner(choices)(image)[0], expected(graph, image)[0]) < 1e-5
+
+
+def unused_matrix():
+    header, tensors = small_header()
+    header["shapes"]["huge"] = [1, 2**31 - 2]
+    tensors |= {"huge.values": np.ones(1, np.float32), "huge.columns": np.zeros(1, np.int32)}
+    return header, tensors | {"huge.rows": np.array([0, 1], np.int32)}
+
+
+def largest_kernel():
+    header, tensors = small_header()
+    header["shapes"]["matrix0"] = [2, 2, 4096, 4096]
+    header["nodes"][0]["attributes"].update(kernel_shape=[4096, 4096], pads=[4096, 4096, 4096, 4096])
+    return header, tensors
+
+
+def nearly_empty_kernel():
+    """Nothing to us, and minutes to a dense engine."""
+    header, tensors = small_header()
+    header["shapes"]["matrix0"] = [2, 2, 4095, 31]
+    header["nodes"][0]["attributes"].update(kernel_shape=[4095, 31], pads=[2047, 15, 2047, 15])
+    tensors["matrix0.columns"] = (np.arange(36, dtype=np.int32) + 2047 * 31) % (2 * 4095 * 31)
+    return header | {"input_shape": [1, 2, 256, 512]}, tensors
+
+
+def largest_stride():
+    sketch = Sketch(1, 1, 1, 1)
+    weight = sketch.constant(np.ones((1, 1, 1, 1)))
+    sketch.node("ConvTranspose", "x", weight, kernel_shape=[1, 1], strides=[4096, 4096])
+    return content_of(sketch.graph())
+
+
+def planes_of_one_pixel():
+    sketch = Sketch(1, 2**25, 1, 1)
+    activate(sketch, "x", "Relu")
+    return content_of(sketch.graph())
+
+
+def largest_padding():
+    header, tensors = small_header()
+    header["nodes"][0]["attributes"].update(pads=[4096, 4096, 4096, 4096])
+    return header, tensors
+
+
+def largest_image():
+    header, tensors = small_header()
+    return header | {"input_shape": [1, 2, 11_000, 11_000]}, tensors
+
+
+def concatenations_within_one_another():
+    sketch = Sketch(1, 1, 1, 1)
+    name = first = activate(sketch, "x", "Relu")
+    for _ in range(1500):
+        name = sketch.node("Concat", name, first, axis=1)
+    return content_of(sketch.graph())
+
+
+COSTLY = (
+    unused_matrix, largest_kernel, nearly_empty_kernel, largest_stride, planes_of_one_pixel, largest_padding,
+    largest_image, concatenations_within_one_another,
+)  # fmt: skip
+"""Files of some hundred bytes that ask for much more than they have."""
+
+
+@pytest.mark.parametrize("costly", COSTLY, ids=lambda function: function.__name__)
+def test_small_file_takes_neither_all_memory_nor_for_ever(costly, tmp_path):
+    path = signed(*costly(), tmp_path / "hostile.csr")
+    assert direct_mutations.run_file(path) in ("refused", "ran")
+
+
+# Files that chance makes.
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=20, deadline=None)
+def test_mutation_of_a_number_is_always_the_same(number):
+    with_files = [(b"a" * 100, *small_header())]
+    one, other = (direct_mutations.Mutator((number, 77)).mutated(with_files) for _ in range(2))
+    if isinstance(one, bytes):
+        assert one == other
+    else:
+        assert json.dumps(one[0]) == json.dumps(other[0])
+        assert list(one[1]) == list(other[1])
+
+
+def test_mutated_files_end_in_a_reason_or_an_answer(tmp_path):
+    failures, counted = direct_mutations.run_mutations(MUTATIONS, tmp_path)
+    assert not failures, "\n".join(map(str, failures[:20]))
+    assert sum(counted.values()) == MUTATIONS
+    # Some of either, or nothing was tested.
+    assert min(counted.values()) > MUTATIONS / 50

@@ -1,0 +1,46 @@
+"""`sparsemark explain`: how direct-csr runs a file."""
+
+from __future__ import annotations
+
+import pytest
+
+from sparsemark.cli import main
+from sparsemark.direct.limits import measure_limits
+from sparsemark.engines import ENGINES
+from sparsemark.registry import missing
+from tests.networks import artifact
+
+pytestmark = pytest.mark.skipif(missing(ENGINES["direct-csr"].requires) is not None, reason="direct-csr is absent")
+
+
+@pytest.fixture
+def unet(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return artifact("unet", "magnitude:0.9", "csr").path
+
+
+def test_every_layer_is_there_with_what_it_does_and_takes(unet, tmp_path, capsys):
+    assert main(["explain", str(unet), "--figure", str(tmp_path / "roof.png")]) == 0
+    shown = capsys.readouterr().out
+    for word in ("density", "G/s", "of peak", "direct", "plain loop", "million multiply-adds", "peak of one core"):
+        assert word in shown
+    assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_damaged_file_is_one_line(unet, tmp_path, capsys):
+    damaged = tmp_path / "damaged.csr"
+    damaged.write_bytes(unet.read_bytes()[:-3])
+    assert main(["explain", str(damaged)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "damaged.csr: damaged" in line
+
+
+def test_an_input_that_the_network_cannot_take_is_one_line(unet, capsys):
+    assert main(["explain", str(unet), "--input", "1,7,16,16"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Conv at" in line
+
+
+def test_sharing_a_load_is_never_slower_than_a_load_each():
+    limits = measure_limits()
+    assert limits.multiply_adds >= limits.loads > 0
