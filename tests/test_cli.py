@@ -112,10 +112,11 @@ def test_the_help_of_the_gate_names_the_tolerances_that_hold(capsys):
 # --- bench
 
 
-def test_every_engine_runs_a_network_with_two_outputs_and_odd_channels(folder, capsys):
+def test_engines_run_a_network_with_two_outputs_and_odd_channels(folder, capsys):
     prunes = ("--prune", "magnitude:0.9", "--prune", "channels:0.5")
-    assert bench("networks.py:two_outputs", "--input", "1,3,16,12", *prunes, "--json", "all.json") == 0
-    engines = ("torch", "torch-csr", "scipy-csr", "onnxruntime")
+    engines = ("torch", "torch-csr", "scipy-csr", "direct-csr", "onnxruntime")
+    chosen = [argument for engine in engines for argument in ("--engine", engine)]
+    assert bench("networks.py:two_outputs", "--input", "1,3,16,12", *prunes, *chosen, "--json", "all.json") == 0
     labels = ("dense", "magnitude90", "channels50")
     rows = states("all.json")
     assert set(rows) >= {f"two_outputs-{label}-seed0-{engine}" for label in labels for engine in engines}

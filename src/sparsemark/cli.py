@@ -202,13 +202,14 @@ def _bench(options: argparse.Namespace) -> int:
     from sparsemark.models import input_shape_of, name_of
     from sparsemark.pipeline import Pipeline
     from sparsemark.pruning import PRUNERS
-    from sparsemark.registry import find
+    from sparsemark.registry import availability, find
     from sparsemark.report.progress import watch
     from sparsemark.specs import Cell, ModelSpec, Protocol, PruneSpec, Variant
     from sparsemark.subjects import OwnModel
 
     prunes = dict.fromkeys([PruneSpec(), *map(PruneSpec.parse, options.prune)])
-    engines = list(dict.fromkeys(options.engine or ENGINES))
+    usable = [row.name for row in availability(ENGINES, "engine") if row.absent is None]
+    engines = list(dict.fromkeys(options.engine or usable))
     # A typo or a folder that is not there must not come to light after the first cells are measured.
     for spec in prunes:
         find(spec.method, PRUNERS, "pruner")

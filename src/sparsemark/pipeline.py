@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sparsemark.subjects import Subject
     from sparsemark.timing import Rounds, Timing
 
-MEASUREMENT_VERSION = 2
+MEASUREMENT_VERSION = 3
 """Raised when exporting, checking or timing changes what it makes of the same cell, so that all are measured again."""
 
 REFERENCE_ENGINE = "onnxruntime"

@@ -11,7 +11,7 @@ from sparsemark.errors import UserError
 from sparsemark.references import nearest, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 T = TypeVar("T")
 
@@ -57,13 +57,19 @@ def find(name: str, own: Mapping[str, T], kind: str) -> T:
 
 def availability(own: Mapping[str, Optional], kind: str) -> list[Availability]:
     """List own and registered implementations; one that fails to load says so."""
-    rows = [Availability(kind, name, missing(one.requires)) for name, one in own.items()]
+    rows = [Availability(kind, name, why_not(one)) for name, one in own.items()]
     for entry in entry_points(group=f"sparsemark.{kind}s"):
         try:
-            rows.append(Availability(kind, entry.name, missing(entry.load().requires)))
+            rows.append(Availability(kind, entry.name, why_not(entry.load())))
         except Exception as error:
             rows.append(Availability(kind, entry.name, one_line(error)))
     return rows
+
+
+def why_not(one: Optional) -> str | None:
+    """Say why an implementation cannot be used here, or None."""
+    barred: Callable[[], str | None] = getattr(one, "barred", lambda: None)
+    return missing(one.requires) or barred()
 
 
 def missing(requires: Iterable[str]) -> str | None:

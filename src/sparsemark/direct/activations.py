@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from sparsemark.direct.compiled import compiled
 from sparsemark.direct.kernels import as_float
 from sparsemark.direct.table import (
     CLIP,
@@ -22,7 +22,7 @@ from sparsemark.direct.table import (
 )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _exponential(x: Any) -> Any:
     """Exponential of x, to about one part in ten million: arithmetic alone, so that a loop of it becomes vectors.
 
@@ -41,18 +41,18 @@ def _exponential(x: Any) -> Any:
     return p * as_float(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _sigmoid(x: Any) -> Any:
     return np.float32(1) / (np.float32(1) + _exponential(-x))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _clip(x: Any, low: Any, high: Any) -> Any:
     x = low if x < low else x  # noqa: FURB136 - `max` would turn NaN into a number
     return high if x > high else x  # noqa: FURB136 - as above
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def activate(kind: int, source: Any, target: Any, p: Any, q: Any) -> None:
     """One row; a loop for each kind, since a choice inside the loop would keep it from becoming vectors."""
     zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
 from numba.misc.special import literally
 
+from sparsemark.direct.compiled import compiled
 from sparsemark.direct.kernels import LANES, convolve, fetch_add, largest_of_four
 from sparsemark.direct.operations import copy_planes, multiply, operate
 from sparsemark.direct.table import (
@@ -51,7 +51,7 @@ from sparsemark.direct.table import (
 )
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def execute(
     program: Any,
     arena: Any,
@@ -102,7 +102,7 @@ def execute(
             pass
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _convolve(row: Any, unit: int, base: int, records: int, pointers: int, tiles: Any, scratch: int) -> None:
     variant = row[VARIANT]
     if variant == 0:
@@ -133,7 +133,7 @@ def _convolve(row: Any, unit: int, base: int, records: int, pointers: int, tiles
         _tiles(4, 6, row, unit, base, records, pointers, tiles, scratch)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _tiles(
     channels: int, vectors: int, row: Any, unit: int, base: int, records: int, pointers: int, tiles: Any, scratch: int
 ) -> None:
@@ -153,7 +153,8 @@ def _tiles(
     target, step = (full, pooled) if pooled else (base + 4 * row[TARGET], row[TARGET_STEP])
     zeros = bounds + 8
     for t in range(first_tile, first_tile + row[GROUP]):
-        inputs, offset = base + 4 * (row[SOURCE] + tiles[t, TILE_INPUT]), tiles[t, TILE_OUTPUT]
+        pixel, offset = tiles[t, TILE_INPUT], tiles[t, TILE_OUTPUT]
+        inputs = base + 4 * (row[SOURCE] + pixel)
         masks, which = base + 4 * tiles[t, TILE_MASKS], tiles[t, TILE_VECTORS]
         for block in range(blocks):
             at = pointers + 4 * (row[POINTERS] + (block * groups + first) * phases)
@@ -164,7 +165,7 @@ def _tiles(
                 if block > 0:
                     start, start_step, bias = mine, floats, zeros
                 elif residual >= 0:
-                    start = base + 4 * (residual + channel * residual_step + offset)
+                    start = base + 4 * (residual + channel * residual_step + pixel)
                     start_step = residual_step
                 out, out_step, kept, flags = mine, floats, (1 << vectors) - 1, 0
                 if block == blocks - 1:
@@ -192,7 +193,7 @@ def _tiles(
         _pool_squares(row, base, full, tiles, first_tile, first * channels, last * channels)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _pool_squares(row: Any, base: int, full: int, tiles: Any, tile: int, first: int, last: int) -> None:
     """Take the largest of each 2 x 2 square of rows that are still in the cache."""
     width, vectors, rows = 4 * row[SOURCE_ROW], row[SOURCE_ROW] // LANES, tiles[tile, TILE_ROWS] // 2

@@ -7,6 +7,7 @@ test at the border. Columns need no such zeros: sums are shifted, and what cross
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -134,6 +135,7 @@ class Tiling:
     overlap: float
 
 
+@lru_cache(maxsize=1024)  # asked for again at every choice
 def tile(
     vectors: int, height: int, width: int, row: int, *, right: int, left: int, pooled_row: int | None
 ) -> Tiling | None:
@@ -215,23 +217,25 @@ def _table(
 ) -> Tiling:
     floats = vectors * LANES
     lanes = np.arange(floats)
-    masks: dict[bytes, int] = {}
+    masks: dict[tuple[int, int], int] = {}
     contents: list[NDArray[np.int32]] = []
+    stored: list[int] = []
     rows = []
     for n, (start, first, stop) in enumerate(spans):
-        x, y = (start + lanes) % row, (start + lanes) // row
-        wanted = (x < width) & (y < height)
-        mask = np.concatenate([x != row - 1, x != 0, wanted])
-        content = np.where(mask, -1, 0).astype(np.int32)
-        # A vector wholly below the plane would be stored into the next one.
-        which = sum(1 << i for i in range(first, stop) if wanted[i * LANES : (i + 1) * LANES].any() or pooled_row)
-        if content.tobytes() not in masks:
-            masks[content.tobytes()] = len(contents)
-            contents.append(content)
-        inside = n % group * floats
-        pooled = (start - inside) // row // 2 * pooled_row if pooled_row is not None else 0
-        output = start if pooled_row is None else inside
-        rows.append((start, output, masks[content.tobytes()], which, pooled, group * floats // row))
+        # What a mask holds depends on the column of the first lane, and on how many lanes lie below the plane.
+        key = start % row, max(start + floats - height * row, 0)
+        if key not in masks:
+            x, y = (start + lanes) % row, (start + lanes) // row
+            wanted = (x < width) & (y < height)
+            masks[key] = len(contents)
+            contents.append(np.where(np.concatenate([x != row - 1, x != 0, wanted]), -1, 0).astype(np.int32))
+            # A vector wholly beside or below the plane would be stored into the next one.
+            seen = [bool(vector.any()) for vector in wanted.reshape(vectors, LANES)]
+            stored.append(sum(1 << i for i in range(vectors) if seen[i] or pooled_row))
+        which = stored[masks[key]] & ((1 << stop) - (1 << first))
+        place = n % group * floats
+        pooled = (start - place) // row // 2 * pooled_row if pooled_row is not None else 0
+        rows.append((start, start if pooled_row is None else place, masks[key], which, pooled, group * floats // row))
     computed = len(spans) * floats
     return Tiling(np.array(rows, np.int64), np.array(contents), group, computed / (height * width))
 

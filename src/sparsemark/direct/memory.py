@@ -19,8 +19,8 @@ MARGIN = 16 * LANES
 """Floats kept free at both ends of the arena: a tile may read as far beyond the last row of a tiny plane."""
 
 
-_MOST = 2**29
-"""Floats in an arena: 2 GiB, beyond which a file is damaged rather than large."""
+_MOST = 2**28
+"""Floats in an arena: 1 GiB, beyond which a file is damaged rather than large."""
 
 
 class _Memory:
@@ -33,10 +33,12 @@ class _Memory:
     def give(self, tensor: Tensor, *, fresh: bool) -> Planes:
         channels, height, width = tensor.shape
         known = [] if fresh else self._free.get(_kind(tensor), [])
-        used = next((p for p in known if p.channels >= channels), None)
+        # Vectors of one size may have other extents; planes need as many.
+        used = next((p for p in known if tensor.compact or p.channels >= channels), None)
         if used is not None:
             known.remove(used)
-            return Planes(*tensor.shape, tensor.row, tensor.top, tensor.bottom, used.step, used.position)
+            step = height * width if tensor.compact else used.step
+            return Planes(*tensor.shape, tensor.row, tensor.top, tensor.bottom, step, used.position)
         start = self.size
         if tensor.compact:
             self.size += -(-math.prod(tensor.shape) // LANES) * LANES

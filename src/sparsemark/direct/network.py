@@ -22,6 +22,7 @@ from sparsemark.direct.steps import Convolution, Matrix
 from sparsemark.direct.tuning import choose, options
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import key_of, write_atomically
+from sparsemark.references import one_line
 from sparsemark.registry import missing
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ PLAN_VERSION = 1
 
 _CONTEST = 15
 """Pairs of calls by which the whole network is timed against its dense form."""
+
+_PATIENCE = 3.0
+"""Seconds after which no further pair is begun."""
 
 _CLEARLY = 1.05
 """How much slower than dense a network must be before dense runs it: below that the contest is noise."""
@@ -92,22 +96,22 @@ class Network:
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._dense: Predict | None = None
         self._planning = threading.Lock()
-        self._finite = all(np.isfinite(matrix.data).all() for matrix in graph.matrices.values())
+        numbers = [*(matrix.data for matrix in graph.matrices.values()), *graph.constants.values()]
+        self._finite = all(np.isfinite(array).all() for array in numbers if array.dtype.kind == "f")
         if graph.input_shape is not None:
             self.plan((1, *graph.input_shape[1:]))
 
     def __call__(self, image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         """Every output of a batch, shape (n, channels, height, width)."""
-        if not self._finite or not math.isfinite(float(np.add.reduce(image, axis=None))):
+        image = np.ascontiguousarray(image, np.float32)
+        plan = self.plan((1, *image.shape[1:]))
+        if not len(image):
+            return tuple(np.zeros((0, *shape[1:]), np.float32) for _, shape in plan.lowered.outputs)
+        if not self._finite or not _all_finite(image):
             # Zero times infinity is not a number, and skipping zeros would hide it.
             return self._run_dense(image)
-        image = np.ascontiguousarray(image, np.float32)
-        predict = self.plan((1, *image.shape[1:])).predict
-        parts = [predict(image[n : n + 1]) for n in range(len(image))]
-        outputs = parts[0] if len(parts) == 1 else tuple(np.concatenate(same) for same in zip(*parts, strict=True))
-        if not all(math.isfinite(float(np.add.reduce(output, axis=None))) for output in outputs):
-            return self._run_dense(image)
-        return outputs
+        outputs = _image_by_image(plan.predict, image)
+        return outputs if all(map(_all_finite, outputs)) else self._run_dense(image)
 
     def plan(self, shape: tuple[int, ...]) -> Plan:
         """The plan for images of a shape, made at its first use."""
@@ -145,15 +149,15 @@ class Network:
 
     def _contest(self, direct: Predict, shape: tuple[int, ...]) -> tuple[float, float] | None:
         """Median seconds of a call, direct and dense, alternating; None where no dense engine can run the network."""
-        if missing(("onnxruntime", "onnx")):
-            return None
+        image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         try:
             dense = self._open_dense()
+            dense(image)
         except UnsupportedError:
             return None
-        image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         times: dict[Predict, list[float]] = {direct: [], dense: []}
-        for _ in range(_CONTEST):
+        begun = time.perf_counter()
+        while len(times[dense]) < _CONTEST and (not times[dense] or time.perf_counter() - begun < _PATIENCE):
             for predict, taken in times.items():
                 predict(image)
                 start = time.perf_counter()
@@ -162,15 +166,36 @@ class Network:
         return float(np.median(times[direct])), float(np.median(times[dense]))
 
     def _open_dense(self) -> Predict:
+        """ONNX Runtime with the same weights, zeros among them.
+
+        Raises:
+            UnsupportedError: it is not installed, or cannot hold or run the network.
+        """
+        absent = missing(("onnxruntime", "onnx"))
+        if absent:
+            raise UnsupportedError(f"direct-csr: dense: {absent}")
         from sparsemark.engines.onnx_runtime import open_session, wrap
         from sparsemark.formats.densified import densified
 
-        return wrap(open_session(densified(self._graph), self._threads))
+        try:
+            run = wrap(open_session(densified(self._graph), self._threads))
+        except UnsupportedError:
+            raise
+        except Exception as error:  # onnx has no error of its own for what a damaged file makes of it
+            raise UnsupportedError(f"direct-csr: dense: {one_line(error)}") from error
+
+        def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+            try:
+                return run(image)
+            except Exception as error:
+                raise UnsupportedError(f"direct-csr: dense: {one_line(error)}") from error
+
+        return predict
 
     def _run_dense(self, image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         if self._dense is None:
             self._dense = self._open_dense()
-        return self._dense(np.ascontiguousarray(image, np.float32))
+        return _image_by_image(self._dense, image)
 
     def _key(self, lowered: Lowered) -> str:
         from sparsemark.machine import identity, package_versions
@@ -192,6 +217,18 @@ class Network:
         )
 
 
+def _all_finite(values: NDArray[np.float32]) -> bool:
+    """Whether there is neither infinity nor NaN; values whose sum overflows count as some."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(float(np.add.reduce(values, axis=None)))
+
+
+def _image_by_image(predict: Predict, images: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+    """A batch, one image after the other."""
+    parts = [predict(images[n : n + 1]) for n in range(len(images))]
+    return parts[0] if len(parts) == 1 else tuple(np.concatenate(same) for same in zip(*parts, strict=True))
+
+
 def _remember(path: Path, decision: Decision) -> None:
     # A folder that cannot be written costs the next load its time, and nothing else.
     with contextlib.suppress(UserError):
@@ -203,10 +240,16 @@ def _recall(path: Path, convolutions: Sequence[Convolution]) -> Decision | None:
     try:
         stored = json.loads(path.read_bytes())
         choices = tuple(Choice(int(c["variant"]), int(c["planes"])) for c in stored["choices"])
-        decision = Decision(choices, bool(stored["dense"]), stored["direct_s"], stored["dense_s"])
-    except (OSError, ValueError, KeyError, TypeError):
+        decision = Decision(choices, bool(stored["dense"]), _seconds(stored["direct_s"]), _seconds(stored["dense_s"]))
+    except (ArithmeticError, KeyError, OSError, RecursionError, TypeError, ValueError):
         return None
     fitting = len(choices) == len(convolutions) and all(
         choice in options(step) for choice, step in zip(choices, convolutions, strict=True)
     )
     return decision if fitting else None
+
+
+def _seconds(value: Any) -> float | None:
+    if value is not None and not isinstance(value, float):
+        raise TypeError(f"{value!r} are no seconds")
+    return value

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from sparsemark.direct.activations import activate
+from sparsemark.direct.compiled import compiled
 from sparsemark.direct.kernels import LANES, join_columns, largest_of_four, split_columns
 from sparsemark.direct.table import (
     ADD,
@@ -55,13 +55,13 @@ from sparsemark.direct.table import (
 )
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled(inline="always")
 def _share(row: Any, unit: int, count: int) -> Any:
     """First and last of `count` things that are this unit's."""
     return unit * count // row[UNITS], (unit + 1) * count // row[UNITS]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def copy_planes(row: Any, unit: int, source: Any, target: Any) -> None:
     """Copy every n-th row and column; each of PHASES starts of its own makes a plane of the target."""
     first, last = _share(row, unit, row[PLANES] // row[PHASES])
@@ -87,7 +87,7 @@ def copy_planes(row: Any, unit: int, source: Any, target: Any) -> None:
                         _copy_row(source[s + x0 + done * row[COLUMN_STRIDE] :], places, row[COLUMN_STRIDE])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _split_row(source: Any, s: int, target: Any, t: int, step: int, width: int) -> int:
     """Even and odd columns of a row, as far as whole vectors go; how many of each."""
     pixels, places = source.ctypes.data + 4 * s, target.ctypes.data + 4 * t
@@ -98,7 +98,7 @@ def _split_row(source: Any, s: int, target: Any, t: int, step: int, width: int) 
     return pairs * LANES
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _copy_row(pixels: Any, places: Any, stride: int) -> None:
     # Arrays of their own, here and below, have indices that begin at 0: the compiler need not test their sign.
     if stride == 1:
@@ -109,7 +109,7 @@ def _copy_row(pixels: Any, places: Any, stride: int) -> None:
             places[x] = pixels[x * stride]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _pool(row: Any, unit: int, arena: Any, scratch: int) -> None:
     """Rows of the window first, then its columns; scratch holds one row."""
     first, last = _share(row, unit, row[PLANES])
@@ -148,7 +148,7 @@ def _pool(row: Any, unit: int, arena: Any, scratch: int) -> None:
                 arena[t + x] = total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _pool_row(arena: Any, s: int, step: int, t: int, width: int) -> int:
     """The largest of each 2 x 2 square of two rows, as far as whole vectors go; how many."""
     upper, out = arena.ctypes.data + 4 * s, arena.ctypes.data + 4 * t
@@ -158,7 +158,7 @@ def _pool_row(arena: Any, s: int, step: int, t: int, width: int) -> int:
     return width // LANES * LANES // 2
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _take_in(maximum: bool, values: Any, window: Any) -> None:
     if maximum:
         for x in range(len(window)):
@@ -168,7 +168,7 @@ def _take_in(maximum: bool, values: Any, window: Any) -> None:
             window[x] += values[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _global_pool(row: Any, unit: int, arena: Any) -> None:
     first, last = _share(row, unit, row[PLANES])
     for plane in range(first, last):
@@ -191,7 +191,7 @@ def _global_pool(row: Any, unit: int, arena: Any) -> None:
             arena[row[TARGET] + plane * row[TARGET_STEP]] = np.float32(mean)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def multiply(row: Any, unit: int, arena: Any, rows: Any, columns: Any, values: Any) -> None:
     """A sparse matrix times a vector: PLANES outputs, RECORDS the first row pointer; sums in any order."""
     first, last = _share(row, unit, row[PLANES])
@@ -210,7 +210,7 @@ def multiply(row: Any, unit: int, arena: Any, rows: Any, columns: Any, values: A
         arena[row[TARGET] + o] = total + arena[row[BIAS] + o]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _unary(row: Any, unit: int, arena: Any) -> None:
     first, last = _share(row, unit, row[PLANES])
     p, q = arena[row[PARAMETERS]], arena[row[PARAMETERS] + 1]
@@ -221,7 +221,7 @@ def _unary(row: Any, unit: int, arena: Any) -> None:
             activate(row[KIND], arena[s : s + row[WIDTH]], arena[t : t + row[WIDTH]], p, q)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _binary(row: Any, unit: int, arena: Any) -> None:
     """Two tensors; where SECOND_ROW is 0, the second has one value a plane."""
     first, last = _share(row, unit, row[PLANES])
@@ -237,7 +237,7 @@ def _binary(row: Any, unit: int, arena: Any) -> None:
                 _combine_rows(row[KIND], arena[s : s + width], arena[z : z + width], arena[t : t + width])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _combine_rows(kind: int, a: Any, b: Any, target: Any) -> None:
     count = len(target)
     if kind == ADD:
@@ -254,7 +254,7 @@ def _combine_rows(kind: int, a: Any, b: Any, target: Any) -> None:
             target[x] = a[x] / b[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _combine_value(kind: int, a: Any, b: Any, target: Any) -> None:
     count = len(target)
     if kind == ADD:
@@ -271,7 +271,7 @@ def _combine_value(kind: int, a: Any, b: Any, target: Any) -> None:
             target[x] = a[x] / b
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _channelwise(row: Any, unit: int, arena: Any) -> None:
     """A factor (from PARAMETERS) and a term (from SECOND) for each plane."""
     first, last = _share(row, unit, row[PLANES])
@@ -285,7 +285,7 @@ def _channelwise(row: Any, unit: int, arena: Any) -> None:
                 places[x] = values[x] * factor + term
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _interleave(row: Any, unit: int, arena: Any) -> None:
     """Planes, one a phase, become one plane: what a transposed convolution leaves; or one is repeated (nearest)."""
     first, last = _share(row, unit, row[PLANES])
@@ -305,7 +305,7 @@ def _interleave(row: Any, unit: int, arena: Any) -> None:
                     places[x * stride] = pixels[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _join_row(arena: Any, s: int, step: int, t: int, width: int) -> int:
     """Columns of two rows by turns, as far as whole vectors go; how many of each."""
     even, out = arena.ctypes.data + 4 * s, arena.ctypes.data + 4 * t
@@ -315,7 +315,7 @@ def _join_row(arena: Any, s: int, step: int, t: int, width: int) -> int:
     return width // (2 * LANES) * LANES
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def _softmax(row: Any, unit: int, arena: Any) -> None:
     """Over the planes, pixel by pixel."""
     first, last = _share(row, unit, row[HEIGHT])
@@ -334,7 +334,7 @@ def _softmax(row: Any, unit: int, arena: Any) -> None:
                 arena[t + plane * row[TARGET_STEP]] /= total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled()
 def operate(row: Any, unit: int, arena: Any, scratch: int) -> None:
     """Do one unit of an operation."""
     op = row[OP]

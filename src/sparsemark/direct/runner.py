@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from sparsemark.direct.interpreter import execute
 from sparsemark.direct.memory import placed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from sparsemark.direct.program import Program
@@ -28,31 +32,39 @@ class Runner:
         self._arena = program.arena(threads)
         self._counters = np.zeros((max(len(program.table), 1), 2), np.int64)
         self._image: NDArray[np.float32] = np.zeros(0, np.float32)
+        self._threads = threads
+        self._start_helpers()
+
+    def _start_helpers(self) -> None:
+        self._process = os.getpid()
         self._one_call = threading.Lock()
-        self._wake = [threading.Semaphore(0) for _ in range(threads - 1)]
         self._asleep = threading.Semaphore(0)
-        for thread in range(1, threads):
-            threading.Thread(target=self._help, args=(thread,), daemon=True).start()
+        self._wake = [threading.Semaphore(0) for _ in range(self._threads - 1)]
+        for number, wake in enumerate(self._wake, start=1):
+            # Helpers hold no reference while they sleep, or nobody could ever be rid of them.
+            sleeping = (weakref.ref(self), wake, self._asleep, number)
+            threading.Thread(target=_help, args=sleeping, daemon=True).start()
+        weakref.finalize(self, _dismiss, self._wake)
 
     def __call__(self, image: NDArray[np.float32], outputs: tuple[Tensor, ...] = ()) -> tuple[NDArray[np.float32], ...]:
         """Run one image, contiguous float32; copies of these tensors, channels first."""
+        if self._process != os.getpid():
+            self._start_helpers()  # a fork takes none of the threads along
         with self._one_call:
             self._counters.fill(0)
             self._image = image.reshape(-1)
             for wake in self._wake:
                 wake.release()
-            self._execute(0)
-            for _ in self._wake:
-                self._asleep.acquire()
+            try:
+                self.share(0)
+            finally:
+                # Interrupted or not: a helper still at work would take work of the next call.
+                for _ in self._wake:
+                    self._asleep.acquire()
             return tuple(self._copy_of(tensor) for tensor in outputs)
 
-    def _help(self, thread: int) -> None:
-        while True:
-            self._wake[thread - 1].acquire()
-            self._execute(thread)
-            self._asleep.release()
-
-    def _execute(self, thread: int) -> None:
+    def share(self, thread: int) -> None:
+        """Do a thread's share of the call in progress."""
         program = self._program
         execute(
             program.table,
@@ -78,3 +90,21 @@ class Runner:
             writeable=False,
         )
         return view.copy()
+
+
+def _help(runner: weakref.ref[Runner], wake: threading.Semaphore, asleep: threading.Semaphore, thread: int) -> None:
+    while True:
+        wake.acquire()
+        awake = runner()
+        if awake is None:
+            return
+        try:
+            awake.share(thread)
+        finally:
+            del awake
+            asleep.release()
+
+
+def _dismiss(wakes: Sequence[threading.Semaphore]) -> None:
+    for wake in wakes:
+        wake.release()

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sparsemark.direct.steps import Lowered, Step
 
 _REPEATS = 5
+_PATIENCE = 0.2
+"""Seconds that one way of running a layer is given."""
+
 _NO_IMAGE = np.zeros(1, np.float32)
 
 
@@ -50,8 +53,8 @@ def time_step(step: Step, choices: Mapping[Step, Choice], floats: int) -> float:
     """Least seconds of a few runs of one step that does not read the image, on one thread."""
     runner = Runner(assemble([step], choices, floats, 1), 1)
     runner(_NO_IMAGE)
-    times = []
-    for _ in range(_REPEATS):
+    times: list[float] = []
+    while len(times) < _REPEATS and sum(times) < _PATIENCE:
         start = time.perf_counter()
         runner(_NO_IMAGE)
         times.append(time.perf_counter() - start)

@@ -20,7 +20,7 @@ from sparsemark.engines import (
 )
 from sparsemark.engines.protocol import Engine, Predict
 from sparsemark.errors import UnsupportedError
-from sparsemark.registry import find, missing
+from sparsemark.registry import find, why_not
 
 if TYPE_CHECKING:
     from sparsemark.formats.protocol import Artifact
@@ -34,7 +34,7 @@ ENGINES: dict[str, Engine] = {
     "onnxruntime": Engine("onnx", onnx_runtime.load, requires=("onnxruntime",)),
     "openvino": Engine("onnx", open_vino.load, requires=("openvino",)),
     "ncnn": Engine("dense", ncnn_net.load, requires=("ncnn", "pnnx")),
-    "deepsparse": Engine("onnx", deep_sparse.load, requires=("onnx",), sparse=True),
+    "deepsparse": Engine("onnx", deep_sparse.load, requires=("onnx",), sparse=True, barred=deep_sparse.not_opted_in),
 }
 
 
@@ -46,7 +46,7 @@ def load(artifact: Artifact, name: str, threads: int) -> Predict:
         UnsupportedError: it is not installed, or does not know an operator of this network.
     """
     engine = find(name, ENGINES, "engine")
-    absent = missing(engine.requires)
+    absent = why_not(engine)
     if absent:
         raise UnsupportedError(absent)
     return engine.load(artifact.path, threads)

@@ -5,6 +5,7 @@ The dense engine that most people deploy, and the reference of every ratio.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.errors import UnsupportedError
@@ -41,6 +42,8 @@ def open_session(model: Path | bytes, threads: int) -> Any:
     Raises:
         UnsupportedError: what ONNX Runtime says, where it cannot run the network.
     """
+    # Or it writes an identifier to the user's cache, and reports its use from a thread of its own.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -25,9 +25,11 @@ class Engine:
         load: path and number of threads to a `Predict`; raises UnsupportedError naming the operator it does not know.
         requires: modules without which it cannot run; the first one's version is the engine's.
         sparse: whether it is there for the sake of zeros, so that a dense network without any says little about it.
+        barred: says what else keeps it from being used, such as a licence that must be accepted, or None.
     """
 
     format: str
     load: Callable[[Path, int], Predict]
     requires: tuple[str, ...]
     sparse: bool = False
+    barred: Callable[[], str | None] = lambda: None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,13 @@ _ONNX_DOMAINS = ("", "ai.onnx")
 
 _OLDEST_OPSET = 13
 """Before it Squeeze, Softmax, ReduceSum and others took other operands or meant something else."""
+
+_NEWEST_OPSET = 1000
+"""Far beyond any that there is."""
+
+_WIDEST = np.iinfo(np.int32).max
+_NO_ATTRIBUTES = ("op_type", "inputs", "outputs", "name", "doc_string", "domain", "overload")
+"""Names that attributes of no operator have, and that say something else to ONNX."""
 
 _TAKE_A_MATRIX = ("Conv", "Linear")
 """Operators whose second operand may be one of `Graph.matrices`."""
@@ -201,8 +209,6 @@ def load_csr(path: Path) -> Graph:
     Raises:
         UserError: the file is missing, damaged or was not written by `export`.
     """
-    from scipy.sparse import csr_array
-
     try:
         with safe_open(path, framework="np") as file:
             header = json.loads((file.metadata() or {})[_HEADER])
@@ -212,32 +218,91 @@ def load_csr(path: Path) -> Graph:
         if digest(header, tensors) != header["digest"]:
             raise UserError(f"{path}: damaged: its digest is not that of its content")
         inputs, outputs = tuple(header["inputs"]), tuple(header["outputs"])
-        input_shape = header["input_shape"] and tuple(int(size) for size in header["input_shape"])
+        input_shape, opset = _sizes(header["input_shape"]), _version(header["opset"])
         shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
         matrices = {}
         for name, shape in shapes.items():
-            parts = [tensors.pop(f"{name}.{part}") for part in ("values", "columns", "rows")]
-            matrix = csr_array(
-                (parts[0], parts[1].astype(np.int32), parts[2]), shape=(shape[0], int(np.prod(shape[1:])))
-            )
-            matrix.check_format(full_check=True)
-            matrices[name] = matrix
-        nodes = tuple(
-            Node(n["op"], n["name"], tuple(n["inputs"]), tuple(n["outputs"]), n["attributes"]) for n in header["nodes"]
-        )
-        graph = Graph(inputs, outputs, nodes, matrices, shapes, tensors, input_shape, int(header["opset"]))
+            values, columns, rows = (tensors.pop(f"{name}.{part}") for part in ("values", "columns", "rows"))
+            matrices[name] = _matrix(values, columns, rows, shape)
+        nodes = tuple(map(_node, header["nodes"]))
+        graph = Graph(inputs, outputs, nodes, matrices, shapes, tensors, input_shape, opset)
         _check_names(graph)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (SafetensorError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except (
+        SafetensorError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise UserError(f"{path}: damaged, or no CSR file of sparsemark: {one_line(error)}") from error
     return graph
 
 
+def _matrix(
+    values: np.ndarray[Any, Any], columns: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], shape: tuple[int, ...]
+) -> csr_array[np.float32]:
+    """Put a matrix together; ValueError unless every index lies inside, in order, once.
+
+    scipy's own check looks at nothing where the last row pointer is 0, and goes where the pointers say.
+    """
+    from scipy.sparse import csr_array
+
+    if not shape or min(shape) < 1 or any(array.ndim != 1 for array in (values, columns, rows)):
+        raise ValueError(f"a matrix of shape {shape}")
+    width = math.prod(shape[1:])
+    starts, places = rows.astype(np.int64), columns.astype(np.int64)
+    whole = len(starts) == shape[0] + 1 and starts[0] == 0 and starts[-1] == len(values) == len(places)
+    if not whole or (np.diff(starts) < 0).any() or width > _WIDEST:
+        raise ValueError(f"row pointers that are none of {len(values)} values in {shape[0]} rows")
+    falls = np.flatnonzero(np.diff(places) <= 0) + 1
+    if places.min(initial=0) < 0 or places.max(initial=0) >= width or not np.isin(falls, starts).all():
+        raise ValueError(f"columns that are outside of {width}, or not in order")
+    if values.dtype != np.float32:
+        raise ValueError(f"values of type {values.dtype}")
+    return csr_array((values, places.astype(np.int32), starts.astype(np.int32)), shape=(shape[0], width))
+
+
+def _node(entry: Mapping[str, Any]) -> Node:
+    """Read a node of the header; TypeError where it holds anything but names and attributes."""
+    op, name, attributes = entry["op"], entry["name"], entry["attributes"]
+    inputs, outputs = tuple(entry["inputs"]), tuple(entry["outputs"])
+    if not all(isinstance(text, str) for text in (op, name, *inputs, *outputs)) or not isinstance(attributes, dict):
+        raise TypeError(f"a node {name!r}: expected names and attributes")
+    for key, value in attributes.items():
+        kinds = {type(one) for one in value} if isinstance(value, list) else {type(value)}
+        if len(kinds) != 1 or not kinds <= {int, float, str} or key in _NO_ATTRIBUTES:
+            raise TypeError(f"{op} at {name}: attribute {key} is {value!r}")
+    return Node(op, name, inputs, outputs, attributes)
+
+
+def _sizes(value: Any) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value or not all(type(size) is int and size > 0 for size in value):
+        raise TypeError(f"input_shape is {value!r}, expected positive sizes or null")
+    return tuple(value)
+
+
+def _version(value: Any) -> int:
+    if type(value) is not int or not 0 < value <= _NEWEST_OPSET:
+        raise TypeError(f"opset is {value!r}, expected a version")
+    return value
+
+
 def _check_names(graph: Graph) -> None:
-    """Raise ValueError where a node or an output names what nothing before it makes."""
+    """Raise ValueError where a name is given twice, or a node or an output names what nothing before it makes."""
+    if not graph.outputs:
+        raise ValueError("outputs: expected at least one")
     known = {"", *graph.inputs, *graph.constants, *graph.matrices}
     for node in graph.nodes:
+        twice = [name for name in node.outputs if name and name in known]
+        if twice:
+            raise ValueError(f"{node.op} at {node.name} makes {twice[0]}, which is there already")
         absent = set(node.inputs) - known
         if absent:
             raise ValueError(f"{node.op} at {node.name} needs {min(absent)}, which is not in the file")

@@ -17,6 +17,11 @@ _MOST = 2**28
 """Weights: an ONNX file holds at most 2 GiB."""
 
 
+def _open_sizes(graph: Graph) -> list[str] | None:
+    """Names for the sizes of the input: the same weights serve images of any size that the operators take."""
+    return graph.input_shape and [f"size {axis}" for axis in range(len(graph.input_shape))]  # type: ignore[return-value]
+
+
 def densified(graph: Graph) -> bytes:
     """Write a graph as an ONNX model, its zeros stored as zeros.
 
@@ -25,10 +30,13 @@ def densified(graph: Graph) -> bytes:
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    weights = sum(math.prod(shape) for shape in graph.shapes.values())
+    read = {name for node in graph.nodes for name in node.inputs} | set(graph.outputs)
+    weights = sum(math.prod(shape) for name, shape in graph.shapes.items() if name in read)
     if weights > _MOST:
         raise UnsupportedError(f"dense: {weights} weights, at most {_MOST}")
-    dense = {name: matrix.toarray().reshape(graph.shapes[name]) for name, matrix in graph.matrices.items()}
+    dense = {
+        name: matrix.toarray().reshape(graph.shapes[name]) for name, matrix in graph.matrices.items() if name in read
+    }
     nodes = []
     extra: dict[str, np.ndarray[Any, Any]] = {}
     for node in graph.nodes:
@@ -51,7 +59,7 @@ def densified(graph: Graph) -> bytes:
     initializers = [
         numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items() if name in used
     ]
-    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, graph.input_shape) for name in graph.inputs]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, _open_sizes(graph)) for name in graph.inputs]
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in graph.outputs]
     model = helper.make_model(
         helper.make_graph(nodes, "densified", inputs, outputs, initializers),

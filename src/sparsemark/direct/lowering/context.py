@@ -109,6 +109,13 @@ class Context:
             self.tensors[name] = tensor = self.copied(tensor, tensor.shape, name)
         return tensor
 
+    def fresh(self, name: str) -> str:
+        """A name that neither the file nor this lowering has given to anything."""
+        taken = {output for node in self.graph.nodes for output in node.outputs} | self.tensors.keys()
+        while name in taken:
+            name += "'"
+        return name
+
     def only_user(self, name: str) -> tuple[int, Node] | None:
         """The one node that reads an activation, with its place; None where there are more, or it is an output."""
         users = self.users.get(name, [])

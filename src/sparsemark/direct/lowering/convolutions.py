@@ -229,7 +229,7 @@ def _conv_transpose(context: Context, node: Node) -> None:
     if count == 1:
         _convolve(context, node, source, taps, (outputs, size[0], size[1]), bias, weight.size)
         return
-    inner = f"{node.outputs[0]} by phase"
+    inner = context.fresh(f"{node.outputs[0]} by phase")
     phases = type(node)(node.op, node.name, node.inputs, (inner,), node.attributes)
     _convolve(context, phases, source, taps, (outputs * count, high, wide), bias, weight.size)
     _interleave(context, node, context.tensors[inner], (outputs, size[0], size[1]), stride, count)

@@ -73,6 +73,8 @@ def _erf(context: Context, node: Node) -> None:
 
 def _softmax(context: Context, node: Node) -> None:
     source, shape = context.tensor(node.inputs[0]), context.shapes[node.inputs[0]]
+    if len(shape) not in (2, 4):  # vectors and images
+        raise UnsupportedError(f"of shape {shape}")
     if node.attributes.get("axis", -1) % len(shape) != 1:
         raise UnsupportedError(f"axis {node.attributes.get('axis', -1)} of {shape}")
     target = vector(*source.shape) if source.compact else planes(*source.shape, row=source.row)
@@ -122,6 +124,8 @@ def _with_constant(context: Context, node: Node, kind: int, a: str, b: str) -> N
     name, constant = (b, context.constant(a)) if reverse else (a, context.constant(b))
     shape = context.shapes[name]
     values = np.asarray(constant, np.float64)
+    if values.ndim > len(shape):
+        raise UnsupportedError(f"a constant of shape {values.shape} beside {shape}")
     if values.size != 1:
         padded = (1,) * (len(shape) - values.ndim) + values.shape
         if len(padded) != len(shape) or padded != (1, shape[1], *(1,) * (len(shape) - 2)):

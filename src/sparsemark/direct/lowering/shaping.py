@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _reshaped(context: Context, node: Node, shape: tuple[int, ...]) -> None:
     old = context.shapes[node.inputs[0]]
-    if math.prod(old) != math.prod(shape) or shape[0] != 1:
+    if min(shape, default=0) < 1 or math.prod(old) != math.prod(shape) or shape[0] != 1:
         raise UnsupportedError(f"from {old} to {shape}")
     if len(shape) == 4 and shape == old:  # noqa: PLR2004 - nothing changes
         context.set(node.outputs[0], context.tensor(node.inputs[0]), shape)
@@ -58,6 +58,8 @@ def _unsqueeze(context: Context, node: Node) -> None:
     axes = context.constant(node.inputs[1]).reshape(-1).tolist()
     whole = len(old) + len(axes)
     places = {int(a) % whole for a in axes}
+    if len(places) != len(axes):
+        raise UnsupportedError(f"axes {axes}")
     rest = iter(old)
     _reshaped(context, node, tuple(1 if k in places else next(rest) for k in range(whole)))
 
