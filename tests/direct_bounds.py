@@ -286,6 +286,9 @@ def _check_copy(where):
     phases, lines = where[op.PHASES], where[op.KERNEL_ROWS]
     _require(phases >= 1 and lines >= 1 and phases % lines == 0, "phases that do not divide")
     _require(min(where[op.ROW_STRIDE], where[op.COLUMN_STRIDE]) >= 1, "a stride of nothing")
+    # Whole vectors of two phases at once: as many as two vectors of the source make.
+    pairs = where[op.SOURCE_WIDTH] // (2 * LANES) * LANES if phases // lines == where[op.COLUMN_STRIDE] == 2 else 0
+    _require(pairs <= where[op.WIDTH] and min(where[op.ROW_START], where[op.COLUMN_START]) >= 0, "beside the phases")
     planes = -(-where[op.PLANES] // phases)
     extents = planes, where[op.SOURCE_HEIGHT], where[op.SOURCE_WIDTH]
     if step.source is None:
@@ -310,6 +313,9 @@ def _check_pool(where):
         for n in (0, count - 1):
             low, high = max(start + n * stride, 0), min(start + n * stride + kernel, extent)
             _require(low < high, f"{step.name}: a window beside the image")
+    if [where[c] for c in (op.KERNEL_ROWS, op.KERNEL_COLUMNS, op.ROW_STRIDE, op.COLUMN_STRIDE)] == [2] * 4:
+        # Whole vectors at once.
+        _require(extents[2] // LANES * LANES // 2 <= where[op.WIDTH], f"{step.name}: squares beside the target")
 
 
 def _check_global_pool(where):

@@ -2,7 +2,7 @@
 
 `python -m tests.direct_mutations FIRST COUNT FOLDER` writes a line of JSON for each that ended in neither a reason nor
 an answer, and at last one that counts. What a number stands for never changes, so that it can be looked at alone;
-`python -m tests.direct_mutations FILE` tries one file.
+`python -m tests.direct_mutations NAME=FILE ...` tries some files.
 """
 
 from __future__ import annotations
@@ -391,15 +391,18 @@ def _prepare(folder):
     _limit_memory()
 
 
-def try_one(path):
-    """Say how one file ends."""
+def try_files(paths):
+    """Say how each of some files ends."""
     with tempfile.TemporaryDirectory() as folder:
         _prepare(Path(folder))
-    faulthandler.dump_traceback_later(SECONDS / 3, exit=True)
-    try:
-        _say({"ended": _try(path, 1)})
-    except BaseException as error:
-        _say({"ended": f"{type(error).__name__}: {error}"[:300]})
+    for name, path in paths.items():
+        faulthandler.dump_traceback_later(SECONDS / 3, exit=True)
+        try:
+            ended = _try(path, 1)
+        except BaseException as error:
+            ended = f"{type(error).__name__}: {error}"[:300]
+        faulthandler.cancel_dump_traceback_later()
+        _say({"name": name, "ended": ended})
     os._exit(0)
 
 
@@ -472,10 +475,17 @@ def run_mutations(count, folder, first=0, chunk=1000):
     return failures, counted
 
 
-def run_file(path):
-    """How one file ends in a process of its own: "refused", "ran", or what went wrong."""
-    ended, said = _in_a_process(path)
-    return said[-1]["ended"] if said else f"died with {ended.returncode}: {' '.join(ended.stderr.split())[-600:]}"
+def run_files(paths):
+    """How each of some files (by a name) ends: "refused", "ran", or what went wrong."""
+    found = {}
+    while len(found) < len(paths):
+        rest = {name: path for name, path in paths.items() if name not in found}
+        ended, said = _in_a_process(*(f"{name}={path}" for name, path in rest.items()))
+        found |= {one["name"]: one["ended"] for one in said}
+        died = next((name for name in rest if name not in found), None)
+        if died is not None:
+            found[died] = f"died with {ended.returncode}: {' '.join(ended.stderr.split())[-600:]}"
+    return found
 
 
 def _in_a_process(*arguments):
@@ -487,6 +497,6 @@ def _in_a_process(*arguments):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        try_one(Path(sys.argv[1]))
+    if "=" in sys.argv[1]:
+        try_files({name: Path(path) for name, path in (one.split("=", 1) for one in sys.argv[1:])})
     try_many(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import dataclasses
 import gc
@@ -330,6 +331,24 @@ def test_activation_of_an_image_and_of_a_convolution(kind, size, channels, alone
     reference = expected(sketch.graph(), image)[0]
     assume(np.abs(reference).max() > 0.1)
     close_in_every_way(sketch.graph(), image, 2)
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 0.1, 10.0])
+def test_activation_is_as_exact_near_zero_as_elsewhere(kind, scale):
+    """What is small everywhere is compared with the largest of it."""
+    sketch = Sketch(1, 2, 5, 37)
+    activate(sketch, "x", kind)
+    image = scale * noise(1, 2, 5, 37)
+    close_in_every_way(sketch.graph(), image)
+
+
+@pytest.mark.parametrize("kind", ["SiLU", "HardSwish", "Gelu", "Elu", "Sigmoid", "Tanh", "LeakyRelu"])
+def test_activation_of_what_is_very_negative(kind):
+    sketch = Sketch(1, 1, 1, 4)
+    activate(sketch, "x", kind)
+    image = np.array([-1e36, -1e30, -1e10, 1.0], np.float32).reshape(1, 1, 1, 4)
+    close_in_every_way(sketch.graph(), image)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ACTIVATIONS if kind != "Identity"])
@@ -922,12 +941,53 @@ def test_call_that_is_interrupted_leaves_no_thread_in_the_next_one(monkeypatch):
         assert not at_work
 
 
+def test_call_that_is_interrupted_while_it_waits_leaves_no_thread_either(monkeypatch):
+    """The second moment for Ctrl-C: the caller's own share is done, and a helper is still at work."""
+    prepared = Prepared(chain(2))
+    run = Runner(prepared.program(next(prepared.ways()), 2), 2)
+    image, caller, interrupted, at_work = noise(1, 4, 12, 20), threading.get_ident(), [], set()
+
+    def execute(*arguments):
+        if threading.get_ident() == caller:
+            return
+        at_work.add(threading.get_ident())
+        time.sleep(0.05)
+        if not interrupted:
+            interrupted.append(True)
+            _thread.interrupt_main()
+        time.sleep(0.15)
+        at_work.discard(threading.get_ident())
+
+    monkeypatch.setattr(runner, "execute", execute)
+    with pytest.raises(KeyboardInterrupt):
+        run(image)
+    for _ in range(3):
+        run(image)
+        assert not at_work
+
+
+def test_helpers_do_nothing_when_the_process_ends():
+    """What is left to do at exit takes a while; a runner that was never called has no image that could be read."""
+    code = (
+        "import atexit, os, time\n"
+        "atexit.register(time.sleep, 0.5)\n"
+        "from tests.test_direct import Prepared, Runner, chain, runner\n"
+        "runner.execute = lambda *arguments: os.write(1, b'at work')\n"
+        "prepared = Prepared(chain(1))\n"
+        "run = Runner(prepared.program(next(prepared.ways()), 3), 3)\n"
+    )
+    source, root = Path(sparsemark.__file__).parents[1], Path(__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(root)])}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout == ""
+
+
 # What is not finite.
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["image", "image beside zeros", "weight", "zero weight", "bias"])
-def test_what_is_not_finite_comes_through_as_in_dense(value, where, quick):
+def test_what_is_not_finite_comes_through_as_in_dense(value, where, quick, no_contest):
     sketch = Sketch(1, 2, 8, 8)
     weight, bias, image = noise(4, 2, 3, 3), noise(4), noise(1, 2, 8, 8)
     weight[1] = 0
@@ -985,11 +1045,15 @@ def test_image_whose_sum_is_not_finite_is_run_without_a_warning(quick):
 
 
 def test_infinity_between_layers_is_found_at_the_output(quick, no_contest):
+    """The sum of an infinity is one; beside a weight of zero it is not a number, which only dense sums say."""
     sketch = Sketch(1, 2, 8, 8)
-    name = sketch.conv("x", np.full((4, 2, 3, 3), 3e38, np.float32), pads=[1, 1, 1, 1])
-    sketch.conv(name, noise(2, 4, 3, 3) * (noise(2, 4, 3, 3) > 0))
-    got = Network(sketch.graph(), 1)(noise(1, 2, 8, 8))[0]
-    np.testing.assert_array_equal(np.isnan(got), np.isnan(dense(sketch.graph())(noise(1, 2, 8, 8))[0]))
+    name = sketch.conv("x", np.full((2, 2, 1, 1), 3e38, np.float32))
+    sketch.conv(name, np.array([[[[1.0]], [[0.0]]], [[[0.5]], [[0.25]]]], np.float32))
+    image = np.abs(noise(1, 2, 8, 8)) + 2
+    got = Network(sketch.graph(), 1)(image)[0]
+    wanted = dense(sketch.graph())(image)[0]
+    assert np.isnan(wanted).any()
+    np.testing.assert_array_equal(got, wanted)
 
 
 # Remembered decisions.

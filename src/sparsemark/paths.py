@@ -91,5 +91,14 @@ def figures(machine: str, study: str) -> Path:
 
 def decisions() -> Path:
     """What `direct-csr` measured on this machine, for networks of any project: in the user's cache."""
+    return _user_cache() / "direct"
+
+
+def machine_code(sources: str) -> Path:
+    """What `direct-csr` compiled from sources of this hash."""
+    return _user_cache() / "compiled" / sources
+
+
+def _user_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "sparsemark" / "direct"
+    return (Path(base) if base else Path.home() / ".cache") / "sparsemark"

@@ -1,9 +1,8 @@
 """The machine that runs a planned network: one native call an image, whatever the network.
 
-A program is a table of int64 with a row an operation; `table` names its columns. The machine is compiled
-once for all networks, by Numba, and kept on disk; Numba looks at the date of this file alone, so touch it when the
-others change. Any number of threads may run one program together: each takes units of work from a counter, and goes on
-to the next operation when all units of this one are done.
+A program is a table of int64 with a row an operation; `table` names its columns. The machine is compiled once for all
+networks, by Numba, and kept on disk. Any number of threads may run one program together: each takes units of work from
+a counter, and goes on to the next operation when all units of this one are done.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ class Runner:
             # Helpers hold no reference while they sleep, or nobody could ever be rid of them.
             sleeping = (weakref.ref(self), wake, self._asleep, number)
             threading.Thread(target=_help, args=sleeping, daemon=True).start()
-        weakref.finalize(self, _dismiss, self._wake)
+        # Not at exit: the runner is still there then, and its helpers would take themselves for called.
+        weakref.finalize(self, _dismiss, self._wake).atexit = False
 
     def __call__(self, image: NDArray[np.float32], outputs: tuple[Tensor, ...] = ()) -> tuple[NDArray[np.float32], ...]:
         """Run one image, contiguous float32; copies of these tensors, channels first."""
@@ -59,9 +60,20 @@ class Runner:
                 self.share(0)
             finally:
                 # Interrupted or not: a helper still at work would take work of the next call.
-                for _ in self._wake:
-                    self._asleep.acquire()
+                self._wait_for_helpers()
             return tuple(self._copy_of(tensor) for tensor in outputs)
+
+    def _wait_for_helpers(self) -> None:
+        interrupted = None
+        for _ in self._wake:
+            while True:
+                try:
+                    self._asleep.acquire()
+                    break
+                except KeyboardInterrupt as error:
+                    interrupted = error  # said once they sleep
+        if interrupted is not None:
+            raise interrupted
 
     def share(self, thread: int) -> None:
         """Do a thread's share of the call in progress."""

@@ -1,6 +1,6 @@
 """What `direct-csr` must reach: each target is a ratio in one paired run, printed with its interval.
 
-`pytest bench/test_targets.py` measures them all. Nothing here fails where a target is missed: the line says so.
+`pytest bench/targets.py` measures them all. Nothing here fails where a target is missed: the line says so.
 """
 
 from __future__ import annotations
