@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -333,6 +334,15 @@ def test_activation_of_an_image_and_of_a_convolution(kind, size, channels, alone
     close_in_every_way(sketch.graph(), image, 2)
 
 
+@pytest.mark.parametrize("kind", ["Sigmoid", "SiLU", "Tanh", "Elu"])
+def test_exponential_is_exact_to_some_units_in_the_last_place(kind):
+    image = np.linspace(-80, 80, 20_001, dtype=np.float32).reshape(1, 1, 1, -1)
+    sketch = Sketch(*image.shape)
+    activate(sketch, "x", kind)
+    (got,) = Prepared(sketch.graph()).runner({})(image)
+    np.testing.assert_allclose(got, expected(sketch.graph(), image)[0], rtol=1e-6, atol=1e-34)
+
+
 @pytest.mark.parametrize("kind", ACTIVATIONS)
 @pytest.mark.parametrize("scale", [1e-6, 1e-3, 0.1, 10.0])
 def test_activation_is_as_exact_near_zero_as_elsewhere(kind, scale):
@@ -407,6 +417,21 @@ def test_pooling(size, channels, kernel, strides, data):
         assert distance(got, reference) <= TOLERANCE
     else:
         assert "outside the image" in reason or (attributes["ceil_mode"] and attributes.get("count_include_pad"))
+
+
+@given(
+    sizes(wide=False), st.sampled_from(((0, 0, 0, 0), (0, 0, 1, 1), (1, 1, 0, 0), (0, 1, 0, 0), (1, 0, 1, 0))),
+    st.integers(0, 1),
+)  # fmt: skip
+@SOME
+def test_pooling_of_squares_at_every_edge(size, pads, ceil_mode):
+    """Squares of 2 x 2 have a way of their own, of whole vectors; zeros would show beside negative numbers."""
+    assume(not ceil_mode or not any(pads))
+    assume(min(size[0] + pads[0] + pads[2], size[1] + pads[1] + pads[3]) >= 2)
+    sketch = Sketch(1, 2, *size)
+    name = sketch.node("Sub", "x", sketch.constant(200.0))
+    sketch.node("MaxPool", name, kernel_shape=[2, 2], strides=[2, 2], pads=list(pads), ceil_mode=ceil_mode)
+    exact_in_every_way(sketch.graph(), whole_numbers(np.random.default_rng(0), (1, 2, *size), 99))
 
 
 @given(
@@ -964,6 +989,29 @@ def test_call_that_is_interrupted_while_it_waits_leaves_no_thread_either(monkeyp
     for _ in range(3):
         run(image)
         assert not at_work
+
+
+def test_forked_process_runs_too():
+    """A fork takes none of the threads along, and nobody may wait for them there."""
+    prepared = Prepared(chain(2))
+    run = prepared.runner(next(prepared.ways()), 2)
+    image = noise(1, 4, 12, 20)
+    wanted = run(image)[0]
+    child = os.fork()
+    if not child:
+        os._exit(0 if np.array_equal(run(image)[0], wanted) else 1)
+    status = 0
+    for _ in range(2000):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("hangs")
+    assert status == 0
+    np.testing.assert_array_equal(run(image)[0], wanted)
 
 
 def test_helpers_do_nothing_when_the_process_ends():
