@@ -33,12 +33,19 @@ def check_program(program, steps, threads, pixels):
     constants = (program.constants_at, program.constants_at + len(program.constants))
     _require(program.scratch_at(0) == constants[1], "scratch begins within the constants")
     _require(program.scratch_at(threads) + MARGIN <= size, "scratch of the last thread ends behind the arena")
-    _require(len(program.table) == len(steps), "a row for each step")
-    for row, step in zip(program.table.tolist(), steps, strict=True):
+    rows = program.table.tolist()
+    _require(all(row[op.UNITS] == 0 for row in rows if row[op.OP] == op.NOTHING), "work where there is none")
+    own = [i for i, row in enumerate(rows) if row[op.OP] != op.NOTHING]
+    _require(len(own) == len(steps), "a row for each step")
+    for i, step in zip(own, steps, strict=True):
+        row = rows[i]
         where = _Where(program, row, step, size=size, constants=constants, pixels=pixels)
         where.target()
         if row[op.OP] == op.CONVOLVE:
             _check_convolution(where)
+        elif row[op.OP] == op.TILED:
+            _require(i + 1 < len(rows) and rows[i + 1][op.OP] == op.NOTHING, "tiles without products")
+            _check_tiled(where, _Where(program, rows[i + 1], step, size=size, constants=constants, pixels=pixels))
         elif row[op.OP] == op.LINEAR:
             _check_matrix(where)
         else:
@@ -263,6 +270,115 @@ def _check_pooled(where, tiles, vectors):
         _require(((mask | (not where[op.FLAGS] & MASK_OUTPUT)) == inside).all(), f"{step.name}: what is no pixel")
     _require((seen == 1).all(), f"{step.name}: pooled rows that are made twice or not at all")
     _require(not where[op.FLAGS] & ~(CLAMP_LOW | CLAMP_HIGH | MASK_OUTPUT), "flags that do not exist")
+
+
+def _check_tiled(where, inner):
+    step, program, span = where.step, where.program, where[op.SPAN_STEP]
+    channels, vectors = op.VARIANTS[inner[op.VARIANT]]
+    tiles, inputs, outputs = vectors * LANES, where[op.INPUTS], where[op.PLANES]
+    _require(isinstance(step, Convolution) and where[op.SPAN_TILES] == tiles, "tiles that are no vectors")
+    _require(span % LANES == 0 and span >= tiles and 6 * where[op.SPAN_PITCH] >= 32 * LANES, "too little room")
+    # Scratch: factors, products, lines, in this order.
+    _require(where[op.SPAN_PRODUCTS] >= 36 * inputs * span, "products over factors")
+    _require(where[op.SPAN_LINES] >= where[op.SPAN_PRODUCTS] + 36 * outputs * span, "lines over products")
+    _require(where[op.SPAN_LINES] + 6 * where[op.SPAN_PITCH] <= program.scratch, "lines beyond the scratch")
+    _check_products(where, inner, channels, vectors)
+    _check_tiles_read(where)
+    _check_tiles_written(where)
+
+
+def _check_products(where, inner, channels, vectors):
+    program, tiles, span = where.program, vectors * LANES, where[op.SPAN_STEP]
+    plain = (op.SOURCE, op.RIGHT, op.LEFT, op.FLAGS, op.POOLED_FLOATS)
+    _require(not any(inner[column] for column in plain) and inner[op.RESIDUAL] == -1, "products of another kind")
+    _require([inner[c] for c in (op.BLOCKS, op.GROUP, op.CHUNKS)] == [1, 1, 1], "products in parts")
+    _require((inner[op.TARGET], inner[op.TARGET_STEP]) == (where[op.SPAN_PRODUCTS], span), "products elsewhere")
+    count = 36 * where[op.PLANES]
+    _require(inner[op.PLANES] == count and where[op.PLANES] % channels == 0, "products that are no tiles")
+    pointers = program.pointers[inner[op.POINTERS] : inner[op.POINTERS] + count // channels + 1].astype(np.int64)
+    _require(inner[op.POINTERS] >= 0 and len(pointers) == count // channels + 1, "row pointers beyond their end")
+    _require(pointers[0] == 0 and (np.diff(pointers) >= 0).all(), "row pointers that go backwards")
+    records = program.records[inner[op.RECORDS] : inner[op.RECORDS] + pointers[-1] * (1 + channels)]
+    _require(inner[op.RECORDS] >= 0 and len(records) == pointers[-1] * (1 + channels), "records beyond their end")
+    offsets = records.reshape(-1, 1 + channels)[:, 0].astype(np.int64)
+    planes, rest = np.divmod(offsets, 4 * span)
+    _require((rest == 0).all() and planes.min() >= 0, f"{where.step.name}: factors before their planes")
+    # Each of the 36 products has planes of its own.
+    product = np.repeat(np.arange(count // channels) * channels // where[op.PLANES], np.diff(pointers))
+    _require((planes // where[op.INPUTS] == product).all(), f"{where.step.name}: factors of another product")
+    first = inner[op.TILES]
+    _require(0 <= first < len(program.tiles), "tiles beyond their end")
+    tile = program.tiles[first]
+    _require(tile[[op.TILE_INPUT, op.TILE_OUTPUT]].tolist() == [0, 0], "a tile elsewhere")
+    _require(tile[op.TILE_VECTORS] == (1 << vectors) - 1, "sums that are not stored")
+    inner.reads_constant(tile[op.TILE_MASKS], 3 * tiles)
+    inner.reads_constant(inner[op.BIAS], count)
+    inner.reads_constant(inner[op.BOUNDS], 2 + channels)
+
+
+def _quads(where):
+    count = where[op.UNITS] * where[op.SPAN_TILES] * 4 // LANES
+    quads = where.program.tiles[where[op.TILES] : where[op.TILES] + count]
+    _require(where[op.TILES] >= 0 and len(quads) == count > 0, "tiles beyond their end")
+    return quads
+
+
+def _check_tiles_read(where):
+    """Pixels come from the source or are zeros, and lines have room for them, one run of tiles after the other."""
+    place, pitch, quarter = placed(where.step.source), where[op.SPAN_PITCH], LANES // 4
+    extents = where[op.INPUTS], where[op.INPUT_HEIGHT], where[op.INPUT_WIDTH]
+    where.reads_planes(where.step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+    _require(extents == where.step.source.shape, f"{where.step.name}: pixels left out")
+    last = place.position + (place.channels - 1) * place.step + (place.height - 1) * place.row + place.width
+    where.reads(place.position, last + LANES)
+    where.reads_constant(where[op.ZEROS], extents[2] + LANES)
+    zeros = where[op.ZEROS] - where.constants[0]
+    _require(not where.program.constants[zeros : zeros + extents[2] + LANES].any(), "zeros that are none")
+    across = where[op.ACROSS]
+    _require(across >= 1 and across % quarter == 0, "tiles of two rows in one vector")
+    for unit in _quads(where).reshape(where[op.UNITS], -1, 6):
+        _require(unit[0, op.TILE_INPUT] == 0, "lines that do not begin")
+    tile = np.arange(len(_quads(where))) * quarter
+    places = _quads(where)[:, op.TILE_INPUT]
+    # From one vector of a line to the next, or, with what lies behind it, to that of the next run.
+    same = (tile[1:] % across != 0) & (tile[1:] % where[op.SPAN_TILES] != 0)
+    steps = np.diff(places)
+    _require((steps[same] == LANES).all(), "a run of tiles with gaps")
+    fresh = ~same & (tile[1:] % where[op.SPAN_TILES] != 0)
+    _require((steps[fresh] >= LANES + 2).all(), "runs of tiles that overlap")
+    # What is written in whole vectors ends less than one vector behind the two columns more that are read.
+    _require(places.min() >= 0 and places.max() + 2 * LANES + 2 <= pitch, "lines beyond their end")
+
+
+def _check_tiles_written(where):
+    """Every pixel is made once, in its own place, and nothing but pixels and the zeros beside them."""
+    step, quads = where.step, _quads(where)
+    place, pooled = placed(step.target), where[op.POOLED_FLOATS] > 0
+    _require(pooled == step.pooled and not (pooled and where[op.RESIDUAL] >= 0), "pools what it must not")
+    wide, high = (LANES // 2, 2) if pooled else (LANES, 4)
+    seen = np.zeros((place.height, place.row), int)
+    for at, position, rows in quads[:, [op.TILE_OUTPUT, op.TILE_MASKS, op.TILE_ROWS]].tolist():
+        _require(0 <= rows <= high, "rows that no tile has")
+        where.reads_constant(position, wide)
+        y, x = divmod(at, place.row)
+        if rows == 0:
+            continue
+        _require(
+            at >= 0 and y + rows <= place.height and x + wide <= place.row, f"{step.name}: stores beside the plane"
+        )
+        first = position - where.constants[0]
+        mask = where.program.constants.view(np.int32)[first : first + wide]
+        _require(((mask == -1) == (np.arange(x, x + wide) < place.width)).all(), f"{step.name}: what is no pixel")
+        _require(np.isin(mask, (0, -1)).all(), "a mask of some bits")
+        seen[y : y + rows, x : x + wide] += 1
+    _require((seen[:, : place.width] == 1).all() and (seen <= 1).all(), f"{step.name}: pixels made twice or not at all")
+    where.reads_constant(where[op.BIAS], where[op.PLANES])
+    where.reads_constant(where[op.BOUNDS], 2 * LANES)
+    if where[op.RESIDUAL] >= 0:
+        second = placed(step.second)
+        found = where[op.RESIDUAL], where[op.RESIDUAL_STEP], where[op.TARGET_ROW]
+        _require(found == (second.position, second.step, second.row), f"{step.name}: adds another tensor")
+        _require(second.height == place.height and second.channels == place.channels, "adds another shape")
 
 
 def _check_matrix(where):

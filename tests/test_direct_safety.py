@@ -130,7 +130,8 @@ def test_programs_that_are_wrong_are_seen_as_such():
         table.POINTERS, table.RIGHT, table.LEFT, table.BLOCKS, table.TILES, table.GROUP, table.TARGET,
         table.TARGET_STEP, table.TARGET_ROW, table.PLANES, table.FLAGS, table.POOLED_FLOATS,
     )  # fmt: skip
-    for choices in prepared.ways():
+    plain = [choices for choices in prepared.ways() if not any(choice.tiled for choice in choices.values())]
+    for choices in plain:
         program = prepared.program(choices)
         for column in columns:
             with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
@@ -149,6 +150,49 @@ def test_programs_that_are_wrong_are_seen_as_such():
                 # Only pooled rows have it.
                 first = program.table[-1, table.TILES]
                 assert (program.tiles[first:, column] >= 0).all()
+            with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
+                check_program(changed, steps, 1, pixels)
+        for by in (4 * 10**7, -4 * 10**7, 1):
+            changed = copy.deepcopy(program)
+            changed.records[0] += by
+            with pytest.raises(OutOfBoundsError):
+                check_program(changed, steps, 1, pixels)
+
+
+@pytest.mark.parametrize(("pools", "height"), [(False, 12), (False, 14), (True, 14)])
+def test_tiled_programs_that_are_wrong_are_seen_as_such(pools, height):
+    """The same for convolutions by tiles."""
+    sketch = Sketch(1, 8, height, 40)
+    skip = activate(sketch, "x", "Relu")
+    name = sketch.conv(skip, whole_numbers(np.random.default_rng(0), (8, 8, 3, 3), 9), np.ones(8), pads=[1, 1, 1, 1])
+    if pools:
+        sketch.node("MaxPool", name, kernel_shape=[2, 2], strides=[2, 2])
+    else:
+        sketch.node("Add", name, skip)
+    prepared = stays_inside(sketch.graph())
+    steps, pixels = prepared.lowered.steps, 8 * height * 40
+    both = [table.UNITS, table.BIAS, table.BOUNDS, table.TILES, table.TARGET, table.TARGET_STEP, table.PLANES]
+    outer = [
+        table.SOURCE, table.SOURCE_STEP, table.SOURCE_ROW, table.TARGET_ROW, table.INPUTS, table.INPUT_HEIGHT,
+        table.INPUT_WIDTH, table.ZEROS, table.ACROSS, table.SPAN_TILES, table.SPAN_STEP, table.SPAN_PRODUCTS,
+        table.SPAN_LINES, table.SPAN_PITCH, table.RESIDUAL,
+    ]  # fmt: skip
+    inner = [
+        table.RECORDS, table.POINTERS, table.RIGHT, table.LEFT, table.FLAGS, table.BLOCKS, table.GROUP, table.CHUNKS,
+        table.RESIDUAL, table.POOLED_FLOATS, table.SOURCE,
+    ]  # fmt: skip
+    (step,) = prepared.convolutions
+    tiled = [choice for choice in prepared.options[step] if choice.tiled]
+    assert tiled
+    for choice in tiled:
+        program = prepared.program({step: choice})
+        for code, columns in ((table.TILED, both + outer), (table.NOTHING, both + inner)):
+            for column in columns:
+                with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
+                    check_program(spoiled(program, column, 10**6, code), steps, 1, pixels)
+        for column, by in itertools.product((table.TILE_INPUT, table.TILE_OUTPUT, table.TILE_MASKS), (1, -1, 10**6)):
+            changed = copy.deepcopy(program)
+            changed.tiles[:, column] += by
             with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
                 check_program(changed, steps, 1, pixels)
         for by in (4 * 10**7, -4 * 10**7, 1):

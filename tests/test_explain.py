@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from sparsemark.cli import main
+from sparsemark.direct.explanation import explain
 from sparsemark.direct.limits import measure_limits
 from sparsemark.engines import ENGINES
 from sparsemark.registry import missing
+from tests.direct_graphs import Prepared, Sketch
 from tests.networks import artifact
 
 pytestmark = pytest.mark.skipif(missing(ENGINES["direct-csr"].requires) is not None, reason="direct-csr is absent")
@@ -44,3 +49,17 @@ def test_an_input_that_the_network_cannot_take_is_one_line(unet, capsys):
 def test_sharing_a_load_is_never_slower_than_a_load_each():
     limits = measure_limits()
     assert limits.multiply_adds >= limits.loads > 0
+
+
+def test_layer_by_tiles_carries_out_a_quarter_of_what_a_dense_one_is():
+    sketch = Sketch(1, 8, 16, 16)
+    sketch.conv("x", np.ones((8, 8, 3, 3), np.float32), pads=[1, 1, 1, 1])
+    prepared = Prepared(sketch.graph())
+    (step,) = prepared.convolutions
+    for choice in prepared.options[step]:
+        plan = SimpleNamespace(lowered=prepared.lowered, choices={step: choice}, floats=prepared.floats)
+        layer = list(explain(plan))[-1]
+        assert layer.multiply_adds == 8 * 8 * 9 * 16 * 16
+        assert layer.products == (layer.multiply_adds // 4 if choice.tiled else layer.multiply_adds)
+        assert ("Winograd" in layer.kernel) == choice.tiled
+    assert any(choice.tiled for choice in prepared.options[step])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sparsemark.direct.steps import Convolution, Matrix
 from sparsemark.direct.table import INPUT
 from sparsemark.direct.tuning import time_step
+from sparsemark.direct.winograd import OUT, PRODUCTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ class Layer:
         kernel: how it runs.
         seconds: of one image, on one thread; None for the copy of the image.
         multiply_adds: on non-zeros, an image.
+        products: multiply-adds that are carried out for them; Winograd's tiles take fewer, and have no zeros.
     """
 
     name: str
@@ -36,11 +38,17 @@ class Layer:
     kernel: str
     seconds: float | None
     multiply_adds: int
+    products: int
 
     @property
     def rate(self) -> float | None:
         """Multiply-adds on non-zeros a second."""
         return self.multiply_adds / self.seconds if self.multiply_adds and self.seconds else None
+
+    @property
+    def pace(self) -> float | None:
+        """Multiply-adds carried out a second: what the machine's limits are for."""
+        return self.products / self.seconds if self.products and self.seconds else None
 
 
 def explain(plan: Plan) -> Iterator[Layer]:
@@ -48,7 +56,9 @@ def explain(plan: Plan) -> Iterator[Layer]:
     for step in plan.lowered.steps:
         choice = plan.choices.get(step)
         seconds = None if step.code == INPUT else time_step(step, plan.choices, plan.floats)
-        yield Layer(step.name, step.target.shape, _density(step), _kernel(step, choice), seconds, _work(step))
+        work, kernel = _work(step), _kernel(step, choice)
+        products = _products(step) if choice is not None and choice.tiled else work
+        yield Layer(step.name, step.target.shape, _density(step), kernel, seconds, work, products)
 
 
 def _density(step: Step) -> float | None:
@@ -63,9 +73,18 @@ def _work(step: Step) -> int:
     return step.values.size if isinstance(step, Matrix) else 0
 
 
+def _products(step: Step) -> int:
+    """Of a convolution by tiles, those that reach over the edge of the image not counted."""
+    if not isinstance(step, Convolution) or step.source is None:
+        raise ValueError(f"{step.name} has no tiles")
+    return PRODUCTS * step.source.channels * step.outputs * step.height * step.width // OUT**2
+
+
 def _kernel(step: Step, choice: Choice | None) -> str:
     if not isinstance(step, Convolution) or choice is None:
         return "matrix x vector" if isinstance(step, Matrix) else "plain loop"
+    if choice.tiled:
+        return f"Winograd 4 x 4, {choice.vectors} vectors{_taken_in(step.second, pooled=step.pooled)}"
     kind = "direct" if choice.channels == 1 else f"{choice.channels} channels together"
     blocks = f", {choice.planes} planes a block" if choice.planes else ""
     return f"{kind}, {choice.vectors} vectors{blocks}{_taken_in(step.second, pooled=step.pooled)}"

@@ -44,10 +44,12 @@ from sparsemark.direct.table import (
     TILE_POOLED,
     TILE_ROWS,
     TILE_VECTORS,
+    TILED,
     TILES,
     UNITS,
     VARIANT,
 )
+from sparsemark.direct.tiled import transform, transform_back
 
 
 @compiled()
@@ -89,7 +91,11 @@ def execute(
             if unit >= row[UNITS]:
                 break
             if row[OP] == CONVOLVE:
-                _convolve(row, unit, base, records, pointers, tiles, scratch)
+                _convolve(row, unit, base, base, records, pointers, tiles, scratch)
+            elif row[OP] == TILED:
+                transform(row, unit, arena, tiles, scratch)
+                _convolve(program[i + 1], 0, base, base + 4 * scratch, records, pointers, tiles, scratch)
+                transform_back(row, unit, arena, tiles, scratch)
             elif row[OP] == INPUT:
                 copy_planes(row, unit, image, arena)
             elif row[OP] == LINEAR:
@@ -102,39 +108,48 @@ def execute(
 
 
 @compiled()
-def _convolve(row: Any, unit: int, base: int, records: int, pointers: int, tiles: Any, scratch: int) -> None:
+def _convolve(row: Any, unit: int, base: int, data: int, records: int, pointers: int, tiles: Any, scratch: int) -> None:
     variant = row[VARIANT]
     if variant == 0:
-        _tiles(1, 1, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(1, 1, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 1:
-        _tiles(1, 2, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(1, 2, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 2:
-        _tiles(1, 4, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(1, 4, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 3:
-        _tiles(1, 7, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(1, 7, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 4:
-        _tiles(1, 8, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(1, 8, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 5:
-        _tiles(1, 12, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(1, 12, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 6:
-        _tiles(1, 14, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(1, 14, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 7:
-        _tiles(1, 16, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(1, 16, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 8:
-        _tiles(2, 7, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(2, 7, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 9:
-        _tiles(2, 8, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(2, 8, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 10:
-        _tiles(4, 1, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(4, 1, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 11:
-        _tiles(4, 4, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(4, 4, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 12:
-        _tiles(4, 6, row, unit, base, records, pointers, tiles, scratch)
+        _tiles(4, 6, row, unit, base, data, records, pointers, tiles, scratch)
 
 
 @compiled()
 def _tiles(
-    channels: int, vectors: int, row: Any, unit: int, base: int, records: int, pointers: int, tiles: Any, scratch: int
+    channels: int,
+    vectors: int,
+    row: Any,
+    unit: int,
+    base: int,
+    data: int,
+    records: int,
+    pointers: int,
+    tiles: Any,
+    scratch: int,
 ) -> None:
     """One group of tiles, one chunk of the output channels; the inputs of a block stay in the first cache meanwhile."""
     literally(channels)
@@ -149,11 +164,11 @@ def _tiles(
     first, last = unit % chunks * groups // chunks, (unit % chunks + 1) * groups // chunks
     partial = base + 4 * scratch
     full = partial + 4 * outputs * floats if blocks > 1 else partial
-    target, step = (full, pooled) if pooled else (base + 4 * row[TARGET], row[TARGET_STEP])
+    target, step = (full, pooled) if pooled else (data + 4 * row[TARGET], row[TARGET_STEP])
     zeros = bounds + 8
     for t in range(first_tile, first_tile + row[GROUP]):
         pixel, offset = tiles[t, TILE_INPUT], tiles[t, TILE_OUTPUT]
-        inputs = base + 4 * (row[SOURCE] + pixel)
+        inputs = data + 4 * (row[SOURCE] + pixel)
         masks, which = base + 4 * tiles[t, TILE_MASKS], tiles[t, TILE_VECTORS]
         for block in range(blocks):
             at = pointers + 4 * (row[POINTERS] + (block * groups + first) * phases)

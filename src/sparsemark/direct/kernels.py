@@ -10,16 +10,18 @@ Addresses are plain 64-bit integers, checked where the plan is made: see `sparse
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 _FEATURES = llvm.get_host_cpu_features()
 LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4
@@ -33,6 +35,13 @@ _VECTOR, _MASK = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
 _UNDEFINED = ir.Constant(_VECTOR, ir.Undefined)
 _ZERO = ir.Constant(_VECTOR, [ir.Constant(_F32, 0.0)] * LANES)
 _BYTES = 4 * LANES
+_ROOT = math.sqrt(2)
+
+
+def _places(lanes: Iterable[int]) -> ir.Constant:
+    """Lanes of two vectors that `shuffle_vector` takes."""
+    chosen = list(lanes)
+    return ir.Constant(ir.VectorType(_I32, len(chosen)), chosen)
 
 
 class _Emitter:
@@ -61,6 +70,12 @@ class _Emitter:
         module = self.b.module
         function = module.globals.get(name) or ir.Function(module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), name)
         return self.b.call(function, [x, y, z])
+
+    def times(self, factor: float, value: ir.Value) -> ir.Value:
+        return self.b.fmul(ir.Constant(_VECTOR, [ir.Constant(_F32, float(np.float32(factor)))] * LANES), value)
+
+    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.b.select(self.b.fcmp_unordered(">", x, y), x, y)
 
     def masked(self, value: ir.Value, address: ir.Value) -> ir.Value:
         return self.b.bitcast(self.b.and_(self.b.bitcast(value, _MASK), self.load(address, _MASK)), _VECTOR)
@@ -264,15 +279,11 @@ def _largest_of_four(typing_context: Any, upper: Any, lower: Any, out: Any) -> A
     def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
         e = _Emitter(b)
         upper, lower, out = arguments
-
-        def larger(x: ir.Value, y: ir.Value) -> ir.Value:
-            return b.select(b.fcmp_unordered(">", x, y), x, y)
-
-        rows = larger(e.load(upper), e.load(lower))
+        rows = e.larger(e.load(upper), e.load(lower))
         even, odd = (
             b.shuffle_vector(rows, _UNDEFINED, ir.Constant(half, list(range(first, LANES, 2)))) for first in (0, 1)
         )
-        e.store(larger(even, odd), out)
+        e.store(e.larger(even, odd), out)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 3), generate
@@ -316,6 +327,144 @@ def _join_columns(typing_context: Any, even: Any, odd: Any, target: Any) -> Any:
     return types.void(*[types.int64] * 3), generate
 
 
+def _transform(e: _Emitter, d: Sequence[ir.Value]) -> list[ir.Value]:
+    """Six pixels in a row (of each of many tiles) as the six factors of Winograd's products; see `winograd`."""
+    b, times = e.b, e.times
+    middle, outer = b.fsub(d[4], times(2.0, d[2])), b.fsub(times(_ROOT / 2, d[3]), times(_ROOT, d[1]))
+    middle_2, outer_2 = b.fsub(d[4], times(0.5, d[2])), b.fsub(times(_ROOT, d[3]), times(_ROOT / 2, d[1]))
+    return [
+        b.fadd(b.fsub(d[0], times(2.5, d[2])), d[4]),
+        b.fadd(middle, outer),
+        b.fsub(middle, outer),
+        b.fadd(middle_2, outer_2),
+        b.fsub(middle_2, outer_2),
+        b.fadd(b.fsub(d[1], times(2.5, d[3])), d[5]),
+    ]
+
+
+def _transform_back(e: _Emitter, m: Sequence[ir.Value]) -> list[ir.Value]:
+    """Six sums of products as the four pixels that they make."""
+    b, times = e.b, e.times
+    even, odd, even_2, odd_2 = b.fadd(m[1], m[2]), b.fsub(m[1], m[2]), b.fadd(m[3], m[4]), b.fsub(m[3], m[4])
+    return [
+        b.fadd(m[0], b.fadd(even, even_2)),
+        b.fadd(times(_ROOT / 2, odd), times(_ROOT, odd_2)),
+        b.fadd(times(0.5, even), times(2.0, even_2)),
+        b.fadd(b.fadd(times(_ROOT / 4, odd), times(2 * _ROOT, odd_2)), m[5]),
+    ]
+
+
+def _transform_rows(
+    typing_context: Any, row0: Any, row1: Any, row2: Any, row3: Any, row4: Any, row5: Any, out: Any, step: Any
+) -> Any:
+    """Transform LANES columns of six rows; the six rows that they become are `step` bytes apart; addresses."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        e = _Emitter(b)
+        for i, row in enumerate(_transform(e, [e.load(address) for address in arguments[:6]])):
+            e.store(row, b.add(arguments[6], b.mul(arguments[7], _I64(i))))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 8), generate
+
+
+def _transform_columns(typing_context: Any, row0: Any, row1: Any, row2: Any, row3: Any, out: Any, step: Any) -> Any:
+    """Transform LANES tiles of six columns each, a quarter of them from each row, where they begin four columns apart.
+
+    The six factors of the tiles go to vectors that are `step` bytes apart; addresses.
+    """
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        e = _Emitter(b)
+        columns = []
+        for begin, wanted in ((0, range(4)), (2, (2, 3))):
+            pixels = [e.load(e.plus(address, 4 * begin)) for address in arguments[:4]]
+            for first in wanted:
+                halves = [b.shuffle_vector(*pixels[i : i + 2], _places(range(first, 2 * LANES, 4))) for i in (0, 2)]
+                columns.append(b.shuffle_vector(*halves, _places(range(LANES))))
+        for i, factor in enumerate(_transform(e, columns)):
+            e.store(factor, b.add(arguments[4], b.mul(arguments[5], _I64(i))))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), generate
+
+
+def _transform_tiles_back(
+    typing_context: Any,
+    pooled: Any,
+    sums: Any,
+    step: Any,
+    out0: Any,
+    out1: Any,
+    out2: Any,
+    out3: Any,
+    out_step: Any,
+    mask0: Any,
+    mask1: Any,
+    mask2: Any,
+    mask3: Any,
+    bias: Any,
+    bounds: Any,
+    residual: Any,
+) -> Any:
+    """Make the pixels of LANES tiles from the sums of their 36 products.
+
+    Args, 64-bit integers, addresses and strides in bytes:
+        pooled: literal; whether the largest of each 2 x 2 pixels is kept.
+        sums, step: of the products, and from one to the next.
+        out0 to out3: where the first row of each quarter of the tiles goes; `out_step` to the next.
+        mask0 to mask3: lanes of the rows of each quarter that are pixels.
+        bias: a float.
+        bounds: two floats, then, a vector further, zeros.
+        residual: how far from its place what is added to a pixel lies; 0: nothing is. Not where it pools.
+    """
+    if not isinstance(pooled, types.IntegerLiteral):
+        return None
+    pools = bool(pooled.literal_value)
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        e = _Emitter(b)
+        sums, step = arguments[1:3]
+        outs, out_step, masks = arguments[3:7], arguments[7], arguments[8:12]
+        bias, bounds, residual = arguments[12:]
+        columns = [
+            _transform_back(e, [e.load(b.add(sums, b.mul(step, _I64(6 * y + x)))) for y in range(6)]) for x in range(6)
+        ]
+        rows = [_transform_back(e, [column[y] for column in columns]) for y in range(4)]
+        if pools:
+            rows = [
+                [e.larger(*(e.larger(row[x], row[x + 1]) for row in rows[y : y + 2])) for x in (0, 2)] for y in (0, 2)
+            ]
+        adds = b.icmp_signed("!=", residual, _I64(0))
+        term = e.splat(e.load(bias, _F32))
+        low, high = (e.splat(e.load(e.plus(bounds, at), _F32)) for at in (0, 4))
+        wide = LANES // 2 if pools else LANES
+        # Constants are as wide as the vectors they meet.
+        term, low, high = (b.shuffle_vector(v, v, _places(range(wide))) for v in (term, low, high))
+        kind, quarter = ir.VectorType(_F32, wide), LANES // 4
+        for y, phases in enumerate(rows):
+            for q in range(4):
+                pairs = _places([place for t in range(q * quarter, (q + 1) * quarter) for place in (t, LANES + t)])
+                pixels = [b.shuffle_vector(*phases[i : i + 2], pairs) for i in range(0, len(phases), 2)]
+                if not pools:
+                    half = LANES // 2
+                    both = [place for i in range(0, half, 2) for place in (i, i + 1, half + i, half + i + 1)]
+                    pixels = [b.shuffle_vector(*pixels, _places(both))]
+                at = b.add(outs[q], b.mul(out_step, _I64(y)))
+                value = b.fadd(pixels[0], term)
+                if not pools:
+                    other = b.select(adds, b.add(at, residual), e.plus(bounds, _BYTES))
+                    value = b.fadd(value, e.load(other))
+                for bound, test in ((low, "<"), (high, ">")):
+                    # Comparisons are such that NaN stays NaN.
+                    value = b.select(b.fcmp_ordered(test, value, bound), bound, value)
+                bits = ir.VectorType(_I32, wide)
+                e.store(b.bitcast(b.and_(b.bitcast(value, bits), e.load(masks[q], bits)), kind), at)
+        return context.get_dummy_value()
+
+    return types.void(pooled, *[types.int64] * 14), generate
+
+
 def _as_float(typing_context: Any, bits: Any) -> Any:
     """Read the bits of an int32 as a float32."""
 
@@ -332,3 +481,6 @@ fetch_add: Any = intrinsic(_fetch_add)
 as_float: Any = intrinsic(_as_float)
 split_columns: Any = intrinsic(_split_columns)
 join_columns: Any = intrinsic(_join_columns)
+transform_rows: Any = intrinsic(_transform_rows)
+transform_columns: Any = intrinsic(_transform_columns)
+transform_tiles_back: Any = intrinsic(_transform_tiles_back)

@@ -102,10 +102,17 @@ class Taps:
 
 @dataclass(frozen=True)
 class Choice:
-    """How one convolution is executed: a place in VARIANTS, and input planes that are taken at a time (0: all)."""
+    """How one convolution is executed.
+
+    Args:
+        variant: a place in VARIANTS.
+        planes: of the input, that are taken at a time; 0: all.
+        tiled: by Winograd's products instead of non-zeros.
+    """
 
     variant: int
     planes: int = 0
+    tiled: bool = False
 
     @property
     def channels(self) -> int:

@@ -46,6 +46,8 @@ def measure_limits() -> Limits:
     work = out.size * _HEIGHT * width
     best = {True: 0.0, False: 0.0}
     for choice in options(step):
+        if choice.tiled:
+            continue  # it does less than `work`
         seconds = min(time_step(step, {step: choice}, floats) for _ in range(_ATTEMPTS))
         several = choice.channels > 1
         best[several] = max(best[several], work / seconds)

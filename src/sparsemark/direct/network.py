@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sparsemark.engines.protocol import Predict
     from sparsemark.formats.csr import Graph
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 """Raised when kernels or layouts change, so that remembered choices are measured again."""
 
 _CONTEST = 15
@@ -125,9 +125,9 @@ class Network:
         floats = place(lowered)
         convolutions = [step for step in lowered.steps if isinstance(step, Convolution)]
         path = self._memory / f"{self._key(lowered)}.json" if self._memory else None
-        decision = _recall(path, convolutions) if path else None
+        decision = _recall(path, convolutions, self._threads) if path else None
         if decision is None:
-            chosen = choose(lowered, floats)
+            chosen = choose(lowered, floats, self._threads)
             direct = self._runner(lowered, floats, chosen)
             seconds = self._contest(direct, shape)
             lost = seconds is not None and seconds[0] > _CLEARLY * seconds[1]
@@ -235,16 +235,16 @@ def _remember(path: Path, decision: Decision) -> None:
         write_atomically(path, json.dumps(asdict(decision)).encode())
 
 
-def _recall(path: Path, convolutions: Sequence[Convolution]) -> Decision | None:
+def _recall(path: Path, convolutions: Sequence[Convolution], threads: int) -> Decision | None:
     """A remembered decision, if it is whole and fits these convolutions."""
     try:
         stored = json.loads(path.read_bytes())
-        choices = tuple(Choice(int(c["variant"]), int(c["planes"])) for c in stored["choices"])
+        choices = tuple(Choice(int(c["variant"]), int(c["planes"]), bool(c["tiled"])) for c in stored["choices"])
         decision = Decision(choices, bool(stored["dense"]), _seconds(stored["direct_s"]), _seconds(stored["dense_s"]))
     except (ArithmeticError, KeyError, OSError, RecursionError, TypeError, ValueError):
         return None
     fitting = len(choices) == len(convolutions) and all(
-        choice in options(step) for choice, step in zip(choices, convolutions, strict=True)
+        choice in options(step, threads) for choice, step in zip(choices, convolutions, strict=True)
     )
     return decision if fitting else None
 

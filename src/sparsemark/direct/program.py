@@ -13,6 +13,7 @@ from sparsemark.direct.kernels import CLAMP_HIGH, CLAMP_LOW, LANES, MASK_OUTPUT
 from sparsemark.direct.layout import Choice, stream, tile
 from sparsemark.direct.memory import MARGIN, placed
 from sparsemark.direct.steps import Convolution, Matrix
+from sparsemark.direct.winograd import PRODUCTS, Spans, origin, records, spans, transformed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,13 +122,16 @@ class _Builder:
             row[[op.SOURCE, op.SOURCE_STEP, op.SOURCE_ROW]] = source.position, source.step, source.row
         for column, value in step.numbers.items():
             row[column] = value
-        if isinstance(step, Convolution) and choice is not None:
+        more = []
+        if isinstance(step, Convolution) and choice is not None and choice.tiled:
+            more.append(self._tiled(row, step, choice))
+        elif isinstance(step, Convolution) and choice is not None:
             self._convolution(row, step, choice)
         elif isinstance(step, Matrix):
             self._matrix(row, step)
         else:
             self._other(row, step)
-        self.table.append(row)
+        self.table += [row, *more]
 
     def _convolution(self, row: NDArray[np.int64], step: Convolution, choice: Choice) -> None:
         if step.source is None:
@@ -173,6 +177,57 @@ class _Builder:
         self.tiles.append(table)
         self.records.append(read.records)
         self.pointers.append(read.pointers)
+
+    def _tiled(self, row: NDArray[np.int64], step: Convolution, choice: Choice) -> NDArray[np.int64]:
+        """Fill the row of a convolution by tiles; the row of its products."""
+        corner = origin(step.taps)
+        if step.source is None or corner is None:
+            raise ValueError(f"{choice} does not fit {step.name}")
+        source, outputs = placed(step.source), step.outputs
+        span = spans(choice.variant, source.channels, outputs, step.height, step.width)
+        row[[op.OP, op.UNITS]] = op.TILED, span.count
+        row[[op.INPUTS, op.INPUT_HEIGHT, op.INPUT_WIDTH]] = source.channels, source.height, source.width
+        row[[op.FIRST_ROW, op.FIRST_COLUMN, op.ACROSS]] = *corner, span.across
+        row[[op.SPAN_TILES, op.SPAN_STEP, op.SPAN_PRODUCTS]] = span.tiles, span.step, span.products
+        row[[op.SPAN_LINES, op.SPAN_PITCH, op.TILES]] = span.lines, span.pitch, sum(map(len, self.tiles))
+        self.tiles.append(self._quads(row, step, span))
+        row[op.ZEROS] = self.constants.add(np.zeros(source.width + LANES, np.float32))
+        row[op.BIAS] = self.constants.add(step.parameters)
+        row[op.BOUNDS] = self.constants.add(np.array([*step.clamp, *[0] * (2 * LANES - 2)], np.float32))
+        row[op.RESIDUAL] = -1
+        if step.second is not None:
+            second = placed(step.second)
+            row[[op.RESIDUAL, op.RESIDUAL_STEP]] = second.position, second.step
+        row[op.POOLED_FLOATS] = step.pooled
+        self.scratch = max(self.scratch, span.scratch)
+
+        products = np.zeros_like(row)
+        count = PRODUCTS * outputs
+        found = records(transformed(step.taps, source.channels, outputs), span.step, choice.channels)
+        products[[op.OP, op.PLANES, op.TARGET, op.TARGET_STEP]] = op.NOTHING, count, span.products, span.step
+        products[[op.VARIANT, op.BLOCKS, op.GROUP, op.CHUNKS]] = choice.variant, 1, 1, 1
+        products[[op.RECORDS, op.POINTERS]] = sum(r.size for r in self.records), sum(p.size for p in self.pointers)
+        products[op.TILES] = sum(map(len, self.tiles))
+        products[op.BIAS] = self.constants.add(np.zeros(count, np.float32))
+        products[op.BOUNDS] = self.constants.add(np.zeros(2 + choice.channels, np.float32))
+        products[op.RESIDUAL] = -1
+        masks = self.constants.add(np.full(3 * span.tiles, -1, np.int32))
+        self.tiles.append(np.array([[0, 0, masks, (1 << choice.vectors) - 1, 0, 0]], np.int64))
+        self.records.append(found)
+        self.pointers.append(np.arange(count // choice.channels + 1, dtype=np.int32) * source.channels)
+        return products
+
+    def _quads(self, row: NDArray[np.int64], step: Convolution, span: Spans) -> NDArray[np.int64]:
+        """Rows of the table of tiles, one for each quarter of a vector of them."""
+        place, y, x, rows = span.quads.T
+        shrink = 2 if step.pooled else 1
+        pixels = x[:, None] // shrink + np.arange(LANES // shrink)
+        masks = [self.constants.add(np.where(p < step.width // shrink, -1, 0).astype(np.int32)) for p in pixels]
+        table = np.zeros((len(place), 6), np.int64)
+        table[:, op.TILE_INPUT], table[:, op.TILE_MASKS] = place, masks
+        table[:, op.TILE_OUTPUT] = y // shrink * row[op.TARGET_ROW] + x // shrink
+        table[:, op.TILE_ROWS] = rows // shrink
+        return table
 
     def _matrix(self, row: NDArray[np.int64], step: Matrix) -> None:
         row[op.UNITS] = self._share(len(step.rows) - 1)

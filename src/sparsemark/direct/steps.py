@@ -84,7 +84,10 @@ class Step:
 
 @dataclass(eq=False)
 class Convolution(Step):
-    """A sparse convolution of stride 1, and what was fused into it. `parameters` is the bias, one a channel."""
+    """A sparse convolution of stride 1, and what was fused into it. `parameters` is the bias, one a channel.
+
+    It is `bounded` if what reads it has a limit: sums may then be far larger than anything that becomes of them.
+    """
 
     taps: Taps = field(kw_only=True)
     height: int = field(kw_only=True)
@@ -92,6 +95,7 @@ class Convolution(Step):
     weights: int = field(kw_only=True)
     clamp: tuple[float, float] = (-math.inf, math.inf)
     pooled: bool = False
+    bounded: bool = False
 
     @property
     def outputs(self) -> int:

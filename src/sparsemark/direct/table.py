@@ -1,7 +1,9 @@
 """The table of a program: what its rows ask for, and what its columns hold."""
 
-INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX = range(11)
-"""Operations."""
+INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, TILED, NOTHING = (
+    range(13)
+)
+"""Operations. The row after TILED, NOTHING by itself, has its products: a CONVOLVE whose planes lie in the scratch."""
 
 # Columns that all operations share. Positions count floats of the arena; planes lie STEP apart, their rows ROW.
 OP, UNITS, SOURCE, SOURCE_STEP, SOURCE_ROW, TARGET, TARGET_STEP, TARGET_ROW, PLANES, HEIGHT, WIDTH = range(11)
@@ -14,10 +16,15 @@ KIND, SOURCE_HEIGHT, SOURCE_WIDTH, ROW_STRIDE, COLUMN_STRIDE, ROW_START, COLUMN_
 )
 PHASES = 20
 SECOND, SECOND_STEP, SECOND_ROW, PARAMETERS = range(12, 16)
-COLUMNS = 26
+# Columns of TILED, beside TILES, BIAS, BOUNDS, RESIDUAL, RESIDUAL_STEP and POOLED_FLOATS (here 1 where it pools).
+# ACROSS counts the tiles of a row of them; what begins with SPAN is told by `winograd.Spans`.
+INPUTS, INPUT_HEIGHT, INPUT_WIDTH, FIRST_ROW, FIRST_COLUMN, ZEROS, ACROSS = range(26, 33)
+SPAN_TILES, SPAN_STEP, SPAN_PRODUCTS, SPAN_LINES, SPAN_PITCH = range(33, 38)
+COLUMNS = 38
 
 # Columns of the table of tiles.
 TILE_INPUT, TILE_OUTPUT, TILE_MASKS, TILE_VECTORS, TILE_POOLED, TILE_ROWS = range(6)
+# TILED has a row in it for each quarter of a vector of its tiles. There TILE_INPUT is where their pixels lie in a line.
 
 VARIANTS = ((1, 1), (1, 2), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7), (2, 8), (4, 1), (4, 4), (4, 6))
 """Output channels and vectors that one tile may have."""

@@ -12,6 +12,7 @@ from sparsemark.direct.memory import placed
 from sparsemark.direct.program import assemble
 from sparsemark.direct.runner import Runner
 from sparsemark.direct.steps import Convolution
+from sparsemark.direct.winograd import variants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,26 +26,28 @@ _PATIENCE = 0.2
 _NO_IMAGE = np.zeros(1, np.float32)
 
 
-def options(step: Convolution) -> list[Choice]:
-    """Ways to run a convolution whose tensors are placed."""
+def options(step: Convolution, threads: int = 1) -> list[Choice]:
+    """Ways to run a convolution whose tensors are placed, where so many threads share an image."""
     if step.source is None:
         raise ValueError("a convolution reads planes")
-    return candidates(
+    found = candidates(
         step.taps, placed(step.source), step.outputs, height=step.height, width=step.width, pooled_row=step.pooled_row
     )
+    return found + [Choice(variant, tiled=True) for variant in variants(step, threads)]
 
 
-def choose(lowered: Lowered, floats: int) -> dict[Step, Choice]:
+def choose(lowered: Lowered, floats: int, threads: int) -> dict[Step, Choice]:
     """Time every way to run each convolution, alone, and keep the fastest.
 
     Args:
         lowered: its tensors placed.
         floats: of the arena that they take.
+        threads: that will share an image; only one runs here.
     """
     chosen: dict[Step, Choice] = {}
     for step in lowered.steps:
         if isinstance(step, Convolution):
-            timed = {choice: time_step(step, {step: choice}, floats) for choice in options(step)}
+            timed = {choice: time_step(step, {step: choice}, floats) for choice in options(step, threads)}
             chosen[step] = min(timed, key=timed.__getitem__)
     return chosen
 

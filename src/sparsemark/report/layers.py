@@ -33,7 +33,7 @@ def as_layers(layers: Sequence[Layer], limits: Limits, decision: Decision, *, wi
             layer.kernel,
             "" if layer.seconds is None else f"{1e3 * layer.seconds:.3f}",
             "" if layer.rate is None else f"{layer.rate / _GIGA:.1f}",
-            "" if layer.rate is None else f"{100 * layer.rate / limits.multiply_adds:.0f} %",
+            "" if layer.pace is None else f"{100 * layer.pace / limits.multiply_adds:.0f} %",
         )
         for layer in layers
     ]
@@ -64,13 +64,13 @@ def _contest(decision: Decision) -> list[str]:
 
 
 def draw_roofline(layers: Sequence[Layer], limits: Limits, conditions: Sequence[str], path: Path) -> None:
-    """Draw the rate of every layer with weights against the machine's limits.
+    """Draw the pace of every layer with weights against the machine's limits.
 
     Raises:
         UserError: matplotlib is not installed, or the file cannot be written.
     """
-    shown = [(layer, rate) for layer in layers if (rate := layer.rate) is not None and layer.density is not None]
-    figure = new_figure(9, 4.2, "Multiply-adds on non-zeros, against what one core can do")
+    shown = [(layer, pace) for layer in layers if (pace := layer.pace) is not None and layer.density is not None]
+    figure = new_figure(9, 4.2, "Multiply-adds that are carried out, against what one core can do")
     axes = figure.add_subplot()
     for limit, dashes, words in (
         (limits.multiply_adds, "-", "multiply-adds"),
@@ -78,9 +78,11 @@ def draw_roofline(layers: Sequence[Layer], limits: Limits, conditions: Sequence[
     ):
         axes.axhline(limit / _GIGA, color="0.2", linestyle=dashes, linewidth=1.2)
         axes.text(len(shown) - 0.5, limit / _GIGA, f" {words}", va="center", fontsize=9)
-    axes.bar(range(len(shown)), [rate / _GIGA for _, rate in shown], color="#56B4E9", edgecolor="0.2", width=0.7)
+    axes.bar(range(len(shown)), [pace / _GIGA for _, pace in shown], color="#56B4E9", edgecolor="0.2", width=0.7)
     labels = [
-        f"{' x '.join(map(str, layer.shape))}\n{100 * (1 - (layer.density or 0)):.0f} % zeros" for layer, _ in shown
+        f"{' x '.join(map(str, layer.shape))}\n"
+        + ("Winograd" if layer.products != layer.multiply_adds else f"{100 * (1 - (layer.density or 0)):.0f} % zeros")
+        for layer, _ in shown
     ]
     axes.set_xticks(range(len(shown)), labels, fontsize=8, rotation=30, ha="right")
     axes.set(xlim=(-0.6, len(shown) - 0.4), ylim=(0, None), ylabel="G multiply-adds / s", xlabel="layer: what it makes")

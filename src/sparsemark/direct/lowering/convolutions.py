@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,9 @@ _REPEATING = (
     ("nearest", "half_pixel", "round_prefer_floor"),
 )
 """Ways to resize that repeat every pixel when the scale is 2."""
+
+_BOUNDED = frozenset({"Clip", "Erf", "HardSigmoid", "Sigmoid", "Softmax", "Tanh"})
+"""Operators whose results stay small, however large their operands."""
 
 
 def _conv(context: Context, node: Node) -> None:
@@ -136,6 +140,8 @@ def _convolve(  # noqa: PLR0917 - a convolution is that much
     name = _fuse_addition(context, step, name)
     name = _fuse_clamp(context, step, name)
     name = _fuse_pooling(context, step, source, name)
+    following = context.only_user(name)
+    step.bounded = step.clamp[1] < math.inf or (following is not None and following[1].op in _BOUNDED)
     context.add(step)
     context.set(name, step.target)
 

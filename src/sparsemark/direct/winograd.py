@@ -1,0 +1,171 @@
+"""Convolutions of 3 x 3 by tiles of 4 x 4 pixels: 36 products for each pair of channels, where plain sums take 144.
+
+Winograd's minimal filtering, F(4 x 4, 3 x 3), after Lavin and Gray, "Fast Algorithms for Convolutional Neural
+Networks", 2016. The points of interpolation are 0, +-sqrt(1/2), +-sqrt(2) and infinity: with the usual 0, +-1, +-2 the
+rounding error is five times as large. Zeros among the weights save nothing here, so it is for layers that have few.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsemark.direct.kernels import LANES
+from sparsemark.direct.table import VARIANTS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sparsemark.direct.layout import Taps
+    from sparsemark.direct.steps import Convolution
+
+OUT, IN = 4, 6
+"""Rows and columns of a tile: of the output, and of the input that it reads."""
+
+PRODUCTS = IN * IN
+"""Of a tile, for each pair of channels."""
+
+_KERNEL = 3
+
+_SHARING = 4
+"""Output channels that share a load: with fewer, loads would be the limit, as they are where there are zeros."""
+
+_MOST_WEIGHTS = 1 << 22
+"""Transformed weights of a layer, beyond which reading them takes longer than what they save."""
+
+_LARGEST_WEIGHT = 1e30
+"""Sums of larger ones might overflow where the convolution itself does not."""
+
+_WEIGHTS = np.array(
+    [
+        [1, 0, 0],
+        [-2 / 3, -sqrt(2) / 3, -1 / 3],
+        [-2 / 3, sqrt(2) / 3, -1 / 3],
+        [1 / 6, sqrt(2) / 6, 1 / 3],
+        [1 / 6, -sqrt(2) / 6, 1 / 3],
+        [0, 0, 1],
+    ]
+)
+"""What transforms the weights; what does it to pixels is in `kernels.transform`."""
+
+
+QUARTER = LANES // 4
+"""Tiles whose pixels make one vector of a row: so many, or a multiple of it, are in a row of tiles."""
+
+_EDGE = 2 * LANES
+"""Floats of a line behind the pixels of a row of tiles: two are read, and whole vectors are written."""
+
+
+@dataclass(frozen=True)
+class Spans:
+    """How the tiles of a plane are taken together, and where they lie in a thread's scratch, all in floats.
+
+    Args:
+        across: tiles in a row of them; some may lie beside the image.
+        quads: int64, shape (n, 4): for each QUARTER of tiles, in order, where its pixels lie in a line, its row and
+            column of pixels, and how many of its rows lie within the image.
+        tiles: of a span, one a lane.
+        step: from one plane of transformed pixels, or of products, to the next.
+        products: where the planes of products begin; those of pixels begin at 0.
+        lines: where rows of pixels lie on their way in and out; `pitch` from one to the next.
+        pitch: floats of such a row.
+        scratch: of all of it.
+    """
+
+    across: int
+    quads: NDArray[np.int64]
+    tiles: int
+    step: int
+    products: int
+    lines: int
+    pitch: int
+    scratch: int
+
+    @property
+    def count(self) -> int:
+        """Spans of a plane."""
+        return len(self.quads) * QUARTER // self.tiles
+
+
+def spans(variant: int, planes: int, outputs: int, height: int, width: int) -> Spans:
+    """Take as many tiles together as a variant has lanes.
+
+    Args:
+        variant: by which products are summed.
+        planes: of the input.
+        outputs: planes of the output.
+        height: of the output.
+        width: of the output.
+    """
+    tiles = VARIANTS[variant][1] * LANES
+    across, down = -(-width // LANES) * QUARTER, -(-height // OUT)
+    count = -(-across * down // tiles)
+    first = np.arange(0, count * tiles, QUARTER)
+    y, x = first // across, first % across
+    runs = y - first // tiles * tiles // across  # rows of tiles that a span has begun
+    place = first % tiles * OUT + runs * _EDGE
+    quads = np.stack([place, OUT * y, OUT * x, np.clip(height - OUT * y, 0, OUT)], axis=1)
+    step = (tiles // LANES | 1) * LANES  # odd: see `layout.step_for`
+    # No fewer than spilled rows of one vector of tiles take, and those of what is added to them.
+    pitch = max(int(place.max()) + LANES + _EDGE, 2 * OUT * LANES)
+    products = PRODUCTS * planes * step
+    lines = products + PRODUCTS * outputs * step
+    return Spans(across, quads, tiles, step, products, lines, pitch, lines + IN * pitch)
+
+
+def origin(taps: Taps) -> tuple[int, int] | None:
+    """First row and column that a square of 3 x 3 around all taps reads; None where they need a larger one."""
+    corner = []
+    for axis in (taps.dy, taps.dx):
+        low, high = int(axis.min(initial=0)), int(axis.max(initial=0))
+        if high - low >= _KERNEL:
+            return None
+        corner.append(high - _KERNEL + 1)
+    return corner[0], corner[1]
+
+
+def variants(step: Convolution, threads: int) -> list[int]:
+    """Places in VARIANTS by which a convolution may be run in tiles: none where that cannot pay, or does not fit."""
+    if step.source is None or origin(step.taps) is None or (step.pooled and step.second is not None):
+        return []
+    planes, outputs = step.source.channels, step.outputs
+    weights = PRODUCTS * planes * outputs
+    if weights >= OUT * OUT * len(step.taps.weight) or weights > _MOST_WEIGHTS:
+        return []
+    # Rounding is several times that of plain sums, and in proportion to them: too much for what a bound leaves of them.
+    if step.bounded or not np.abs(step.taps.weight).max(initial=0) < _LARGEST_WEIGHT:
+        return []
+    # Rows of pixels are read and written in whole vectors.
+    if step.source.row % LANES or step.target.row % (LANES // 2 if step.pooled else LANES):
+        return []
+    return [
+        variant
+        for variant, (channels, _) in enumerate(VARIANTS)
+        if channels == _SHARING
+        and outputs % channels == 0
+        and spans(variant, planes, outputs, step.height, step.width).count >= threads
+    ]
+
+
+def transformed(taps: Taps, planes: int, outputs: int) -> NDArray[np.float32]:
+    """Weights of the products, shape (36, outputs, planes)."""
+    corner = origin(taps)
+    if corner is None:
+        raise ValueError("taps beyond a square of 3 x 3")
+    dense = np.zeros((outputs, planes, _KERNEL, _KERNEL))
+    dense[taps.out, taps.plane, taps.dy - corner[0], taps.dx - corner[1]] = taps.weight
+    products: NDArray[np.float64] = np.einsum("yi,opij,xj->yxop", _WEIGHTS, dense, _WEIGHTS, optimize=True)
+    return products.reshape(PRODUCTS, outputs, planes).astype(np.float32)
+
+
+def records(weights: NDArray[np.float32], step: int, channels: int) -> NDArray[np.int32]:
+    """Weights as `convolve` reads them, `channels` outputs together: shape (36 * outputs / channels * planes, ...)."""
+    count, outputs, planes = weights.shape
+    found = np.empty((count, outputs // channels, planes, 1 + channels), np.float32)
+    found[..., 1:] = weights.reshape(count, outputs // channels, channels, planes).transpose(0, 1, 3, 2)
+    bits = found.view(np.int32)
+    bits[..., 0] = 4 * step * np.arange(count * planes, dtype=np.int32).reshape(count, 1, planes)
+    return bits.reshape(-1, 1 + channels)
