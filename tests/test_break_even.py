@@ -56,7 +56,19 @@ def test_an_engine_that_breaks_even_says_where_with_an_interval():
 
 def test_an_engine_that_never_does_says_how_far_was_looked():
     (line,) = lines_of([factor * REFERENCE_MS for factor in (9.0, 8.0, 6.0, 5.0, 4.0)])
-    assert line.endswith("slower than dense at every sparsity up to 90 %.")
+    assert "slower than dense at every sparsity up to 90 %;" in line
+
+
+def test_an_engine_that_is_fast_without_zeros_says_from_where_on_they_help():
+    (line,) = lines_of([factor * REFERENCE_MS for factor in (0.5, 0.5, 0.5, 0.4, 0.1)])
+    assert "at least as fast as dense from 0 % on" in line
+    share = int(line.rpartition("its own dense form from ")[2].split(" %")[0])
+    assert 50 < share < 60
+
+
+def test_zeros_that_change_nothing_are_said_to():
+    (line,) = lines_of([factor * REFERENCE_MS for factor in (0.5, 0.51, 0.5, 0.49, 0.5)])
+    assert "zeros up to 90 % do not make it 5 % faster than its own dense form" in line
 
 
 def test_the_reference_engine_has_no_break_even():

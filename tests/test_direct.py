@@ -41,6 +41,10 @@ from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
 from sparsemark.formats import csr
 from sparsemark.parity import TOLERANCE, check
+from sparsemark.pipeline import Pipeline
+from sparsemark.specs import Cell, ModelSpec, Protocol, PruneSpec, Variant
+from sparsemark.study import Study
+from sparsemark.subjects import open_study
 from tests import networks
 from tests.direct_graphs import (
     ACTIVATIONS,
@@ -1253,3 +1257,14 @@ def test_options_hold_no_choice_twice_and_only_what_divides():
         found = prepared.options[step]
         assert found == list(dict.fromkeys(found))
         assert all(isinstance(choice, Choice) and step.outputs % choice.channels == 0 for choice in found)
+
+
+@pytest.mark.parametrize("prune", ["none", "magnitude:0.5", "magnitude:0.9", "channels:0.5"])
+@pytest.mark.parametrize("name", ["cnn3", "cnn4", "cnn9"])
+def test_every_model_of_the_study_agrees_with_float64_however_it_is_pruned(name, prune, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    method, _, sparsity = prune.partition(":")
+    model = ModelSpec(name, f"models/cnn.py:{name}", (1, 3, 128, 128))
+    cell = Cell(Variant(model, PruneSpec(method, float(sparsity or 0))), "direct-csr", 1)
+    study = Study("parity", tmp_path, None, (cell.variant,), (cell,), Protocol())
+    assert Pipeline(open_study(study, tmp_path, None), Protocol(), tmp_path).verify(cell).parity.max_rel <= TOLERANCE

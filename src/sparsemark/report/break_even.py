@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _FEWEST = 3
 """Sparsities, the dense network among them, between which a line says anything."""
 
+_GAIN = 1.05
+"""How much faster zeros must make an engine before that is said of it: it takes no interval to tell from noise."""
+
 _Point = tuple[float, "Interval"]
 
 
@@ -34,7 +37,8 @@ def break_evens(run: Run) -> list[str]:
         own = [m for m in cells if (m.model, m.engine) == (model, engine) and m.method in (method, DENSE)]
         points = _points(own)
         if len(points) >= _FEWEST:
-            lines.append(f"{model}, {method} on {wording.engine_name(engine)}: {_in_words(points)}.")
+            words = f"{_in_words(points)}; {_of_zeros(points)}"
+            lines.append(f"{model}, {method} on {wording.engine_name(engine)}: {words}.")
     return lines
 
 
@@ -58,6 +62,18 @@ def _in_words(points: Sequence[_Point]) -> str:
         if estimate <= points[0][0]
         else f"breaks even at {wording.percent(estimate)}"
     ) + f" [{bounds}]"
+
+
+def _of_zeros(points: Sequence[_Point]) -> str:
+    """From where on the engine gains by the zeros themselves: it may be faster than the reference without any."""
+    (least, own), most = points[0], points[-1][0]
+    if least > 0:
+        return "its own dense form was not measured"
+    gain = crossing([(share, interval.estimate / own.estimate / _GAIN) for share, interval in points])
+    percent = f"{100 * (_GAIN - 1):.0f} %"
+    if gain is None:
+        return f"zeros up to {wording.percent(most)} do not make it {percent} faster than its own dense form"
+    return f"zeros make it {percent} faster than its own dense form from {wording.percent(gain)} on"
 
 
 def crossing(points: Sequence[tuple[float, float]]) -> float | None:
