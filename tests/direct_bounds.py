@@ -11,9 +11,10 @@ import math
 import numpy as np
 
 from sparsemark.direct import table as op
-from sparsemark.direct.kernels import CLAMP_HIGH, CLAMP_LOW, LANES, MASK_OUTPUT
 from sparsemark.direct.memory import MARGIN, placed
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.steps import Convolution, Matrix
+from sparsemark.direct.table import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT
 
 
 class OutOfBoundsError(AssertionError):

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from sparsemark.direct import table as op
-from sparsemark.direct.kernels import CLAMP_HIGH, CLAMP_LOW, LANES, MASK_OUTPUT
 from sparsemark.direct.layout import Choice, stream, tile
 from sparsemark.direct.memory import MARGIN, placed
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.steps import Convolution, Matrix
+from sparsemark.direct.table import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT, TILE_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -201,7 +202,7 @@ class _Builder:
     def finish(self) -> Program:
         return Program(
             np.array(self.table, np.int64).reshape(-1, op.COLUMNS),
-            np.concatenate(self.tiles) if self.tiles else np.zeros((0, 6), np.int64),
+            np.concatenate(self.tiles) if self.tiles else np.zeros((0, TILE_COLUMNS), np.int64),
             _joined(self.records, np.int32),
             _joined(self.pointers, np.int32),
             _joined(self.rows, np.int32),
