@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +60,18 @@ def compilations(code, monkeypatch):
     return times
 
 
+LAYER = Layer(3, 4, 9, 33, pads=(1, 1, 1, 1))
+SKETCH = LAYER.sketch()
+LAYER.onto(SKETCH)
+GRAPH, IMAGE = SKETCH.graph(), LAYER.image()
+(REFERENCE,) = expected(GRAPH, IMAGE)  # by torch, whose threads do not outlive a fork
+
+
 def runs():
     """See that a network of whole numbers is computed to the last bit."""
-    layer = Layer(3, 4, 9, 33, pads=(1, 1, 1, 1))
-    sketch = layer.sketch()
-    layer.onto(sketch)
-    prepared, image = Prepared(sketch.graph()), layer.image()
-    (got,) = prepared.runner(next(prepared.ways()))(image)
-    np.testing.assert_array_equal(got, expected(sketch.graph(), image)[0])
+    prepared = Prepared(GRAPH)
+    (got,) = prepared.runner(next(prepared.ways()))(IMAGE)
+    np.testing.assert_array_equal(got, REFERENCE)
 
 
 FRESH = """
@@ -106,6 +112,26 @@ def test_code_that_is_kept_is_taken(kept, compilations):
     machine_code.load()
     assert not compilations
     assert kept.read_bytes() == before
+    runs()
+
+
+def test_threads_that_come_first_together_all_run(kept, compilations):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: runs(), range(16)))
+    assert not compilations
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
+def test_process_that_is_forked_first_loads_it_itself(kept, compilations):
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # ends it where it hangs
+        try:
+            runs()
+        except BaseException:
+            os._exit(1)
+        os._exit(len(compilations))
+    assert os.waitpid(child, 0)[1] == 0
     runs()
 
 
