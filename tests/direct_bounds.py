@@ -11,9 +11,10 @@ import math
 import numpy as np
 
 from sparsemark.direct import table as op
-from sparsemark.direct.kernels import CLAMP_HIGH, CLAMP_LOW, LANES, MASK_OUTPUT
 from sparsemark.direct.memory import MARGIN, placed
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.steps import Convolution, Matrix
+from sparsemark.direct.table import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT
 
 
 class OutOfBoundsError(AssertionError):
@@ -336,7 +337,7 @@ def _check_tiles_read(where):
     _require(not where.program.constants[zeros : zeros + extents[2] + LANES].any(), "zeros that are none")
     across = where[op.ACROSS]
     _require(across >= 1 and across % quarter == 0, "tiles of two rows in one vector")
-    for unit in _quads(where).reshape(where[op.UNITS], -1, 6):
+    for unit in _quads(where).reshape(where[op.UNITS], -1, op.TILE_COLUMNS):
         _require(unit[0, op.TILE_INPUT] == 0, "lines that do not begin")
     tile = np.arange(len(_quads(where))) * quarter
     places = _quads(where)[:, op.TILE_INPUT]

@@ -11,18 +11,17 @@ import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 from safetensors.numpy import save
-from scipy.sparse import csr_array
 
-from sparsemark.direct.kernels import LANES
 from sparsemark.direct.lowering import lower
 from sparsemark.direct.memory import place
 from sparsemark.direct.program import assemble
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.runner import Runner
 from sparsemark.direct.steps import Convolution
 from sparsemark.direct.tuning import options
 from sparsemark.engines.operators import OPERATORS
-from sparsemark.formats import csr
-from sparsemark.formats.csr import Graph, Node
+from sparsemark.formats import csr, csr_export
+from sparsemark.formats.csr import CsrMatrix, Graph, Node
 
 WIDE = (130, 200, 300, 16 * LANES, 16 * LANES + 5, 21 * LANES - 1)
 """Widths of rows that no tile, or hardly one, takes whole."""
@@ -48,7 +47,7 @@ class Sketch:
     def matrix(self, weight):
         name = f"matrix{len(self.matrices)}"
         weight = np.asarray(weight, np.float32)
-        self.matrices[name] = csr_array(weight.reshape(len(weight), -1))
+        self.matrices[name] = CsrMatrix.compress(weight.reshape(len(weight), -1))
         self.shapes[name] = weight.shape
         return name
 
@@ -403,7 +402,7 @@ def grown_networks(draw):
 
 
 def written(graph, path):
-    """Write a graph as `csr.export` does; the path."""
+    """Write a graph as `csr_export` does; the path."""
     header, tensors = content_of(graph)
     return signed(header, tensors, path)
 
@@ -412,7 +411,7 @@ def content_of(graph):
     """Header and tensors of a graph's file, without its digest."""
     tensors = {name: np.array(value, order="C") for name, value in graph.constants.items()}
     for name, matrix in graph.matrices.items():
-        tensors |= csr._compress(name, matrix.toarray())
+        tensors |= csr_export._compress(name, matrix.toarray())
     header = {
         "schema": 2,
         "inputs": list(graph.inputs),

@@ -19,8 +19,8 @@ from safetensors.numpy import save
 pytest.importorskip("numba")
 
 from sparsemark.direct import table
-from sparsemark.direct.kernels import LANES
 from sparsemark.direct.network import Network
+from sparsemark.direct.registers import LANES
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.formats.csr import load_csr
 from tests import direct_mutations

@@ -10,6 +10,7 @@ import pytest
 from sparsemark.cli import main
 from sparsemark.direct.explanation import explain
 from sparsemark.direct.limits import measure_limits
+from sparsemark.direct.machine_code import load
 from sparsemark.engines import ENGINES
 from sparsemark.registry import missing
 from tests.direct_graphs import Prepared, Sketch
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.skipif(missing(ENGINES["direct-csr"].requires) is not N
 
 @pytest.fixture
 def unet(tmp_path, monkeypatch):
+    load()  # not again for the empty cache
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return artifact("unet", "magnitude:0.9", "csr").path
 

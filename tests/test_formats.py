@@ -25,7 +25,7 @@ from sparsemark import formats, parity
 from sparsemark.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sparsemark.engines import ENGINES
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.formats import FORMATS, csr, onnx_file
+from sparsemark.formats import FORMATS, csr, csr_export, onnx_file
 from sparsemark.formats.protocol import Source
 from sparsemark.models import build_model
 from sparsemark.pipeline import Pipeline
@@ -112,7 +112,7 @@ def test_file_runs_in_another_process_without_the_class_that_made_it(wide, engin
 
 def test_csr_of_a_checkpoint_is_that_of_its_onnx_file(wide, tmp_path):
     """The way by way of a user's ONNX file, which other tests take because it is short, leads to the same file."""
-    csr.export(
+    csr_export.export(
         Source(load_checkpoint(wide[0.5]["dense"].path).variant.model, wide[0.5]["dense"].path), tmp_path / "direct.csr"
     )
     assert (tmp_path / "direct.csr").read_bytes() == wide[0.5]["csr"].path.read_bytes()
@@ -255,7 +255,7 @@ def test_csr_of_someone_else_and_none_at_all_are_one_line(tmp_path):
 def test_columns_take_two_bytes_as_long_as_they_fit(columns, kind):
     dense = np.zeros((2, columns), np.float32)
     dense[1, -1] = 3
-    parts = csr._compress("w", dense)
+    parts = csr_export._compress("w", dense)
     assert parts["w.columns"].dtype == kind
     assert parts["w.columns"].tolist() == [columns - 1]
     assert parts["w.rows"].tolist() == [0, 0, 1]

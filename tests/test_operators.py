@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sparsemark.engines import scipy_csr, torch_csr
 from sparsemark.engines.operators import OPERATORS
 from sparsemark.errors import UnsupportedError
-from sparsemark.formats import csr
+from sparsemark.formats import csr_export
 from sparsemark.formats.protocol import Source
 from sparsemark.specs import ModelSpec
 
@@ -38,7 +38,7 @@ def load(model, shape, engine=torch_csr):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(model.SerializeToString())
-        csr.export(Source(ModelSpec("one", str(path), shape), path), path.with_suffix(".csr"))
+        csr_export.export(Source(ModelSpec("one", str(path), shape), path), path.with_suffix(".csr"))
         return engine.load(path.with_suffix(".csr"), 1)
 
 

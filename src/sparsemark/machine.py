@@ -56,11 +56,7 @@ _STEAL_FIELD = 7
 def fingerprint() -> dict[str, Any]:
     """Describe machine and software: JSON values only, nothing that names a person, a host or a path."""
     return {
-        "cpu_model": _cpu_field("model name") or platform.processor() or platform.machine(),
-        "cpu_family": _cpu_field("cpu family"),
-        "cpu_model_number": _cpu_field("model"),
-        "cpu_flags": " ".join(flag for flag in _FLAGS if flag in (_cpu_field("flags") or "").split()),
-        "cpu_count": os.cpu_count(),
+        **_processor(),
         "cpus_allowed": len(allowed_cpus()),
         "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "turbo": _first_line("/sys/devices/system/cpu/cpufreq/boost"),
@@ -75,9 +71,17 @@ def fingerprint() -> dict[str, Any]:
 
 def identity() -> dict[str, Any]:
     """What of the fingerprint decides a latency; the rest (kernel, governor, load) only colours it."""
-    known = fingerprint()
-    names = ("cpu_model", "cpu_family", "cpu_model_number", "cpu_flags", "cpu_count", "python")
-    return {name: known[name] for name in names}
+    return {**_processor(), "python": platform.python_version()}
+
+
+def _processor() -> dict[str, Any]:
+    return {
+        "cpu_model": _cpu_field("model name") or platform.processor() or platform.machine(),
+        "cpu_family": _cpu_field("cpu family"),
+        "cpu_model_number": _cpu_field("model"),
+        "cpu_flags": " ".join(flag for flag in _FLAGS if flag in (_cpu_field("flags") or "").split()),
+        "cpu_count": os.cpu_count(),
+    }
 
 
 def package_versions(modules: Iterable[str]) -> dict[str, str | None]:

@@ -94,9 +94,9 @@ def decisions() -> Path:
     return _user_cache() / "direct"
 
 
-def machine_code(sources: str) -> Path:
-    """What `direct-csr` compiled from sources of this hash."""
-    return _user_cache() / "compiled" / sources
+def machine_code(key: str) -> Path:
+    """What `direct-csr` compiled; the key names its sources, the processor and the compiler."""
+    return _user_cache() / "compiled" / f"{key}.o"
 
 
 def _user_cache() -> Path:

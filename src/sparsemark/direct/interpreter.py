@@ -12,8 +12,9 @@ from typing import Any
 from numba.misc.special import literally
 
 from sparsemark.direct.compiled import compiled
-from sparsemark.direct.kernels import LANES, convolve, fetch_add, largest_of_four
+from sparsemark.direct.kernels import convolve, fetch_add, largest_of_four
 from sparsemark.direct.operations import copy_planes, multiply, operate
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.table import (
     BIAS,
     BLOCKS,

@@ -13,22 +13,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from sparsemark.direct.registers import LANES
+from sparsemark.direct.table import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-_FEATURES = llvm.get_host_cpu_features()
-LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4
-"""Floats in one vector register of this processor."""
-
-CLAMP_LOW, CLAMP_HIGH, MASK_OUTPUT = 1, 2, 4
-"""Flags of `convolve`: what is done to a sum before it is stored."""
 
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _VECTOR, _MASK = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)

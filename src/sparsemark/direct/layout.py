@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct.kernels import LANES
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.table import VARIANTS
 from sparsemark.errors import UnsupportedError
 

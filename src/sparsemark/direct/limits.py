@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparsemark.direct import table as op
-from sparsemark.direct.kernels import LANES
 from sparsemark.direct.layout import Taps
 from sparsemark.direct.memory import place
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.steps import Convolution, Lowered, Step, planes
 from sparsemark.direct.tuning import options, time_step
 

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from sparsemark.direct import table as op
-from sparsemark.direct.kernels import LANES
 from sparsemark.direct.layout import Planes, step_for
+from sparsemark.direct.registers import LANES
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:

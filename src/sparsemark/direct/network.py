@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.direct.kernels import LANES
 from sparsemark.direct.layout import Choice
 from sparsemark.direct.lowering import lower
 from sparsemark.direct.memory import place
 from sparsemark.direct.program import assemble
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.runner import Runner
 from sparsemark.direct.steps import Convolution, Matrix
 from sparsemark.direct.tuning import choose, options

@@ -9,7 +9,8 @@ import numpy as np
 
 from sparsemark.direct.activations import activate
 from sparsemark.direct.compiled import compiled
-from sparsemark.direct.kernels import LANES, join_columns, largest_of_four, split_columns
+from sparsemark.direct.kernels import join_columns, largest_of_four, split_columns
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.table import (
     ADD,
     AVERAGE,
@@ -127,7 +128,7 @@ def _pool(row: Any, unit: int, arena: Any, scratch: int) -> None:
             done = _pool_row(arena, s, row[SOURCE_ROW], t, width) if squares else 0
             if done == row[WIDTH]:
                 continue
-            window[:] = arena[s : s + width]
+            _copy_row(arena[s : s + width], window, 1)
             for _ in range(top + 1, bottom):
                 s += row[SOURCE_ROW]
                 _take_in(kind == MAXIMUM, arena[s : s + width], window)

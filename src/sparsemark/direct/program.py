@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from sparsemark.direct import table as op
-from sparsemark.direct.kernels import CLAMP_HIGH, CLAMP_LOW, LANES, MASK_OUTPUT
 from sparsemark.direct.layout import Choice, stream, tile
 from sparsemark.direct.memory import MARGIN, placed
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.steps import Convolution, Matrix
+from sparsemark.direct.table import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT, TILE_COLUMNS
 from sparsemark.direct.winograd import PRODUCTS, Spans, origin, records, spans, transformed
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class _Builder:
         shrink = 2 if step.pooled else 1
         pixels = x[:, None] // shrink + np.arange(LANES // shrink)
         masks = [self.constants.add(np.where(p < step.width // shrink, -1, 0).astype(np.int32)) for p in pixels]
-        table = np.zeros((len(place), 6), np.int64)
+        table = np.zeros((len(place), op.TILE_COLUMNS), np.int64)
         table[:, op.TILE_INPUT], table[:, op.TILE_MASKS] = place, masks
         table[:, op.TILE_OUTPUT] = y // shrink * row[op.TARGET_ROW] + x // shrink
         table[:, op.TILE_ROWS] = rows // shrink
@@ -256,7 +257,7 @@ class _Builder:
     def finish(self) -> Program:
         return Program(
             np.array(self.table, np.int64).reshape(-1, op.COLUMNS),
-            np.concatenate(self.tiles) if self.tiles else np.zeros((0, 6), np.int64),
+            np.concatenate(self.tiles) if self.tiles else np.zeros((0, TILE_COLUMNS), np.int64),
             _joined(self.records, np.int32),
             _joined(self.pointers, np.int32),
             _joined(self.rows, np.int32),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.direct.interpreter import execute
+from sparsemark.direct.machine_code import load
 from sparsemark.direct.memory import placed
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ class Runner:
         self._program = program
         self._arena = program.arena(threads)
         self._counters = np.zeros((max(len(program.table), 1), 2), np.int64)
+        self._execute = load()
+        self._operands = (
+            _address(program.table, np.int64), len(program.table), _address(self._arena, np.float32), len(self._arena),
+            _address(program.records, np.int32), _address(program.pointers, np.int32),
+            _address(program.tiles, np.int64), len(program.tiles), _address(program.rows, np.int32), len(program.rows),
+            _address(program.columns, np.int32), _address(program.values, np.float32), len(program.values),
+            _address(self._counters, np.int64),
+        )  # fmt: skip
         self._image: NDArray[np.float32] = np.zeros(0, np.float32)
         self._threads = threads
         self._start_helpers()
@@ -53,7 +61,7 @@ class Runner:
             self._start_helpers()  # a fork takes none of the threads along
         with self._one_call:
             self._counters.fill(0)
-            self._image = image.reshape(-1)
+            self._image = np.ascontiguousarray(image, np.float32).reshape(-1)
             for wake in self._wake:
                 wake.release()
             try:
@@ -77,21 +85,8 @@ class Runner:
 
     def share(self, thread: int) -> None:
         """Do a thread's share of the call in progress."""
-        program = self._program
-        execute(
-            program.table,
-            self._arena,
-            self._arena.ctypes.data,
-            self._image,
-            program.records.ctypes.data,
-            program.pointers.ctypes.data,
-            program.tiles,
-            program.rows,
-            program.columns,
-            program.values,
-            self._counters.ctypes.data,
-            program.scratch_at(thread),
-        )
+        image = self._image
+        self._execute(*self._operands, image.ctypes.data, len(image), self._program.scratch_at(thread))
 
     def _copy_of(self, tensor: Tensor) -> NDArray[Any]:
         where = placed(tensor)
@@ -102,6 +97,13 @@ class Runner:
             writeable=False,
         )
         return view.copy()
+
+
+def _address(array: NDArray[Any], kind: type) -> int:
+    """Where an array lies that compiled code takes to be whole and of this type; ValueError where it is not."""
+    if array.dtype != kind or not array.flags.c_contiguous:
+        raise ValueError(f"an array of {array.dtype}, expected {np.dtype(kind)}, row by row")
+    return array.ctypes.data
 
 
 def _help(runner: weakref.ref[Runner], wake: threading.Semaphore, asleep: threading.Semaphore, thread: int) -> None:

@@ -25,6 +25,10 @@ COLUMNS = 38
 # Columns of the table of tiles.
 TILE_INPUT, TILE_OUTPUT, TILE_MASKS, TILE_VECTORS, TILE_POOLED, TILE_ROWS = range(6)
 # TILED has a row in it for each quarter of a vector of its tiles. There TILE_INPUT is where their pixels lie in a line.
+TILE_COLUMNS = 6
+
+CLAMP_LOW, CLAMP_HIGH, MASK_OUTPUT = 1, 2, 4
+"""Flags of CONVOLVE: what is done to a sum before it is stored."""
 
 VARIANTS = ((1, 1), (1, 2), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7), (2, 8), (4, 1), (4, 4), (4, 6))
 """Output channels and vectors that one tile may have."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sparsemark.direct.compiled import compiled
-from sparsemark.direct.kernels import LANES, transform_columns, transform_rows, transform_tiles_back
+from sparsemark.direct.kernels import transform_columns, transform_rows, transform_tiles_back
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.table import (
     ACROSS,
     BIAS,

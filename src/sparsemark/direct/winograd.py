@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct.kernels import LANES
+from sparsemark.direct.registers import LANES
 from sparsemark.direct.table import VARIANTS
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsemark.engines.protocol import Predict
-    from sparsemark.formats.csr import Graph, Node
+    from sparsemark.formats.csr import CsrMatrix, Graph, Node
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 """Multiply one fixed sparse matrix (rows, k) by dense columns (k, n)."""
@@ -58,15 +58,19 @@ def _step(node: Node, graph: Graph, product: Callable[[csr_array[Any]], Product]
         raise UnsupportedError(f"csr: {node.op} at {node.name}: {len(node.outputs)} outputs, expected one")
     weight = node.inputs[1] if len(node.inputs) > 1 else ""
     if node.op == "Linear":
-        return _linear(product(graph.matrices[weight]))
+        return _linear(product(_in_scipy(graph.matrices[weight])))
     if node.op == "Conv" and weight in graph.matrices:
-        return _convolution(node, graph.matrices[weight], graph.shapes[weight], product)
+        return _convolution(node, _in_scipy(graph.matrices[weight]), graph.shapes[weight], product)
     if node.op not in OPERATORS:
         raise UnsupportedError(f"csr: {node.op} at {node.name}")
     try:
         return OPERATORS[node.op](node.attributes)
     except UnsupportedError as error:
         raise UnsupportedError(f"csr: {node.op} at {node.name}: {error}") from error
+
+
+def _in_scipy(matrix: CsrMatrix) -> csr_array[Any]:
+    return csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def _linear(multiply: Product) -> Step:

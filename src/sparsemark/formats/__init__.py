@@ -1,11 +1,14 @@
-"""The files a network is exported to. A new format is one file and one line in `FORMATS`."""
+"""The files a network is exported to.
+
+A new format is one file and one line in `FORMATS`; nothing heavy is imported before a file is written or counted.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UnsupportedError
-from sparsemark.formats import csr, dense, onnx_file
+from sparsemark.formats import csr, csr_export, dense, onnx_file
 from sparsemark.formats.protocol import Artifact, Format, Source
 from sparsemark.registry import find, missing
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS: dict[str, Format] = {
     "dense": Format(".safetensors", dense.export, dense.count),
-    "csr": Format(".csr", csr.export, csr.count, requires=("onnx", "onnxscript")),
+    "csr": Format(".csr", csr_export.export, csr.count, requires=("onnx", "onnxscript")),
     "onnx": Format(".onnx", onnx_file.export, onnx_file.count, requires=("onnx", "onnxscript")),
 }
 

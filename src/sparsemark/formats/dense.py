@@ -8,13 +8,9 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-import torch
-
-from sparsemark.checkpoint import load_checkpoint
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import replacing
 from sparsemark.formats.protocol import Source, Weights
-from sparsemark.pruning.masks import named_layers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,5 +30,10 @@ def export(source: Source, path: Path) -> None:
 
 def count(path: Path) -> Weights:
     """Count the weights in a checkpoint."""
+    import torch
+
+    from sparsemark.checkpoint import load_checkpoint
+    from sparsemark.pruning.masks import named_layers
+
     weights = [layer.weight for _, layer in named_layers(load_checkpoint(path).build())]
     return Weights(sum(w.numel() for w in weights), sum(int(torch.count_nonzero(w)) for w in weights))

@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.checkpoint import load_checkpoint
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import replacing
 from sparsemark.formats.protocol import Source, Weights
-from sparsemark.models import example_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +49,9 @@ def export(source: Source, path: Path) -> None:
                 target.write_bytes(model.SerializeToString())
         return
     import torch
+
+    from sparsemark.checkpoint import load_checkpoint
+    from sparsemark.models import example_input
 
     module = load_checkpoint(source.path).build()
     with replacing(path) as target, _quiet():

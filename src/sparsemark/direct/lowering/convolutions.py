@@ -48,8 +48,8 @@ def _conv(context: Context, node: Node) -> None:
     out_height = (height + pads[0] + pads[2] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
     out_width = (width + pads[1] + pads[3] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
     check_size(full[0], out_height, out_width)
-    matrix = context.graph.matrices[weight].tocoo()
-    out, column = matrix.row.astype(np.int64), matrix.col.astype(np.int64)
+    matrix = context.graph.matrices[weight]
+    out, column = matrix.rows, matrix.indices.astype(np.int64)
     plane = column // (kernel[0] * kernel[1]) + out // (full[0] // groups) * full[1]
     y = column // kernel[1] % kernel[0] * dilation[0] - pads[0]
     x = column % kernel[1] * dilation[1] - pads[1]

@@ -49,13 +49,12 @@ def _linear(context: Context, node: Node) -> None:
     shape = context.shapes[node.inputs[0]]
     if len(shape) != 2 or shape[0] != 1:  # noqa: PLR2004 - batch and features
         raise UnsupportedError(f"input of shape {shape}, expected 1 x features")
-    entries = matrix.tocoo()
     outputs, inputs = matrix.shape
     bias = np.zeros(outputs, np.float32)
     if len(node.inputs) > 2 and node.inputs[2]:  # noqa: PLR2004 - input, weight, bias
         bias = np.broadcast_to(np.asarray(context.constant(node.inputs[2]), np.float32).reshape(-1), (outputs,)).copy()
-    out, column = entries.row.astype(np.int64), entries.col.astype(np.int64)
-    target = append_matrix(context, node, out, column, entries.data, outputs, inputs, bias, outputs * inputs)
+    column = matrix.indices.astype(np.int64)
+    target = append_matrix(context, node, matrix.rows, column, matrix.data, outputs, inputs, bias, outputs * inputs)
     context.set(node.outputs[0], target, (1, outputs))
 
 

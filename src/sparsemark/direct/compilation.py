@@ -1,0 +1,91 @@
+"""Compile the interpreter to object code: `python -m sparsemark.direct.compilation > FILE`.
+
+A process of its own, since Numba takes hundreds of megabytes that whoever runs a network has no use for.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import llvmlite.binding as llvm
+from numba import types
+from numba.np.arrayobj import get_cfarray_intrinsic
+
+from sparsemark.direct.compiled import compiled
+from sparsemark.direct.interpreter import execute
+from sparsemark.direct.machine_code import SYMBOL
+from sparsemark.direct.registers import CPU, FEATURES
+from sparsemark.direct.table import COLUMNS, TILE_COLUMNS
+
+_INT64, _INT64S = types.int64, types.CPointer(types.int64)
+_INT32S, _FLOATS = types.CPointer(types.int32), types.CPointer(types.float32)
+_SIGNATURE = types.void(
+    _INT64S, _INT64, _FLOATS, _INT64, _INT64, _INT64, _INT64S, _INT64, _INT32S, _INT64, _INT32S, _FLOATS, _INT64,
+    _INT64, _FLOATS, _INT64, _INT64,
+)  # fmt: skip
+
+# `numba.carray` itself is a function that returns an array, which needs reference counts.
+_array: Any = get_cfarray_intrinsic("C", None)
+
+_OF_PYTHON = ("Py", "_Py", "NRT_", "numba_")
+"""How the names begin of what is there only where Numba is loaded, or needs the interpreter's lock."""
+
+
+def _execute(
+    program: Any,
+    operations: int,
+    arena: Any,
+    floats: int,
+    records: int,
+    pointers: int,
+    tiles: Any,
+    tile_count: int,
+    rows: Any,
+    row_count: int,
+    columns: Any,
+    values: Any,
+    nonzeros: int,
+    counters: int,
+    image: Any,
+    pixels: int,
+    scratch: int,
+) -> None:
+    """`execute` as a C function: pointers in place of arrays."""
+    memory = _array(arena, (floats,))
+    execute(
+        _array(program, (operations, COLUMNS)),
+        memory,
+        memory.ctypes.data,
+        _array(image, (pixels,)),
+        records,
+        pointers,
+        _array(tiles, (tile_count, TILE_COLUMNS)),
+        _array(rows, (row_count,)),
+        _array(columns, (nonzeros,)),
+        _array(values, (nonzeros,)),
+        counters,
+        scratch,
+    )
+
+
+def object_code() -> bytes:
+    """Compile for this processor; the function is called `SYMBOL`."""
+    # Without Numba's runtime: arrays are views of memory that the caller owns.
+    function: Any = compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(_execute)
+    function.compile(_SIGNATURE)
+    (result,) = function.overloads.values()
+    module = llvm.parse_assembly(result.library.get_llvm_str())
+    module.get_function(result.fndesc.llvm_func_name).name = SYMBOL
+    calls = [f.name for f in module.functions if f.is_declaration and f.name.startswith(_OF_PYTHON)]
+    if calls:
+        raise RuntimeError(f"the interpreter calls {', '.join(calls)}")
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=CPU, features=FEATURES.flatten(), opt=3, reloc="pic", codemodel="default"
+    )
+    code: bytes = machine.emit_object(module)
+    return code
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(object_code())

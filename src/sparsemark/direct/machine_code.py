@@ -1,0 +1,114 @@
+"""The interpreter's machine code: compiled once on a processor, kept on disk, and loaded by LLVM alone.
+
+Loading it takes neither Numba nor Numba's memory. Compiling takes both, in a process of its own; see `compilation`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from sparsemark import paths
+from sparsemark.direct.registers import CPU, FEATURES
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.files import key_of, write_atomically
+from sparsemark.references import one_line
+
+SYMBOL = "execute"
+
+Execute = Callable[..., int]
+
+_OPERANDS = 17
+"""Of `compilation._execute`: 64-bit integers and addresses."""
+
+_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * _OPERANDS)
+_UNUSED = (ctypes.c_void_p * 2)()
+"""Where Numba's calling convention puts a result and an error; there are none."""
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+# Two threads that come first together both load it: that costs less than a lock that a fork may leave locked for ever.
+@functools.cache
+def load() -> Execute:
+    """The compiled interpreter, which does not hold the lock of Python's own: see `compilation._execute`.
+
+    Raises:
+        UnsupportedError: it cannot be compiled here.
+    """
+    key = _key()
+    path = paths.machine_code(key)
+    kept = _kept(path, key)
+    code = _compile() if kept is None else kept
+    execute = _link(code)
+    if kept is None:
+        # Nowhere to keep it: a slow start each time.
+        with contextlib.suppress(UserError):
+            write_atomically(path, _digest(key, code) + code)
+    return execute
+
+
+def _key() -> str:
+    """What the code depends on: all of this folder's sources, the processor, the compiler."""
+    sha = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        sha.update(path.read_bytes())
+    processor = llvm.get_process_triple(), CPU, FEATURES.flatten()
+    return key_of(sha.hexdigest(), processor, llvmlite.__version__, version("numba"))
+
+
+def _digest(key: str, code: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + code).digest()
+
+
+def _kept(path: Path, key: str) -> bytes | None:
+    """The code in a file, unless it is missing, damaged or another's: whatever is in it would be run."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    code = content[_DIGEST:]
+    return code if content[:_DIGEST] == _digest(key, code) else None
+
+
+def _compile() -> bytes:
+    # What the user set for other programs of Numba, such as no compilation at all, is not meant for this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, sys.path))
+    command = [sys.executable, "-P", "-m", "sparsemark.direct.compilation"]
+    try:
+        ended = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603 - fixed words
+    except OSError as error:
+        raise UnsupportedError(f"direct-csr: no process to compile in: {error.strerror or error}") from error
+    if ended.returncode:
+        lines = ended.stderr.decode(errors="replace").split("\n")
+        reason = next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {ended.returncode}")
+        raise UnsupportedError(f"direct-csr: cannot be compiled: {reason}")
+    return ended.stdout
+
+
+def _link(code: bytes) -> Execute:
+    llvm.initialize_native_target()
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(reloc="pic", codemodel="default")
+    jit = llvm.create_lljit_compiler(machine)
+    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(SYMBOL)
+    try:
+        library = builder.link(jit, "sparsemark")
+    except RuntimeError as error:
+        raise UnsupportedError(f"direct-csr: its machine code cannot be linked: {one_line(error)}") from error
+    function = _FUNCTION(library[SYMBOL])
+    # For as long as the process lives: a thread may be in it when the interpreter takes everything else down.
+    library.detach()
+    jit.detach()
+    return functools.partial(function, *(ctypes.addressof(_UNUSED) + 8 * n for n in range(2)))

@@ -1,0 +1,13 @@
+"""The processor as LLVM sees it: known without Numba, since a network is planned and run without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+
+CPU: str = llvm.get_host_cpu_name()
+FEATURES: Any = llvm.get_host_cpu_features()
+
+LANES = 16 if FEATURES.get("avx512f") else 8 if FEATURES.get("avx") else 4
+"""Floats in one vector register of this processor."""

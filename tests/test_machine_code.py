@@ -1,0 +1,233 @@
+"""The interpreter's machine code: kept whole or compiled again, and all that a remembered network needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+import sparsemark
+from sparsemark import paths
+from sparsemark.direct import machine_code
+from sparsemark.direct.network import Network
+from sparsemark.engines import direct_csr
+from sparsemark.errors import UnsupportedError
+from tests.direct_graphs import Layer, Prepared, expected
+from tests.networks import artifact, images
+
+SOURCE = Path(sparsemark.__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def code():
+    """What is kept on this machine, compiled if need be."""
+    key = machine_code._key()
+    return machine_code._kept(paths.machine_code(key), key) or machine_code._compile()
+
+
+@pytest.fixture
+def kept(code, tmp_path, monkeypatch):
+    """The only file in a cache that holds the machine code, which this process has not loaded yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    key = machine_code._key()
+    path = paths.machine_code(key)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(machine_code._digest(key, code) + code)
+    machine_code.load.cache_clear()
+    yield path
+    machine_code.load.cache_clear()
+
+
+@pytest.fixture
+def compilations(code, monkeypatch):
+    """Have compiling take no time; a list with an entry for each."""
+    times = []
+
+    def compiled():
+        times.append(len(times))
+        return code
+
+    monkeypatch.setattr(machine_code, "_compile", compiled)
+    return times
+
+
+LAYER = Layer(3, 4, 9, 33, pads=(1, 1, 1, 1))
+SKETCH = LAYER.sketch()
+LAYER.onto(SKETCH)
+GRAPH, IMAGE = SKETCH.graph(), LAYER.image()
+(REFERENCE,) = expected(GRAPH, IMAGE)  # by torch, whose threads do not outlive a fork
+
+
+def runs():
+    """See that a network of whole numbers is computed to the last bit."""
+    prepared = Prepared(GRAPH)
+    (got,) = prepared.runner(next(prepared.ways()))(IMAGE)
+    np.testing.assert_array_equal(got, REFERENCE)
+
+
+FRESH = """
+import sys
+from pathlib import Path
+import numpy as np
+from sparsemark.engines import direct_csr
+artifact, image, output, threads = sys.argv[1:]
+outputs = direct_csr.load(Path(artifact), int(threads))(np.load(image))
+np.savez(output, *outputs)
+heavy = {"numba", "onnx", "onnxruntime", "pandas", "pydantic", "rich", "scipy", "torch"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("exported", [("unet", "magnitude:0.9"), ("mobile", "none")])
+def test_network_that_is_remembered_needs_neither_its_compiler_nor_a_dense_engine(
+    exported, threads, kept, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Network, "_contest", lambda *arguments: None)
+    path, image = artifact(*exported, "csr").path, images(exported[0])[0]
+    here = direct_csr.load(path, threads)(image)
+    np.save(tmp_path / "image.npy", image)
+    arguments = [path, tmp_path / "image.npy", tmp_path / "outputs.npz", threads]
+    ended = subprocess.run(
+        [sys.executable, "-c", FRESH, *map(str, arguments)],
+        check=False, env=os.environ | {"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    with np.load(tmp_path / "outputs.npz") as there:
+        for one, other in zip(here, there.values(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_code_that_is_kept_is_taken(kept, compilations):
+    before = kept.read_bytes()
+    machine_code.load()
+    assert not compilations
+    assert kept.read_bytes() == before
+    runs()
+
+
+def test_threads_that_come_first_together_all_run(kept, compilations):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: runs(), range(16)))
+    assert not compilations
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
+def test_process_that_is_forked_first_loads_it_itself(kept, compilations):
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # ends it where it hangs
+        try:
+            runs()
+        except BaseException:
+            os._exit(1)
+        os._exit(len(compilations))
+    assert os.waitpid(child, 0)[1] == 0
+    runs()
+
+
+DAMAGES = {
+    "missing": None,
+    "empty": lambda content: b"",
+    "digest alone": lambda content: content[:32],
+    "cut": lambda content: content[:-1],
+    "longer": lambda content: content + b"\0",
+    "another byte": lambda content: content[:5000] + bytes([content[5000] ^ 1]) + content[5001:],
+    "another digest": lambda content: bytes(32) + content[32:],
+    "of another key": lambda content: machine_code._digest("another", content[32:]) + content[32:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_code_that_is_damaged_is_compiled_again_and_written_anew(damage, kept, compilations):
+    before = kept.read_bytes()
+    kept.unlink()
+    if DAMAGES[damage]:
+        kept.write_bytes(DAMAGES[damage](before))
+    machine_code.load()
+    assert len(compilations) == 1
+    assert kept.read_bytes() == before
+    runs()
+
+
+def test_code_that_can_be_kept_nowhere_is_compiled_each_time(kept, compilations, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
+    for times in (1, 2):
+        machine_code.load.cache_clear()
+        machine_code.load()
+        assert len(compilations) == times
+        runs()
+
+
+def test_code_of_other_sources_another_processor_or_compiler_has_another_name(tmp_path, monkeypatch):
+    shutil.copytree(Path(machine_code.__file__).parent, tmp_path / "direct")
+    before = machine_code._key()
+    monkeypatch.setattr(machine_code, "__file__", str(tmp_path / "direct" / "machine_code.py"))
+    keys = {before, machine_code._key()}
+    assert len(keys) == 1
+    for name in ("operations.py", "table.py"):
+        path = tmp_path / "direct" / name
+        path.write_text(path.read_text() + "\n")
+        keys.add(machine_code._key())
+    monkeypatch.setattr(machine_code, "CPU", "another")
+    keys.add(machine_code._key())
+    monkeypatch.setattr(machine_code, "version", lambda package: "0.0")
+    keys.add(machine_code._key())
+    assert len(keys) == 5
+
+
+def test_code_calls_nothing_of_numba_or_python(code):
+    """Or it would have to hold the interpreter's lock, and what it calls would have to be loaded."""
+    for name in (b"NRT_", b"numba_", b"Py", b"_Py"):
+        assert b"\0" + name not in code
+
+
+def program(folder, text):
+    """Something to run in place of Python."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("exit 3", "cannot be compiled: exit code 3"),
+        ("echo first >&2\necho TypingError: no >&2\necho >&2\nexit 1", "cannot be compiled: TypingError: no"),
+        ("echo nonsense", "cannot be linked"),
+    ],
+)
+def test_compiler_that_fails_is_a_reason(text, said, kept, tmp_path, monkeypatch):
+    kept.unlink()
+    monkeypatch.setattr(sys, "executable", program(tmp_path, text))
+    with pytest.raises(UnsupportedError, match=said) as raised:
+        machine_code.load()
+    assert "\n" not in str(raised.value)
+    assert not kept.exists()
+
+
+def test_process_that_cannot_be_started_is_a_reason(kept, tmp_path, monkeypatch):
+    kept.unlink()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    with pytest.raises(UnsupportedError, match="no process to compile in"):
+        machine_code.load()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_compiler_is_not_told_what_is_meant_for_other_programs(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    monkeypatch.setattr(sys, "executable", program(tmp_path, "env"))
+    told = machine_code._compile().decode().splitlines()
+    assert not [line for line in told if line.startswith("NUMBA_")]
+    assert f"PYTHONPATH={os.pathsep.join(sys.path)}" in told
