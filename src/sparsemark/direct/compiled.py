@@ -9,8 +9,17 @@ from numba import njit
 
 Function = Callable[..., Any]
 
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    # Python never calls one of them itself, and arrays are views of memory that somebody else owns.
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "_nrt": False,
+}
+
 
 def compiled(**options: Any) -> Callable[[Function], Function]:
     """Compile a function where another one that is compiled calls it."""
-    decorate: Callable[[Function], Function] = njit(nogil=True, error_model="numpy", **options)
+    decorate: Callable[[Function], Function] = njit(**_OPTIONS, **options)
     return decorate

@@ -53,7 +53,7 @@ from sparsemark.direct.table import (
 from sparsemark.direct.tiled import transform, transform_back
 
 
-@compiled()
+@compiled(inline="always")
 def execute(
     program: Any,
     arena: Any,
@@ -91,12 +91,15 @@ def execute(
             unit: Any = fetch_add(taken, 1)
             if unit >= row[UNITS]:
                 break
-            if row[OP] == CONVOLVE:
-                _convolve(row, unit, base, base, records, pointers, tiles, scratch)
-            elif row[OP] == TILED:
-                transform(row, unit, arena, tiles, scratch)
-                _convolve(program[i + 1], 0, base, base + 4 * scratch, records, pointers, tiles, scratch)
-                transform_back(row, unit, arena, tiles, scratch)
+            if row[OP] == CONVOLVE or row[OP] == TILED:
+                # Called from one place only: each call is a copy of all kernels to compile.
+                kernel, part, data = row, unit, base
+                if row[OP] == TILED:
+                    transform(row, unit, arena, tiles, scratch)
+                    kernel, part, data = program[i + 1], 0, base + 4 * scratch
+                _convolve(kernel, part, base, data, records, pointers, tiles, scratch)
+                if row[OP] == TILED:
+                    transform_back(row, unit, arena, tiles, scratch)
             elif row[OP] == INPUT:
                 copy_planes(row, unit, image, arena)
             elif row[OP] == LINEAR:
@@ -108,34 +111,32 @@ def execute(
             pass
 
 
-@compiled()
+@compiled(inline="always")
 def _convolve(row: Any, unit: int, base: int, data: int, records: int, pointers: int, tiles: Any, scratch: int) -> None:
     variant = row[VARIANT]
     if variant == 0:
         _tiles(1, 1, row, unit, base, data, records, pointers, tiles, scratch)
     elif variant == 1:
-        _tiles(1, 2, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 2:
         _tiles(1, 4, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 3:
+    elif variant == 2:
         _tiles(1, 7, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 4:
+    elif variant == 3:
         _tiles(1, 8, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 5:
+    elif variant == 4:
         _tiles(1, 12, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 6:
+    elif variant == 5:
         _tiles(1, 14, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 7:
+    elif variant == 6:
         _tiles(1, 16, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 8:
+    elif variant == 7:
         _tiles(2, 7, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 9:
+    elif variant == 8:
         _tiles(2, 8, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 10:
+    elif variant == 9:
         _tiles(4, 1, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 11:
+    elif variant == 10:
         _tiles(4, 4, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 12:
+    elif variant == 11:
         _tiles(4, 6, row, unit, base, data, records, pointers, tiles, scratch)
 
 

@@ -335,7 +335,7 @@ def _softmax(row: Any, unit: int, arena: Any) -> None:
                 arena[t + plane * row[TARGET_STEP]] /= total
 
 
-@compiled()
+@compiled(inline="always")
 def operate(row: Any, unit: int, arena: Any, scratch: int) -> None:
     """Do one unit of an operation."""
     op = row[OP]

@@ -30,7 +30,7 @@ TILE_COLUMNS = 6
 CLAMP_LOW, CLAMP_HIGH, MASK_OUTPUT = 1, 2, 4
 """Flags of CONVOLVE: what is done to a sum before it is stored."""
 
-VARIANTS = ((1, 1), (1, 2), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7), (2, 8), (4, 1), (4, 4), (4, 6))
+VARIANTS = ((1, 1), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7), (2, 8), (4, 1), (4, 4), (4, 6))
 """Output channels and vectors that one tile may have."""
 
 MAXIMUM, AVERAGE, AVERAGE_WITH_PADDING = range(3)
