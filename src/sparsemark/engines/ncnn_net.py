@@ -109,7 +109,7 @@ def _convert(model: ModelSpec, folder: Path) -> tuple[Path, Path]:
     command = [pnnx.EXEC_PATH, "network.pt", f"inputshape=[{size}]f32", "fp16=0"]
     done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True)  # noqa: S603 - pnnx's own program
     if done.returncode or not weights.exists():
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip(" \t-#=")]
         raise UnsupportedError(f"ncnn: pnnx ended with {done.returncode}: {said[-1] if said else 'no reason given'}")
     return layers, weights
 

@@ -49,31 +49,40 @@ def _points(cells: Sequence[Measurement]) -> list[_Point]:
 
 def _in_words(points: Sequence[_Point]) -> str:
     most = wording.percent(points[-1][0])
-    estimate = crossing([(share, interval.estimate) for share, interval in points])
-    if estimate is None:
+    found = _crossed(points, 1.0, 1.0, 1.0)
+    if found is None:
         return f"slower than dense at every sparsity up to {most}"
-    # A speedup at the high end of its interval breaks even earlier.
-    early = crossing([(share, interval.high) for share, interval in points])
-    late = crossing([(share, interval.low) for share, interval in points])
-    bounds = f"{wording.percent(early)}, {f'beyond {most}' if late is None else wording.percent(late)}"
+    estimate, bounds = found
     first = wording.percent(points[0][0])
     return (
         f"at least as fast as dense from {first} on"
         if estimate <= points[0][0]
         else f"breaks even at {wording.percent(estimate)}"
-    ) + f" [{bounds}]"
+    ) + f" {bounds}"
 
 
 def _of_zeros(points: Sequence[_Point]) -> str:
     """From where on the engine gains by the zeros themselves: it may be faster than the reference without any."""
-    (least, own), most = points[0], points[-1][0]
+    (least, own), most = points[0], wording.percent(points[-1][0])
     if least > 0:
         return "its own dense form was not measured"
-    gain = crossing([(share, interval.estimate / own.estimate / _GAIN) for share, interval in points])
     percent = f"{100 * (_GAIN - 1):.0f} %"
-    if gain is None:
-        return f"zeros up to {wording.percent(most)} do not make it {percent} faster than its own dense form"
-    return f"zeros make it {percent} faster than its own dense form from {wording.percent(gain)} on"
+    found = _crossed(points, *(_GAIN * speedup for speedup in (own.estimate, own.low, own.high)))
+    if found is None:
+        return f"zeros up to {most} do not make it {percent} faster than its own dense form"
+    return f"zeros make it {percent} faster than its own dense form from {wording.percent(found[0])} {found[1]} on"
+
+
+def _crossed(points: Sequence[_Point], level: float, low: float, high: float) -> tuple[float, str] | None:
+    """Where the speedup crosses a level that lies between `low` and `high`, with its interval in words."""
+    estimate = crossing([(share, interval.estimate / level) for share, interval in points])
+    if estimate is None:
+        return None
+    # A speedup at the high end of its interval breaks even earlier.
+    early = crossing([(share, interval.high / low) for share, interval in points])
+    late = crossing([(share, interval.low / high) for share, interval in points])
+    beyond = f"beyond {wording.percent(points[-1][0])}"
+    return estimate, f"[{', '.join(beyond if end is None else wording.percent(end) for end in (early, late))}]"
 
 
 def crossing(points: Sequence[tuple[float, float]]) -> float | None:

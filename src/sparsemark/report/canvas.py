@@ -99,7 +99,7 @@ def legend(figure: Figure, axes: Iterable[Axes]) -> None:
     for panel in axes:
         handles, labels = panel.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(list(entries.values()), list(entries), loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(list(entries.values()), list(entries), loc="outside right center", frameon=False, fontsize=9)
 
 
 def caption(figure: Figure, lines: Iterable[str]) -> None:

@@ -42,6 +42,9 @@ _ROOM_FOR_NAMES = 9
 _FACES = {"dense": "0.8", "weights set to zero": "none", "channels removed": ""}
 """Fill of a marker by what was pruned; empty is the engine's own colour."""
 
+_SWEEP = 3
+"""Sparsities from which on those of a method are a curve."""
+
 _STEPS = (
     ("accuracy_raw", "pruned, nothing else", Look("#D55E00", "s", ":")),
     ("accuracy_recalibrated", "BatchNorm recalibrated", Look("#E69F00", "^", "--")),
@@ -92,7 +95,7 @@ def latency_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
     panels = [
         panel
         for panel in (
-            ("Weights set to zero", "weights that are zero, %", [m for m in timed if is_masked(m)]),
+            *((title, "weights that are zero, %", own) for title, own in _masked_panels(timed)),
             ("Channels removed", "weights removed, %", [m for m in timed if is_structural(m)]),
         )
         if panel[2]
@@ -122,6 +125,18 @@ def latency_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
     scale_milliseconds(grid[0], "y", [m.p50_ms for m in timed if m.p50_ms])
     legend(figure, grid)
     return figure
+
+
+def _masked_panels(timed: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
+    """Masks: a panel for each method that was swept, since the same share of zeros lies elsewhere in each."""
+    masked = [m for m in timed if is_masked(m)]
+    swept = [
+        method for method in dict.fromkeys(m.method for m in masked)
+        if len({m.sparsity_target for m in masked if m.method == method}) >= _SWEEP
+    ]  # fmt: skip
+    if len(swept) <= 1:
+        return [("Weights set to zero", masked)]
+    return [(f"Weights set to zero: {method}", [m for m in masked if m.method == method]) for method in swept]
 
 
 def _latency_points(series: Sequence[Measurement]) -> list[Point]:
