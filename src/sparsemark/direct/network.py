@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sparsemark.engines.protocol import Predict
     from sparsemark.formats.csr import Graph
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 """Raised when kernels or layouts change, so that remembered choices are measured again."""
 
 _CONTEST = 15
