@@ -14,7 +14,7 @@ from sparsemark.direct.memory import MARGIN, placed
 from sparsemark.direct.registers import LANES
 from sparsemark.direct.steps import Convolution, Matrix
 from sparsemark.direct.table import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT, TILE_COLUMNS
-from sparsemark.direct.winograd import PRODUCTS, Spans, origin, records, spans, transformed
+from sparsemark.direct.winograd import PRODUCTS, Spans, origin, records, spans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -204,7 +204,7 @@ class _Builder:
 
         products = np.zeros_like(row)
         count = PRODUCTS * outputs
-        found = records(transformed(step.taps, source.channels, outputs), span.step, choice.channels)
+        found = records(step.taps, source.channels, outputs, span.step, choice.channels)
         products[[op.OP, op.PLANES, op.TARGET, op.TARGET_STEP]] = op.NOTHING, count, span.products, span.step
         products[[op.VARIANT, op.BLOCKS, op.GROUP, op.CHUNKS]] = choice.variant, 1, 1, 1
         products[[op.RECORDS, op.POINTERS]] = sum(r.size for r in self.records), sum(p.size for p in self.pointers)
@@ -272,5 +272,12 @@ class _Builder:
 _Number = TypeVar("_Number", np.int32, np.float32)
 
 
-def _joined(parts: Sequence[NDArray[_Number]], kind: type[_Number]) -> NDArray[_Number]:
-    return np.concatenate([np.zeros(0, kind), *(part.reshape(-1) for part in parts)])
+def _joined(parts: list[NDArray[_Number]], kind: type[_Number]) -> NDArray[_Number]:
+    """One array of all parts, which are dropped as they go: twice the weights would be the peak of all memory."""
+    whole = np.empty(sum(part.size for part in parts), kind)
+    end = whole.size
+    while parts:
+        part = parts.pop().reshape(-1)
+        whole[end - part.size : end] = part
+        end -= part.size
+    return whole

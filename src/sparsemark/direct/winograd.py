@@ -150,22 +150,30 @@ def variants(step: Convolution, threads: int) -> list[int]:
     ]
 
 
-def transformed(taps: Taps, planes: int, outputs: int) -> NDArray[np.float32]:
-    """Weights of the products, shape (36, outputs, planes)."""
+def records(taps: Taps, planes: int, outputs: int, step: int, channels: int) -> NDArray[np.int32]:
+    """Weights of the products as `convolve` reads them.
+
+    Args:
+        taps: within a square of 3 x 3.
+        planes: of the input.
+        outputs: planes of the output.
+        step: floats from one plane of transformed pixels to the next.
+        channels: outputs that share a record.
+
+    Returns:
+        Shape (36 * outputs / channels * planes, 1 + channels).
+    """
     corner = origin(taps)
     if corner is None:
         raise ValueError("taps beyond a square of 3 x 3")
-    dense = np.zeros((outputs, planes, _KERNEL, _KERNEL))
+    dense = np.zeros((outputs, planes, _KERNEL, _KERNEL), np.float32)
     dense[taps.out, taps.plane, taps.dy - corner[0], taps.dx - corner[1]] = taps.weight
-    products: NDArray[np.float64] = np.einsum("yi,opij,xj->yxop", _WEIGHTS, dense, _WEIGHTS, optimize=True)
-    return products.reshape(PRODUCTS, outputs, planes).astype(np.float32)
-
-
-def records(weights: NDArray[np.float32], step: int, channels: int) -> NDArray[np.int32]:
-    """Weights as `convolve` reads them, `channels` outputs together: shape (36 * outputs / channels * planes, ...)."""
-    count, outputs, planes = weights.shape
-    found = np.empty((count, outputs // channels, planes, 1 + channels), np.float32)
-    found[..., 1:] = weights.reshape(count, outputs // channels, channels, planes).transpose(0, 1, 3, 2)
-    bits = found.view(np.int32)
-    bits[..., 0] = 4 * step * np.arange(count * planes, dtype=np.int32).reshape(count, 1, planes)
-    return bits.reshape(-1, 1 + channels)
+    found = np.empty((PRODUCTS, outputs // channels, planes, 1 + channels), np.float32)
+    offsets = 4 * step * np.arange(PRODUCTS * planes, dtype=np.int32)
+    found.view(np.int32)[..., 0] = offsets.reshape(PRODUCTS, 1, planes)
+    # In float64, a few outputs at a time: all of them would take more memory than the network.
+    for group in range(outputs // channels):
+        few = dense[group * channels : (group + 1) * channels]
+        products = (_WEIGHTS @ few @ _WEIGHTS.T).reshape(channels, planes, PRODUCTS)
+        found[:, group, :, 1:] = products.transpose(2, 1, 0)
+    return found.view(np.int32).reshape(-1, 1 + channels)
