@@ -377,6 +377,7 @@ def _check_tiles_written(where):
     where.reads_constant(where[op.BOUNDS], 2 * LANES)
     if where[op.RESIDUAL] >= 0:
         _require(step.second is not None, f"{step.name}: adds what is not there")
+        _require(where[op.RESIDUAL] != where[op.TARGET], "adds what it writes")
         second = placed(step.second)
         found = where[op.RESIDUAL], where[op.RESIDUAL_STEP], where[op.TARGET_ROW]
         _require(found == (second.position, second.step, second.row), f"{step.name}: adds another tensor")

@@ -76,3 +76,16 @@ def test_zeros_that_change_nothing_are_said_to():
 
 def test_the_reference_engine_has_no_break_even():
     assert not [line for line in break_evens(synthetic_run()) if line.partition(":")[0].endswith("ONNX Runtime")]
+
+
+def test_a_dense_network_with_a_zero_of_its_own_is_still_the_dense_one():
+    times = [factor * REFERENCE_MS for factor in (0.5, 0.5, 0.5, 0.4, 0.1)]
+    rows = [
+        cell(
+            i, ms, f"n-{share}", model="n", method="magnitude" if share > 0.1 else "none", engine="direct-csr",
+            format="csr", sparsity=share, sparsity_target=share, seed=0, speedup_reference="elsewhere",
+        )
+        for i, (share, ms) in enumerate(zip((0.001, *GRID[1:]), times, strict=True))
+    ]  # fmt: skip
+    (line,) = break_evens(Run(tuple(rows)))
+    assert "faster than its own dense form from" in line

@@ -71,7 +71,7 @@ def noise(*shape, seed=0):
 
 
 def exact_in_every_way(graph, image, most=None):
-    """Run a graph of whole numbers in every way there is; not one bit may differ from float64, if tiles make none."""
+    """Run a graph of whole numbers in every way there is; no bit may differ from float64 but where tiles round."""
     prepared = Prepared(graph, image.shape)
     reference = expected(graph, image)
     for choices in prepared.ways(most):
@@ -270,16 +270,75 @@ def test_convolution_addition_clamp_and_pooling_in_one(layer, clamp, pooled, fir
 @given(
     st.integers(1, 20).map(lambda n: 2 * n), st.sampled_from((16, 18, 32, 40, 64, 96, 112, 128, 200, 256)),
     st.sampled_from((1, 3, 5)), st.sampled_from((2, 3, 4, 40)), st.sampled_from(("none", "Relu", "upper")),
+    st.sampled_from((0.1, 0.6)),
 )  # fmt: skip
+@example(14, 16, 3, 4, "Relu", 0.6)
+@example(18, 40, 3, 4, "none", 0.6)
+@example(2, 18, 3, 4, "Relu", 0.6)
 @SOME
-def test_convolution_and_pooling_in_one(height, width, kernel, outputs, clamp):
+def test_convolution_and_pooling_in_one(height, width, kernel, outputs, clamp, density):  # noqa: PLR0917
     channels = 40 if outputs < 40 else 3
-    layer = Layer(channels, outputs, height, width, (kernel, kernel), pads=(kernel // 2,) * 4, density=0.1)
+    layer = Layer(channels, outputs, height, width, (kernel, kernel), pads=(kernel // 2,) * 4, density=density)
     sketch = layer.sketch()
     name = bounded(sketch, layer.onto(sketch), clamp)
     sketch.node("MaxPool", name, kernel_shape=[2, 2], strides=[2, 2])
     prepared = exact_in_every_way(sketch.graph(), layer.image())
     event(f"pooled: {prepared.convolutions[0].pooled}")
+
+
+def test_pooled_tiles_are_among_what_is_compared():
+    layer = Layer(40, 4, 14, 64, pads=(1, 1, 1, 1), density=0.6)
+    sketch = layer.sketch()
+    sketch.node("MaxPool", layer.onto(sketch), kernel_shape=[2, 2], strides=[2, 2])
+    (found,) = exact_in_every_way(sketch.graph(), layer.image()).options.items()
+    assert found[0].pooled
+    assert any(choice.tiled for choice in found[1])
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_tiles_that_overflow_leave_the_answer_to_dense(pooled):
+    """Their sums of pixels are larger than any of the convolution: a bound must not make 0 of what is infinite."""
+    sketch = Sketch(1, 1, 10, 18)
+    name = sketch.node("Relu", sketch.conv("x", np.full((4, 1, 3, 3), 0.1, np.float32)))
+    if pooled:
+        sketch.node("MaxPool", name, kernel_shape=[2, 2], strides=[2, 2])
+    image = np.zeros((1, 1, 10, 18), np.float32)
+    image[0, 0, 3, 0] = 2e38
+    prepared = Prepared(sketch.graph())
+    tiled = [way for way in prepared.ways() if any(choice.tiled for choice in way.values())]
+    assert tiled
+    for choices in tiled:
+        assert not np.isfinite(prepared.runner(choices)(image)[0]).all()
+
+
+@pytest.mark.parametrize("after", ["Sigmoid", "Clip", "SiLU", "Relu"])
+@pytest.mark.parametrize("between", [(), ("Relu",), ("MaxPool",)])
+def test_tiles_do_not_run_what_a_bound_follows(after, between):
+    sketch = Sketch(1, 8, 16, 16)
+    name = sketch.conv("x", noise(8, 8, 3, 3), pads=[1, 1, 1, 1])
+    for kind in between:
+        squares = {"kernel_shape": [2, 2], "strides": [2, 2]} if kind == "MaxPool" else {}
+        name = sketch.node(kind, name, **squares)
+    activate(sketch, name, after)
+    (found,) = Prepared(sketch.graph()).options.values()
+    assert any(choice.tiled for choice in found) == (after in {"SiLU", "Relu"})
+
+
+def test_the_fastest_is_timed_again_before_it_is_chosen(monkeypatch):
+    prepared = Prepared(chain(1))
+    (step,) = prepared.convolutions
+    found = prepared.options[step]
+    first = dict(zip(found, [1.0, 1.1, *[2.0] * len(found)], strict=False))
+    asked = []
+
+    def scripted(_step, choices, _floats):
+        (choice,) = choices.values()
+        asked.append(choice)
+        return first[choice] if asked.count(choice) == 1 else 0.5 if choice == found[1] else 3.0
+
+    monkeypatch.setattr(tuning, "time_step", scripted)
+    assert tuning.choose(prepared.lowered, prepared.floats, 1)[step] == found[1]
+    assert len(asked) == len(found) + min(4, len(found))
 
 
 def test_pooling_of_common_shapes_is_fused():
@@ -1011,7 +1070,10 @@ def test_forked_process_runs_too():
     wanted = run(image)[0]
     child = os.fork()
     if not child:
-        os._exit(0 if np.array_equal(run(image)[0], wanted) else 1)
+        try:
+            os._exit(0 if np.array_equal(run(image)[0], wanted) else 1)
+        finally:
+            os._exit(2)
     status = 0
     for _ in range(2000):
         ended, status = os.waitpid(child, os.WNOHANG)

@@ -30,6 +30,7 @@ class Layer:
         seconds: of one image, on one thread; None for the copy of the image.
         multiply_adds: on non-zeros, an image.
         products: multiply-adds that are carried out for them; Winograd's tiles take fewer, and have no zeros.
+        tiled: whether such tiles run it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Layer:
     seconds: float | None
     multiply_adds: int
     products: int
+    tiled: bool
 
     @property
     def rate(self) -> float | None:
@@ -57,8 +59,9 @@ def explain(plan: Plan) -> Iterator[Layer]:
         choice = plan.choices.get(step)
         seconds = None if step.code == INPUT else time_step(step, plan.choices, plan.floats)
         work, kernel = _work(step), _kernel(step, choice)
-        products = _products(step) if choice is not None and choice.tiled else work
-        yield Layer(step.name, step.target.shape, _density(step), kernel, seconds, work, products)
+        tiled = choice is not None and choice.tiled
+        products = _products(step) if tiled else work
+        yield Layer(step.name, step.target.shape, _density(step), kernel, seconds, work, products, tiled)
 
 
 def _density(step: Step) -> float | None:

@@ -10,6 +10,8 @@ Addresses are plain 64-bit integers, checked where the plan is made: see `sparse
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -426,10 +428,14 @@ def _transform_tiles_back(
             _transform_back(e, [e.load(b.add(sums, b.mul(step, _I64(6 * y + x)))) for y in range(6)]) for x in range(6)
         ]
         rows = [_transform_back(e, [column[y] for column in columns]) for y in range(4)]
+        total = functools.reduce(b.fadd, itertools.chain(*rows))
+        overflow = b.fsub(total, total)  # 0, or NaN where one of them is not finite
         if pools:
             rows = [
                 [e.larger(*(e.larger(row[x], row[x + 1]) for row in rows[y : y + 2])) for x in (0, 2)] for y in (0, 2)
             ]
+        # What overflows on the way must not become 0 in a bound, nor be lost in pooling: the convolution may be finite.
+        rows = [[b.fadd(pixel, overflow) for pixel in row] for row in rows]
         adds = b.icmp_signed("!=", residual, _I64(0))
         term = e.splat(e.load(bias, _F32))
         low, high = (e.splat(e.load(e.plus(bounds, at), _F32)) for at in (0, 4))

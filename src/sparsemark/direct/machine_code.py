@@ -73,7 +73,10 @@ def _digest(key: str, code: bytes) -> bytes:
 
 
 def _kept(path: Path, key: str) -> bytes | None:
-    """The code in a file, unless it is missing, damaged or another's: whatever is in it would be run."""
+    """The code in a file, unless it is missing, damaged, or kept under another key.
+
+    Whoever can write to the cache folder can have anything run, as with Python's own compiled files.
+    """
     try:
         content = path.read_bytes()
     except OSError:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sparsemark.engines.protocol import Predict
     from sparsemark.formats.csr import Graph
 
-PLAN_VERSION = 4
+PLAN_VERSION = 5
 """Raised when kernels or layouts change, so that remembered choices are measured again."""
 
 _CONTEST = 15
@@ -197,11 +197,22 @@ class Network:
             self._dense = self._open_dense()
         return _image_by_image(self._dense, image)
 
+    def _options(self, step: Convolution) -> list[tuple[int, int, bool]]:
+        return [(choice.variant, choice.planes, choice.tiled) for choice in options(step, self._threads)]
+
     def _key(self, lowered: Lowered) -> str:
         from sparsemark.machine import identity, package_versions
 
         work = [
-            (step.code, step.target.shape, len(step.taps.weight), step.taps.right, step.taps.left, step.pooled)
+            (
+                step.code,
+                step.target.shape,
+                len(step.taps.weight),
+                step.taps.right,
+                step.taps.left,
+                step.pooled,
+                self._options(step),
+            )
             if isinstance(step, Convolution)
             else (step.code, step.target.shape, step.values.size if isinstance(step, Matrix) else 0)
             for step in lowered.steps
@@ -212,7 +223,7 @@ class Network:
             self._threads,
             LANES,
             identity(),
-            package_versions(("numba", "onnxruntime")),
+            package_versions(("llvmlite", "numba", "onnxruntime")),
             PLAN_VERSION,
         )
 

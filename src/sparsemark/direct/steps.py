@@ -86,7 +86,7 @@ class Step:
 class Convolution(Step):
     """A sparse convolution of stride 1, and what was fused into it. `parameters` is the bias, one a channel.
 
-    It is `bounded` if what reads it has a limit: sums may then be far larger than anything that becomes of them.
+    It is `bounded` if what reads it next has a limit: sums may then be far larger than anything that becomes of them.
     """
 
     taps: Taps = field(kw_only=True)

@@ -36,6 +36,9 @@ _SHARING = 4
 _MOST_WEIGHTS = 1 << 22
 """Transformed weights of a layer, beyond which reading them takes longer than what they save."""
 
+_MOST_SCRATCH = 1 << 22
+"""Floats of a thread's scratch, beyond which no cache holds what is written there to be read at once."""
+
 _LARGEST_WEIGHT = 1e30
 """Sums of larger ones might overflow where the convolution itself does not."""
 
@@ -49,7 +52,7 @@ _WEIGHTS = np.array(
         [0, 0, 1],
     ]
 )
-"""What transforms the weights; what does it to pixels is in `kernels.transform`."""
+"""What transforms the weights; what does it to pixels is in `kernels`."""
 
 
 QUARTER = LANES // 4
@@ -109,8 +112,8 @@ def spans(variant: int, planes: int, outputs: int, height: int, width: int) -> S
     place = first % tiles * OUT + runs * _EDGE
     quads = np.stack([place, OUT * y, OUT * x, np.clip(height - OUT * y, 0, OUT)], axis=1)
     step = (tiles // LANES | 1) * LANES  # odd: see `layout.step_for`
-    # No fewer than spilled rows of one vector of tiles take, and those of what is added to them.
-    pitch = max(int(place.max()) + LANES + _EDGE, 2 * OUT * LANES)
+    # All lines together also have room for the spilled rows of one vector of tiles, and for what is added to them.
+    pitch = int(place.max()) + OUT * LANES + _EDGE
     products = PRODUCTS * planes * step
     lines = products + PRODUCTS * outputs * step
     return Spans(across, quads, tiles, step, products, lines, pitch, lines + IN * pitch)
@@ -146,7 +149,8 @@ def variants(step: Convolution, threads: int) -> list[int]:
         for variant, (channels, _) in enumerate(VARIANTS)
         if channels == _SHARING
         and outputs % channels == 0
-        and spans(variant, planes, outputs, step.height, step.width).count >= threads
+        and (span := spans(variant, planes, outputs, step.height, step.width)).count >= threads
+        and span.scratch <= _MOST_SCRATCH
     ]
 
 

@@ -36,8 +36,9 @@ def break_evens(run: Run) -> list[str]:
     for model, method, engine in dict.fromkeys((m.model, m.method, m.engine) for m in cells if is_masked(m)):
         own = [m for m in cells if (m.model, m.engine) == (model, engine) and m.method in (method, DENSE)]
         points = _points(own)
+        dense = next((speedup for m in own if m.method == DENSE and (speedup := speedup_of(m))), None)
         if len(points) >= _FEWEST:
-            words = f"{_in_words(points)}; {_of_zeros(points)}"
+            words = f"{_in_words(points)}; {_of_zeros(points, dense)}"
             lines.append(f"{model}, {method} on {wording.engine_name(engine)}: {words}.")
     return lines
 
@@ -61,11 +62,11 @@ def _in_words(points: Sequence[_Point]) -> str:
     ) + f" {bounds}"
 
 
-def _of_zeros(points: Sequence[_Point]) -> str:
+def _of_zeros(points: Sequence[_Point], own: Interval | None) -> str:
     """From where on the engine gains by the zeros themselves: it may be faster than the reference without any."""
-    (least, own), most = points[0], wording.percent(points[-1][0])
-    if least > 0:
+    if own is None:
         return "its own dense form was not measured"
+    most = wording.percent(points[-1][0])
     percent = f"{100 * (_GAIN - 1):.0f} %"
     found = _crossed(points, *(_GAIN * speedup for speedup in (own.estimate, own.low, own.high)))
     if found is None:

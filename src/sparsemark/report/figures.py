@@ -42,9 +42,6 @@ _ROOM_FOR_NAMES = 9
 _FACES = {"dense": "0.8", "weights set to zero": "none", "channels removed": ""}
 """Fill of a marker by what was pruned; empty is the engine's own colour."""
 
-_SWEEP = 3
-"""Sparsities from which on those of a method are a curve."""
-
 _STEPS = (
     ("accuracy_raw", "pruned, nothing else", Look("#D55E00", "s", ":")),
     ("accuracy_recalibrated", "BatchNorm recalibrated", Look("#E69F00", "^", "--")),
@@ -128,15 +125,12 @@ def latency_against_sparsity(cells: Sequence[Measurement]) -> Figure | None:
 
 
 def _masked_panels(timed: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
-    """Masks: a panel for each method that was swept, since the same share of zeros lies elsewhere in each."""
+    """Masks: a panel for each method, since the same share of zeros lies elsewhere in each."""
     masked = [m for m in timed if is_masked(m)]
-    swept = [
-        method for method in dict.fromkeys(m.method for m in masked)
-        if len({m.sparsity_target for m in masked if m.method == method}) >= _SWEEP
-    ]  # fmt: skip
-    if len(swept) <= 1:
+    methods = list(dict.fromkeys(m.method for m in masked))
+    if len(methods) <= 1:
         return [("Weights set to zero", masked)]
-    return [(f"Weights set to zero: {method}", [m for m in masked if m.method == method]) for method in swept]
+    return [(f"Weights set to zero: {method}", [m for m in masked if m.method == method]) for method in methods]
 
 
 def _latency_points(series: Sequence[Measurement]) -> list[Point]:

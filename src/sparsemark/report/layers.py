@@ -38,7 +38,7 @@ def as_layers(layers: Sequence[Layer], limits: Limits, decision: Decision, *, wi
         for layer in layers
     ]
     table = grid(_COLUMNS, rows, whole=_NUMBERS, right=_NUMBERS)
-    lines = [_in_total(layers), in_words(limits), *_contest(decision)]
+    lines = [_in_total(layers), in_words(limits), *_of_tiles(layers), *_contest(decision)]
     return draw([table, *map(Text, lines)], width=width, colour=colour)
 
 
@@ -53,6 +53,14 @@ def in_words(limits: Limits) -> str:
         f"peak of one core, measured: {limits.multiply_adds / _GIGA:.1f} G multiply-adds a second, "
         f"{limits.loads / _GIGA:.1f} where each needs a load of its own, as every non-zero does"
     )
+
+
+def _of_tiles(layers: Sequence[Layer]) -> list[str]:
+    if not any(layer.tiled for layer in layers):
+        return []
+    return [
+        "Winograd's tiles carry out fewer multiply-adds than dense: G/s counts those on non-zeros, of peak those done"
+    ]
 
 
 def _contest(decision: Decision) -> list[str]:
@@ -81,7 +89,7 @@ def draw_roofline(layers: Sequence[Layer], limits: Limits, conditions: Sequence[
     axes.bar(range(len(shown)), [pace / _GIGA for _, pace in shown], color="#56B4E9", edgecolor="0.2", width=0.7)
     labels = [
         f"{' x '.join(map(str, layer.shape))}\n"
-        + ("Winograd" if layer.products != layer.multiply_adds else f"{100 * (1 - (layer.density or 0)):.0f} % zeros")
+        + ("Winograd" if layer.tiled else f"{100 * (1 - (layer.density or 0)):.0f} % zeros")
         for layer, _ in shown
     ]
     axes.set_xticks(range(len(shown)), labels, fontsize=8, rotation=30, ha="right")

@@ -121,6 +121,10 @@ class Context:
         users = self.users.get(name, [])
         return (users[0], self.graph.nodes[users[0]]) if len(users) == 1 and users[0] >= 0 else None
 
+    def readers(self, name: str) -> list[Node]:
+        """The nodes that read an activation."""
+        return [self.graph.nodes[user] for user in self.users.get(name, []) if user >= 0]
+
     def compact(self, name: str) -> Tensor:
         """The operand as a vector."""
         tensor = self.tensor(name)

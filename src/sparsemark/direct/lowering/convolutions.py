@@ -29,6 +29,12 @@ _REPEATING = (
 )
 """Ways to resize that repeat every pixel when the scale is 2."""
 
+_PASSING = frozenset({"Flatten", "Identity", "LeakyRelu", "MaxPool", "Relu", "Reshape"})
+"""Operators that leave large values as large as they are."""
+
+_HOPS = 8
+"""How many of them are looked past."""
+
 _BOUNDED = frozenset({"Clip", "Erf", "HardSigmoid", "Sigmoid", "Softmax", "Tanh"})
 """Operators whose results stay small, however large their operands."""
 
@@ -113,7 +119,7 @@ def _convolve(  # noqa: PLR0917 - a convolution is that much
     shape: tuple[int, int, int],
     bias: NDArray[np.float32],
     count: int,
-) -> None:
+) -> Convolution:
     channels, height, width = shape
     # A tap that only ever reads zeros would ask for rows that nothing else needs.
     seen = (taps.dy > -height) & (taps.dy < source.height) & (taps.dx > -width) & (taps.dx < source.width)
@@ -140,10 +146,23 @@ def _convolve(  # noqa: PLR0917 - a convolution is that much
     name = _fuse_addition(context, step, name)
     name = _fuse_clamp(context, step, name)
     name = _fuse_pooling(context, step, source, name)
-    following = context.only_user(name)
-    step.bounded = step.clamp[1] < math.inf or (following is not None and following[1].op in _BOUNDED)
+    step.bounded = step.clamp[1] < math.inf or _is_bounded(context, name)
     context.add(step)
     context.set(name, step.target)
+    return step
+
+
+def _is_bounded(context: Context, name: str) -> bool:
+    """Whether a reader of an activation has a limit, unless another multiplies with it, as SiLU does."""
+    for _ in range(_HOPS):
+        readers = context.readers(name)
+        operators = {reader.op for reader in readers}
+        if operators & _BOUNDED:
+            return "Mul" not in operators
+        if len(readers) != 1 or not operators & _PASSING:
+            return False
+        name = readers[0].outputs[0]
+    return False
 
 
 def _fuse_addition(context: Context, step: Convolution, name: str) -> str:
@@ -237,7 +256,8 @@ def _conv_transpose(context: Context, node: Node) -> None:
         return
     inner = context.fresh(f"{node.outputs[0]} by phase")
     phases = type(node)(node.op, node.name, node.inputs, (inner,), node.attributes)
-    _convolve(context, phases, source, taps, (outputs * count, high, wide), bias, weight.size)
+    step = _convolve(context, phases, source, taps, (outputs * count, high, wide), bias, weight.size)
+    step.bounded = _is_bounded(context, node.outputs[0])
     _interleave(context, node, context.tensors[inner], (outputs, size[0], size[1]), stride, count)
 
 
