@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from sparsemark.direct import table as op
-from sparsemark.direct.layout import Choice, stream, tile
+from sparsemark.direct.layout import Choice, Stream, stream, tile
 from sparsemark.direct.memory import MARGIN, placed
 from sparsemark.direct.registers import LANES
 from sparsemark.direct.steps import Convolution, Matrix
@@ -81,7 +81,13 @@ class _Constants:
         return self.places[content]
 
 
-def assemble(steps: Sequence[Step], choices: Mapping[Step, Choice], start: int, threads: int) -> Program:
+Streams = dict[tuple["Step", int, int], Stream]
+"""Records of a convolution, by the output channels of a tile and the planes of a block: kernels share them."""
+
+
+def assemble(
+    steps: Sequence[Step], choices: Mapping[Step, Choice], start: int, threads: int, streams: Streams | None = None
+) -> Program:
     """Write the tables.
 
     Args:
@@ -89,16 +95,17 @@ def assemble(steps: Sequence[Step], choices: Mapping[Step, Choice], start: int, 
         choices: one for each convolution among them.
         start: floats of the arena that the tensors take.
         threads: that will share the work.
+        streams: of earlier calls, to which new ones are added; ordering non-zeros takes longer than running them.
     """
-    builder = _Builder(start, threads)
+    builder = _Builder(start, threads, {} if streams is None else streams)
     for step in steps:
         builder.add(step, choices.get(step))
     return builder.finish()
 
 
 class _Builder:
-    def __init__(self, start: int, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, start: int, threads: int, streams: Streams) -> None:
+        self.threads, self.streams = threads, streams
         self.constants = _Constants(start)
         self.table: list[NDArray[np.int64]] = []
         self.tiles: list[NDArray[np.int64]] = []
@@ -149,7 +156,10 @@ class _Builder:
         )
         if tiling is None or step.outputs % choice.channels:
             raise ValueError(f"{choice} does not fit {step.name}")
-        read = stream(taps, source, step.outputs, choice)
+        key = step, choice.channels, choice.planes
+        if key not in self.streams:
+            self.streams[key] = stream(taps, source, step.outputs, choice)
+        read = self.streams[key]
         floats = choice.vectors * LANES
         table = tiling.table.copy()
         table[:, op.TILE_MASKS] = [self.constants.add(tiling.masks[m]) for m in table[:, op.TILE_MASKS]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from sparsemark.direct.layout import Choice, candidates
 from sparsemark.direct.memory import placed
-from sparsemark.direct.program import assemble
+from sparsemark.direct.program import Streams, assemble
 from sparsemark.direct.runner import Runner
 from sparsemark.direct.steps import Convolution
 from sparsemark.direct.winograd import variants
@@ -45,20 +45,25 @@ def choose(lowered: Lowered, floats: int, threads: int) -> dict[Step, Choice]:
         floats: of the arena that they take.
         threads: that will share an image; only one runs here.
     """
-    chosen: dict[Step, Choice] = {}
-    for step in lowered.steps:
-        if isinstance(step, Convolution):
-            timed = {choice: time_step(step, {step: choice}, floats) for choice in options(step, threads)}
-            fastest = sorted(timed, key=timed.__getitem__)[:_FINALISTS]
-            # The least of a few runs may be that of a busy moment: once more, at another one.
-            again = {choice: min(timed[choice], time_step(step, {step: choice}, floats)) for choice in fastest}
-            chosen[step] = min(again, key=again.__getitem__)
-    return chosen
+    return {step: _fastest(step, floats, threads) for step in lowered.steps if isinstance(step, Convolution)}
 
 
-def time_step(step: Step, choices: Mapping[Step, Choice], floats: int) -> float:
+def _fastest(step: Convolution, floats: int, threads: int) -> Choice:
+    streams: Streams = {}
+
+    def seconds(choice: Choice) -> float:
+        return time_step(step, {step: choice}, floats, streams)
+
+    timed = {choice: seconds(choice) for choice in options(step, threads)}
+    finalists = sorted(timed, key=timed.__getitem__)[:_FINALISTS]
+    # The least of a few runs may be that of a busy moment: once more, at another one.
+    again = {choice: min(timed[choice], seconds(choice)) for choice in finalists}
+    return min(again, key=again.__getitem__)
+
+
+def time_step(step: Step, choices: Mapping[Step, Choice], floats: int, streams: Streams | None = None) -> float:
     """Least seconds of a few runs of one step that does not read the image, on one thread."""
-    runner = Runner(assemble([step], choices, floats, 1), 1)
+    runner = Runner(assemble([step], choices, floats, 1, streams), 1)
     runner(_NO_IMAGE)
     times: list[float] = []
     while len(times) < _REPEATS and sum(times) < _PATIENCE:
