@@ -346,8 +346,8 @@ def _watch_programs():
         check_places(network, floats)
         return floats
 
-    def assembled(steps, choices, floats, threads):
-        program = assemble(steps, choices, floats, threads)
+    def assembled(steps, choices, floats, threads, *more):
+        program = assemble(steps, choices, floats, threads, *more)
         if len(program.tiles) < 20_000:
             check_program(program, steps, threads, known["pixels"])
         return program

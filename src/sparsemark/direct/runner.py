@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from sparsemark.direct.steps import Tensor
 
 
+_PATIENCE = 0.5
+"""Seconds after which a caller looks again whether its helpers are done."""
+
+
 class Runner:
     """Runs one program, one image at a time; callers from several threads wait for each other.
 
@@ -46,11 +50,12 @@ class Runner:
     def _start_helpers(self) -> None:
         self._process = os.getpid()
         self._one_call = threading.Lock()
-        self._asleep = threading.Semaphore(0)
-        self._wake = [threading.Semaphore(0) for _ in range(self._threads - 1)]
-        for number, wake in enumerate(self._wake, start=1):
+        # Plain locks: Ctrl-C within a semaphore, which is Python code, can leave it broken.
+        self._asleep, self._wake = ([_taken() for _ in range(self._threads - 1)] for _ in range(2))
+        self._done = [True] * (self._threads - 1)
+        for number, (wake, asleep) in enumerate(zip(self._wake, self._asleep, strict=True), start=1):
             # Helpers hold no reference while they sleep, or nobody could ever be rid of them.
-            sleeping = (weakref.ref(self), wake, self._asleep, number)
+            sleeping = (weakref.ref(self), wake, asleep, self._done, number)
             threading.Thread(target=_help, args=sleeping, daemon=True).start()
         # Not at exit: the runner is still there then, and its helpers would take themselves for called.
         weakref.finalize(self, _dismiss, self._wake).atexit = False
@@ -62,24 +67,30 @@ class Runner:
         with self._one_call:
             self._counters.fill(0)
             self._image = np.ascontiguousarray(image, np.float32).reshape(-1)
-            for wake in self._wake:
-                wake.release()
+            woken = 0
             try:
+                for wake, asleep in zip(self._wake, self._asleep, strict=True):
+                    asleep.acquire(blocking=False)  # left open by an interrupted call
+                    self._done[woken] = False
+                    wake.release()
+                    woken += 1
                 self.share(0)
             finally:
                 # Interrupted or not: a helper still at work would take work of the next call.
-                self._wait_for_helpers()
+                self._wait_for_helpers(woken)
             return tuple(self._copy_of(tensor) for tensor in outputs)
 
-    def _wait_for_helpers(self) -> None:
+    def _wait_for_helpers(self, count: int) -> None:
         interrupted = None
-        for _ in self._wake:
-            while True:
-                try:
-                    self._asleep.acquire()
-                    break
-                except KeyboardInterrupt as error:
-                    interrupted = error  # said once they sleep
+        while True:
+            try:
+                for asleep, number in zip(self._asleep[:count], range(count), strict=True):
+                    while not self._done[number]:
+                        # An interrupt may come right after the lock was had: then it will not be had again.
+                        asleep.acquire(timeout=_PATIENCE)
+                break
+            except KeyboardInterrupt as error:
+                interrupted = error  # said once they sleep
         if interrupted is not None:
             raise interrupted
 
@@ -106,7 +117,15 @@ def _address(array: NDArray[Any], kind: type) -> int:
     return array.ctypes.data
 
 
-def _help(runner: weakref.ref[Runner], wake: threading.Semaphore, asleep: threading.Semaphore, thread: int) -> None:
+def _taken() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+def _help(
+    runner: weakref.ref[Runner], wake: threading.Lock, asleep: threading.Lock, done: list[bool], thread: int
+) -> None:
     while True:
         wake.acquire()
         awake = runner()
@@ -116,9 +135,11 @@ def _help(runner: weakref.ref[Runner], wake: threading.Semaphore, asleep: thread
             awake.share(thread)
         finally:
             del awake
-            asleep.release()
+            done[thread - 1] = True
+            if asleep.locked():
+                asleep.release()
 
 
-def _dismiss(wakes: Sequence[threading.Semaphore]) -> None:
+def _dismiss(wakes: Sequence[threading.Lock]) -> None:
     for wake in wakes:
         wake.release()
