@@ -104,7 +104,7 @@ def _compile() -> bytes:
 def _link(code: bytes) -> Execute:
     llvm.initialize_native_target()
     machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(reloc="pic", codemodel="default")
-    jit = llvm.create_lljit_compiler(machine)
+    jit = llvm.create_lljit_compiler(machine, use_jit_link=True)
     builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(SYMBOL)
     try:
         library = builder.link(jit, "sparsemark")
