@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from sparsemark.direct.compiled import compiled
-from sparsemark.direct.kernels import transform_columns, transform_rows, transform_tiles_back
 from sparsemark.direct.registers import LANES
 from sparsemark.direct.table import (
     ACROSS,
@@ -38,6 +37,7 @@ from sparsemark.direct.table import (
     TILES,
     ZEROS,
 )
+from sparsemark.direct.tile_kernels import transform_columns, transform_rows, transform_tiles_back
 from sparsemark.direct.winograd import QUARTER
 
 

@@ -52,7 +52,7 @@ _WEIGHTS = np.array(
         [0, 0, 1],
     ]
 )
-"""What transforms the weights; what does it to pixels is in `kernels`."""
+"""What transforms the weights; what does it to pixels is in `tile_kernels`."""
 
 
 QUARTER = LANES // 4
