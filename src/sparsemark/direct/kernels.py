@@ -63,7 +63,7 @@ class Emitter:
         return self.b.shuffle_vector(first, _UNDEFINED, ir.Constant(MASK_BITS, [0] * LANES))
 
     def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
-        """x * y + z."""
+        """X * y + z."""
         name = f"llvm.fma.v{LANES}f32"
         module = self.b.module
         function = module.globals.get(name) or ir.Function(module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
