@@ -13,7 +13,7 @@ from sparsemark.direct.limits import measure_limits
 from sparsemark.direct.machine_code import load
 from sparsemark.engines import ENGINES
 from sparsemark.registry import missing
-from tests.direct_graphs import Prepared, Sketch
+from tests.direct.graphs import Prepared, Sketch
 from tests.networks import artifact
 
 pytestmark = pytest.mark.skipif(missing(ENGINES["direct-csr"].requires) is not None, reason="direct-csr is absent")

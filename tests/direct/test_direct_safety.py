@@ -16,16 +16,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-pytest.importorskip("numba")
-
 from sparsemark.direct import table
 from sparsemark.direct.network import Network
 from sparsemark.direct.registers import LANES
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.formats.csr import load_csr
-from tests import direct_mutations
-from tests.direct_bounds import OutOfBoundsError, check_places, check_program
-from tests.direct_graphs import (
+from tests.direct import mutations
+from tests.direct.bounds import OutOfBoundsError, check_places, check_program
+from tests.direct.graphs import (
     Layer,
     Prepared,
     Sketch,
@@ -115,6 +113,15 @@ def spoiled(program, column, change, code=table.CONVOLVE):
     return copied
 
 
+def notices_spoiled_records(program, steps, pixels):
+    """Offsets of records that lead out of the arena, or to where nothing is aligned."""
+    for by in (4 * 10**7, -4 * 10**7, 1):
+        changed = copy.deepcopy(program)
+        changed.records[0] += by
+        with pytest.raises(OutOfBoundsError):
+            check_program(changed, steps, 1, pixels)
+
+
 def test_programs_that_are_wrong_are_seen_as_such():
     """The helper itself: every number that is changed must be noticed."""
     sketch = Sketch(1, 40, 16, 64)
@@ -152,11 +159,7 @@ def test_programs_that_are_wrong_are_seen_as_such():
                 assert (program.tiles[first:, column] >= 0).all()
             with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
                 check_program(changed, steps, 1, pixels)
-        for by in (4 * 10**7, -4 * 10**7, 1):
-            changed = copy.deepcopy(program)
-            changed.records[0] += by
-            with pytest.raises(OutOfBoundsError):
-                check_program(changed, steps, 1, pixels)
+        notices_spoiled_records(program, steps, pixels)
 
 
 @pytest.mark.parametrize(("pools", "height"), [(False, 12), (False, 14), (True, 14)])
@@ -195,11 +198,7 @@ def test_tiled_programs_that_are_wrong_are_seen_as_such(pools, height):
             changed.tiles[:, column] += by
             with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
                 check_program(changed, steps, 1, pixels)
-        for by in (4 * 10**7, -4 * 10**7, 1):
-            changed = copy.deepcopy(program)
-            changed.records[0] += by
-            with pytest.raises(OutOfBoundsError):
-                check_program(changed, steps, 1, pixels)
+        notices_spoiled_records(program, steps, pixels)
 
 
 def test_tensors_that_share_memory_are_seen_as_such():
@@ -502,9 +501,7 @@ COSTLY = (
 def endings(tmp_path_factory):
     """How each of these files ends, in a process of their own."""
     folder = tmp_path_factory.mktemp("costly")
-    return direct_mutations.run_files(
-        {make.__name__: signed(*make(), folder / f"{make.__name__}.csr") for make in COSTLY}
-    )
+    return mutations.run_files({make.__name__: signed(*make(), folder / f"{make.__name__}.csr") for make in COSTLY})
 
 
 @pytest.mark.parametrize("name", [make.__name__ for make in COSTLY])
@@ -519,7 +516,7 @@ def test_small_file_takes_neither_all_memory_nor_for_ever(name, endings):
 @settings(max_examples=20, deadline=None)
 def test_mutation_of_a_number_is_always_the_same(number):
     with_files = [(b"a" * 100, *small_header())]
-    one, other = (direct_mutations.Mutator((number, 77)).mutated(with_files) for _ in range(2))
+    one, other = (mutations.Mutator((number, 77)).mutated(with_files) for _ in range(2))
     if isinstance(one, bytes):
         assert one == other
     else:
@@ -528,7 +525,7 @@ def test_mutation_of_a_number_is_always_the_same(number):
 
 
 def test_mutated_files_end_in_a_reason_or_an_answer(tmp_path):
-    failures, counted = direct_mutations.run_mutations(MUTATIONS, tmp_path)
+    failures, counted = mutations.run_mutations(MUTATIONS, tmp_path)
     assert not failures, "\n".join(map(str, failures[:20]))
     assert sum(counted.values()) == MUTATIONS
     # Some of either, or nothing was tested.

@@ -1,8 +1,8 @@
 """Damaged and hostile CSR files for `direct-csr`, one after the other, in a process that may die of them.
 
-`python -m tests.direct_mutations FIRST COUNT FOLDER` writes a line of JSON for each that ended in neither a reason nor
+`python -m tests.direct.mutations FIRST COUNT FOLDER` writes a line of JSON for each that ended in neither a reason nor
 an answer, and at last one that counts. What a number stands for never changes, so that it can be looked at alone;
-`python -m tests.direct_mutations NAME=FILE ...` tries some files.
+`python -m tests.direct.mutations NAME=FILE ...` tries some files.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import numpy as np
 from safetensors.numpy import save
 
 import sparsemark
-from tests.direct_graphs import Sketch, activate, content_of, signed, whole_numbers, written
+from tests.direct.graphs import Sketch, activate, content_of, signed, whole_numbers, written
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 SPARE = 2 << 30
 """Bytes of memory that one small file may make a process take."""
@@ -332,7 +332,7 @@ def write_mutation(number, files, path):
 def _watch_programs():
     """Have every program checked before it runs, whatever it then does by luck."""
     from sparsemark.direct import network, tuning
-    from tests.direct_bounds import check_places, check_program
+    from tests.direct.bounds import check_places, check_program
 
     known = {"pixels": 0}
     lower, place, assemble = network.lower, network.place, network.assemble
@@ -491,7 +491,7 @@ def run_files(paths):
 def _in_a_process(*arguments):
     source = str(Path(sparsemark.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([source, str(ROOT)])}
-    command = [sys.executable, "-m", "tests.direct_mutations", *map(str, arguments)]
+    command = [sys.executable, "-m", "tests.direct.mutations", *map(str, arguments)]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     return ended, [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
 

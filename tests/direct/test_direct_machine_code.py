@@ -13,15 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("numba")
-
 import sparsemark
 from sparsemark import paths
 from sparsemark.direct import machine_code
 from sparsemark.direct.network import Network
 from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
-from tests.direct_graphs import Layer, Prepared, expected
+from tests.direct.graphs import Layer, Prepared, expected
 from tests.networks import artifact, images
 
 SOURCE = Path(sparsemark.__file__).parents[1]

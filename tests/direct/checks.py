@@ -1,0 +1,122 @@
+"""What the tests of the engine compare, and small networks to compare it on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from hypothesis import settings
+
+from sparsemark.direct.registers import LANES
+from sparsemark.errors import UnsupportedError
+from sparsemark.parity import TOLERANCE
+from tests.direct.graphs import (
+    Prepared,
+    Sketch,
+    activate,
+    distance,
+    expected,
+)
+
+SOME = settings(max_examples=60, deadline=None)
+MANY = settings(max_examples=150, deadline=None)
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def exact_in_every_way(graph, image, most=None):
+    """Run a graph of whole numbers in every way there is; no bit may differ from float64 but where tiles round."""
+    prepared = Prepared(graph, image.shape)
+    reference = expected(graph, image)
+    for choices in prepared.ways(most):
+        tiled = any(choice.tiled for choice in choices.values())
+        for got, wanted in zip(prepared.runner(choices)(image), reference, strict=True):
+            ways = str(list(choices.values()))
+            if tiled:
+                allowed = TOLERANCE * max(np.abs(wanted).max(), np.abs(image).max())
+                np.testing.assert_allclose(got, wanted, rtol=0, atol=allowed, err_msg=ways)
+            else:
+                np.testing.assert_array_equal(got, wanted, err_msg=ways)
+    return prepared
+
+
+def close_in_every_way(graph, image, most=None):
+    """Run a graph in every way there is, within the tolerance of every float32 engine."""
+    prepared = Prepared(graph, image.shape)
+    reference = expected(graph, image)
+    for choices in prepared.ways(most):
+        for got, wanted in zip(prepared.runner(choices)(image), reference, strict=True):
+            assert distance(got, wanted) <= TOLERANCE, list(choices.values())
+    return prepared
+
+
+def reason_against(graph):
+    """Why a graph is refused; None where it is not."""
+    try:
+        Prepared(graph)
+    except UnsupportedError as error:
+        return str(error)
+    return None
+
+
+def supported(graph, layer):
+    """Whether a graph is lowered; what is refused must reach over more than a vector of a wide row."""
+    reason = reason_against(graph)
+    if reason is not None:
+        reach = layer.dilations[1] * (layer.kernel[1] - 1)
+        assert "rows of" in reason
+        assert max(reach, layer.pads[1], layer.pads[3]) > LANES
+    return reason is None
+
+
+def dense(graph):
+    """The same graph on ONNX Runtime."""
+    from sparsemark.engines.onnx_runtime import open_session, wrap
+    from sparsemark.formats.densified import densified
+
+    return wrap(open_session(densified(dataclasses.replace(graph, input_shape=(None,) * len(graph.input_shape))), 1))
+
+
+def alike(got, reference):
+    assert isinstance(got, tuple)
+    assert len(got) == len(reference)
+    for one, wanted in zip(got, reference, strict=True):
+        assert distance(one, wanted) <= TOLERANCE
+
+
+def chain(count, channels=4, size=(12, 20)):
+    """Convolutions one after the other, whose outputs take turns in the same memory."""
+    sketch = Sketch(1, channels, *size)
+    name = "x"
+    for n in range(count):
+        weight = noise(channels, channels, 3, 3, seed=n) / np.sqrt(9 * channels)
+        name = sketch.node("Relu", sketch.conv(name, weight, noise(channels, seed=n), pads=[1, 1, 1, 1]))
+    return sketch.graph()
+
+
+def pyramid():
+    """Every operation of the interpreter, in one network of three outputs."""
+    sketch = Sketch(1, 3, 32, 32)
+    stem = activate(sketch, sketch.conv("x", noise(8, 3, 3, 3) / 5, noise(8), pads=[1, 1, 1, 1]), "SiLU")
+    down = sketch.conv(stem, noise(12, 8, 3, 3) / 8, noise(12), pads=[1, 1, 1, 1])
+    down = sketch.node("MaxPool", sketch.node("Relu", down), kernel_shape=[2, 2], strides=[2, 2])
+    deep = sketch.conv(down, noise(12, 12, 3, 3) / 10, noise(12), pads=[1, 1, 1, 1])
+    deep = sketch.node("Relu", sketch.node("Add", deep, down))
+    gate = activate(sketch, sketch.node("GlobalAveragePool", deep), "Sigmoid")
+    deep = sketch.node("Mul", deep, gate)
+    depth = sketch.conv(deep, noise(12, 1, 5, 5) / 5, pads=[2, 2, 2, 2], group=12)
+    far = sketch.conv(stem, noise(12, 8, 3, 3) / 8, pads=[1, 1, 1, 1], strides=[2, 2])
+    depth = sketch.node("Sub", depth, far)
+    up = sketch.node(
+        "ConvTranspose", depth, sketch.constant(noise(12, 8, 2, 2) / 7), kernel_shape=[2, 2], strides=[2, 2]
+    )
+    joined = sketch.node("Concat", up, stem, axis=1)
+    mask = activate(sketch, sketch.conv(joined, noise(2, 16, 1, 1) / 4), "Sigmoid")
+    small = sketch.node("AveragePool", joined, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    large = sketch.node("Resize", small, "", sketch.constant([1, 1, 2, 2]), coordinate_transformation_mode="asymmetric")
+    norm = sketch.node("BatchNormalization", large, *(sketch.constant(np.ones(16) * n) for n in (1, 0.5, 0.1, 2)))
+    flat = sketch.node("Flatten", sketch.node("GlobalMaxPool", norm))
+    kind = sketch.node("Softmax", sketch.linear(flat, noise(5, 16) / 4, noise(5)), axis=1)
+    return sketch.graph(mask, kind, norm)

@@ -1,0 +1,182 @@
+"""How each layer runs is measured once and remembered; what is remembered is believed only if it fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsemark.direct import network, tuning
+from sparsemark.direct.layout import Choice
+from sparsemark.direct.network import Network
+from tests.direct.checks import alike, chain, noise, pyramid
+from tests.direct.graphs import (
+    WIDE,
+    Prepared,
+    expected,
+)
+
+
+@pytest.fixture
+def remembered(tmp_path, no_contest, quick):
+    """A network, its folder of decisions, and the only file in it."""
+    Network(chain(2), 1, tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    return tmp_path, path
+
+
+def test_decision_is_remembered_and_taken(remembered, monkeypatch):
+    folder, path = remembered
+    before = path.read_bytes()
+    monkeypatch.setattr(network, "choose", lambda *arguments: pytest.fail("measured again"))
+    run = Network(chain(2), 1, folder)
+    image = noise(*chain(2).input_shape)
+    alike(run(image), expected(chain(2), image))
+    assert path.read_bytes() == before
+
+
+def changed(change):
+    def apply(content):
+        stored = json.loads(content)
+        change(stored)
+        return json.dumps(stored).encode()
+
+    return apply
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[:-5],
+    "no text": lambda content: bytes(range(256)),
+    "not an object": lambda content: b"[1, 2]",
+    "text": lambda content: b'"choices"',
+    "null": lambda content: b"null",
+    "another layout": lambda content: b'{"version": 9}',
+    "deep": lambda content: b"[" * 200_000,
+    "deep choices": lambda content: content.replace(b'"choices": [', b'"choices": [' + b"[" * 100_000),
+    "long number": lambda content: content.replace(b'"planes": 0', b'"planes": ' + b"9" * 5000),
+    "fewer choices": changed(lambda s: s["choices"].pop()),
+    "more choices": changed(lambda s: s["choices"].append(s["choices"][0])),
+    "choices of none": changed(lambda s: s.update(choices=None)),
+    "choices of a number": changed(lambda s: s.update(choices=3)),
+    "negative variant": changed(lambda s: s["choices"][0].update(variant=-1)),
+    "unknown variant": changed(lambda s: s["choices"][0].update(variant=99)),
+    "unfitting variant": changed(lambda s: s["choices"][0].update(variant=2)),
+    "infinite variant": changed(lambda s: s["choices"][0].update(variant=math.inf)),
+    "no number for a variant": changed(lambda s: s["choices"][0].update(variant=math.nan)),
+    "huge variant": changed(lambda s: s["choices"][0].update(variant=10**30)),
+    "text for a variant": changed(lambda s: s["choices"][0].update(variant="x")),
+    "negative planes": changed(lambda s: s["choices"][0].update(planes=-4)),
+    "blocks that are not offered": changed(lambda s: s["choices"][0].update(planes=1)),
+    "no dense": changed(lambda s: s.pop("dense")),
+    "no seconds": changed(lambda s: s.pop("dense_s")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_decision_is_measured_again_and_written_anew(damage, remembered):
+    folder, path = remembered
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    image = noise(*chain(2).input_shape)
+    alike(Network(chain(2), 1, folder)(image), expected(chain(2), image))
+    stored = json.loads(path.read_bytes())
+    assert len(stored["choices"]) == 2
+
+
+@pytest.mark.parametrize("seconds", ["soon", [], {}, True])
+def test_decision_with_seconds_that_are_none_is_not_taken(seconds, remembered):
+    folder, path = remembered
+    path.write_bytes(changed(lambda s: s.update(direct_s=seconds))(path.read_bytes()))
+    decision = Network(chain(2), 1, folder).plan((1, 4, 12, 20)).decision
+    assert decision.direct_s is None or type(decision.direct_s) is float
+
+
+def test_decision_of_another_network_under_this_name_is_not_taken(remembered, no_contest, quick):
+    folder, path = remembered
+    for graph in (chain(3), chain(2, 4, (12, 16)), pyramid()):
+        (folder / "other").mkdir(exist_ok=True)
+        Network(graph, 1, folder / "other")
+        (other,) = (folder / "other").glob("*.json")
+        path.write_bytes(other.read_bytes())
+        other.unlink()
+        image = noise(*chain(2).input_shape)
+        alike(Network(chain(2), 1, folder)(image), expected(chain(2), image))
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_decision_with_changed_bytes_never_stops_a_network(data):
+    """Bytes anywhere in it: what is taken must be something that fits."""
+    prepared = Prepared(chain(2))
+    content = bytearray(json.dumps(dataclasses.asdict(decision_of(prepared))).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        where = data.draw(st.integers(0, len(content) - 1))
+        content[where : where + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "decision.json"
+        path.write_bytes(content)
+        decision = network._recall(path, prepared.convolutions, 1)
+    if decision is not None:
+        for step, choice in zip(prepared.convolutions, decision.choices, strict=True):
+            assert choice in prepared.options[step]
+
+
+def decision_of(prepared):
+    return network.Decision(tuple(found[0] for found in prepared.options.values()), False, 0.5, 0.25)
+
+
+@pytest.mark.parametrize("kind", ["file", "below a file", "folder in its place"])
+def test_folder_that_cannot_be_written_costs_nothing_but_time(kind, tmp_path, no_contest, quick):
+    (tmp_path / "file").write_bytes(b"")
+    folder = {"file": tmp_path / "file", "below a file": tmp_path / "file" / "x", "folder in its place": tmp_path}[kind]
+    if kind == "folder in its place":
+        Network(chain(2), 1, folder)
+        (path,) = tmp_path.glob("*.json")
+        path.unlink()
+        path.mkdir()
+    image = noise(*chain(2).input_shape)
+    alike(Network(chain(2), 1, folder)(image), expected(chain(2), image))
+
+
+def test_options_hold_no_choice_twice_and_only_what_divides():
+    for width in (*WIDE[:3], 20, 64):
+        prepared = Prepared(chain(1, 12, (16, width)))
+        (step,) = prepared.convolutions
+        found = prepared.options[step]
+        assert found == list(dict.fromkeys(found))
+        assert all(isinstance(choice, Choice) and step.outputs % choice.channels == 0 for choice in found)
+
+
+def test_the_fastest_is_timed_again_before_it_is_chosen(monkeypatch):
+    prepared = Prepared(chain(1))
+    (step,) = prepared.convolutions
+    found = prepared.options[step]
+    first = dict(zip(found, [1.0, 1.1, *[2.0] * len(found)], strict=False))
+    asked = []
+
+    def scripted(_step, choices, *_):
+        (choice,) = choices.values()
+        asked.append(choice)
+        return first[choice] if asked.count(choice) == 1 else 0.5 if choice == found[1] else 3.0
+
+    monkeypatch.setattr(tuning, "time_step", scripted)
+    assert tuning.choose(prepared.lowered, prepared.floats, 1)[step] == found[1]
+    assert len(asked) == len(found) + min(4, len(found))
+
+
+def test_dense_takes_over_where_it_is_faster_and_gives_the_same(tmp_path, monkeypatch, quick):
+    monkeypatch.setattr(network, "_CLEARLY", 0.0)
+    graph = chain(2)
+    image = noise(*graph.input_shape)
+    for _ in range(2):
+        run = Network(graph, 1, tmp_path)
+        assert run.plan(graph.input_shape).decision.dense
+        alike(run(image), expected(graph, image))
+        alike(run(np.concatenate([image, image])), [np.concatenate([a, a]) for a in expected(graph, image)])
