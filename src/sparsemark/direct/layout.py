@@ -17,6 +17,8 @@ from sparsemark.direct.table import VARIANTS
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 FIRST_CACHE = 28 * 1024
@@ -73,11 +75,22 @@ class Taps:
         weight: float32.
     """
 
-    out: NDArray[np.int64]
-    plane: NDArray[np.int64]
-    dy: NDArray[np.int64]
-    dx: NDArray[np.int64]
+    out: NDArray[np.signedinteger]
+    plane: NDArray[np.signedinteger]
+    dy: NDArray[np.signedinteger]
+    dx: NDArray[np.signedinteger]
     weight: NDArray[np.float32]
+
+    def packed(self) -> Taps:
+        """The same to be kept: each array in the smallest type that holds it."""
+        return self._converted(_smallest)
+
+    def unpacked(self) -> Taps:
+        """The same to be reckoned with: nothing overflows 64 bits."""
+        return self._converted(lambda numbers: numbers.astype(np.int64))
+
+    def _converted(self, convert: Callable[[NDArray[np.signedinteger]], NDArray[np.signedinteger]]) -> Taps:
+        return Taps(convert(self.out), convert(self.plane), convert(self.dy), convert(self.dx), self.weight)
 
     @property
     def right(self) -> int:
@@ -98,6 +111,12 @@ class Taps:
     def below(self) -> int:
         """Rows that are read below an output's own."""
         return max(0, int(self.dy.max(initial=0)))
+
+
+def _smallest(numbers: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+    low, high = numbers.min(initial=0), numbers.max(initial=0)
+    kinds = (kind for kind in "bhiq" if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    return numbers.astype(next(kinds))
 
 
 @dataclass(frozen=True)
@@ -268,7 +287,7 @@ def stream(taps: Taps, source: Planes, outputs: int, choice: Choice) -> Stream:
     Raises:
         UnsupportedError: the input is too large for 32-bit offsets.
     """
-    channels, planes = choice.channels, choice.planes or max(source.channels, 1)
+    taps, channels, planes = taps.unpacked(), choice.channels, choice.planes or max(source.channels, 1)
     blocks = max(1, -(-source.channels // planes))
     right, left = taps.right, taps.left
     groups, phases = outputs // channels, right + left + 1

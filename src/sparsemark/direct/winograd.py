@@ -170,6 +170,7 @@ def records(taps: Taps, planes: int, outputs: int, step: int, channels: int) -> 
     corner = origin(taps)
     if corner is None:
         raise ValueError("taps beyond a square of 3 x 3")
+    taps = taps.unpacked()
     dense = np.zeros((outputs, planes, _KERNEL, _KERNEL), np.float32)
     dense[taps.out, taps.plane, taps.dy - corner[0], taps.dx - corner[1]] = taps.weight
     found = np.empty((PRODUCTS, outputs // channels, planes, 1 + channels), np.float32)

@@ -71,9 +71,9 @@ class CsrMatrix:
         return cls(dense[rows, columns], columns.astype(np.int32), indptr.astype(np.int32), dense.shape)
 
     @property
-    def rows(self) -> NDArray[np.int64]:
+    def rows(self) -> NDArray[np.int32]:
         """Row of every non-zero."""
-        return np.repeat(np.arange(self.shape[0]), np.diff(self.indptr))
+        return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.indptr))
 
     def toarray(self) -> NDArray[np.float32]:
         """The dense matrix."""

@@ -55,7 +55,8 @@ def _conv(context: Context, node: Node) -> None:
     out_width = (width + pads[1] + pads[3] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
     check_size(full[0], out_height, out_width)
     matrix = context.graph.matrices[weight]
-    out, column = matrix.rows, matrix.indices.astype(np.int64)
+    # 32 bits hold them all: `window_of` and `check_size` have limits.
+    out, column = matrix.rows, matrix.indices
     plane = column // (kernel[0] * kernel[1]) + out // (full[0] // groups) * full[1]
     y = column // kernel[1] % kernel[0] * dilation[0] - pads[0]
     x = column % kernel[1] * dilation[1] - pads[1]
@@ -65,7 +66,7 @@ def _conv(context: Context, node: Node) -> None:
         inside = (y == 0) & (x == 0)
         append_matrix(context, node, out[inside], plane[inside], matrix.data[inside], full[0], channels, bias, count)
         return
-    taps, source = _phases(context, node, Taps(out, plane, y, x, matrix.data.astype(np.float32)), stride, out_width)
+    taps, source = _phases(context, node, Taps(out, plane, y, x, matrix.data), stride, out_width)
     _convolve(context, node, source, taps, (full[0], out_height, out_width), bias, count)
 
 
@@ -123,7 +124,9 @@ def _convolve(  # noqa: PLR0917 - a convolution is that much
     channels, height, width = shape
     # A tap that only ever reads zeros would ask for rows that nothing else needs.
     seen = (taps.dy > -height) & (taps.dy < source.height) & (taps.dx > -width) & (taps.dx < source.width)
-    taps = Taps(taps.out[seen], taps.plane[seen], taps.dy[seen], taps.dx[seen], taps.weight[seen])
+    if not seen.all():
+        taps = Taps(taps.out[seen], taps.plane[seen], taps.dy[seen], taps.dx[seen], taps.weight[seen])
+    taps = taps.packed()
     if not candidates(taps, _unplaced(source), channels, height=height, width=width, pooled_row=None):
         raise UnsupportedError(f"rows of {width} pixels and {taps.left + taps.right + 1} columns of the kernel")
     source.top = max(source.top, taps.above)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def append_matrix(  # noqa: PLR0917 - a matrix is that much
     context: Context,
     node: Node,
-    out: NDArray[np.int64],
-    column: NDArray[np.int64],
+    out: NDArray[np.int32],
+    column: NDArray[np.int32],
     values: NDArray[np.float32],
     outputs: int,
     inputs: int,
@@ -38,7 +38,7 @@ def append_matrix(  # noqa: PLR0917 - a matrix is that much
     rows = np.searchsorted(out[order], np.arange(outputs + 1)).astype(np.int32)
     step = Matrix(
         op.LINEAR, node.name, source, vector(outputs), None, {}, bias,
-        rows=rows, columns=column[order].astype(np.int32), values=values[order].astype(np.float32), weights=count,
+        rows=rows, columns=column[order], values=values[order], weights=count,
     )  # fmt: skip
     context.set(node.outputs[0], context.add(step))
     return step.target
@@ -53,8 +53,9 @@ def _linear(context: Context, node: Node) -> None:
     bias = np.zeros(outputs, np.float32)
     if len(node.inputs) > 2 and node.inputs[2]:  # noqa: PLR2004 - input, weight, bias
         bias = np.broadcast_to(np.asarray(context.constant(node.inputs[2]), np.float32).reshape(-1), (outputs,)).copy()
-    column = matrix.indices.astype(np.int64)
-    target = append_matrix(context, node, matrix.rows, column, matrix.data, outputs, inputs, bias, outputs * inputs)
+    target = append_matrix(
+        context, node, matrix.rows, matrix.indices, matrix.data, outputs, inputs, bias, outputs * inputs
+    )
     context.set(node.outputs[0], target, (1, outputs))
 
 
