@@ -254,6 +254,20 @@ def test_phantom_numbers_say_so_in_the_same_cell():
     assert "PHANTOM" not in render(RUNS["study"])
 
 
+def test_conditions_name_the_commits_at_which_cells_were_timed_and_not_that_which_wrote_them():
+    """A study that is resumed after a commit holds numbers of both."""
+    run = RUNS["study"]
+    assert "commit 0123456789," in render(run, "markdown")
+    early, late = "a" * 40, "b" * 40
+    run = replace(
+        replace(run, lambda m: m.status == "measured", measured_commit=early), of("random"), measured_commit=late
+    )
+    text = render(run, "markdown")
+    timed = sum(m.measured_commit == early for m in run.measurements)
+    assert f"timed at commit {early[:10]} ({timed}), commit {late[:10]} (4)," in text
+    assert "0123456789" not in text
+
+
 def test_csv_is_unrounded_and_empty_where_nothing_is_known():
     run = RUNS["bare and failed"]
     rows = list(csv.DictReader(io.StringIO(render(run, "csv"))))

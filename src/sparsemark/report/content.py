@@ -202,8 +202,16 @@ def _protocol(cells: Iterable[Measurement]) -> str:
 
 
 def _origin(run: Run) -> str:
-    commit = str(run.commit_info.get("id") or "")[:_SHORT_COMMIT]
-    dirty = " with local changes" if commit and run.commit_info.get("dirty") else ""
     statuses = Counter(m.status for m in run.measurements)
     counts = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in statuses.items())
-    return ", ".join(part for part in (run.when, f"commit {commit}{dirty}" if commit else "", counts) if part)
+    return ", ".join(part for part in (run.when, _commits(run), counts) if part)
+
+
+def _commits(run: Run) -> str:
+    """Commits at which cells were timed, those of a resumed study one by one; else that which wrote the result."""
+    timed = Counter(m.measured_commit[:_SHORT_COMMIT] for m in run.measurements if m.measured_commit)
+    if timed:
+        return "timed at " + ", ".join(f"commit {commit} ({n})" for commit, n in timed.most_common())
+    commit = str(run.commit_info.get("id") or "")[:_SHORT_COMMIT]
+    dirty = " with local changes" if commit and run.commit_info.get("dirty") else ""
+    return f"commit {commit}{dirty}" if commit else ""
