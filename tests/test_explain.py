@@ -7,16 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+pytest.importorskip("numba")
+
 from sparsemark.cli import main
 from sparsemark.direct.explanation import explain
 from sparsemark.direct.limits import measure_limits
 from sparsemark.direct.machine_code import load
-from sparsemark.engines import ENGINES
-from sparsemark.registry import missing
 from tests.direct.graphs import Prepared, Sketch
 from tests.networks import artifact
-
-pytestmark = pytest.mark.skipif(missing(ENGINES["direct-csr"].requires) is not None, reason="direct-csr is absent")
 
 
 @pytest.fixture
@@ -62,6 +60,6 @@ def test_layer_by_tiles_carries_out_a_quarter_of_what_a_dense_one_is():
         plan = SimpleNamespace(lowered=prepared.lowered, choices={step: choice}, floats=prepared.floats)
         layer = list(explain(plan))[-1]
         assert layer.multiply_adds == 8 * 8 * 9 * 16 * 16
-        assert layer.products == (layer.multiply_adds // 4 if choice.tiled else layer.multiply_adds)
-        assert ("Winograd" in layer.kernel) == choice.tiled
-    assert any(choice.tiled for choice in prepared.options[step])
+        assert layer.products == (layer.multiply_adds // 4 if choice.winograd else layer.multiply_adds)
+        assert ("Winograd" in layer.kernel) == choice.winograd
+    assert any(choice.winograd for choice in prepared.options[step])

@@ -187,7 +187,11 @@ def test_a_cells_key_depends_on_what_decides_its_measurement_and_on_nothing_else
     plain = make(work).key(cell(work, MASKED))
     assert make(work).key(cell(work, MASKED)) == plain
     assert make(work, tmp_path).key(cell(work, MASKED)) == plain, "where artifacts lie does not matter"
-    others = {
+    changed = dataclasses.replace(engines.ENGINES["torch"], code=lambda: "changed")
+    with monkeypatch.context() as patch:
+        patch.setitem(engines.ENGINES, "torch", changed)
+        others = {make(work).key(cell(work, MASKED))}
+    others |= {
         make(work).key(cell(work)),
         make(work).key(cell(work, MASKED, "onnxruntime")),
         make(work).key(cell(work, MASKED, threads=2)),
@@ -196,7 +200,7 @@ def test_a_cells_key_depends_on_what_decides_its_measurement_and_on_nothing_else
     }
     monkeypatch.setattr("sparsemark.pipeline.identity", lambda: {"cpu_model": "another"})
     others.add(make(work).key(cell(work, MASKED)))
-    assert len(others - {plain}) == 6
+    assert len(others - {plain}) == 7
 
 
 def test_a_cells_key_depends_on_the_code_of_the_network(work, tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sparsemark.errors import UserError
+
 DEFAULT_STUDY = Path("bench/cnn9.toml")
 """What `sparsemark run` and `pytest bench` take when they are told nothing else."""
 
@@ -100,5 +102,11 @@ def machine_code(key: str) -> Path:
 
 
 def _user_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "sparsemark"
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # As the XDG specification says: else whoever owns the folder that a command runs in could plant machine code there.
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError as error:
+            raise UserError(f"no folder to keep things in: {error} Set XDG_CACHE_HOME.") from error
+    return base / "sparsemark"

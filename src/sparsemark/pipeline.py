@@ -66,7 +66,7 @@ class Pipeline:
         self._outputs: dict[str, Outputs] = {}
 
     def key(self, cell: Cell) -> str:
-        """Hash what decides a cell's measurement: weights, code of the network, images, protocol, machine, versions.
+        """Hash what decides a measurement: weights, code of network and engine, images, protocol, machine, versions.
 
         Raises:
             UnsupportedError: as `measure` would record.
@@ -74,8 +74,9 @@ class Pipeline:
         source = self.subject.source(cell.variant)
         dense = self.subject.source(_dense(cell.variant))
         images = self.subject.images(cell.variant).key
-        requires = find(cell.engine, engines.ENGINES, "engine").requires
-        conditions = (asdict(self.protocol), identity(), package_versions(requires), MEASUREMENT_VERSION)
+        engine = find(cell.engine, engines.ENGINES, "engine")
+        versions = package_versions(engine.requires), engine.code(), MEASUREMENT_VERSION
+        conditions = asdict(self.protocol), identity(), *versions
         return key_of(asdict(cell), model_key(source), model_key(dense), images, *conditions)
 
     def measure(self, cell: Cell, rounds: Rounds | None = time_rounds) -> Measurement:

@@ -44,9 +44,9 @@ def check_program(program, steps, threads, pixels):
         where.target()
         if row[op.OP] == op.CONVOLVE:
             _check_convolution(where)
-        elif row[op.OP] == op.TILED:
+        elif row[op.OP] == op.WINOGRAD:
             _require(i + 1 < len(rows) and rows[i + 1][op.OP] == op.NOTHING, "tiles without products")
-            _check_tiled(where, _Where(program, rows[i + 1], step, size=size, constants=constants, pixels=pixels))
+            _check_winograd(where, _Where(program, rows[i + 1], step, size=size, constants=constants, pixels=pixels))
         elif row[op.OP] == op.LINEAR:
             _check_matrix(where)
         else:
@@ -273,7 +273,7 @@ def _check_pooled(where, tiles, vectors):
     _require(not where[op.FLAGS] & ~(CLAMP_LOW | CLAMP_HIGH | MASK_OUTPUT), "flags that do not exist")
 
 
-def _check_tiled(where, inner):
+def _check_winograd(where, inner):
     step, program, span = where.step, where.program, where[op.SPAN_STEP]
     channels, vectors = op.VARIANTS[inner[op.VARIANT]]
     tiles, inputs, outputs = vectors * LANES, where[op.INPUTS], where[op.PLANES]

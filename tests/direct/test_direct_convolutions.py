@@ -224,7 +224,7 @@ def test_pooled_tiles_are_among_what_is_compared():
     sketch.node("MaxPool", layer.onto(sketch), kernel_shape=[2, 2], strides=[2, 2])
     (found,) = exact_in_every_way(sketch.graph(), layer.image()).options.items()
     assert found[0].pooled
-    assert any(choice.tiled for choice in found[1])
+    assert any(choice.winograd for choice in found[1])
 
 
 @pytest.mark.parametrize("pooled", [False, True])
@@ -237,9 +237,9 @@ def test_tiles_that_overflow_leave_the_answer_to_dense(pooled):
     image = np.zeros((1, 1, 10, 18), np.float32)
     image[0, 0, 3, 0] = 2e38
     prepared = Prepared(sketch.graph())
-    tiled = [way for way in prepared.ways() if any(choice.tiled for choice in way.values())]
-    assert tiled
-    for choices in tiled:
+    by_winograd = [way for way in prepared.ways() if any(choice.winograd for choice in way.values())]
+    assert by_winograd
+    for choices in by_winograd:
         assert not np.isfinite(prepared.runner(choices)(image)[0]).all()
 
 
@@ -253,7 +253,7 @@ def test_tiles_do_not_run_what_a_bound_follows(after, between):
         name = sketch.node(kind, name, **squares)
     activate(sketch, name, after)
     (found,) = Prepared(sketch.graph()).options.values()
-    assert any(choice.tiled for choice in found) == (after in {"SiLU", "Relu"})
+    assert any(choice.winograd for choice in found) == (after in {"SiLU", "Relu"})
 
 
 def test_pooling_of_common_shapes_is_fused():

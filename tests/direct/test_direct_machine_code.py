@@ -17,6 +17,7 @@ import sparsemark
 from sparsemark import paths
 from sparsemark.direct import machine_code
 from sparsemark.direct.network import Network
+from sparsemark.direct.sources import digest
 from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
 from tests.direct.graphs import Layer, Prepared, expected
@@ -167,20 +168,23 @@ def test_code_that_can_be_kept_nowhere_is_compiled_each_time(kept, compilations,
 
 
 def test_code_of_other_sources_another_processor_or_compiler_has_another_name(tmp_path, monkeypatch):
-    shutil.copytree(Path(machine_code.__file__).parent, tmp_path / "direct")
-    before = machine_code._key()
-    monkeypatch.setattr(machine_code, "__file__", str(tmp_path / "direct" / "machine_code.py"))
-    keys = {before, machine_code._key()}
-    assert len(keys) == 1
-    for name in ("operations.py", "table.py"):
-        path = tmp_path / "direct" / name
+    copy = tmp_path / "direct"
+    shutil.copytree(Path(machine_code.__file__).parent, copy)
+    digests = [digest(), digest.__wrapped__(copy)]
+    assert digests[0] == digests[1]
+    for name in ("operations.py", "lowering/convolutions.py"):
+        path = copy / name
         path.write_text(path.read_text() + "\n")
+        digests.append(digest.__wrapped__(copy))
+    path.rename(path.with_stem("another"))
+    digests.append(digest.__wrapped__(copy))
+    assert len(set(digests)) == 4
+    keys = {machine_code._key()}
+    changes = {"CPU": "another", "version": lambda package: "0.0", "digest": lambda: "another"}
+    for name, change in changes.items():
+        monkeypatch.setattr(machine_code, name, change)
         keys.add(machine_code._key())
-    monkeypatch.setattr(machine_code, "CPU", "another")
-    keys.add(machine_code._key())
-    monkeypatch.setattr(machine_code, "version", lambda package: "0.0")
-    keys.add(machine_code._key())
-    assert len(keys) == 5
+    assert len(keys) == 4
 
 
 def test_code_calls_nothing_of_numba_or_python(code):
@@ -203,7 +207,8 @@ def program(folder, text):
     [
         ("exit 3", "cannot be compiled: exit code 3"),
         ("echo first >&2\necho TypingError: no >&2\necho >&2\nexit 1", "cannot be compiled: TypingError: no"),
-        ("echo nonsense", "cannot be linked"),
+        ('echo nonsense >"$4"', "cannot be linked"),
+        ("exit 0", "cannot be compiled: No such file"),
     ],
 )
 def test_compiler_that_fails_is_a_reason(text, said, kept, tmp_path, monkeypatch):
@@ -218,14 +223,14 @@ def test_compiler_that_fails_is_a_reason(text, said, kept, tmp_path, monkeypatch
 def test_process_that_cannot_be_started_is_a_reason(kept, tmp_path, monkeypatch):
     kept.unlink()
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
-    with pytest.raises(UnsupportedError, match="no process to compile in"):
+    with pytest.raises(UnsupportedError, match="cannot be compiled: No such file"):
         machine_code.load()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 def test_compiler_is_not_told_what_is_meant_for_other_programs(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
-    monkeypatch.setattr(sys, "executable", program(tmp_path, "env"))
+    monkeypatch.setattr(sys, "executable", program(tmp_path, 'env >"$4"'))
     told = machine_code._compile().decode().splitlines()
     assert not [line for line in told if line.startswith("NUMBA_")]
     assert f"PYTHONPATH={os.pathsep.join(sys.path)}" in told

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import sparsemark
 from sparsemark.direct import machine_code
 from sparsemark.direct.network import Network
 from sparsemark.direct.steps import Convolution
@@ -221,20 +214,3 @@ def test_every_model_of_the_study_agrees_with_float64_however_it_is_pruned(name,
     cell = Cell(Variant(model, PruneSpec(method, float(sparsity or 0))), "direct-csr", 1)
     study = Study("parity", tmp_path, None, (cell.variant,), (cell,), Protocol())
     assert Pipeline(open_study(study, tmp_path, None), Protocol(), tmp_path).verify(cell).parity.max_rel <= TOLERANCE
-
-
-def test_module_is_imported_where_nothing_can_be_kept(tmp_path):
-    """No folder for compiled code: a reason or a slow start, and no traceback."""
-    source = Path(sparsemark.__file__).parent
-    shutil.copytree(source, tmp_path / "sparsemark", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "sparsemark" / "direct" / "__pycache__").write_bytes(b"")
-    code = (
-        "from sparsemark.errors import UnsupportedError\n"
-        "try:\n    import sparsemark.direct.network\nexcept UnsupportedError:\n    pass\n"
-    )
-    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "PYTHONPATH": str(tmp_path)}
-    environment = os.environ | nowhere | {"PYTHONDONTWRITEBYTECODE": "1"}
-    ended = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr[-300:]

@@ -137,7 +137,7 @@ def test_programs_that_are_wrong_are_seen_as_such():
         table.POINTERS, table.RIGHT, table.LEFT, table.BLOCKS, table.TILES, table.GROUP, table.TARGET,
         table.TARGET_STEP, table.TARGET_ROW, table.PLANES, table.FLAGS, table.POOLED_FLOATS,
     )  # fmt: skip
-    plain = [choices for choices in prepared.ways() if not any(choice.tiled for choice in choices.values())]
+    plain = [choices for choices in prepared.ways() if not any(choice.winograd for choice in choices.values())]
     for choices in plain:
         program = prepared.program(choices)
         for column in columns:
@@ -163,7 +163,7 @@ def test_programs_that_are_wrong_are_seen_as_such():
 
 
 @pytest.mark.parametrize(("pools", "height"), [(False, 12), (False, 14), (True, 14)])
-def test_tiled_programs_that_are_wrong_are_seen_as_such(pools, height):
+def test_programs_of_winograds_tiles_that_are_wrong_are_seen_as_such(pools, height):
     """The same for convolutions by tiles."""
     sketch = Sketch(1, 8, height, 40)
     skip = activate(sketch, "x", "Relu")
@@ -185,11 +185,11 @@ def test_tiled_programs_that_are_wrong_are_seen_as_such(pools, height):
         table.RESIDUAL, table.POOLED_FLOATS, table.SOURCE,
     ]  # fmt: skip
     (step,) = prepared.convolutions
-    tiled = [choice for choice in prepared.options[step] if choice.tiled]
-    assert tiled
-    for choice in tiled:
+    winograd = [choice for choice in prepared.options[step] if choice.winograd]
+    assert winograd
+    for choice in winograd:
         program = prepared.program({step: choice})
-        for code, columns in ((table.TILED, both + outer), (table.NOTHING, both + inner)):
+        for code, columns in ((table.WINOGRAD, both + outer), (table.NOTHING, both + inner)):
             for column in columns:
                 with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
                     check_program(spoiled(program, column, 10**6, code), steps, 1, pixels)

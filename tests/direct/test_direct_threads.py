@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import sparsemark
+from sparsemark.direct import runner
 from sparsemark.direct.network import Network
 from sparsemark.direct.runner import Runner
 from tests.direct.checks import (
@@ -90,23 +91,43 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("moment", ["at work", "waiting"])
+class InterruptsOnce:
+    """A lock; Ctrl-C comes right after it was released for the first time."""
+
+    def __init__(self, lock):
+        self.lock, self.released = lock, False
+
+    def locked(self):
+        return self.lock.locked()
+
+    def release(self):
+        self.lock.release()
+        if not self.released:
+            self.released = True
+            time.sleep(0.02)  # the helper is on its way
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("moment", ["waking", "at work", "waiting"])
 def test_call_that_is_interrupted_leaves_no_thread_in_the_next_one(moment, interruptible, monkeypatch):
     """A helper still at work for an earlier call would take work, and memory, of a later one.
 
-    Ctrl-C comes to the caller while it does its own share, or once that is done and a helper is still at work.
+    Ctrl-C comes to the caller while it wakes the helper, while it does its own share, or once that is done and the
+    helper is still at work.
     """
     prepared = Prepared(chain(2))
     run = Runner(prepared.program(next(prepared.ways()), 2), 2)
     image, caller, interrupted, at_work = noise(1, 4, 12, 20), threading.get_ident(), [], set()
 
     def interrupt(*, by_caller):
-        if not interrupted and by_caller == (moment == "at work"):
+        if moment != "waking" and not interrupted and by_caller == (moment == "at work"):
             interrupted.append(True)
             _thread.interrupt_main()
 
     def execute(*arguments):
         if threading.get_ident() == caller:
+            while not at_work:
+                time.sleep(0.001)
             interrupt(by_caller=True)
             return
         at_work.add(threading.get_ident())
@@ -116,13 +137,32 @@ def test_call_that_is_interrupted_leaves_no_thread_in_the_next_one(moment, inter
         at_work.discard(threading.get_ident())
 
     monkeypatch.setattr(run, "_execute", execute)
+    if moment == "waking":
+        monkeypatch.setattr(run, "_wakes", [InterruptsOnce(lock) for lock in run._wakes])
     with pytest.raises(KeyboardInterrupt):
         run(image)
+    assert not at_work
     for _ in range(3):
         run(image)
         assert not at_work
 
 
+def test_call_that_was_left_open_by_an_interrupt_is_closed_by_the_next_one():
+    """Between two lines of a call nothing can hold an interrupt off: the next call tidies up."""
+    prepared = Prepared(chain(2))
+    run = Runner(prepared.program(next(prepared.ways()), 2), 2)
+    image = noise(1, 4, 12, 20)
+    (wanted,) = run(image, (prepared.lowered.outputs[0][0],))
+    run._open = True
+    runner._wake(run._wakes)
+    for _ in range(20):
+        (got,) = run(image, (prepared.lowered.outputs[0][0],))
+        np.testing.assert_array_equal(got, wanted)
+        assert not run._open
+        assert not run._busy
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_forked_process_runs_too():
     """A fork takes none of the threads along, and nobody may wait for them there."""
     prepared = Prepared(chain(2))

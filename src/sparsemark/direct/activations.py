@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsemark.direct.compiled import compiled
+from sparsemark.direct.jit import compiled
 from sparsemark.direct.kernels import as_float
 from sparsemark.direct.table import (
     CLIP,

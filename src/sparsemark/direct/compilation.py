@@ -1,4 +1,4 @@
-"""Compile the interpreter to object code: `python -m sparsemark.direct.compilation > FILE`.
+"""Compile the interpreter to object code: `python -m sparsemark.direct.compilation FILE`.
 
 A process of its own, since Numba takes hundreds of megabytes that whoever runs a network has no use for.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -14,8 +15,8 @@ import numpy as np
 from numba import types
 from numba.np.arrayobj import get_cfarray_intrinsic
 
-from sparsemark.direct.compiled import compiled
 from sparsemark.direct.interpreter import execute
+from sparsemark.direct.jit import compiled
 from sparsemark.direct.machine_code import SYMBOL
 from sparsemark.direct.registers import CPU, FEATURES
 from sparsemark.direct.table import COLUMNS, TILE_COLUMNS
@@ -90,4 +91,4 @@ def object_code() -> bytes:
 
 if __name__ == "__main__":
     gc.disable()  # a tenth of the time, in a process that ends right away
-    sys.stdout.buffer.write(object_code())
+    Path(sys.argv[1]).write_bytes(object_code())

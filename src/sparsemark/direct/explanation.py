@@ -30,7 +30,7 @@ class Layer:
         seconds: of one image, on one thread; None for the copy of the image.
         multiply_adds: on non-zeros, an image.
         products: multiply-adds that are carried out for them; Winograd's tiles take fewer, and have no zeros.
-        tiled: whether such tiles run it.
+        winograd: whether such tiles run it.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Layer:
     seconds: float | None
     multiply_adds: int
     products: int
-    tiled: bool
+    winograd: bool
 
     @property
     def rate(self) -> float | None:
@@ -59,9 +59,9 @@ def explain(plan: Plan) -> Iterator[Layer]:
         choice = plan.choices.get(step)
         seconds = None if step.code == INPUT else time_step(step, plan.choices, plan.floats)
         work, kernel = _work(step), _kernel(step, choice)
-        tiled = choice is not None and choice.tiled
-        products = _products(step) if tiled else work
-        yield Layer(step.name, step.target.shape, _density(step), kernel, seconds, work, products, tiled)
+        winograd = choice is not None and choice.winograd
+        products = _products(step) if winograd else work
+        yield Layer(step.name, step.target.shape, _density(step), kernel, seconds, work, products, winograd)
 
 
 def _density(step: Step) -> float | None:
@@ -86,7 +86,7 @@ def _products(step: Step) -> int:
 def _kernel(step: Step, choice: Choice | None) -> str:
     if not isinstance(step, Convolution) or choice is None:
         return "matrix x vector" if isinstance(step, Matrix) else "plain loop"
-    if choice.tiled:
+    if choice.winograd:
         return f"Winograd 4 x 4, {choice.vectors} vectors{_taken_in(step.second, pooled=step.pooled)}"
     kind = "direct" if choice.channels == 1 else f"{choice.channels} channels together"
     blocks = f", {choice.planes} planes a block" if choice.planes else ""

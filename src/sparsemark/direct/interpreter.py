@@ -11,7 +11,7 @@ from typing import Any
 
 from numba.misc.special import literally
 
-from sparsemark.direct.compiled import compiled
+from sparsemark.direct.jit import compiled
 from sparsemark.direct.kernels import convolve, fetch_add, largest_of_four
 from sparsemark.direct.operations import copy_planes, multiply, operate
 from sparsemark.direct.registers import LANES
@@ -45,12 +45,12 @@ from sparsemark.direct.table import (
     TILE_POOLED,
     TILE_ROWS,
     TILE_VECTORS,
-    TILED,
     TILES,
     UNITS,
     VARIANT,
+    WINOGRAD,
 )
-from sparsemark.direct.tiled import transform, transform_back
+from sparsemark.direct.winograd_transforms import transform, transform_back
 
 
 @compiled(inline="always")
@@ -91,14 +91,14 @@ def execute(
             unit: Any = fetch_add(taken, 1)
             if unit >= row[UNITS]:
                 break
-            if row[OP] == CONVOLVE or row[OP] == TILED:
+            if row[OP] == CONVOLVE or row[OP] == WINOGRAD:
                 # Called from one place only: each call is a copy of all kernels to compile.
                 kernel, part, data = row, unit, base
-                if row[OP] == TILED:
+                if row[OP] == WINOGRAD:
                     transform(row, unit, arena, tiles, scratch)
                     kernel, part, data = program[i + 1], 0, base + 4 * scratch
                 _convolve(kernel, part, base, data, records, pointers, tiles, scratch)
-                if row[OP] == TILED:
+                if row[OP] == WINOGRAD:
                     transform_back(row, unit, arena, tiles, scratch)
             elif row[OP] == INPUT:
                 copy_planes(row, unit, image, arena)

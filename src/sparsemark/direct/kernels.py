@@ -5,7 +5,8 @@ A tile of output pixels, `vectors` registers wide, stays in registers while the 
 and its weight. Records that share a column offset follow each other, and the *accumulators* are shifted by a lane
 between such groups, not the inputs: so every load is aligned, and no shifted copy of the input is needed.
 
-Addresses are plain 64-bit integers, checked where the plan is made: see `sparsemark.direct.layout`.
+Addresses are plain 64-bit integers that nothing checks here: `layout` and `program` make only such as lie within the
+arena, and the tests work out every one of them apart from this code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How planes, tiles and non-zeros lie in memory, and the proof that no tile reads or writes outside its buffers.
+"""How planes, tiles and non-zeros lie in memory.
 
 Activations are planar: one plane a channel, rows ROW floats apart, rows of zeros above and below so that no tap needs a
 test at the border. Columns need no such zeros: sums are shifted, and what crosses an edge is masked.
@@ -126,12 +126,12 @@ class Choice:
     Args:
         variant: a place in VARIANTS.
         planes: of the input, that are taken at a time; 0: all.
-        tiled: by Winograd's products instead of non-zeros.
+        winograd: by Winograd's products instead of non-zeros.
     """
 
     variant: int
     planes: int = 0
-    tiled: bool = False
+    winograd: bool = False
 
     @property
     def channels(self) -> int:

@@ -46,7 +46,7 @@ def measure_limits() -> Limits:
     work = out.size * _HEIGHT * width
     best = {True: 0.0, False: 0.0}
     for choice in options(step):
-        if choice.tiled:
+        if choice.winograd:
             continue  # it does less than `work`
         seconds = min(time_step(step, {step: choice}, floats) for _ in range(_ATTEMPTS))
         several = choice.channels > 1

@@ -12,6 +12,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ import llvmlite.binding as llvm
 
 from sparsemark import paths
 from sparsemark.direct.registers import CPU, FEATURES
+from sparsemark.direct.sources import digest
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import key_of, write_atomically
 from sparsemark.references import one_line
@@ -39,7 +41,7 @@ _UNUSED = (ctypes.c_void_p * 2)()
 _DIGEST = hashlib.sha256().digest_size
 
 
-# Two threads that come first together both load it: that costs less than a lock that a fork may leave locked for ever.
+# Two threads that come first together both do it: that costs less than a lock that a fork may leave locked for ever.
 @functools.cache
 def load() -> Execute:
     """The compiled interpreter, which does not hold the lock of Python's own: see `compilation._execute`.
@@ -60,12 +62,9 @@ def load() -> Execute:
 
 
 def _key() -> str:
-    """What the code depends on: all of this folder's sources, the processor, the compiler."""
-    sha = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        sha.update(path.read_bytes())
+    """What the code depends on: its sources, the processor, the compiler."""
     processor = llvm.get_process_triple(), CPU, FEATURES.flatten()
-    return key_of(sha.hexdigest(), processor, llvmlite.__version__, version("numba"))
+    return key_of(digest(), processor, llvmlite.__version__, version("numba"))
 
 
 def _digest(key: str, code: bytes) -> bytes:
@@ -89,24 +88,29 @@ def _compile() -> bytes:
     # What the user set for other programs of Numba, such as no compilation at all, is not meant for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, sys.path))
-    command = [sys.executable, "-P", "-m", "sparsemark.direct.compilation"]
     try:
-        ended = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603 - fixed words
+        # By way of a file: whatever is printed while Python starts would be taken for code.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "execute.o")
+            command = [sys.executable, "-P", "-m", "sparsemark.direct.compilation", str(path)]
+            ended = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603 - fixed words
+            if not ended.returncode:
+                return path.read_bytes()
     except OSError as error:
-        raise UnsupportedError(f"direct-csr: no process to compile in: {error.strerror or error}") from error
-    if ended.returncode:
-        lines = ended.stderr.decode(errors="replace").split("\n")
-        reason = next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {ended.returncode}")
-        raise UnsupportedError(f"direct-csr: cannot be compiled: {reason}")
-    return ended.stdout
+        raise UnsupportedError(f"direct-csr: cannot be compiled: {error.strerror or error}") from error
+    lines = ended.stderr.decode(errors="replace").split("\n")
+    reason = next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {ended.returncode}")
+    raise UnsupportedError(f"direct-csr: cannot be compiled: {reason}")
 
 
 def _link(code: bytes) -> Execute:
-    llvm.initialize_native_target()
-    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(reloc="pic", codemodel="default")
-    jit = llvm.create_lljit_compiler(machine, use_jit_link=True)
-    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(SYMBOL)
     try:
+        llvm.initialize_native_target()
+        target = llvm.Target.from_triple(llvm.get_process_triple())
+        jit = llvm.create_lljit_compiler(
+            target.create_target_machine(reloc="pic", codemodel="default"), use_jit_link=True
+        )
+        builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(SYMBOL)
         library = builder.link(jit, "sparsemark")
     except RuntimeError as error:
         raise UnsupportedError(f"direct-csr: its machine code cannot be linked: {one_line(error)}") from error

@@ -18,6 +18,7 @@ from sparsemark.direct.memory import place
 from sparsemark.direct.program import assemble
 from sparsemark.direct.registers import LANES
 from sparsemark.direct.runner import Runner
+from sparsemark.direct.sources import digest
 from sparsemark.direct.steps import Convolution, Matrix
 from sparsemark.direct.tuning import choose, options
 from sparsemark.errors import UnsupportedError, UserError
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from sparsemark.direct.steps import Lowered, Step
     from sparsemark.engines.protocol import Predict
     from sparsemark.formats.csr import Graph
-
-PLAN_VERSION = 5
-"""Raised when kernels or layouts change, so that remembered choices are measured again."""
 
 _CONTEST = 15
 """Pairs of calls by which the whole network is timed against its dense form."""
@@ -126,16 +124,18 @@ class Network:
         convolutions = [step for step in lowered.steps if isinstance(step, Convolution)]
         path = self._memory / f"{self._key(lowered)}.json" if self._memory else None
         decision = _recall(path, convolutions, self._threads) if path else None
+        direct = None
         if decision is None:
-            chosen = choose(lowered, floats, self._threads)
-            direct = self._runner(lowered, floats, chosen)
+            choices = choose(lowered, floats, self._threads)
+            direct = self._runner(lowered, floats, choices)
             seconds = self._contest(direct, shape)
             lost = seconds is not None and seconds[0] > _CLEARLY * seconds[1]
-            decision = Decision(tuple(chosen[step] for step in convolutions), lost, *(seconds or (None, None)))
+            decision = Decision(tuple(choices[step] for step in convolutions), lost, *(seconds or (None, None)))
             if path:
                 _remember(path, decision)
-        choices: dict[Step, Choice] = dict(zip(convolutions, decision.choices, strict=True))
-        predict = self._run_dense if decision.dense else self._runner(lowered, floats, choices)
+        else:
+            choices = dict(zip(convolutions, decision.choices, strict=True))
+        predict = self._run_dense if decision.dense else direct or self._runner(lowered, floats, choices)
         return Plan(lowered, floats, choices, decision, predict)
 
     def _runner(self, lowered: Lowered, floats: int, choices: dict[Step, Choice]) -> Predict:
@@ -198,7 +198,7 @@ class Network:
         return _image_by_image(self._dense, image)
 
     def _options(self, step: Convolution) -> list[tuple[int, int, bool]]:
-        return [(choice.variant, choice.planes, choice.tiled) for choice in options(step, self._threads)]
+        return [(choice.variant, choice.planes, choice.winograd) for choice in options(step, self._threads)]
 
     def _key(self, lowered: Lowered) -> str:
         from sparsemark.machine import identity, package_versions
@@ -224,7 +224,7 @@ class Network:
             LANES,
             identity(),
             package_versions(("llvmlite", "numba", "onnxruntime")),
-            PLAN_VERSION,
+            digest(),
         )
 
 
@@ -250,7 +250,7 @@ def _recall(path: Path, convolutions: Sequence[Convolution], threads: int) -> De
     """A remembered decision, if it is whole and fits these convolutions."""
     try:
         stored = json.loads(path.read_bytes())
-        choices = tuple(Choice(int(c["variant"]), int(c["planes"]), bool(c["tiled"])) for c in stored["choices"])
+        choices = tuple(Choice(int(c["variant"]), int(c["planes"]), bool(c["winograd"])) for c in stored["choices"])
         decision = Decision(choices, bool(stored["dense"]), _seconds(stored["direct_s"]), _seconds(stored["dense_s"]))
     except (ArithmeticError, KeyError, OSError, RecursionError, TypeError, ValueError):
         return None

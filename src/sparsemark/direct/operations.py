@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sparsemark.direct.activations import activate
-from sparsemark.direct.compiled import compiled
+from sparsemark.direct.jit import compiled
 from sparsemark.direct.kernels import join_columns, largest_of_four, split_columns
 from sparsemark.direct.registers import LANES
 from sparsemark.direct.table import (

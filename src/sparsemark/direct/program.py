@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from sparsemark.direct import table as op
-from sparsemark.direct.layout import Choice, Stream, stream, tile
+from sparsemark.direct.layout import Choice, Planes, Stream, stream, tile
 from sparsemark.direct.memory import MARGIN, placed
 from sparsemark.direct.registers import LANES
 from sparsemark.direct.steps import Convolution, Matrix
@@ -97,14 +97,14 @@ def assemble(
         threads: that will share the work.
         streams: of earlier calls, to which new ones are added; ordering non-zeros takes longer than running them.
     """
-    builder = _Builder(start, threads, {} if streams is None else streams)
+    builder = _Builder(start, threads, streams)
     for step in steps:
         builder.add(step, choices.get(step))
     return builder.finish()
 
 
 class _Builder:
-    def __init__(self, start: int, threads: int, streams: Streams) -> None:
+    def __init__(self, start: int, threads: int, streams: Streams | None) -> None:
         self.threads, self.streams = threads, streams
         self.constants = _Constants(start)
         self.table: list[NDArray[np.int64]] = []
@@ -131,8 +131,8 @@ class _Builder:
         for column, value in step.numbers.items():
             row[column] = value
         more = []
-        if isinstance(step, Convolution) and choice is not None and choice.tiled:
-            more.append(self._tiled(row, step, choice))
+        if isinstance(step, Convolution) and choice is not None and choice.winograd:
+            more.append(self._winograd(row, step, choice))
         elif isinstance(step, Convolution) and choice is not None:
             self._convolution(row, step, choice)
         elif isinstance(step, Matrix):
@@ -156,10 +156,7 @@ class _Builder:
         )
         if tiling is None or step.outputs % choice.channels:
             raise ValueError(f"{choice} does not fit {step.name}")
-        key = step, choice.channels, choice.planes
-        if key not in self.streams:
-            self.streams[key] = stream(taps, source, step.outputs, choice)
-        read = self.streams[key]
+        read = self._stream(step, source, choice)
         floats = choice.vectors * LANES
         table = tiling.table.copy()
         table[:, op.TILE_MASKS] = [self.constants.add(tiling.masks[m]) for m in table[:, op.TILE_MASKS]]
@@ -189,14 +186,23 @@ class _Builder:
         self.records.append(read.records)
         self.pointers.append(read.pointers)
 
-    def _tiled(self, row: NDArray[np.int64], step: Convolution, choice: Choice) -> NDArray[np.int64]:
+    def _stream(self, step: Convolution, source: Planes, choice: Choice) -> Stream:
+        key = step, choice.channels, choice.planes
+        found = self.streams.get(key) if self.streams is not None else None
+        if found is None:
+            found = stream(step.taps, source, step.outputs, choice)
+            if self.streams is not None:
+                self.streams[key] = found
+        return found
+
+    def _winograd(self, row: NDArray[np.int64], step: Convolution, choice: Choice) -> NDArray[np.int64]:
         """Fill the row of a convolution by tiles; the row of its products."""
         corner = origin(step.taps)
         if step.source is None or corner is None:
             raise ValueError(f"{choice} does not fit {step.name}")
         source, outputs = placed(step.source), step.outputs
         span = spans(choice.variant, source.channels, outputs, step.height, step.width)
-        row[[op.OP, op.UNITS]] = op.TILED, span.count
+        row[[op.OP, op.UNITS]] = op.WINOGRAD, span.count
         row[[op.INPUTS, op.INPUT_HEIGHT, op.INPUT_WIDTH]] = source.channels, source.height, source.width
         row[[op.FIRST_ROW, op.FIRST_COLUMN, op.ACROSS]] = *corner, span.across
         row[[op.SPAN_TILES, op.SPAN_STEP, op.SPAN_PRODUCTS]] = span.tiles, span.step, span.products

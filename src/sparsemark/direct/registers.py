@@ -6,8 +6,16 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+
+def _features() -> Any:
+    try:
+        return llvm.get_host_cpu_features()
+    except RuntimeError:  # LLVM cannot tell those of every processor
+        return llvm.FeatureMap()
+
+
 CPU: str = llvm.get_host_cpu_name()
-FEATURES: Any = llvm.get_host_cpu_features()
+FEATURES = _features()
 
 LANES = 16 if FEATURES.get("avx512f") else 8 if FEATURES.get("avx") else 4
 """Floats in one vector register of this processor."""

@@ -49,50 +49,59 @@ class Runner:
 
     def _start_helpers(self) -> None:
         self._process = os.getpid()
-        self._one_call = threading.Lock()
+        self._one_call, self._gate, self._idle = threading.Lock(), threading.Lock(), _taken()
+        self._open, self._busy = False, 0
         # Plain locks: Ctrl-C within a semaphore, which is Python code, can leave it broken.
-        self._asleep, self._wake = ([_taken() for _ in range(self._threads - 1)] for _ in range(2))
-        self._done = [True] * (self._threads - 1)
-        for number, (wake, asleep) in enumerate(zip(self._wake, self._asleep, strict=True), start=1):
+        self._wakes = [_taken() for _ in range(self._threads - 1)]
+        for number, wake in enumerate(self._wakes, start=1):
             # Helpers hold no reference while they sleep, or nobody could ever be rid of them.
-            sleeping = (weakref.ref(self), wake, asleep, self._done, number)
-            threading.Thread(target=_help, args=sleeping, daemon=True).start()
+            threading.Thread(target=_help, args=(weakref.ref(self), wake, number), daemon=True).start()
         # Not at exit: the runner is still there then, and its helpers would take themselves for called.
-        weakref.finalize(self, _dismiss, self._wake).atexit = False
+        weakref.finalize(self, _wake, self._wakes).atexit = False
 
     def __call__(self, image: NDArray[np.float32], outputs: tuple[Tensor, ...] = ()) -> tuple[NDArray[np.float32], ...]:
         """Run one image, contiguous float32; copies of these tensors, channels first."""
         if self._process != os.getpid():
             self._start_helpers()  # a fork takes none of the threads along
         with self._one_call:
+            self._close()  # an interrupt between any two lines below may have left a call open
             self._counters.fill(0)
             self._image = np.ascontiguousarray(image, np.float32).reshape(-1)
-            woken = 0
+            self._open = True
             try:
-                for wake, asleep in zip(self._wake, self._asleep, strict=True):
-                    asleep.acquire(blocking=False)  # left open by an interrupted call
-                    self._done[woken] = False
-                    wake.release()
-                    woken += 1
+                _wake(self._wakes)
                 self.share(0)
             finally:
-                # Interrupted or not: a helper still at work would take work of the next call.
-                self._wait_for_helpers(woken)
+                self._close()
             return tuple(self._copy_of(tensor) for tensor in outputs)
 
-    def _wait_for_helpers(self, count: int) -> None:
+    def _close(self) -> None:
+        """Let no helper in, and wait for those that are: they would take work, and memory, of the next call."""
         interrupted = None
-        while True:
+        while self._open or self._busy:
             try:
-                for asleep, number in zip(self._asleep[:count], range(count), strict=True):
-                    while not self._done[number]:
-                        # An interrupt may come right after the lock was had: then it will not be had again.
-                        asleep.acquire(timeout=_PATIENCE)
-                break
+                with self._gate:
+                    self._open = False
+                while self._busy:
+                    self._idle.acquire(timeout=_PATIENCE)
             except KeyboardInterrupt as error:
-                interrupted = error  # said once they sleep
+                interrupted = error  # said once they are out
         if interrupted is not None:
             raise interrupted
+
+    def help(self, thread: int) -> None:
+        """Take part in the call that is open, if one is."""
+        with self._gate:
+            if not self._open:
+                return
+            self._busy += 1
+        try:
+            self.share(thread)
+        finally:
+            with self._gate:
+                self._busy -= 1
+                if not self._busy and self._idle.locked():
+                    self._idle.release()
 
     def share(self, thread: int) -> None:
         """Do a thread's share of the call in progress."""
@@ -123,23 +132,17 @@ def _taken() -> threading.Lock:
     return lock
 
 
-def _help(
-    runner: weakref.ref[Runner], wake: threading.Lock, asleep: threading.Lock, done: list[bool], thread: int
-) -> None:
+def _help(runner: weakref.ref[Runner], wake: threading.Lock, thread: int) -> None:
     while True:
         wake.acquire()
         awake = runner()
         if awake is None:
             return
-        try:
-            awake.share(thread)
-        finally:
-            del awake
-            done[thread - 1] = True
-            if asleep.locked():
-                asleep.release()
+        awake.help(thread)
+        del awake
 
 
-def _dismiss(wakes: Sequence[threading.Lock]) -> None:
+def _wake(wakes: Sequence[threading.Lock]) -> None:
     for wake in wakes:
-        wake.release()
+        if wake.locked():  # else the helper has not yet come since it was last called
+            wake.release()

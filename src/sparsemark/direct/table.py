@@ -1,9 +1,9 @@
 """The table of a program: what its rows ask for, and what its columns hold."""
 
-INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, TILED, NOTHING = (
+INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, WINOGRAD, NOTHING = (
     range(13)
 )
-"""Operations. The row after TILED, NOTHING by itself, has its products: a CONVOLVE whose planes lie in the scratch."""
+"""Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with planes in the scratch."""
 
 # Columns that all operations share. Positions count floats of the arena; planes lie STEP apart, their rows ROW.
 OP, UNITS, SOURCE, SOURCE_STEP, SOURCE_ROW, TARGET, TARGET_STEP, TARGET_ROW, PLANES, HEIGHT, WIDTH = range(11)
@@ -16,7 +16,7 @@ KIND, SOURCE_HEIGHT, SOURCE_WIDTH, ROW_STRIDE, COLUMN_STRIDE, ROW_START, COLUMN_
 )
 PHASES = 20
 SECOND, SECOND_STEP, SECOND_ROW, PARAMETERS = range(12, 16)
-# Columns of TILED, beside TILES, BIAS, BOUNDS, RESIDUAL, RESIDUAL_STEP and POOLED_FLOATS (here 1 where it pools).
+# Columns of WINOGRAD, beside TILES, BIAS, BOUNDS, RESIDUAL, RESIDUAL_STEP and POOLED_FLOATS (here 1 where it pools).
 # ACROSS counts the tiles of a row of them; what begins with SPAN is told by `winograd.Spans`.
 INPUTS, INPUT_HEIGHT, INPUT_WIDTH, FIRST_ROW, FIRST_COLUMN, ZEROS, ACROSS = range(26, 33)
 SPAN_TILES, SPAN_STEP, SPAN_PRODUCTS, SPAN_LINES, SPAN_PITCH = range(33, 38)
@@ -24,7 +24,7 @@ COLUMNS = 38
 
 # Columns of the table of tiles.
 TILE_INPUT, TILE_OUTPUT, TILE_MASKS, TILE_VECTORS, TILE_POOLED, TILE_ROWS = range(6)
-# TILED has a row in it for each quarter of a vector of its tiles. There TILE_INPUT is where their pixels lie in a line.
+# WINOGRAD has a row in it for each quarter of a vector of tiles; TILE_INPUT is where their pixels lie in a line.
 TILE_COLUMNS = 6
 
 CLAMP_LOW, CLAMP_HIGH, MASK_OUTPUT = 1, 2, 4

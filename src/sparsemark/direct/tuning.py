@@ -34,7 +34,7 @@ def options(step: Convolution, threads: int = 1) -> list[Choice]:
     found = candidates(
         step.taps, placed(step.source), step.outputs, height=step.height, width=step.width, pooled_row=step.pooled_row
     )
-    return found + [Choice(variant, tiled=True) for variant in variants(step, threads)]
+    return found + [Choice(variant, winograd=True) for variant in variants(step, threads)]
 
 
 def choose(lowered: Lowered, floats: int, threads: int) -> dict[Step, Choice]:

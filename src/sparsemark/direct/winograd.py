@@ -2,7 +2,7 @@
 
 Winograd's minimal filtering, F(4 x 4, 3 x 3), after Lavin and Gray, "Fast Algorithms for Convolutional Neural
 Networks", 2016. The points of interpolation are 0, +-sqrt(1/2), +-sqrt(2) and infinity: with the usual 0, +-1, +-2 the
-rounding error is five times as large. Zeros among the weights save nothing here, so it is for layers that have few.
+rounding error is about twice as large. Zeros among the weights save nothing here, so it is for layers that have few.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _WEIGHTS = np.array(
         [0, 0, 1],
     ]
 )
-"""What transforms the weights; what does it to pixels is in `tile_kernels`."""
+"""What transforms the weights; what does it to pixels is in `winograd_kernels`."""
 
 
 QUARTER = LANES // 4
@@ -136,7 +136,7 @@ def variants(step: Convolution, threads: int) -> list[int]:
         return []
     planes, outputs = step.source.channels, step.outputs
     weights = PRODUCTS * planes * outputs
-    if weights >= OUT * OUT * len(step.taps.weight) or weights > _MOST_WEIGHTS:
+    if weights > _MOST_WEIGHTS:
         return []
     # Rounding is several times that of plain sums, and in proportion to them: too much for what a bound leaves of them.
     if step.bounded or not np.abs(step.taps.weight).max(initial=0) < _LARGEST_WEIGHT:
@@ -151,6 +151,8 @@ def variants(step: Convolution, threads: int) -> list[int]:
         and outputs % channels == 0
         and (span := spans(variant, planes, outputs, step.height, step.width)).count >= threads
         and span.scratch <= _MOST_SCRATCH
+        # Tiles that lie beside the image take as long as others.
+        and weights * span.count * span.tiles < len(step.taps.weight) * step.height * step.width
     ]
 
 

@@ -30,7 +30,7 @@ ENGINES: dict[str, Engine] = {
     "torch-compile": Engine("dense", torch_compile.load, requires=("torch",)),
     "torch-csr": Engine("csr", torch_csr.load, requires=("torch",), sparse=True),
     "scipy-csr": Engine("csr", scipy_csr.load, requires=("scipy", "torch"), sparse=True),
-    "direct-csr": Engine("csr", direct_csr.load, requires=("numba",), sparse=True),
+    "direct-csr": Engine("csr", direct_csr.load, requires=("numba",), sparse=True, code=direct_csr.code),
     "onnxruntime": Engine("onnx", onnx_runtime.load, requires=("onnxruntime",)),
     "openvino": Engine("onnx", open_vino.load, requires=("openvino",)),
     "ncnn": Engine("dense", ncnn_net.load, requires=("ncnn", "pnnx")),

@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from sparsemark.engines.protocol import Predict
 
 
+def code() -> str:
+    """Name the engine's code."""
+    from sparsemark.direct.sources import digest
+
+    return digest()
+
+
 def load(path: Path, threads: int) -> Predict:
     """Load a CSR file, plan it, and choose how each layer runs.
 

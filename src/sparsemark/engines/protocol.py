@@ -25,6 +25,8 @@ class Engine:
         load: path and number of threads to a `Predict`; raises UnsupportedError naming the operator it does not know.
         requires: modules without which it cannot run; the first one's version is the engine's.
         sparse: whether it is there for the sake of zeros, so that a dense network without any says little about it.
+        code: names the code of an engine that comes with sparsemark, so that nothing timed with other code is taken for
+            its own; empty where a version says as much.
         barred: says what else keeps it from being used, such as a licence that must be accepted, or None.
     """
 
@@ -32,4 +34,5 @@ class Engine:
     load: Callable[[Path, int], Predict]
     requires: tuple[str, ...]
     sparse: bool = False
+    code: Callable[[], str] = str
     barred: Callable[[], str | None] = lambda: None

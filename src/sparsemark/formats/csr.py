@@ -161,7 +161,7 @@ def _matrix(
     width = math.prod(shape[1:])
     starts, places = rows.astype(np.int64), columns.astype(np.int64)
     whole = len(starts) == shape[0] + 1 and starts[0] == 0 and starts[-1] == len(values) == len(places)
-    if not whole or (np.diff(starts) < 0).any() or width > _WIDEST:
+    if not whole or (np.diff(starts) < 0).any() or max(width, len(values)) > _WIDEST:
         raise ValueError(f"row pointers that are none of {len(values)} values in {shape[0]} rows")
     first_of_row = np.zeros(len(places) + 1, bool)
     first_of_row[starts] = True

@@ -19,7 +19,7 @@ _MOST = 2**28
 
 def _open_sizes(graph: Graph) -> list[str] | None:
     """Names for the sizes of the input: the same weights serve images of any size that the operators take."""
-    return graph.input_shape and [f"size {axis}" for axis in range(len(graph.input_shape))]  # type: ignore[return-value]
+    return None if graph.input_shape is None else [f"size {axis}" for axis in range(len(graph.input_shape))]
 
 
 def densified(graph: Graph) -> bytes:

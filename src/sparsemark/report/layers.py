@@ -56,7 +56,7 @@ def in_words(limits: Limits) -> str:
 
 
 def _of_tiles(layers: Sequence[Layer]) -> list[str]:
-    if not any(layer.tiled for layer in layers):
+    if not any(layer.winograd for layer in layers):
         return []
     return [
         "Winograd's tiles carry out fewer multiply-adds than dense: G/s counts those on non-zeros, of peak those done"
@@ -89,7 +89,7 @@ def draw_roofline(layers: Sequence[Layer], limits: Limits, conditions: Sequence[
     axes.bar(range(len(shown)), [pace / _GIGA for _, pace in shown], color="#56B4E9", edgecolor="0.2", width=0.7)
     labels = [
         f"{' x '.join(map(str, layer.shape))}\n"
-        + ("Winograd" if layer.tiled else f"{100 * (1 - (layer.density or 0)):.0f} % zeros")
+        + ("Winograd" if layer.winograd else f"{100 * (1 - (layer.density or 0)):.0f} % zeros")
         for layer, _ in shown
     ]
     axes.set_xticks(range(len(shown)), labels, fontsize=8, rotation=30, ha="right")

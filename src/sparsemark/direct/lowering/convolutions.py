@@ -162,7 +162,7 @@ def _is_bounded(context: Context, name: str) -> bool:
         operators = {reader.op for reader in readers}
         if operators & _BOUNDED:
             return "Mul" not in operators
-        if len(readers) != 1 or not operators & _PASSING:
+        if len(readers) != 1 or not operators & _PASSING or not readers[0].outputs:
             return False
         name = readers[0].outputs[0]
     return False

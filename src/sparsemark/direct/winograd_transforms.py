@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparsemark.direct.compiled import compiled
+from sparsemark.direct.jit import compiled
 from sparsemark.direct.registers import LANES
 from sparsemark.direct.table import (
     ACROSS,
@@ -37,8 +37,8 @@ from sparsemark.direct.table import (
     TILES,
     ZEROS,
 )
-from sparsemark.direct.tile_kernels import transform_columns, transform_rows, transform_tiles_back
 from sparsemark.direct.winograd import QUARTER
+from sparsemark.direct.winograd_kernels import transform_columns, transform_rows, transform_tiles_back
 
 
 @compiled()
