@@ -1,19 +1,26 @@
 """What `direct-csr` must reach: each target is a ratio in one paired run, printed with its interval.
 
-`pytest bench/targets.py` measures them all. Nothing here fails where a target is missed: the line says so.
+`pytest bench/targets.py` measures them all, and writes a table under `results/`. Nothing here fails where a target is
+missed: the line says so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.peak_memory import SUPPORTED, peak_memory
 from sparsemark import paths
 from sparsemark.errors import UnsupportedError
+from sparsemark.files import write_atomically
+from sparsemark.machine import commit, fingerprint, machine_name
 from sparsemark.pipeline import Pipeline
+from sparsemark.report.content import environment
+from sparsemark.report.tables import escape, markdown_table
 from sparsemark.specs import Cell, ModelSpec, Protocol, PruneSpec, Variant
 from sparsemark.statistics import summarise
 from sparsemark.study import load_study
@@ -21,6 +28,8 @@ from sparsemark.subjects import open_study
 from sparsemark.timing import measure, time_rounds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sparsemark.statistics import Summary
 
 STUDY = Path(__file__).with_name("sparse.toml")
@@ -67,7 +76,7 @@ TARGETS = [
     *(
         Target(model, (ENGINE, GLOBALLY, 0.9, 1), (engine, GLOBALLY, 0.9, 1), 1.0)
         for model in ("residual", "unet")
-        for engine in (DENSE_ENGINE, "openvino", "ncnn", "torch-compile")
+        for engine in (DENSE_ENGINE, "openvino", "ncnn", "torch-compile", "deepsparse")
     ),
     *(Target(model, (ENGINE, "none", 0.0, 1), _dense(), 1 / 1.1) for model in ("cnn9_wide", "residual", "unet")),
 ]
@@ -81,20 +90,78 @@ def own_pipeline() -> Pipeline:
     return Pipeline(open_study(study, work, None), PROTOCOL, work)
 
 
+MEMORY = (0.5, 0.9)
+"""Sparsities at which memory is measured."""
+
+MEMORY_TARGET = 1.5
+"""Times the peak of a process that runs the dense network in ONNX Runtime."""
+
+
+class Report:
+    """Prints each finding as it comes, and writes all of them at the end, unless only some were asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows = path, list[list[str]]()
+
+    def add(self, capsys: pytest.CaptureFixture[str], what: str, found: str, target: str, *, reached: bool) -> None:
+        """Add a finding: what was measured, what came out, and what was wanted."""
+        self.rows.append([what, found, target, "reached" if reached else "MISSED"])
+        with capsys.disabled():
+            print(f"\n{what}: {found}; {target}: {self.rows[-1][-1]}")  # noqa: T201
+
+    def write(self) -> None:
+        """Write the table, with the conditions."""
+        rows = [[escape(text) for text in row] for row in self.rows]
+        table = markdown_table(("what", "found", "target", ""), rows)
+        head = commit()
+        changes = " with local changes" if head.get("dirty") else ""
+        origin = f"{datetime.now(UTC).isoformat(timespec='seconds')}, commit {head.get('id', 'unknown')[:10]}{changes}"
+        protocol = f"one thread if nothing else is said, batch 1, {PROTOCOL.pairs} pairs of {PROTOCOL.block} calls each"
+        lines = "\n".join(f"- {escape(line)}" for line in (*environment(fingerprint()), protocol, origin))
+        write_atomically(self.path, f"{table}\n\n### Conditions\n\n{lines}\n".encode())
+
+
+@pytest.fixture(scope="module")
+def report(request: pytest.FixtureRequest) -> Iterator[Report]:
+    """The table of all targets."""
+    found = Report(paths.targets(machine_name()))
+    yield found
+    whole = len(TARGETS) + len(MEMORY)
+    if sum(item.path == request.path for item in request.session.items) == whole:
+        found.write()
+
+
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.words)
-def test_target(target: Target, own_pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    models = {variant.model.name: variant.model for variant in load_study(STUDY).variants}
+def test_speed(target: Target, own_pipeline: Pipeline, report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        summary = _measure(own_pipeline, models[target.model], target)
+        summary = _measure(own_pipeline, _models()[target.model], target)
     except UnsupportedError as error:
         pytest.skip(str(error))
-    verdict = "reached" if summary.speedup >= target.at_least else "MISSED"
     moved = "" if summary.reference_drift is None else f", reference moved {100 * summary.reference_drift:.1f} %"
-    with capsys.disabled():
-        print(  # noqa: T201
-            f"\n{target.words}: {summary.speedup:.2f} [{summary.speedup_low:.2f}, {summary.speedup_high:.2f}], "
-            f"target {target.at_least:.2f}: {verdict} ({PROTOCOL.pairs} pairs{moved})"
-        )
+    found = f"{summary.speedup:.2f} [{summary.speedup_low:.2f}, {summary.speedup_high:.2f}]{moved}"
+    reached = summary.speedup >= target.at_least
+    report.add(capsys, target.words, found, f"at least {target.at_least:.2f}", reached=reached)
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="the peak of a process is known on Linux only")
+@pytest.mark.parametrize("sparsity", MEMORY)
+def test_memory(sparsity: float, own_pipeline: Pipeline, report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    model = _models()["cnn9_wide"]
+    dense = Cell(Variant(model, PruneSpec()), DENSE_ENGINE, 1)
+    cells = [Cell(Variant(model, PruneSpec(EVENLY, sparsity)), ENGINE, 1), dense]
+    peaks = []
+    for cell in cells:
+        own_pipeline.verify(cell)  # so that a plan is remembered
+        artifact = own_pipeline.artifact(cell.variant, cell.engine).path
+        peaks.append(peak_memory(cell.engine, artifact, model.input_shape))
+    times = peaks[0] / peaks[1]
+    what = f"cnn9_wide: peak memory of a process, {ENGINE} at {100 * sparsity:.0f} % ({EVENLY}) over {dense.name}"
+    found = f"{times:.2f} ({peaks[0] / 1e6:.0f} MB over {peaks[1] / 1e6:.0f} MB)"
+    report.add(capsys, what, found, f"at most {MEMORY_TARGET:.2f}", reached=times <= MEMORY_TARGET)
+
+
+def _models() -> dict[str, ModelSpec]:
+    return {variant.model.name: variant.model for variant in load_study(STUDY).variants}
 
 
 def _measure(pipeline: Pipeline, model: ModelSpec, target: Target) -> Summary:

@@ -71,6 +71,11 @@ def table(machine: str, study: str, suffix: str) -> Path:
     return RESULTS / "tables" / f"{study}-{machine}.{suffix}"
 
 
+def targets(machine: str) -> Path:
+    """What `bench/targets.py` found on a machine."""
+    return RESULTS / "tables" / f"targets-{machine}.md"
+
+
 def accuracy_table(study: str, suffix: str) -> Path:
     """Accuracy of every variant and seed, with the steps before fine-tuning."""
     return RESULTS / "tables" / f"{study}-accuracy.{suffix}"
