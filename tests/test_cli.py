@@ -186,6 +186,24 @@ def test_the_dense_network_is_there_once_however_often_it_is_asked_for(folder, w
     assert list(states("dense.json")) == ["two_outputs-dense-seed0-torch", "two_outputs-magnitude50-seed0-torch"]
 
 
+def test_artifacts_are_kept_where_the_user_says(folder, capsys):
+    arguments = (
+        "--input",
+        "1,3,16,12",
+        "--prune",
+        "magnitude:0.9",
+        "--engine",
+        "direct-csr",
+        "--engine",
+        "onnxruntime",
+    )
+    assert bench("networks.py:two_outputs", *arguments, "--json", "kept.json", "--artifacts", "kept/files") == 0
+    names = {f"two_outputs-{label}-seed0.{form}" for label in ("dense", "magnitude90") for form in ("csr", "onnx")}
+    assert {path.name for path in Path("kept/files").iterdir()} == names
+    assert {f"wrote kept/files/{name}" for name in names} <= set(capsys.readouterr().out.splitlines())
+    assert main(["explain", "kept/files/two_outputs-magnitude90-seed0.csr"]) == 0
+
+
 def test_two_sparsities_that_are_close_are_two_networks(folder, without_onnx):
     arguments = (
         "--prune",

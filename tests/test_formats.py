@@ -346,6 +346,23 @@ def test_file_that_is_no_onnx_is_one_line(content, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_constant_by_another_name_is_a_constant():
+    """PyTorch's older exporter stores equal tensors once, and names the others by `Identity`."""
+    bias = numpy_helper.from_array(np.ones(4, np.float32), "bias")
+    nodes = [
+        helper.make_node("Identity", ["bias"], ["same"]),
+        helper.make_node("Identity", ["same"], ["again"]),
+        helper.make_node("Identity", ["x"], ["image"]),
+        helper.make_node("Add", ["image", "again"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in "xy")
+    model = helper.make_model(helper.make_graph(nodes, "graph", [x], [y], [bias]))
+    assert set(onnx_file.constants_of(model)) == {"bias", "same", "again"}
+    kept, constants, _ = csr_export._convert(model)
+    assert [node.op for node in kept] == ["Identity", "Add"]
+    np.testing.assert_array_equal(constants["again"], np.ones(4))
+
+
 def test_references_agree_between_formats():
     """What every engine is compared with does not depend on the file: unet's own outputs, computed by torch."""
     module = build("unet").double()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import signal
 import sys
 
 import numpy as np
@@ -235,6 +236,22 @@ def test_cells_of_the_journal_are_taken_as_they_are(work, tmp_path, monkeypatch)
     assert len(journal_keys(path)) == 2
     monkeypatch.setattr(Pipeline, "measure", pytest.fail)
     assert measure_cells(make(work), cells, Journal(path), everything).measurements == both.measurements
+
+
+def test_an_interrupt_that_a_library_makes_an_error_of_stops_everything(work, tmp_path, spoiled, interruptible):
+    """PyTorch does, while it imports its exporter: the row would say that the network cannot be exported."""
+
+    def swallows(predict):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise AttributeError("module has no attribute") from None
+
+    spoiled("torch", swallows)
+    with pytest.raises(KeyboardInterrupt):
+        measure_cells(make(work), [cell(work)], Journal(tmp_path / "journal.jsonl"), everything)
+    assert not (tmp_path / "journal.jsonl").exists() or not journal_keys(tmp_path / "journal.jsonl")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_pruner_that_breaks_costs_its_own_cells_only(work, tmp_path, monkeypatch):

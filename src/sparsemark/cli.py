@@ -19,7 +19,9 @@ from sparsemark.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sparsemark.pipeline import Pipeline
     from sparsemark.records import Run
+    from sparsemark.specs import Cell
 
 # Nothing above imports torch, rich or numpy: `sparsemark --help` is instant, and so is `sparsemark report`.
 
@@ -105,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--json", type=Path, required=True, metavar="OUT", help="result file, in pytest-benchmark's format"
     )
+    bench.add_argument("--artifacts", type=Path, metavar="DIR", help="keep the exported files there")
     bench.set_defaults(command=_bench)
 
     report = commands.add_parser("report", help="latency-versus-accuracy tables of a result file")
@@ -217,18 +220,39 @@ def _bench(options: argparse.Namespace) -> int:
         find(engine, ENGINES, "engine")
     protocol = Protocol.of_rounds(options.rounds, options.threads)
     check_writable(options.json)
+    if options.artifacts:
+        check_writable(options.artifacts / "artifact")
     shape = options.input or input_shape_of(options.reference) or _DEFAULT_INPUT
     model = ModelSpec(name_of(options.reference), options.reference, shape)
     cells = [Cell(Variant(model, spec), engine, options.threads) for spec in prunes for engine in engines]
     journal = Journal(paths.bench_journal(options.json))
     with TemporaryDirectory(prefix="sparsemark-") as folder:
         work = Path(folder)
-        run = measure_cells(Pipeline(OwnModel(model, work), protocol, work), cells, journal, watch)
+        pipeline = Pipeline(OwnModel(model, work), protocol, work)
+        run = measure_cells(pipeline, cells, journal, watch)
+        kept = [] if options.artifacts is None else _keep_artifacts(pipeline, cells, run, options.artifacts)
     run.save(options.json)
     journal.discard()
     _show(run)
-    print(f"wrote {options.json}")
+    for path in (options.json, *kept):
+        print(f"wrote {path}")
     return 0
+
+
+def _keep_artifacts(pipeline: Pipeline, cells: Sequence[Cell], run: Run, folder: Path) -> list[Path]:
+    """Copy what measured cells ran to a folder, under names without a key; their paths, each once."""
+    from shutil import copyfile
+
+    from sparsemark.records import MEASURED
+
+    kept = {}
+    for cell, measurement in zip(cells, run.measurements, strict=True):
+        if measurement.status == MEASURED:
+            source = pipeline.artifact(cell.variant, cell.engine).path
+            kept[source] = folder / f"{cell.variant.name}{source.suffix}"
+    for source, path in kept.items():
+        copyfile(source, path)
+    return list(kept.values())
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -304,16 +328,19 @@ def _explain(options: argparse.Namespace) -> int:
     from sparsemark.direct.network import Network
     from sparsemark.report.content import environment
     from sparsemark.report.layers import as_layers, draw_roofline, in_words
+    from sparsemark.report.progress import waiting
 
     graph = load_csr(options.artifact)
     shape = options.input or graph.input_shape
     if shape is None:
         raise UserError(f"{options.artifact}: takes inputs of several shapes; say which with --input")
     try:
-        plan = Network(graph, 1, paths.decisions()).plan((1, *shape[1:]))
+        with waiting("planning"):
+            plan = Network(graph, 1, paths.decisions()).plan((1, *shape[1:]))
     except UnsupportedError as error:
         raise UserError(f"{options.artifact}: {error}") from error
-    layers, limits = list(explain(plan)), measure_limits()
+    with waiting("timing each layer"):
+        layers, limits = list(explain(plan)), measure_limits()
     width, colour = _terminal()
     sys.stdout.write(as_layers(layers, limits, plan.decision, width=width, colour=colour))
     if options.figure:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.interrupts import heeded
 from sparsemark.machine import commit, fingerprint
 from sparsemark.records import MEASURED, PARITY_FAILED, SCORES, UNSUPPORTED, Measurement, Run
 
@@ -82,14 +83,16 @@ def measure_cells(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, w
         watch: shows progress.
     """
     measurements = []
-    for cell in watch(cells, "cells"):
-        key = _key(pipeline, cell)
-        finished = journal.get(key) if key else None
-        measurement = finished or pipeline.measure(cell)
-        # What is unsupported or broken today may only lack a package: it is tried again next time, which costs nothing.
-        if key and not finished and measurement.status in (MEASURED, PARITY_FAILED):
-            journal.append(key, measurement)
-        measurements.append(measurement)
+    with heeded() as raise_if_interrupted:
+        for cell in watch(cells, "cells"):
+            key = _key(pipeline, cell)
+            finished = journal.get(key) if key else None
+            measurement = finished or pipeline.measure(cell)
+            raise_if_interrupted()  # a row that an interrupt made is none
+            # What is unsupported or broken today may only lack a package: it is tried again next time, at no cost.
+            if key and not finished and measurement.status in (MEASURED, PARITY_FAILED):
+                journal.append(key, measurement)
+            measurements.append(measurement)
     return Run(tuple(measurements), fingerprint(), commit(), datetime.now(UTC).isoformat())
 
 

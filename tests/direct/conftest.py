@@ -12,7 +12,7 @@ collect_ignore_glob = [] if importlib.util.find_spec("numba") else ["test_*.py"]
 @pytest.fixture
 def no_contest(monkeypatch):
     """Networks that are never handed to the dense engine for speed: these are too small to be faster."""
-    monkeypatch.setattr("sparsemark.direct.network.Network._contest", lambda *arguments: None)
+    monkeypatch.setattr("sparsemark.direct.network.Network._contest", lambda *arguments: (1.0, 2.0))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sparsemark.direct import network, tuning
 from sparsemark.direct.layout import Choice
 from sparsemark.direct.network import Network
+from sparsemark.direct.program import assemble
 from tests.direct.checks import alike, chain, noise, pyramid
 from tests.direct.graphs import (
     WIDE,
@@ -143,6 +144,26 @@ def test_folder_that_cannot_be_written_costs_nothing_but_time(kind, tmp_path, no
         path.mkdir()
     image = noise(*chain(2).input_shape)
     alike(Network(chain(2), 1, folder)(image), expected(chain(2), image))
+
+
+def test_network_that_could_not_be_compared_with_dense_is_compared_again(tmp_path, monkeypatch, quick):
+    """What keeps a dense engine from running one file, such as an operator's attribute, another file may not have."""
+    graph = chain(2)
+    monkeypatch.setattr(network.Network, "_contest", lambda *arguments: None)
+    assert Network(graph, 1, tmp_path).plan(graph.input_shape).decision.direct_s is None
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    monkeypatch.setattr(network.Network, "_contest", lambda *arguments: (2.0, 1.0))
+    assert Network(graph, 1, tmp_path).plan(graph.input_shape).decision.dense
+
+
+def test_network_is_put_together_once(tmp_path, monkeypatch, no_contest, quick):
+    """Twice the weights would be the peak of all memory."""
+    made = []
+    monkeypatch.setattr(network, "assemble", lambda *arguments: made.append(1) or assemble(*arguments))
+    for _ in range(2):
+        Network(chain(2), 1, tmp_path)
+    assert len(made) == 2
 
 
 def test_options_hold_no_choice_twice_and_only_what_divides():

@@ -91,7 +91,7 @@ assert not heavy, heavy
 def test_network_that_is_remembered_needs_neither_its_compiler_nor_a_dense_engine(
     exported, threads, kept, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Network, "_contest", lambda *arguments: None)
+    monkeypatch.setattr(Network, "_contest", lambda *arguments: (1.0, 2.0))
     path, image = artifact(*exported, "csr").path, images(exported[0])[0]
     here = direct_csr.load(path, threads)(image)
     np.save(tmp_path / "image.npy", image)
@@ -158,13 +158,15 @@ def test_code_that_is_damaged_is_compiled_again_and_written_anew(damage, kept, c
     runs()
 
 
-def test_code_that_can_be_kept_nowhere_is_compiled_each_time(kept, compilations, monkeypatch):
+def test_code_that_can_be_kept_nowhere_is_compiled_each_time_and_that_is_said(kept, compilations, monkeypatch, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
     for times in (1, 2):
         machine_code.load.cache_clear()
         machine_code.load()
         assert len(compilations) == times
         runs()
+        assert len(caplog.messages) == times
+        assert "anew in every process: /dev/null" in caplog.messages[-1]
 
 
 def test_code_of_other_sources_another_processor_or_compiler_has_another_name(tmp_path, monkeypatch):

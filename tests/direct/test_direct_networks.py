@@ -175,6 +175,13 @@ def test_image_that_does_not_fit_is_a_reason(no_contest, quick):
             run(noise(*shape))
 
 
+def test_file_for_several_images_a_call_is_a_reason_that_says_so(no_contest, quick):
+    sketch = Sketch(2, 4, 1, 1)
+    sketch.node("Reshape", sketch.node("Relu", "x"), sketch.constant([2, 4], np.int64))
+    with pytest.raises(UnsupportedError, match="for 2 images a call, direct-csr runs one"):
+        Network(sketch.graph(), 1)
+
+
 @pytest.mark.parametrize("kind", [np.float64, np.float16, np.int64])
 def test_image_of_another_type_or_not_in_order(kind, no_contest, quick):
     graph = chain(2)

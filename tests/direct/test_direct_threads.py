@@ -83,14 +83,6 @@ def test_threads_and_memory_of_a_network_go_with_it():
     assert not set(threading.enumerate()) - before
 
 
-@pytest.fixture
-def interruptible():
-    """Ctrl-C raises KeyboardInterrupt, also in a job that a shell started in the background and that ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 class InterruptsOnce:
     """A lock; Ctrl-C comes right after it was released for the first time."""
 

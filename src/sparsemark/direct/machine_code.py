@@ -5,10 +5,10 @@ Loading it takes neither Numba nor Numba's memory. Compiling takes both, in a pr
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import subprocess
 import sys
@@ -39,6 +39,7 @@ _UNUSED = (ctypes.c_void_p * 2)()
 """Where Numba's calling convention puts a result and an error; there are none."""
 
 _DIGEST = hashlib.sha256().digest_size
+_LOG = logging.getLogger(__name__)
 
 
 # Two threads that come first together both do it: that costs less than a lock that a fork may leave locked for ever.
@@ -55,9 +56,10 @@ def load() -> Execute:
     code = _compile() if kept is None else kept
     execute = _link(code)
     if kept is None:
-        # Nowhere to keep it: a slow start each time.
-        with contextlib.suppress(UserError):
+        try:
             write_atomically(path, _digest(key, code) + code)
+        except UserError as error:
+            _LOG.warning("direct-csr: its machine code is compiled anew in every process: %s", error)
     return execute
 
 

@@ -119,7 +119,7 @@ class Network:
             return self._plans[shape]
 
     def _make_plan(self, shape: tuple[int, ...]) -> Plan:
-        lowered = lower(self._graph, shape)
+        lowered = self._lower(shape)
         floats = place(lowered)
         convolutions = [step for step in lowered.steps if isinstance(step, Convolution)]
         path = self._memory / f"{self._key(lowered)}.json" if self._memory else None
@@ -131,12 +131,22 @@ class Network:
             seconds = self._contest(direct, shape)
             lost = seconds is not None and seconds[0] > _CLEARLY * seconds[1]
             decision = Decision(tuple(choices[step] for step in convolutions), lost, *(seconds or (None, None)))
-            if path:
+            # A network that no dense engine could run is compared again: a file with the same layers may be another.
+            if path and seconds is not None:
                 _remember(path, decision)
         else:
             choices = dict(zip(convolutions, decision.choices, strict=True))
         predict = self._run_dense if decision.dense else direct or self._runner(lowered, floats, choices)
         return Plan(lowered, floats, choices, decision, predict)
+
+    def _lower(self, shape: tuple[int, ...]) -> Lowered:
+        try:
+            return lower(self._graph, shape)
+        except UnsupportedError as error:
+            batch = self._graph.input_shape[0] if self._graph.input_shape else 1
+            if batch == 1:
+                raise
+            raise UnsupportedError(f"{error}; the file is for {batch} images a call, direct-csr runs one") from error
 
     def _runner(self, lowered: Lowered, floats: int, choices: dict[Step, Choice]) -> Predict:
         run = Runner(assemble(lowered.steps, choices, floats, self._threads), self._threads)

@@ -136,7 +136,7 @@ def inputs_of(model: Any) -> list[str]:
 
 
 def constants_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """Constants of an `onnx.ModelProto` by name: initialisers and what `Constant` nodes hold."""
+    """Constants of an `onnx.ModelProto` by name: initialisers, what `Constant` nodes hold, and other names of both."""
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -148,6 +148,8 @@ def constants_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
                 constants[node.output[0]] = numpy_helper.to_array(value)
             elif kind in _CONSTANT_TYPES:
                 constants[node.output[0]] = np.array(value, dtype=_CONSTANT_TYPES[kind])
+        elif node.op_type == "Identity" and not node.domain and node.input[0] in constants:
+            constants[node.output[0]] = constants[node.input[0]]  # PyTorch's exporter stores equal tensors once
     return constants
 
 

@@ -151,7 +151,7 @@ def conditions(run: Run, measurements: Sequence[Measurement]) -> list[str]:
     disturbed = [m for m in cells if m.contaminated]
     lines += [f"(!) contaminated: {m.name}: {m.contaminated}" for m in disturbed[:_NAMED]]
     if len(disturbed) > _NAMED:
-        lines.append(f"(!) {len(disturbed)} of {len(cells)} cells are contaminated; the CSV table says why for each")
+        lines.append(f"(!) {len(disturbed)} of {len(cells)} cells are contaminated; --format csv says why for each")
     lines.append(_origin(run))
     return [line for line in lines if line]
 

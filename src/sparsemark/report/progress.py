@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 T = TypeVar("T")
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say what is being waited for, where nobody knows for how long: the first time on a machine it takes longest."""
+    with Console(stderr=True).status(f"{what} ..."):
+        yield
 
 
 def watch(items: Sequence[T], what: str) -> Iterator[T]:
