@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from hypothesis import settings
@@ -10,6 +11,7 @@ from hypothesis import settings
 from sparsemark.direct.registers import LANES
 from sparsemark.errors import UnsupportedError
 from sparsemark.parity import TOLERANCE
+from tests.direct.bounds import check_places, check_program
 from tests.direct.graphs import (
     Prepared,
     Sketch,
@@ -120,3 +122,18 @@ def pyramid():
     flat = sketch.node("Flatten", sketch.node("GlobalMaxPool", norm))
     kind = sketch.node("Softmax", sketch.linear(flat, noise(5, 16) / 4, noise(5)), axis=1)
     return sketch.graph(mask, kind, norm)
+
+
+def stays_inside(graph, most=None):
+    """See that every way of running a graph stays within its buffers; None where it is refused."""
+    try:
+        prepared = Prepared(graph)
+    except UnsupportedError:
+        return None
+    check_places(prepared.lowered, prepared.floats)
+    for choices in prepared.ways(most):
+        for threads in (1, 3):
+            check_program(
+                prepared.program(choices, threads), prepared.lowered.steps, threads, math.prod(graph.input_shape)
+            )
+    return prepared
