@@ -8,10 +8,10 @@ import pytest
 
 from sparsemark import paths
 from sparsemark.errors import UserError
-from sparsemark.journal import Journal
-from sparsemark.pipeline import Pipeline
-from sparsemark.study import Study, load_study
-from sparsemark.subjects import open_study
+from sparsemark.records.journal import Journal
+from sparsemark.study.file import Study, load_study
+from sparsemark.study.pipeline import Pipeline
+from sparsemark.study.subjects import open_study
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,22 +15,22 @@ import pytest
 
 from bench.peak_memory import SUPPORTED, peak_memory
 from sparsemark import paths
+from sparsemark.analysis.statistics import summarise
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import write_atomically
-from sparsemark.machine import commit, fingerprint, machine_name
-from sparsemark.pipeline import Pipeline
-from sparsemark.report.content import environment
-from sparsemark.report.tables import escape, markdown_table
+from sparsemark.machine.fingerprint import commit, fingerprint, machine_name
+from sparsemark.measurement.timing import measure, time_rounds
+from sparsemark.report.document import environment
+from sparsemark.report.renderers.markdown import escape, markdown_table
 from sparsemark.specs import Cell, ModelSpec, Protocol, PruneSpec, Variant
-from sparsemark.statistics import summarise
-from sparsemark.study import load_study
-from sparsemark.subjects import open_study
-from sparsemark.timing import measure, time_rounds
+from sparsemark.study.file import load_study
+from sparsemark.study.pipeline import Pipeline
+from sparsemark.study.subjects import open_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sparsemark.statistics import Summary
+    from sparsemark.analysis.statistics import Summary
 
 STUDY = Path(__file__).with_name("sparse.toml")
 PROTOCOL = Protocol(pairs=30)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsemark.analysis.statistics import Interval, percentile_interval, resampled_medians
 from sparsemark.engines import onnx_runtime
-from sparsemark.machine import library_threads, pinned
-from sparsemark.statistics import Interval, percentile_interval, resampled_medians
+from sparsemark.machine.placement import library_threads, pinned
 
 if TYPE_CHECKING:
     import pytest
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from sparsemark.pipeline import Pipeline
+    from sparsemark.measurement.timing import Arguments
     from sparsemark.specs import Cell
-    from sparsemark.study import Study
-    from sparsemark.timing import Arguments
+    from sparsemark.study.file import Study
+    from sparsemark.study.pipeline import Pipeline
 
 BLOCK = 8
 PAIRS = 100

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sparsemark.records import MEASURED, Measurement
+from sparsemark.records.measurement import MEASURED, Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sparsemark.journal import Journal
-    from sparsemark.pipeline import Pipeline
+    from sparsemark.records.journal import Journal
     from sparsemark.specs import Cell
+    from sparsemark.study.pipeline import Pipeline
 
 
 def test_latency(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.records import Measurement, Run
-from sparsemark.statistics import summarise
+from sparsemark.analysis.statistics import summarise
+from sparsemark.records.measurement import Measurement
+from sparsemark.records.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

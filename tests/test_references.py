@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sparsemark.errors import UserError
-from sparsemark.models import build_model, check_input, example_input, input_shape_of, name_of, output_tensors
+from sparsemark.networks.factory import build_model, check_input, example_input, name_of, output_tensors
+from sparsemark.networks.onnx_model import input_shape_of
 from sparsemark.references import nearest, resolve
 from sparsemark.specs import ModelSpec
 

@@ -11,7 +11,7 @@ from sparsemark import registry
 from sparsemark.engines import ENGINES
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.formats import FORMATS, export
-from sparsemark.formats.protocol import Format, Source
+from sparsemark.formats.base import Format, Source
 from sparsemark.pruning import PRUNERS, Request, prune
 from sparsemark.registry import availability, find, missing
 from sparsemark.specs import ModelSpec, PruneSpec

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.checkpoint import load_checkpoint
 from sparsemark.errors import UserError
 from sparsemark.files import write_atomically
+from sparsemark.networks.checkpoint import load_checkpoint
 from training.baselines import score_baselines
 from training.data import DATA_VARIABLE, load_slices
 from training.scoring import predict, score
@@ -25,7 +25,7 @@ from training.split import BY_PATIENT, BY_SLICE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sparsemark.checkpoint import Checkpoint
+    from sparsemark.networks.checkpoint import Checkpoint
     from training.slices import Slices
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from models import INPUT_SHAPE, NETWORKS
 from sparsemark import paths
-from sparsemark.checkpoint import load_checkpoint
 from sparsemark.errors import UserError
-from sparsemark.preparation import train
+from sparsemark.networks.checkpoint import load_checkpoint
 from sparsemark.specs import ModelSpec, Variant
+from sparsemark.study.prepare import train
 from training.data import DATA_VARIABLE
 from training.loop import DEVICES
 from training.split import BY_PATIENT, KINDS

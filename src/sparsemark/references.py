@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+ONNX_SUFFIX = ".onnx"
+"""Of a reference that is a file, not a factory."""
+
+
 def nearest(name: str, known: Iterable[str], kind: str) -> str:
     """One line for a name that is not known, with the nearest one that is."""
     known = sorted(known)

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from sparsemark.direct.registers import LANES
 from sparsemark.errors import UnsupportedError
-from sparsemark.parity import TOLERANCE
+from sparsemark.measurement.parity import TOLERANCE
 from tests.direct.bounds import check_places, check_program
 from tests.direct.graphs import (
     Prepared,
@@ -76,7 +76,7 @@ def supported(graph, layer):
 def dense(graph):
     """The same graph on ONNX Runtime."""
     from sparsemark.engines.onnx_runtime import open_session, wrap
-    from sparsemark.formats.densified import densified
+    from sparsemark.formats.csr.densified import densified
 
     return wrap(open_session(densified(dataclasses.replace(graph, input_shape=(None,) * len(graph.input_shape))), 1))
 

@@ -20,8 +20,9 @@ from sparsemark.direct.runner import Runner
 from sparsemark.direct.steps import Convolution
 from sparsemark.direct.tuning import options
 from sparsemark.engines.operators import OPERATORS
-from sparsemark.formats import csr, csr_export
-from sparsemark.formats.csr import CsrMatrix, Graph, Node
+from sparsemark.formats.csr import export as csr_export
+from sparsemark.formats.csr import graph as csr
+from sparsemark.formats.csr.graph import CsrMatrix, Graph, Node
 
 WIDE = (130, 200, 300, 16 * LANES, 16 * LANES + 5, 21 * LANES - 1)
 """Widths of rows that no tile, or hardly one, takes whole."""

@@ -359,7 +359,7 @@ def _try(path, threads):
     """Load a file and run it; how that ended, and the shape of the image."""
     from sparsemark.direct.network import Network
     from sparsemark.errors import UnsupportedError, UserError
-    from sparsemark.formats.csr import load_csr
+    from sparsemark.formats.csr.graph import load_csr
 
     try:
         graph = load_csr(path)

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from sparsemark.direct.network import Network
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.formats.csr import load_csr
+from sparsemark.formats.csr.graph import load_csr
 from tests.direct import mutations
 from tests.direct.checks import stays_inside
 from tests.direct.graphs import (

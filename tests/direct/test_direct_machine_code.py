@@ -21,7 +21,7 @@ from sparsemark.direct.sources import digest
 from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
 from tests.direct.graphs import Layer, Prepared, expected
-from tests.networks import artifact, images
+from tests.small_networks import artifact, images
 
 SOURCE = Path(sparsemark.__file__).parents[1]
 

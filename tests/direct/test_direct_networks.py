@@ -13,13 +13,13 @@ from sparsemark.direct.network import Network
 from sparsemark.direct.steps import Convolution
 from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
-from sparsemark.formats import csr
-from sparsemark.parity import TOLERANCE, check
-from sparsemark.pipeline import Pipeline
+from sparsemark.formats.csr import graph as csr
+from sparsemark.measurement.parity import TOLERANCE, check
 from sparsemark.specs import Cell, ModelSpec, Protocol, PruneSpec, Variant
-from sparsemark.study import Study
-from sparsemark.subjects import open_study
-from tests import networks
+from sparsemark.study.file import Study
+from sparsemark.study.pipeline import Pipeline
+from sparsemark.study.subjects import open_study
+from tests import small_networks as networks
 from tests.direct.checks import (
     alike,
     chain,

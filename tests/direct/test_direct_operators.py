@@ -10,7 +10,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from sparsemark.errors import UnsupportedError
-from sparsemark.parity import TOLERANCE
+from sparsemark.measurement.parity import TOLERANCE
 from tests.direct.checks import SOME, close_in_every_way, dense, exact_in_every_way, noise, reason_against
 from tests.direct.graphs import (
     ACTIVATIONS,

@@ -9,7 +9,7 @@ from torch import nn
 from models import INPUT_SHAPE, NETWORKS
 from models.__main__ import tabulate
 from models.cnn import cnn4, cnn9
-from sparsemark.models import build_model
+from sparsemark.networks.factory import build_model
 from sparsemark.specs import ModelSpec
 
 PRUNABLE = (nn.Conv2d, nn.Linear)

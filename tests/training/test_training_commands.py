@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from sparsemark.checkpoint import load_checkpoint
 from sparsemark.errors import UserError
+from sparsemark.networks.checkpoint import load_checkpoint
 from tests.training.tiny import PATIENTS, write_set
 from training import evaluate, train
 

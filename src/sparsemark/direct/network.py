@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsemark.direct.steps import Lowered, Step
-    from sparsemark.engines.protocol import Predict
-    from sparsemark.formats.csr import Graph
+    from sparsemark.engines.base import Predict
+    from sparsemark.formats.csr.graph import Graph
 
 _CONTEST = 15
 """Pairs of calls by which the whole network is timed against its dense form."""
@@ -185,7 +185,7 @@ class Network:
         if absent:
             raise UnsupportedError(f"direct-csr: dense: {absent}")
         from sparsemark.engines.onnx_runtime import open_session, wrap
-        from sparsemark.formats.densified import densified
+        from sparsemark.formats.csr.densified import densified
 
         try:
             run = wrap(open_session(densified(self._graph), self._threads))
@@ -211,7 +211,7 @@ class Network:
         return [(choice.variant, choice.planes, choice.winograd) for choice in options(step, self._threads)]
 
     def _key(self, lowered: Lowered) -> str:
-        from sparsemark.machine import identity, package_versions
+        from sparsemark.machine.fingerprint import identity, package_versions
 
         work = [
             (

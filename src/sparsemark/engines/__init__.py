@@ -18,12 +18,12 @@ from sparsemark.engines import (
     torch_csr,
     torch_eager,
 )
-from sparsemark.engines.protocol import Engine, Predict
+from sparsemark.engines.base import Engine, Predict
 from sparsemark.errors import UnsupportedError
 from sparsemark.registry import find, why_not
 
 if TYPE_CHECKING:
-    from sparsemark.formats.protocol import Artifact
+    from sparsemark.formats.base import Artifact
 
 ENGINES: dict[str, Engine] = {
     "torch": Engine("dense", torch_eager.load, requires=("torch",)),

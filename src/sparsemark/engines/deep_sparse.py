@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemark.errors import UnsupportedError
-from sparsemark.machine import pinned
+from sparsemark.machine.placement import pinned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sparsemark.engines.protocol import Predict
+    from sparsemark.engines.base import Predict
 
 PYTHON = "SPARSEMARK_DEEPSPARSE_PYTHON"
 LICENCE = "SPARSEMARK_DEEPSPARSE_LICENCE"
@@ -157,7 +157,7 @@ def _lowered(path: Path) -> tuple[bytes, tuple[int, ...]]:
     """Write an ONNX file's network in an older opset, and give the shape of its input."""
     from onnx import version_converter
 
-    from sparsemark.formats.onnx_file import inputs_of, load_onnx
+    from sparsemark.networks.onnx_model import inputs_of, load_onnx
 
     model = load_onnx(path)
     inputs = inputs_of(model)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sparsemark.engines.protocol import Predict
+    from sparsemark.engines.base import Predict
 
 
 def code() -> str:
@@ -26,6 +26,6 @@ def load(path: Path, threads: int) -> Predict:
     """
     from sparsemark import paths
     from sparsemark.direct.network import Network
-    from sparsemark.formats.csr import load_csr
+    from sparsemark.formats.csr.graph import load_csr
 
     return Network(load_csr(path), threads, paths.decisions())

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sparsemark.engines.protocol import Predict
-    from sparsemark.formats.csr import CsrMatrix, Graph, Node
+    from sparsemark.engines.base import Predict
+    from sparsemark.formats.csr.graph import CsrMatrix, Graph, Node
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 """Multiply one fixed sparse matrix (rows, k) by dense columns (k, n)."""

@@ -20,7 +20,7 @@ from sparsemark.references import one_line
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sparsemark.engines.protocol import Predict
+    from sparsemark.engines.base import Predict
     from sparsemark.specs import ModelSpec
 
 _HALVES = ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage")
@@ -41,7 +41,7 @@ def load(path: Path, threads: int) -> Predict:
     """
     import ncnn
 
-    from sparsemark.checkpoint import load_checkpoint
+    from sparsemark.networks.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
     model = checkpoint.variant.model
@@ -76,7 +76,7 @@ def _trace(module: Any, model: ModelSpec, path: Path) -> list[tuple[int, ...]]:
     """Write the network as TorchScript, and give the shapes of its outputs."""
     import torch
 
-    from sparsemark.models import example_input, output_tensors
+    from sparsemark.networks.factory import example_input, output_tensors
 
     class Flat(torch.nn.Module):
         """Its outputs in a tuple, whatever they were nested in."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sparsemark.engines.protocol import Predict
+    from sparsemark.engines.base import Predict
 
 
 def load(path: Path, threads: int) -> Predict:

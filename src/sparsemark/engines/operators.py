@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from sparsemark.formats.csr import Node
+    from sparsemark.formats.csr.graph import Node
 
 Attributes = Mapping[str, Any]
 Operator = Callable[..., Any]

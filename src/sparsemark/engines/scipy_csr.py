@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import torch
     from scipy.sparse import csr_array
 
+    from sparsemark.engines.base import Predict
     from sparsemark.engines.im2col import Product
-    from sparsemark.engines.protocol import Predict
 
 
 def load(path: Path, threads: int) -> Predict:
@@ -23,7 +23,7 @@ def load(path: Path, threads: int) -> Predict:
         UnsupportedError: more than one thread is asked for.
     """
     from sparsemark.engines.im2col import compile_graph
-    from sparsemark.formats.csr import load_csr
+    from sparsemark.formats.csr.graph import load_csr
 
     if threads > 1:
         raise UnsupportedError("scipy's sparse product runs on one thread")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sparsemark.engines.protocol import Predict
+    from sparsemark.engines.base import Predict
 
 
 def load(path: Path, threads: int) -> Predict:
@@ -26,9 +26,9 @@ def load(path: Path, threads: int) -> Predict:
     import torch
     from torch._inductor import config
 
-    from sparsemark.checkpoint import load_checkpoint
-    from sparsemark.machine import library_threads
-    from sparsemark.models import example_input, output_tensors
+    from sparsemark.machine.placement import library_threads
+    from sparsemark.networks.checkpoint import load_checkpoint
+    from sparsemark.networks.factory import example_input, output_tensors
 
     checkpoint = load_checkpoint(path)
     compiled = torch.compile(_own_function(checkpoint.build()), fullgraph=True, dynamic=False)

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     import torch
     from scipy.sparse import csr_array
 
+    from sparsemark.engines.base import Predict
     from sparsemark.engines.im2col import Product
-    from sparsemark.engines.protocol import Predict
 
 
 def load(path: Path, threads: int) -> Predict:  # noqa: ARG001 - torch has one pool, set around the measurement
     """Load a CSR file."""
     from sparsemark.engines.im2col import compile_graph
-    from sparsemark.formats.csr import load_csr
+    from sparsemark.formats.csr.graph import load_csr
 
     return compile_graph(load_csr(path), _product)
 

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sparsemark.engines.protocol import Predict
+    from sparsemark.engines.base import Predict
 
 
 def load(path: Path, threads: int) -> Predict:  # noqa: ARG001 - torch has one pool, set around the measurement
     """Rebuild the network from its checkpoint by its factory."""
     import torch
 
-    from sparsemark.checkpoint import load_checkpoint
-    from sparsemark.models import output_tensors
+    from sparsemark.networks.checkpoint import load_checkpoint
+    from sparsemark.networks.factory import output_tensors
 
     module = load_checkpoint(path).build()
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UnsupportedError
-from sparsemark.formats import csr, csr_export, dense, onnx_file
-from sparsemark.formats.protocol import Artifact, Format, Source
+from sparsemark.formats import dense
+from sparsemark.formats import onnx as onnx_file
+from sparsemark.formats.base import Artifact, Format, Source
+from sparsemark.formats.csr import export as csr_export
+from sparsemark.formats.csr import graph as csr
 from sparsemark.registry import find, missing
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import replacing
-from sparsemark.formats.protocol import Source, Weights
+from sparsemark.formats.base import Source, Weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def count(path: Path) -> Weights:
     """Count the weights in a checkpoint."""
     import torch
 
-    from sparsemark.checkpoint import load_checkpoint
+    from sparsemark.networks.checkpoint import load_checkpoint
     from sparsemark.pruning.masks import named_layers
 
     weights = [layer.weight for _, layer in named_layers(load_checkpoint(path).build())]

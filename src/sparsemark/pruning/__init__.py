@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sparsemark.errors import UnsupportedError
 from sparsemark.pruning import channels, controls, filters, magnitude
-from sparsemark.pruning.protocol import ChannelPlan, Pruner, Request
+from sparsemark.pruning.base import ChannelPlan, Pruner, Request
 from sparsemark.registry import find, missing
 from sparsemark.specs import ALL_ONES, DENSE
 

@@ -20,7 +20,7 @@ from sparsemark.registry import missing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sparsemark.pruning.protocol import ChannelPlan, Request
+    from sparsemark.pruning.base import ChannelPlan, Request
 
 _BISECTIONS = 12
 """Halvings of the ratio: 1/4096 is finer than one channel of any layer below 4096."""

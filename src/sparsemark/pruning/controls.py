@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.utils import prune as torch_prune
 
+from sparsemark.pruning.base import NO_PLAN
 from sparsemark.pruning.magnitude import mask_globally
 from sparsemark.pruning.masks import prunable_layers
-from sparsemark.pruning.protocol import NO_PLAN
 
 if TYPE_CHECKING:
-    from sparsemark.pruning.protocol import ChannelPlan, Request
+    from sparsemark.pruning.base import ChannelPlan, Request
 
 
 def leave_alone(module: torch.nn.Module, request: Request) -> ChannelPlan:  # noqa: ARG001 - a pruner that removes nothing

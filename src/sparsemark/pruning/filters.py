@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from torch.nn.utils import prune as torch_prune
 
 from sparsemark.errors import UnsupportedError
+from sparsemark.pruning.base import NO_PLAN
 from sparsemark.pruning.masks import output_layers, prunable_layers
-from sparsemark.pruning.protocol import NO_PLAN
 
 if TYPE_CHECKING:
     import torch
 
-    from sparsemark.pruning.protocol import ChannelPlan, Request
+    from sparsemark.pruning.base import ChannelPlan, Request
 
 
 def mask_filters(module: torch.nn.Module, request: Request) -> ChannelPlan:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.utils import prune as torch_prune
 
+from sparsemark.pruning.base import NO_PLAN
 from sparsemark.pruning.masks import prunable_layers
-from sparsemark.pruning.protocol import NO_PLAN
 
 if TYPE_CHECKING:
-    from sparsemark.pruning.protocol import ChannelPlan, Request
+    from sparsemark.pruning.base import ChannelPlan, Request
 
 
 def mask_globally(module: torch.nn.Module, request: Request) -> ChannelPlan:

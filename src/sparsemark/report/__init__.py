@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
-from sparsemark.report import tables
-from sparsemark.report.content import content_of
+from sparsemark.report.document import content_of
 from sparsemark.report.findings import findings, headlines
-from sparsemark.report.terminal import as_terminal
+from sparsemark.report.renderers import markdown as tables
+from sparsemark.report.renderers.terminal import as_terminal
 
 if TYPE_CHECKING:
-    from sparsemark.records import Run
+    from sparsemark.records.run import Run
 
 __all__ = ["DEFAULT_WIDTH", "FORMATS", "findings", "headlines", "render"]
 

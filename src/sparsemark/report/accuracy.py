@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsemark.report import wording
-from sparsemark.report.tables import escape, markdown_table
+from sparsemark.report.renderers.markdown import escape, markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sparsemark.records import Measurement
+    from sparsemark.records.measurement import Measurement
 
 _COLUMNS = ("network", "pruned", "seeds", "raw %", "recalibrated %", "final %", "ROC AUC", "F1", "recall", "precision")
 _NUMBERS = _COLUMNS[2:]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from sparsemark.comparison import speedup_of
+from sparsemark.analysis.cells import is_control, is_masked, reference_engine, removed
+from sparsemark.analysis.comparison import speedup_of
 from sparsemark.report import wording
-from sparsemark.report.kinds import is_control, is_masked, reference_engine, removed
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sparsemark.records import Measurement, Run
-    from sparsemark.statistics import Interval
+    from sparsemark.analysis.statistics import Interval
+    from sparsemark.records.measurement import Measurement
+    from sparsemark.records.run import Run
 
 _FEWEST = 3
 """Sparsities, the dense network among them, between which a line says anything."""

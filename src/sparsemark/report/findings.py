@@ -6,9 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from sparsemark.comparison import speedup_of
-from sparsemark.report import wording
-from sparsemark.report.kinds import (
+from sparsemark.analysis.cells import (
     ALL_ONES,
     RANDOM,
     dense_accuracy,
@@ -21,13 +19,16 @@ from sparsemark.report.kinds import (
     reference_engine,
     removed,
 )
+from sparsemark.analysis.comparison import speedup_of
+from sparsemark.analysis.statistics import Interval, quotient
+from sparsemark.report import wording
 from sparsemark.specs import AA, DENSE
-from sparsemark.statistics import Interval, quotient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sparsemark.records import Measurement, Run
+    from sparsemark.records.measurement import Measurement
+    from sparsemark.records.run import Run
 
 ONE_POINT = 0.01
 """Accuracy that may be lost by a network that is still called as good as the dense one."""

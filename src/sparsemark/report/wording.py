@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sparsemark.report.kinds import is_structural
+from sparsemark.analysis.cells import is_structural
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
-    from sparsemark.records import Measurement
-    from sparsemark.statistics import Interval
+    from sparsemark.analysis.statistics import Interval
+    from sparsemark.records.measurement import Measurement
 
 ABSENT = "-"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sparsemark.direct.lowering.context import Lowering
-    from sparsemark.formats.csr import Graph, Node
+    from sparsemark.formats.csr.graph import Graph, Node
 
 _OPERATORS: Mapping[str, Lowering] = {
     **convolutions.OPERATORS,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sparsemark.formats.csr import Graph, Node
+    from sparsemark.formats.csr.graph import Graph, Node
 
 
 class Context:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsemark.direct.lowering.context import Context, Lowering
-    from sparsemark.formats.csr import Node
+    from sparsemark.formats.csr.graph import Node
 
 _REPEATING = (
     ("nearest", "asymmetric", "floor"),

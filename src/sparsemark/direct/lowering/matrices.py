@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsemark.direct.lowering.context import Context, Lowering
-    from sparsemark.formats.csr import Node
+    from sparsemark.formats.csr.graph import Node
 
 
 def append_matrix(  # noqa: PLR0917 - a matrix is that much

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsemark.direct.lowering.context import Context, Lowering
-    from sparsemark.formats.csr import Node
+    from sparsemark.formats.csr.graph import Node
 
 
 def _unary(context: Context, node: Node, kind: int, p: float = 0.0, q: float = 0.0) -> None:

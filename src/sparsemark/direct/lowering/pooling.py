@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sparsemark.direct.lowering.context import Context, Lowering
-    from sparsemark.formats.csr import Node
+    from sparsemark.formats.csr.graph import Node
 
 
 def _pool(context: Context, node: Node, kind: int) -> None:

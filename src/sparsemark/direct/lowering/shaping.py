@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sparsemark.direct.lowering.context import Context, Lowering
-    from sparsemark.formats.csr import Node
+    from sparsemark.formats.csr.graph import Node
 
 
 def _reshaped(context: Context, node: Node, shape: tuple[int, ...]) -> None:

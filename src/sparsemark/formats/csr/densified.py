@@ -1,0 +1,69 @@
+"""The network of a CSR file with dense weights, as ONNX: what a dense engine runs."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from sparsemark.formats.csr.graph import Graph
+
+
+_MOST = 2**28
+"""Weights: an ONNX file holds at most 2 GiB."""
+
+
+def _open_sizes(graph: Graph) -> list[str] | None:
+    """Names for the sizes of the input: the same weights serve images of any size that the operators take."""
+    return None if graph.input_shape is None else [f"size {axis}" for axis in range(len(graph.input_shape))]
+
+
+def densified(graph: Graph) -> bytes:
+    """Write a graph as an ONNX model, its zeros stored as zeros.
+
+    Raises:
+        UnsupportedError: it would be larger than ONNX can hold.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    read = {name for node in graph.nodes for name in node.inputs} | set(graph.outputs)
+    weights = sum(math.prod(shape) for name, shape in graph.shapes.items() if name in read)
+    if weights > _MOST:
+        raise UnsupportedError(f"dense: {weights} weights, at most {_MOST}")
+    dense = {
+        name: matrix.toarray().reshape(graph.shapes[name]) for name, matrix in graph.matrices.items() if name in read
+    }
+    nodes = []
+    extra: dict[str, np.ndarray[Any, Any]] = {}
+    for node in graph.nodes:
+        operands = list(node.inputs)
+        if node.op == "Linear":
+            columns = f"{node.name} columns first"
+            extra[columns] = np.ascontiguousarray(dense[operands[1]].T)
+            product = node.outputs[0] if len(operands) < 3 or not operands[2] else f"{node.outputs[0]} without bias"  # noqa: PLR2004 - input, weight, bias
+            nodes.append(helper.make_node("MatMul", [operands[0], columns], [product], name=node.name))
+            if product != node.outputs[0]:
+                nodes.append(helper.make_node("Add", [product, operands[2]], [node.outputs[0]]))
+            continue
+        domain, _, operator = node.op.rpartition(".")
+        made = helper.make_node(
+            operator, operands, list(node.outputs), name=node.name, domain=domain, **node.attributes
+        )
+        nodes.append(made)
+    constants = {**dense, **extra, **graph.constants}
+    used = {name for node in nodes for name in node.input} | set(graph.outputs)
+    initializers = [
+        numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items() if name in used
+    ]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, _open_sizes(graph)) for name in graph.inputs]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in graph.outputs]
+    model = helper.make_model(
+        helper.make_graph(nodes, "densified", inputs, outputs, initializers),
+        opset_imports=[helper.make_opsetid("", graph.opset)],
+    )
+    content: bytes = model.SerializeToString()
+    return content

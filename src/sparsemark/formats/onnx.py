@@ -1,0 +1,112 @@
+"""The ONNX file: one self-contained file, BatchNorm folded into the convolutions by the exporter.
+
+Zeros are stored as zeros. ONNX has sparse initialisers, but ONNX Runtime makes them dense on load: a size on disk,
+never a latency.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import shutil
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsemark.errors import UnsupportedError
+from sparsemark.files import replacing
+from sparsemark.formats.base import Source, Weights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+from sparsemark.networks.onnx_model import load_onnx, weights_of
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def export(source: Source, path: Path) -> None:
+    """Export the checkpoint's network with torch.onnx, or copy the user's own ONNX file.
+
+    Raises:
+        UnsupportedError: what the exporter says, where it cannot handle the network.
+        UserError: the user's file is no ONNX.
+    """
+    if source.is_onnx:
+        model = load_onnx(source.path)
+        with replacing(path) as target:
+            if _is_one_file(source.path):
+                shutil.copyfile(source.path, target)
+            else:
+                target.write_bytes(model.SerializeToString())
+        return
+    import torch
+
+    from sparsemark.networks.checkpoint import load_checkpoint
+    from sparsemark.networks.factory import example_input
+
+    module = load_checkpoint(source.path).build()
+    with replacing(path) as target, _quiet():
+        try:
+            # One file: external data would be a second one, and these networks are small.
+            torch.onnx.export(
+                module, (example_input(source.model),), str(target), dynamo=True, external_data=False, verbose=False
+            )
+        except OSError:
+            raise
+        except Exception as error:
+            raise UnsupportedError(f"torch.onnx: {_cause(error)}") from error
+        _strip_remarks(target)
+
+
+def _strip_remarks(path: Path) -> None:
+    """Take out the exporter's remarks, stack traces among them: one network must have the same bytes in any folder."""
+    import onnx
+
+    model = onnx.load(str(path))
+    graph = model.graph
+    for item in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _cause(error: BaseException) -> str:
+    """What the exporter stumbled over, in one line: it wraps the cause in advice, and colours it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    plain = _ESCAPES.sub("", str(error))
+    first = next((line.strip() for line in plain.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first}"
+
+
+def _is_one_file(path: Path) -> bool:
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    return not any(uses_external_data(tensor) for tensor in graph.initializer)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress, and its regrets about torchvision, off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def count(path: Path) -> Weights:
+    """Count the weights in an ONNX file."""
+    weights = weights_of(load_onnx(path)).values()
+    return Weights(sum(w.size for w in weights), sum(int(np.count_nonzero(w)) for w in weights))

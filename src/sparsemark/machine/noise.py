@@ -1,0 +1,65 @@
+"""Time lost to other guests and other processes while something ran."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+from sparsemark.machine import proc
+from sparsemark.machine.placement import allowed_cpus
+
+_STEAL_FIELD = 7
+"""Index of `steal` among the numbers of /proc/stat's `cpu` line; see proc(5)."""
+
+
+@contextmanager
+def stolen_fraction() -> Iterator[Callable[[], float | None]]:
+    """Give a function that says which share of CPU time a hypervisor took since the block was entered.
+
+    Of the processors that the caller may run on then, so pin first. None where the system does not count it.
+    """
+    cpus = allowed_cpus()
+    before = _cpu_times(cpus)
+
+    def fraction() -> float | None:
+        after = _cpu_times(cpus)
+        if len(before) <= _STEAL_FIELD or len(after) <= _STEAL_FIELD or sum(after) <= sum(before):
+            return None
+        return (after[_STEAL_FIELD] - before[_STEAL_FIELD]) / (sum(after) - sum(before))
+
+    yield fraction
+
+
+@contextmanager
+def waiting_fraction() -> Iterator[Callable[[], float | None]]:
+    """Give a function that says which share of the time since then this thread was ready, but another one ran.
+
+    A process on the same processor does not make a call slower by a share: it lets short calls through and stops long
+    ones, so pairs do not cancel it. None where the system does not count it.
+    """
+    before, start = _run_delay(), time.perf_counter()
+
+    def fraction() -> float | None:
+        after, elapsed = _run_delay(), time.perf_counter() - start
+        return None if before is None or after is None or not elapsed else (after - before) / elapsed
+
+    yield fraction
+
+
+def _run_delay() -> float | None:
+    """Seconds that this thread has waited on a run queue so far."""
+    fields = proc.read("/proc/thread-self/schedstat").split()
+    return int(fields[1]) / 1e9 if len(fields) > 1 else None
+
+
+def _cpu_times(cpus: Sequence[int]) -> list[int]:
+    """Sum the counters of these processors: those of all others would dilute what happens on the pinned ones."""
+    names = {f"cpu{number}" for number in cpus}
+    lines = [line.split() for line in proc.read("/proc/stat").splitlines() if line.startswith("cpu")]
+    # The last two fields, guest and guest_nice, are already part of user and nice.
+    counters = [[int(value) for value in fields[1:9]] for fields in lines if fields[0] in names]
+    return [sum(values) for values in zip(*counters, strict=True)]

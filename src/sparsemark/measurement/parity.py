@@ -1,0 +1,149 @@
+"""Parity: an engine's outputs against the float64 reference. No latency without it: only `check` makes a `Verified`."""
+
+from __future__ import annotations
+
+from dataclasses import InitVar, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.networks.reference import stack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from sparsemark.engines.base import Predict
+    from sparsemark.networks.reference import Outputs
+
+
+TOLERANCE = 1e-5
+"""Largest max |d| / max |reference| of a float32 engine.
+
+Some 80 units in the last place, room for another order of summation.
+"""
+
+
+_LISTED = 5
+"""Disagreements that a row lists; the others are counted."""
+
+
+_PASS = object()
+
+
+class ParityError(Exception):
+    """An engine that does not agree; `parity` says by how much."""
+
+    def __init__(self, reason: str, parity: Parity | None = None) -> None:
+        super().__init__(reason)
+        self.parity = parity
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an engine's outputs lie from the reference.
+
+    Args:
+        max_abs: largest absolute difference over all outputs and images.
+        max_rel: the same over the largest absolute value of that output.
+        agreement: fraction of equal decisions: the largest class where there are several, the sign where there is one.
+        disagreements: images on which they differ, with the margin of the reference, in words.
+        images: number of images compared.
+    """
+
+    max_abs: float
+    max_rel: float
+    agreement: float
+    disagreements: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """An engine whose answers were checked; the only thing that can be timed."""
+
+    predict: Predict
+    parity: Parity
+    _pass: InitVar[object]  # no field, so that dataclasses.replace cannot carry it to another engine
+
+    def __post_init__(self, _pass: object) -> None:
+        if _pass is not _PASS:
+            raise TypeError("a Verified comes from parity.check only")
+
+
+def check(predict: Predict, images: Sequence[NDArray[np.float32]], reference: Outputs) -> Verified:
+    """Compare an engine with the reference on every image.
+
+    Args:
+        predict: the engine, one batch a call.
+        images: input batches, each as the network takes it.
+        reference: outputs of `float64_outputs` for the same images.
+
+    Raises:
+        ParityError: another number or shape of outputs, a value that is not finite where the reference is, or a
+            difference above `TOLERANCE`; or the reference itself is nothing but NaN and infinities.
+    """
+    answers = [predict(image) for image in images]
+    for answer in answers:
+        if len(answer) != len(reference):
+            raise ParityError(f"{len(answer)} outputs, the reference has {len(reference)}")
+        for index, (first, got) in enumerate(zip(answers[0], answer, strict=True)):
+            if np.shape(got) != np.shape(first):
+                raise ParityError(f"output {index} has shape {np.shape(first)} once and {np.shape(got)} another time")
+    if not any(np.isfinite(expected).any() for expected in reference):
+        raise ParityError("the network's own output holds no finite number, so there is nothing to compare with")
+    outputs = stack(answers)
+    for index, (got, expected) in enumerate(zip(outputs, reference, strict=True)):
+        if got.shape != expected.shape:
+            raise ParityError(f"output {index} has shape {got.shape}, the reference {expected.shape}")
+    parity = _compare(outputs, reference, len(images))
+    if not parity.max_rel <= TOLERANCE:  # written so that NaN fails
+        raise ParityError(f"max |d| / max |reference| is {parity.max_rel:.1e}, allowed {TOLERANCE:.0e}", parity)
+    return Verified(predict, parity, _PASS)
+
+
+def _compare(outputs: Sequence[NDArray[Any]], reference: Outputs, images: int) -> Parity:
+    max_abs = max_rel = 0.0
+    equal: NDArray[np.bool_] = np.ones(images, dtype=bool)
+    decided = agreed = 0
+    margins = np.full(images, np.inf)
+    for got, expected in zip(outputs, reference, strict=True):
+        finite = np.isfinite(expected)
+        if not np.array_equal(got[~finite], expected[~finite], equal_nan=True) or not np.isfinite(got[finite]).all():
+            return Parity(float("inf"), float("inf"), 0.0, "infinities or NaN other than the reference's", images)
+        difference = float(np.max(np.abs(got[finite].astype(np.float64) - expected[finite]), initial=0.0))
+        scale = float(np.max(np.abs(expected[finite]), initial=0.0))
+        max_abs = max(max_abs, difference)
+        max_rel = max(max_rel, difference / scale if scale else (float("inf") if difference else 0.0))
+        same, margin = decisions(got) == decisions(expected), _margins(expected)
+        decided, agreed = decided + same.size, agreed + int(same.sum())
+        rows = same.reshape(images, -1).all(axis=1)
+        margins = np.minimum(margins, np.where(rows, np.inf, margin.reshape(images, -1).min(axis=1)))
+        equal &= rows
+    wrong = np.flatnonzero(~equal)
+    listed = ", ".join(f"{i} (margin {margins[i]:.1e})" for i in wrong[:_LISTED])
+    more = f" and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
+    return Parity(max_abs, max_rel, agreed / decided if decided else 1.0, listed + more, images)
+
+
+def decisions(output: NDArray[Any]) -> NDArray[np.intp]:
+    """What a user would act on: the index of the largest class (axis 1), or for one value whether it is positive.
+
+    Args:
+        output: shape (images, classes, ...) or (images,); the result lacks the class axis.
+    """
+    if output.ndim > 1 and output.shape[1] > 1:
+        largest: NDArray[np.intp] = output.argmax(axis=1)
+        return largest
+    return (output > 0).astype(np.intp)
+
+
+def _margins(output: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance of each decision from turning over."""
+    if output.ndim > 1 and output.shape[1] > 1:
+        top = np.partition(output, -2, axis=1)
+        with np.errstate(invalid="ignore"):  # two infinities: no margin
+            margin: NDArray[np.float64] = top[:, -1] - top[:, -2]
+        return margin
+    return np.abs(output)

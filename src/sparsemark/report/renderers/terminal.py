@@ -1,0 +1,114 @@
+"""A report for a terminal: the headline, one table, and what stands below it."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement as Extent
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from sparsemark.report.document import FASTER, NUMBERS, SLOWER, SPEEDUP, sections
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from sparsemark.report.document import Content
+
+_COLOURS = {FASTER: "green", SLOWER: "red"}
+_GAP = 3  # columns between two columns of a table
+_LONGEST_WORD = 24  # columns of a word that is never broken
+_UNBOUNDED = 10_000  # columns: wider than any table
+
+
+def as_terminal(content: Content, *, width: int, colour: bool) -> str:
+    """Draw the report for a terminal of `width` columns, with escape sequences if `colour`."""
+    parts: list[RenderableType] = [Text(line, style="bold") for line in content.headlines]
+    if content.rows:
+        columns = _fitting(content, width)
+        parts += [Text(), _table(content, columns)]
+        if left_out := [column for column in content.columns if column not in columns]:
+            parts.append(Text(f"too narrow for: {', '.join(left_out)}", style="dim"))
+    for title, lines in sections(content):
+        style = "dim" if lines is content.conditions else ""
+        parts += [Text(f"\n{title}", style="bold"), *(Padding(Text(line, style), (0, 0, 0, 2)) for line in lines)]
+    return draw(parts, width=width, colour=colour)
+
+
+def _fitting(content: Content, width: int) -> list[str]:
+    """Choose the columns that fit, giving up the least needed first."""
+    widths = {
+        column: max(len(column), *(len(row.texts[index]) for row in content.rows)) + _GAP
+        for index, column in enumerate(content.columns)
+    }
+    models = {row.texts[content.columns.index("model")] for row in content.rows}
+    for column in ("p90 ms", "removed", *(["model"] if len(models) == 1 else []), "size"):
+        if sum(widths.values()) > width:
+            widths.pop(column, None)
+    return list(widths)
+
+
+def _table(content: Content, columns: Sequence[str]) -> Table:
+    rows = []
+    for row in content.rows:
+        texts = dict(zip(content.columns, row.texts, strict=True))
+        tone = _COLOURS.get(row.tone, "")
+        rows.append([Text(texts[column], tone if column == SPEEDUP else "") for column in columns])
+    styles = ["reverse" if row.is_reference else "" for row in content.rows]
+    return grid(columns, rows, whole=columns, right=NUMBERS, styles=styles)
+
+
+def grid(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    whole: Collection[str] = (),
+    right: Collection[str] = (),
+    styles: Sequence[str] = (),
+) -> Table:
+    """Lay a table out.
+
+    Args:
+        columns: titles.
+        rows: texts in their order; brackets in them are brackets, not rich's markup.
+        whole: columns that are never folded: half a number would be another number.
+        right: columns set to the right.
+        styles: one for each row, or none at all.
+    """
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold")
+    texts = {column: [column, *(str(row[index]) for row in rows)] for index, column in enumerate(columns)}
+    words = [word for column in columns if column not in whole for text in texts[column] for word in text.split()]
+    least = min(_LONGEST_WORD, max(map(cell_len, words), default=0))
+    for column in columns:
+        longest = max(map(cell_len, texts[column]))
+        # Rich shrinks the widest columns alike, below their own least width too, and would then crop what stands to the
+        # right: whole columns have a fixed width, the others a least width in common.
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            width=longest if column in whole else None,
+            min_width=None if column in whole else min(longest, least),
+        )
+    for index, row in enumerate(rows):
+        cells = [Text(text) if isinstance(text, str) else text for text in row]
+        table.add_row(*cells, style=styles[index] if styles else "")
+    return table
+
+
+def draw(parts: Sequence[RenderableType], *, width: int, colour: bool) -> str:
+    """Turn what rich can draw into text, wider than `width` where a number would be cut otherwise."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=colour, no_color=not colour, legacy_windows=False)
+    group = Group(*parts)
+    needed = Extent.get(console, console.options.update(max_width=_UNBOUNDED), group).minimum
+    console.width = max(width, needed)
+    console.print(group)
+    text = "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"

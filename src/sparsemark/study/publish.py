@@ -1,0 +1,81 @@
+"""What a study leaves under `results/`: the result file, tables and figures, each with its conditions."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sparsemark import paths
+from sparsemark.errors import UnsupportedError
+from sparsemark.files import write_atomically
+from sparsemark.networks.checkpoint import load_checkpoint
+from sparsemark.report import render
+from sparsemark.report.accuracy import accuracy_markdown
+from sparsemark.report.figures.study import draw_figures
+from sparsemark.report.renderers.markdown import as_csv, layers_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from sparsemark.records.measurement import Measurement
+    from sparsemark.records.run import Run
+    from sparsemark.study.file import Study
+    from sparsemark.study.pipeline import Pipeline
+
+
+def write_results(
+    run: Run, study: Study, pipeline: Pipeline, machine: str, evaluated: Sequence[Measurement]
+) -> Iterator[Path]:
+    """Write everything, and name each file once it is there.
+
+    Args:
+        run: what was timed.
+        study: names the variants.
+        pipeline: measured the run.
+        machine: goes into the names of what holds only on this machine.
+        evaluated: a row for each variant and baseline, with its accuracy.
+
+    Raises:
+        UserError: the disk is full, or matplotlib is not installed; what was written before is whole.
+    """
+    path = paths.run(machine, study.name)
+    run.save(path)
+    yield path
+    texts = {
+        paths.table(machine, study.name, "md"): render(run, "markdown"),
+        paths.table(machine, study.name, "csv"): render(run, "csv"),
+        paths.layers_table(study.name): layers_csv(_layers(study, pipeline)),
+    }
+    if study.hooks is not None:
+        texts |= {
+            paths.accuracy_table(study.name, "md"): accuracy_markdown(evaluated),
+            paths.accuracy_table(study.name, "csv"): as_csv(evaluated),
+            paths.patients(study.name): json.dumps(_patients(study, pipeline), indent=1) + "\n",
+        }
+    for path, text in texts.items():
+        write_atomically(path, text.encode())
+        yield path
+    yield from draw_figures(run, paths.figures(machine, study.name), evaluated)
+
+
+def _layers(study: Study, pipeline: Pipeline) -> Iterator[dict[str, Any]]:
+    for variant in study.variants:
+        try:
+            layers = pipeline.count(variant).layers
+        except UnsupportedError:
+            continue
+        for layer in layers:
+            yield {"variant": variant.name, **vars(layer), "sparsity": layer.sparsity}
+
+
+def _patients(study: Study, pipeline: Pipeline) -> dict[str, Any]:
+    """Which patients each seed was trained, validated and tested on, as the checkpoints' headers say."""
+    splits: dict[str, Any] = {}
+    for variant in study.variants:
+        try:
+            provenance = load_checkpoint(pipeline.subject.source(variant).path).provenance
+        except UnsupportedError:
+            continue
+        splits.setdefault(f"seed {variant.seed}", provenance.get("split"))
+    return splits

@@ -1,0 +1,121 @@
+"""The `latency` fixture, and the hooks that turn a run of pytest-benchmark into one that can be reported and gated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from sparsemark.measurement.timing import Arguments
+    from sparsemark.records.journal import Journal
+    from sparsemark.records.measurement import Measurement
+    from sparsemark.specs import Cell
+    from sparsemark.study.pipeline import Pipeline
+
+_MEASURED = pytest.StashKey[dict[str, "Measurement"]]()
+_WRITTEN = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def latency(
+    request: pytest.FixtureRequest, benchmark: BenchmarkFixture
+) -> Callable[[Pipeline, Cell, Journal | None], Measurement]:
+    """Measure one cell through pytest-benchmark: `latency(pipeline, cell, journal)`.
+
+    The result goes into `extra_info` and, when it is finished, into the journal. A cell that cannot be measured is a
+    row that says why, and a skipped test; one that fails parity or breaks is a row and a failed test.
+    """
+
+    def rounds(function: Callable[..., Any], setup: Callable[[], Arguments], count: int) -> Sequence[float]:
+        benchmark.pedantic(function, setup=setup, rounds=count)
+        assert benchmark.stats is not None  # noqa: S101 - pedantic has just made it
+        return list(benchmark.stats.stats.data)
+
+    def measure(pipeline: Pipeline, cell: Cell, journal: Journal | None = None) -> Measurement:
+        from sparsemark.errors import UserError
+        from sparsemark.records.measurement import MEASURED, UNSUPPORTED
+
+        try:
+            if benchmark.disabled:
+                # Through `benchmark`, which then only calls, and does not complain that it was not used.
+                measurement: Measurement = benchmark.pedantic(pipeline.measure, args=(cell, None))
+            else:
+                measurement = pipeline.measure(cell, rounds)
+                benchmark.extra_info.update(measurement.extra_info())
+                benchmark.group = benchmark.group or measurement.model
+                request.config.stash.setdefault(_MEASURED, {})[request.node.nodeid] = measurement
+                if journal is not None:
+                    journal.append(cell.name, measurement)
+        except UserError as error:
+            pytest.fail(str(error), pytrace=False)
+        if measurement.status == UNSUPPORTED:
+            pytest.skip(str(measurement.reason))
+        if measurement.status != MEASURED:
+            pytest.fail(f"{measurement.status}: {measurement.reason}", pytrace=False)
+        return measurement
+
+    return measure
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    """Add what decides a latency, and drop the host's name, which does not."""
+    if config.stash.get(_MEASURED, None):
+        from sparsemark.machine.fingerprint import fingerprint
+
+        machine_info.update(fingerprint(), node="")
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared_benchmark: dict[str, Any]) -> None:
+    """Describe this machine as the saved run does: pytest-benchmark looks before anything is measured here.
+
+    It would call every machine a different one.
+    """
+    if "cpu_model" in compared_benchmark["machine_info"]:
+        from sparsemark.machine.fingerprint import fingerprint
+
+        machine_info.update(fingerprint(), node="")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Put the reference's raw samples beside each benchmark's own, and add the rows that have no latency.
+
+    pytest-benchmark calls this once per file it writes, on documents that share entries, so it must not matter how
+    often.
+    """
+    measured = config.stash.get(_MEASURED, {})
+    config.stash[_WRITTEN] = True
+    entries = output_json["benchmarks"]
+    for entry in entries:
+        if entry["fullname"] in measured:
+            entry["sparsemark"] = measured[entry["fullname"]].raw()
+    present = {entry["fullname"] for entry in entries}
+    for nodeid, measurement in measured.items():
+        if nodeid not in present:
+            entries.append(measurement.to_benchmark() | {"name": nodeid.rpartition("::")[2], "fullname": nodeid})
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the result file where no cell has a latency: pytest-benchmark writes none then, and reasons would go."""
+    measured, path = session.config.stash.get(_MEASURED, {}), session.config.getoption("benchmark_json", None)
+    if not measured or path is None or session.config.stash.get(_WRITTEN, False):
+        return
+    from sparsemark.errors import UserError
+    from sparsemark.machine.fingerprint import commit, fingerprint
+    from sparsemark.records.benchmark_json import write_document
+    from sparsemark.records.run import Run
+
+    document = Run((), fingerprint(), commit()).document()
+    pytest_benchmark_update_json(session.config, document)
+    try:
+        write_document(path, document)
+    except UserError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)

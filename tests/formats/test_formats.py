@@ -1,0 +1,388 @@
+"""An exported file is whole, holds the network's zeros, and, CSR and ONNX, needs nothing of what made it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+from safetensors.numpy import load, save
+from torch import nn
+
+import sparsemark
+from sparsemark import formats
+from sparsemark.engines import ENGINES
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.formats import FORMATS
+from sparsemark.formats.base import Source
+from sparsemark.formats.csr import export as csr_export
+from sparsemark.formats.csr import graph as csr
+from sparsemark.measurement import parity
+from sparsemark.networks import onnx_model
+from sparsemark.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sparsemark.networks.factory import build_model
+from sparsemark.networks.reference import float64_outputs
+from sparsemark.pruning import accounting
+from sparsemark.registry import why_not
+from sparsemark.specs import Cell, ModelSpec, Protocol, PruneSpec, Variant
+from sparsemark.study.pipeline import Pipeline
+from sparsemark.study.prepare import prune_only
+from sparsemark.study.subjects import OwnModel
+from tests.small_networks import CASES, artifact, build, example, images, reference, source
+
+FROM_A_FILE = [name for name, engine in ENGINES.items() if engine.format != "dense" and not why_not(engine)]
+"""Engines that can be used here and need no factory."""
+
+
+@pytest.mark.parametrize(("network", "prune"), CASES)
+@pytest.mark.parametrize("form", FORMATS)
+def test_zeros_counted_in_the_file_are_the_networks(form, network, prune):
+    exported = artifact(network, prune, form)
+    counted = accounting.count(load_checkpoint(source(network, prune).path).build(), example(network))
+    assert exported.weights.total == counted.weights
+    assert exported.weights.nonzeros == counted.nonzeros
+    assert exported.bytes == exported.path.stat().st_size > 0
+    assert exported.path.suffix == FORMATS[form].suffix
+
+
+WIDE = """
+from torch import nn
+
+def build():
+    layers = [nn.Conv2d(3, 24, 3), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 48, 3), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 40), nn.ReLU(), nn.Linear(40, 3))
+"""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A network with enough weights for the graph not to matter, in every format, at 50 and 90 % zeros."""
+    folder = tmp_path_factory.mktemp("wide")
+    (folder / "wide.py").write_text(WIDE)
+    model = ModelSpec("wide", f"{folder / 'wide.py'}:build", (1, 3, 12, 10))
+    torch.manual_seed(0)
+    trained = Checkpoint(Variant(model), build_model(model).state_dict())
+    found = {}
+    for sparsity in (0.5, 0.9):
+        variant = Variant(model, PruneSpec("magnitude", sparsity))
+        path = folder / f"{variant.name}.safetensors"
+        prune_only(variant, trained, path)
+        origin, stem = Source(model, path), folder / f"exported{sparsity}"
+        files = {form: formats.export(origin, form, stem) for form in ("dense", "onnx")}
+        files["csr"] = formats.export(Source(model, files["onnx"].path), "csr", stem)
+        found[sparsity] = files
+    return found
+
+
+def test_csr_is_smaller_than_the_dense_file_from_half_the_weights_on(wide):
+    sizes = {sparsity: {form: one.bytes for form, one in files.items()} for sparsity, files in wide.items()}
+    assert sizes[0.5]["csr"] < sizes[0.5]["dense"]
+    assert sizes[0.9]["csr"] < 0.4 * sizes[0.9]["dense"]
+    assert sizes[0.9]["dense"] == pytest.approx(sizes[0.5]["dense"], abs=64)
+
+
+@pytest.mark.parametrize("engine", FROM_A_FILE)
+def test_file_runs_in_another_process_without_the_class_that_made_it(wide, engine, tmp_path):
+    """The factory's file is not there, and the answers are those of the process that had it."""
+    exported = wide[0.9][ENGINES[engine].format]
+    moved = tmp_path / exported.path.name
+    moved.write_bytes(exported.path.read_bytes())
+    image = np.random.default_rng(0).standard_normal((1, 3, 12, 10)).astype(np.float32)
+    np.save(tmp_path / "image.npy", image)
+    code = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from sparsemark.engines import ENGINES\n"
+        f"predict = ENGINES[{engine!r}].load(Path({str(moved)!r}), 1)\n"
+        f"np.save('answer.npy', predict(np.load('image.npy'))[0])\n"
+        "assert not [name for name in sys.modules if name.startswith('_sparsemark_reference')]\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(sparsemark.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+    expected = float64_outputs(Source(ModelSpec("wide", "m:f", (1,)), wide[0.9]["dense"].path), [image])
+    answer = np.load(tmp_path / "answer.npy")
+    assert np.abs(answer - expected[0]).max() <= parity.TOLERANCE * np.abs(expected[0]).max()
+
+
+def test_csr_of_a_checkpoint_is_that_of_its_onnx_file(wide, tmp_path):
+    """The way by way of a user's ONNX file, which other tests take because it is short, leads to the same file."""
+    csr_export.export(
+        Source(load_checkpoint(wide[0.5]["dense"].path).variant.model, wide[0.5]["dense"].path), tmp_path / "direct.csr"
+    )
+    assert (tmp_path / "direct.csr").read_bytes() == wide[0.5]["csr"].path.read_bytes()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_export_that_fails_leaves_nothing(form, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    origin = source("mlp")
+    if form == "csr":
+        origin = Source(origin.model, artifact("mlp", "none", "onnx").path)
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        monkeypatch.setattr(shutil, "copyfile", full)
+        monkeypatch.setattr(torch.onnx, "export", full)
+    with pytest.raises(UserError, match="cannot be written: No space left on device"):
+        formats.export(origin, form, tmp_path / "mlp")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_that_is_there_is_taken_as_it_is(tmp_path):
+    (tmp_path / "mlp.safetensors").write_bytes(source("mlp").path.read_bytes())
+    stamp = (tmp_path / "mlp.safetensors").stat().st_mtime_ns
+    formats.export(source("plain"), "dense", tmp_path / "mlp")
+    assert (tmp_path / "mlp.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_network_that_cannot_be_exported_is_one_line(tmp_path):
+    code = tmp_path / "branching.py"
+    code.write_text(
+        "from torch import nn\nclass Net(nn.Linear):\n"
+        "    def forward(self, x):\n        return super().forward(x) if x.sum().item() > 0 else x\n"
+        "def build():\n    return Net(3, 3)\n"
+    )
+    model = ModelSpec("branching", f"{code}:build", (1, 3))
+    save_checkpoint(tmp_path / "b.safetensors", Checkpoint(Variant(model), nn.Linear(3, 3).state_dict()))
+    with pytest.raises(UnsupportedError, match=r"torch\.onnx: ") as caught:
+        formats.export(Source(model, tmp_path / "b.safetensors"), "onnx", tmp_path / "exported")
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.glob("exported*")) == []
+
+
+# CSR.
+
+
+@pytest.fixture(scope="module")
+def sparse():
+    return artifact("unet", "magnitude:0.9", "csr").path.read_bytes()
+
+
+def one_line(path):
+    with pytest.raises(UserError) as caught:
+        csr.load_csr(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_csr_cut_anywhere_is_one_line(sparse, tmp_path, data):
+    path = tmp_path / "cut.csr"
+    path.write_bytes(sparse[: data.draw(st.integers(0, len(sparse) - 1))])
+    assert "damaged, or no CSR file of sparsemark" in one_line(path)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_csr_with_a_changed_byte_is_refused_or_the_same(sparse, tmp_path, data):
+    """No other error than the one that callers know, and no weight that is not the network's."""
+    content = bytearray(sparse)
+    size = int.from_bytes(content[:8], "little")
+    where = data.draw(st.one_of(st.integers(0, size + 7), st.integers(0, len(content) - 1)))
+    content[where] = data.draw(st.integers(0, 255))
+    path = tmp_path / "changed.csr"
+    path.write_bytes(content)
+    with contextlib.suppress(UserError):
+        assert content_of(csr.load_csr(path)) == content_of(csr.load_csr(artifact("unet", "magnitude:0.9", "csr").path))
+
+
+def content_of(graph):
+    """All of a graph, in a form that can be compared."""
+    arrays = dict(graph.constants)
+    for name, matrix in graph.matrices.items():
+        arrays |= {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
+    plain = (graph.inputs, graph.outputs, graph.nodes, graph.shapes, graph.input_shape, graph.opset)
+    return plain, {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()}
+
+
+def rewritten(sparse, path, change):
+    """The CSR file with its header changed by a function, and the digest that belongs to it."""
+    size = int.from_bytes(sparse[:8], "little")
+    header = json.loads(json.loads(sparse[8 : 8 + size])["__metadata__"]["sparsemark-csr"])
+    tensors = load(sparse)
+    change(header)
+    header["digest"] = csr.digest(header, tensors)
+    path.write_bytes(save(tensors, metadata={"sparsemark-csr": json.dumps(header)}))
+    return path
+
+
+def test_csr_whose_digest_is_of_something_else_is_one_line(sparse, tmp_path):
+    path = rewritten(sparse, tmp_path / "changed.csr", lambda header: None)
+    assert content_of(csr.load_csr(path))
+    size = int.from_bytes(sparse[:8], "little")
+    header = json.loads(json.loads(sparse[8 : 8 + size])["__metadata__"]["sparsemark-csr"])
+    for digest in ("0" * 64, "", None, 3):
+        damaged = json.dumps(header | {"digest": digest})
+        path.write_bytes(save(load(sparse), metadata={"sparsemark-csr": damaged}))
+        assert "damaged: its digest is not that of its content" in one_line(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda h: h.update(schema=3), "header.schema is 3, this sparsemark reads 2"),
+        (lambda h: h.pop("schema"), "schema"),
+        (lambda h: h.pop("inputs"), "inputs"),
+        (lambda h: h.pop("nodes"), "nodes"),
+        (lambda h: h.update(shapes=[]), "damaged"),
+        (lambda h: h["shapes"].update(nothing=[1, 2]), "nothing.values"),
+        (lambda h: h["shapes"].update({next(iter(h["shapes"])): []}), "damaged"),
+        (lambda h: h["shapes"].update({next(iter(h["shapes"])): [1, 1]}), "damaged"),
+        (lambda h: h["nodes"].pop(0), "which is not in the file"),
+        (lambda h: h.update(outputs=["elsewhere"]), "nothing makes the output elsewhere"),
+    ],
+)
+def test_csr_header_that_is_not_understood_is_one_line(sparse, tmp_path, change, said):
+    assert said in one_line(rewritten(sparse, tmp_path / "changed.csr", change))
+
+
+def test_csr_of_someone_else_and_none_at_all_are_one_line(tmp_path):
+    (tmp_path / "foreign.csr").write_bytes(save({"a": np.ones(2, np.float32)}))
+    assert "damaged, or no CSR file" in one_line(tmp_path / "foreign.csr")
+    assert "cannot be read" in one_line(tmp_path / "missing.csr")
+
+
+@pytest.mark.parametrize(("columns", "kind"), [(65_536, np.uint16), (65_537, np.int32)])
+def test_columns_take_two_bytes_as_long_as_they_fit(columns, kind):
+    dense = np.zeros((2, columns), np.float32)
+    dense[1, -1] = 3
+    parts = csr_export._compress("w", dense)
+    assert parts["w.columns"].dtype == kind
+    assert parts["w.columns"].tolist() == [columns - 1]
+    assert parts["w.rows"].tolist() == [0, 0, 1]
+
+
+def test_matrices_hold_the_weights_as_im2col_lays_them_out():
+    graph = csr.load_csr(artifact("mlp", "magnitude:0.9", "csr").path)
+    module = load_checkpoint(source("mlp", "magnitude:0.9").path).build()
+    weights = [layer.weight.detach().numpy() for layer in module if isinstance(layer, nn.Linear)]
+    found = [matrix.toarray() for matrix in graph.matrices.values()]
+    assert len(found) == len(weights)
+    for weight in weights:
+        assert any(np.array_equal(weight, matrix) for matrix in found)
+
+
+# ONNX.
+
+
+def test_onnx_file_is_one_file_with_batch_normalisation_folded():
+    exported = artifact("plain", "none", "onnx")
+    model = onnx.load(str(exported.path))
+    operators = {node.op_type for node in model.graph.node}
+    assert "BatchNormalization" not in operators
+    assert "Dropout" not in operators
+    assert list(exported.path.parent.glob(f"{exported.path.name}?*")) == []
+
+
+def test_onnx_file_says_nothing_of_where_it_was_made():
+    exported = artifact("plain", "none", "onnx")
+    assert b"/torch/" not in exported.path.read_bytes()
+    graph = onnx.load(str(exported.path)).graph
+    assert not any(item.metadata_props for item in (graph, *graph.node, *graph.value_info))
+
+
+def test_batch_normalisation_of_scale_zero_folded_into_weights_is_no_failure(tmp_path):
+    """Residual blocks begin so: the file has more zeros than the network, and agrees with it."""
+    code = "from torch import nn\ndef build():\n    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))\n"
+    (tmp_path / "zero.py").write_text(code + "    nn.init.zeros_(net[1].weight)\n    return net\n")
+    variant = Variant(ModelSpec("zero", f"{tmp_path / 'zero.py'}:build", (1, 1, 3, 3)))
+    pipeline = Pipeline(OwnModel(variant.model, tmp_path), Protocol(), tmp_path)
+    row = pipeline.measure(Cell(variant, "onnxruntime"), rounds=None)
+    assert (row.status, row.reason, row.nonzeros) == ("measured", None, 0)
+
+
+def user_model(path, constant_as):
+    """A user's file whose weight is an initialiser, an old one listed among the inputs, or a Constant node."""
+    weight = numpy_helper.from_array(np.array([[1, 0], [0, 3], [4, 0]], np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
+    inputs = [helper.make_tensor_value_info("x", 1, (1, 3))]
+    if constant_as == "input":
+        inputs.insert(0, helper.make_tensor_value_info("w", 1, (3, 2)))
+    if constant_as == "node":
+        nodes.insert(0, helper.make_node("Constant", [], ["w"], value=weight))
+    initialisers = [] if constant_as == "node" else [weight]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", 1, (1, 2))], initialisers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if constant_as == "external":
+        onnx.save(model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    else:
+        path.write_bytes(model.SerializeToString())
+    return Source(ModelSpec("user", str(path), (1, 3)), path)
+
+
+@pytest.mark.parametrize("constant_as", ["initialiser", "input", "node", "external"])
+@pytest.mark.parametrize("engine", FROM_A_FILE)
+def test_users_onnx_file_is_copied_counted_and_run_wherever_its_weights_are(constant_as, engine, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    origin = user_model(tmp_path / "theirs" / "model.onnx", constant_as)
+    exported = formats.export(origin, ENGINES[engine].format, tmp_path / "ours")
+    assert (exported.weights.total, exported.weights.nonzeros) == (6, 3)
+    image = np.array([[1, 2, 3]], np.float32)
+    predict = ENGINES[engine].load(exported.path, 1)
+    assert predict(image)[0].tolist() == [[13, 6]]
+    assert float64_outputs(origin, [image])[0].tolist() == [[13, 6]]
+
+
+def test_users_onnx_file_has_no_dense_form(tmp_path):
+    with pytest.raises(UnsupportedError, match="ONNX file, and there is no PyTorch module"):
+        formats.export(user_model(tmp_path / "model.onnx", "initialiser"), "dense", tmp_path / "ours")
+
+
+@pytest.mark.parametrize("content", [b"", b"no model at all", b"\x08\x07" * 50])
+def test_file_that_is_no_onnx_is_one_line(content, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.onnx: expected an ONNX model") as caught:
+        onnx_model.load_onnx(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_constant_by_another_name_is_a_constant():
+    """PyTorch's older exporter stores equal tensors once, and names the others by `Identity`."""
+    bias = numpy_helper.from_array(np.ones(4, np.float32), "bias")
+    nodes = [
+        helper.make_node("Identity", ["bias"], ["same"]),
+        helper.make_node("Identity", ["same"], ["again"]),
+        helper.make_node("Identity", ["x"], ["image"]),
+        helper.make_node("Add", ["image", "again"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in "xy")
+    model = helper.make_model(helper.make_graph(nodes, "graph", [x], [y], [bias]))
+    assert set(onnx_model.constants_of(model)) == {"bias", "same", "again"}
+    kept, constants, _ = csr_export._convert(model)
+    assert [node.op for node in kept] == ["Identity", "Add"]
+    np.testing.assert_array_equal(constants["again"], np.ones(4))
+
+
+def test_references_agree_between_formats():
+    """What every engine is compared with does not depend on the file: unet's own outputs, computed by torch."""
+    module = build("unet").double()
+    with torch.no_grad():
+        expected = [module(torch.from_numpy(image).double()) for image in images("unet")]
+    for index, output in enumerate(reference("unet", "none")):
+        np.testing.assert_allclose(output, torch.cat([one[index] for one in expected]).numpy(), rtol=1e-12)
+
+
+def test_unknown_format_gets_the_nearest_name(tmp_path):
+    with pytest.raises(UserError, match="unknown format 'onx'; did you mean 'onnx'"):
+        formats.export(source("mlp"), "onx", tmp_path / "m")
+
+
+def test_every_case_is_a_path_of_its_own():
+    paths = {artifact(network, prune, "dense").path for network, prune in CASES}
+    assert len(paths) == len(set(CASES))
+    assert all(isinstance(path, Path) for path in paths)

@@ -1,0 +1,203 @@
+"""Nothing that answers wrongly gets a Verified, and nothing else makes one."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from sparsemark.formats.base import Source
+from sparsemark.measurement import parity
+from sparsemark.measurement.parity import TOLERANCE, Parity, ParityError, Verified, check, decisions
+from sparsemark.networks.reference import float64_outputs
+from tests.small_networks import artifact, build, images, reference, source
+
+WEIGHTS = np.random.default_rng(0).standard_normal((6, 4))
+IMAGES = [np.random.default_rng(seed).standard_normal((1, 6)).astype(np.float32) for seed in range(7)]
+EXPECTED = (np.concatenate([image @ WEIGHTS for image in IMAGES]), np.concatenate(IMAGES)[:, :1].astype(np.float64))
+
+
+def right(image):
+    """A network of two outputs: four classes, and one value."""
+    return (image @ WEIGHTS).astype(np.float32), image[:, :1]
+
+
+def refused(predict, images=IMAGES, expected=EXPECTED):
+    with pytest.raises(ParityError) as caught:
+        check(predict, images, expected)
+    return caught.value
+
+
+def test_right_answers_pass_and_are_measured():
+    found = check(right, IMAGES, EXPECTED)
+    assert found.predict is right
+    assert 0 < found.parity.max_rel <= TOLERANCE
+    assert found.parity.agreement == 1
+    assert found.parity.disagreements == ""
+    assert found.parity.images == len(IMAGES)
+
+
+def test_wrong_weight_is_refused_with_its_size():
+    wrong = WEIGHTS.copy()
+    wrong[2, 1] += 1e-3
+    error = refused(lambda image: ((image @ wrong).astype(np.float32), image[:, :1]))
+    largest = max(abs(float(image[0, 2])) for image in IMAGES) * 1e-3
+    assert error.parity.max_abs == pytest.approx(largest, rel=1e-2)
+    assert error.parity.max_rel == pytest.approx(largest / np.abs(EXPECTED[0]).max(), rel=1e-2)
+    assert f"allowed {TOLERANCE:.0e}" in str(error)
+
+
+def test_swapped_outputs_are_refused():
+    refused(lambda image: right(image)[::-1])
+    # of the same shape as well
+    refused(lambda image: (image[:, 1:2], image[:, :1]), expected=(EXPECTED[1], EXPECTED[1] * 2))
+
+
+def test_images_out_of_order_are_refused():
+    turned = iter([*IMAGES[1:], IMAGES[0]])
+    refused(lambda image: right(next(turned)))
+
+
+def test_buffer_that_the_next_call_overwrites_is_refused():
+    buffer = np.empty((1, 4), np.float32)
+
+    def borrowed(image):
+        np.matmul(image, WEIGHTS.astype(np.float32), out=buffer)
+        return buffer, image[:, :1]
+
+    refused(borrowed)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 1])
+def test_value_that_is_not_finite_is_refused(bad, place):
+    def predict(image):
+        outputs = [output.copy() for output in right(image)]
+        if image is IMAGES[3]:
+            outputs[place][0, 0] = bad
+        return tuple(outputs)
+
+    assert "inf" in str(refused(predict))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_the_reference_has_too_pass_and_others_in_their_place_do_not(value):
+    expected = (np.array([[value, 1.0], [2.0, 3.0]]),)
+
+    def answers(first):
+        rows = iter([np.array([[first, 1.0]], np.float32), np.array([[2.0, 3.0]], np.float32)])
+        return lambda image: (next(rows),)
+
+    assert check(answers(value), IMAGES[:2], expected).parity.max_abs == 0
+    for other in {np.nan, np.inf, -np.inf, 0.0} - {value}:
+        if not (np.isnan(other) and np.isnan(value)):
+            refused(answers(other), IMAGES[:2], expected)
+
+
+def test_another_number_or_shape_of_outputs_is_refused():
+    assert "1 outputs, the reference has 2" in str(refused(lambda image: right(image)[:1]))
+    assert "3 outputs" in str(refused(lambda image: (*right(image), image)))
+    assert "output 0 has shape (7, 2, 2), the reference (7, 4)" in str(
+        refused(lambda image: (right(image)[0].reshape(1, 2, 2), image[:, :1]))
+    )
+
+
+def test_answers_that_change_their_shape_or_number_between_calls_are_refused():
+    late = IMAGES[-1]
+    shape = refused(lambda image: right(image) if image is not late else (right(image)[0][:, :3], image[:, :1]))
+    assert "output 0 has shape (1, 4) once and (1, 3) another time" in str(shape)
+    assert "1 outputs" in str(refused(lambda image: right(image)[: 1 if image is late else 2]))
+
+
+def test_small_output_is_held_to_its_own_size():
+    """An output a million times smaller than the other is not hidden behind it."""
+    expected = (EXPECTED[0] * 1e6, EXPECTED[1])
+    refused(lambda image: ((image @ WEIGHTS * 1e6).astype(np.float32), image[:, :1] * 1.001), expected=expected)
+
+
+def test_output_of_zeros_must_be_zeros():
+    zeros = (np.zeros((7, 2)),)
+    assert check(lambda image: (np.zeros((1, 2), np.float32),), IMAGES, zeros).parity.max_rel == 0
+    assert refused(lambda image: (np.full((1, 2), 1e-30, np.float32),), expected=zeros).parity.max_rel == np.inf
+
+
+def test_network_that_puts_out_one_number_can_be_checked():
+    expected = (np.array([float(image.sum(dtype=np.float64)) for image in IMAGES]),)
+    assert check(lambda image: (image.sum(dtype=np.float64),), IMAGES, expected).parity.agreement == 1
+
+
+def test_agreement_counts_decisions_and_lists_the_margins_of_those_that_turned():
+    expected = (np.array([[1.0, 1.0 - 1e-6], [2.0, 0.0], [0.5, 0.5 + 2e-6], [1.0, 0.0]]),)
+    rows = iter([[1.0 - 1e-6, 1.0], [2.0, 0.0], [0.5 + 2e-6, 0.5], [1.0, 0.0]])
+    found = check(lambda image: (np.array([next(rows)]),), IMAGES[:4], expected).parity
+    assert found.agreement == 0.5
+    assert found.disagreements == "0 (margin 1.0e-06), 2 (margin 2.0e-06)"
+
+
+def test_long_list_of_disagreements_is_cut():
+    expected = (np.array([[[1.0, 1e-9]]] * 7),)  # one class in two places
+    found = check(lambda image: (np.array([[[1.0, -1e-9]]]),), IMAGES, expected).parity
+    assert found.agreement == 0.5
+    assert found.disagreements.endswith("4 (margin 1.0e-09) and 2 more")
+
+
+@given(arrays.arrays(np.float64, (3, 4, 2), elements=st.floats(-1, 1)))
+@settings(max_examples=40, deadline=None)
+def test_decision_is_the_largest_class_of_each_place_or_a_sign(values):
+    assert np.array_equal(decisions(values), values.argmax(axis=1))
+    assert np.array_equal(decisions(values[:, :1]), (values[:, :1] > 0).astype(int))
+    assert np.array_equal(decisions(values[:, 0, 0]), (values[:, 0, 0] > 0).astype(int))
+
+
+def test_verified_is_made_by_check_only():
+    parity_of_nothing = Parity(0.0, 0.0, 1.0, "", 1)
+    with pytest.raises(TypeError, match=r"parity\.check only"):
+        Verified(right, parity_of_nothing, object())
+    with pytest.raises(TypeError):
+        Verified(right, parity_of_nothing)
+    genuine = check(right, IMAGES, EXPECTED)
+    with pytest.raises((TypeError, ValueError)):
+        dataclasses.replace(genuine, predict=lambda image: (image,))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        genuine.predict = print
+    assert copy.copy(genuine).predict is right
+
+
+def test_reference_is_the_network_in_float64():
+    module = build("residual").double()
+    inputs = images("residual", 2)
+    with torch.no_grad():
+        expected = torch.cat([module(torch.from_numpy(image).double()) for image in inputs]).numpy()
+    (got,) = float64_outputs(source("residual"), inputs)
+    assert got.dtype == np.float64
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("network", ["plain", "unet", "odd", "mlp"])
+def test_reference_of_an_onnx_file_agrees_with_that_of_its_checkpoint(network):
+    """Closer than float32 can, so float64 it is; except where BatchNorm was folded into float32 weights."""
+    exported = artifact(network, "none", "onnx")
+    got = float64_outputs(Source(source(network).model, exported.path), images(network))
+    for one, other in zip(got, reference(network, "none"), strict=True):
+        assert one.shape == other.shape
+        assert np.abs(one - other).max() <= (1e-6 if network in ("plain", "unet") else 1e-8) * np.abs(other).max()
+
+
+def test_tolerance_is_the_one_that_is_published():
+    assert parity.TOLERANCE == 1e-5
+
+
+def test_a_network_that_answers_nothing_but_nan_is_not_verified():
+    """Every engine would agree with it."""
+    nothing = np.full((2, 3), np.nan)
+    images = [np.zeros((1, 3), np.float32)] * 2
+    with pytest.raises(ParityError, match="no finite number"):
+        check(lambda image: (nothing[:1].astype(np.float32),), images, (nothing,))
+    half = np.array([[1.0, np.inf]])
+    assert check(lambda image: (half.astype(np.float32),), images[:1], (half,)).parity.max_rel == 0

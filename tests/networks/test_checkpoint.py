@@ -1,0 +1,195 @@
+"""A checkpoint makes the network that was stored, and a file that is none is one line that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save, save_file
+
+import sparsemark
+from sparsemark.errors import UserError
+from sparsemark.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sparsemark.networks.factory import output_tensors
+from sparsemark.pruning import PRUNERS, Request, prune
+from sparsemark.pruning.masks import make_permanent
+from sparsemark.specs import WITHOUT_SPARSITY, ModelSpec, PruneSpec, Variant
+from sparsemark.study.prepare import prune_only
+from tests.small_networks import NETWORKS, build, example
+
+
+def outputs(module, network):
+    with torch.no_grad():
+        return output_tensors(module(example(network)))
+
+
+def dense(network="mlp", **fields):
+    return Checkpoint(Variant(NETWORKS[network]), build(network).state_dict(), **fields)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "mlp.safetensors"
+    save_checkpoint(path, dense())
+    return path
+
+
+def refused(path):
+    with pytest.raises(UserError) as caught:
+        load_checkpoint(path).build()
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(str(path))
+    return line
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("method", PRUNERS)
+def test_what_was_stored_comes_back_with_identical_outputs(network, method, tmp_path):
+    path = tmp_path / "variant.safetensors"
+    spec = PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+    variant = Variant(NETWORKS[network], spec, seed=3)
+    module = build(network)
+    plan = prune(module, Request(spec, example(network), seed=3))
+    expected = outputs(module, network)
+    make_permanent(module)
+    save_checkpoint(path, Checkpoint(variant, module.state_dict(), plan, {"metrics": {"raw": {"accuracy": 0.5}}}))
+    loaded = load_checkpoint(path)
+    assert loaded.variant == variant
+    assert loaded.channel_plan == plan
+    assert loaded.provenance == {"metrics": {"raw": {"accuracy": 0.5}}}
+    again = loaded.build()
+    assert not again.training
+    for got, stored in zip(outputs(again, network), expected, strict=True):
+        assert torch.equal(got, stored)
+
+
+@pytest.mark.parametrize("method", PRUNERS)
+def test_pruning_without_data_writes_the_same_file_twice(method, tmp_path):
+    variant = Variant(NETWORKS["unet"], PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5))
+    for name in ("one", "two"):
+        prune_only(variant, dense("unet"), tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_zeros_are_stored_as_zeros_and_channels_last_weights_as_any_other(tmp_path):
+    module = build("plain").to(memory_format=torch.channels_last)
+    save_checkpoint(tmp_path / "c", Checkpoint(Variant(NETWORKS["plain"]), module.state_dict()))
+    for name, tensor in load_checkpoint(tmp_path / "c").state.items():
+        assert torch.equal(tensor, build("plain").state_dict()[name])
+
+
+@pytest.mark.parametrize("method", ["all-ones", "magnitude", "threshold", "filters"])
+def test_attached_mask_is_refused(method, tmp_path):
+    module = build("plain")
+    prune(module, Request(PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5), example("plain")))
+    with pytest.raises(ValueError, match="a pruning mask is still attached"):
+        save_checkpoint(tmp_path / "c", Checkpoint(Variant(NETWORKS["plain"]), module.state_dict()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_state_of_a_users_own_that_merely_ends_like_a_mask_is_stored(tmp_path):
+    state = {"scale_orig": torch.ones(2), "attention_mask": torch.ones(2)}
+    save_checkpoint(tmp_path / "c", Checkpoint(Variant(NETWORKS["mlp"]), state))
+    assert set(load_checkpoint(tmp_path / "c").state) == set(state)
+
+
+def test_tied_weights_are_stored_as_two(tmp_path):
+    weight = torch.ones(3)
+    save_checkpoint(tmp_path / "c", Checkpoint(Variant(NETWORKS["mlp"]), {"a": weight, "b": weight}))
+    assert set(load_checkpoint(tmp_path / "c").state) == {"a", "b"}
+
+
+def test_missing_file_and_folder_are_one_line(tmp_path):
+    assert "No such file" in refused(tmp_path / "missing.safetensors")
+    refused(tmp_path)
+
+
+def test_safetensors_of_someone_else_is_one_line(tmp_path):
+    save_file({"weight": torch.ones(2)}, tmp_path / "foreign.safetensors", metadata={"format": "pt"})
+    assert "no checkpoint of sparsemark" in refused(tmp_path / "foreign.safetensors")
+    save_file({"weight": torch.ones(2)}, tmp_path / "bare.safetensors")
+    assert "no checkpoint of sparsemark" in refused(tmp_path / "bare.safetensors")
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_file_cut_anywhere_is_one_line(path, data):
+    whole = path.read_bytes()
+    cut = path.with_name("cut.safetensors")
+    cut.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    assert "damaged, or not safetensors" in refused(cut)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a torch.save", b"\x80\x02}q\x00.", b"x" * 1000])
+def test_another_kind_of_file_is_one_line(tmp_path, content):
+    (tmp_path / "other.safetensors").write_bytes(content)
+    assert "damaged, or not safetensors" in refused(tmp_path / "other.safetensors")
+
+
+def header_of(path):
+    text = path.read_bytes()
+    return json.loads(json.loads(text[8 : 8 + int.from_bytes(text[:8], "little")])["__metadata__"]["sparsemark"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": 2}, "header.schema is 2, this sparsemark reads 1"),
+        ({"schema": None}, "header.schema is None"),
+        ({"seed": ...}, "header.seed: missing"),
+        ({"model": {}}, "header.name: missing"),
+        ({"model": {"name": "a b", "reference": "r", "input_shape": [1]}}, "header: model name 'a b'"),
+        ({"model": None}, "header: "),
+        ({"prune": {"method": "magnitude", "sparsity": 7}}, "header: sparsity 7"),
+        ({"prune": {"unknown": 1}}, "header: "),
+        ({"channel_plan": [1]}, "header: "),
+    ],
+)
+def test_header_that_is_not_understood_is_one_line(path, change, said):
+    header = {name: value for name, value in (header_of(path) | change).items() if value is not ...}
+    path.write_bytes(save({"w": torch.ones(1)}, metadata={"sparsemark": json.dumps(header)}))
+    assert said in refused(path)
+
+
+@pytest.mark.parametrize("header", ["", "[]", "3", "null", '"text"', "{"])
+def test_header_that_is_no_object_is_one_line(path, header):
+    path.write_bytes(save({"w": torch.ones(1)}, metadata={"sparsemark": header}))
+    refused(path)
+
+
+def test_factory_that_makes_another_network_is_one_line_that_names_both(tmp_path):
+    model = dataclasses.replace(NETWORKS["mlp"], reference=NETWORKS["plain"].reference)
+    checkpoint = Checkpoint(Variant(model), build("mlp").state_dict())
+    with pytest.raises(UserError, match=r"networks\.py:plain: makes another network than mlp-dense-seed0") as caught:
+        checkpoint.build()
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_factory_that_is_gone_is_one_line(tmp_path):
+    model = ModelSpec("gone", f"{tmp_path / 'gone.py'}:build", (1, 3))
+    with pytest.raises(UserError, match=r"gone\.py: no such file"):
+        Checkpoint(Variant(model), {}).build()
+
+
+def test_nothing_in_the_package_unpickles():
+    """No file from disk may run code: neither torch.load nor pickle, nor numpy with allow_pickle."""
+    for file in Path(sparsemark.__file__).parent.rglob("*.py"):
+        text = file.read_text()
+        assert not re.search(
+            r"torch\.load|^\s*(import|from) (pickle|joblib|dill)|allow_pickle=True", text, re.MULTILINE
+        ), file
+
+
+def test_checkpoint_with_code_in_it_does_not_run_it(tmp_path):
+    """A pickle under our name is refused unread."""
+    path = tmp_path / "evil.safetensors"
+    torch.save({"weight": torch.ones(1)}, path)
+    assert "damaged" in refused(path)

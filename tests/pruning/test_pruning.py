@@ -1,0 +1,376 @@
+"""Each method removes what was asked for, and nothing else; each network that cannot be pruned gets a reason."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+from torch.nn.utils.parametrizations import weight_norm
+
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.networks.factory import output_tensors
+from sparsemark.pruning import PRUNERS, Request, prune
+from sparsemark.pruning.channels import replay
+from sparsemark.pruning.masks import make_permanent, named_layers, output_layers, prunable_layers
+from sparsemark.specs import DENSE, WITHOUT_SPARSITY, PruneSpec
+from tests.small_networks import NETWORKS, OUTPUT_LAYERS, SHAPES, build, example
+
+MASKS = [name for name, pruner in PRUNERS.items() if name not in (DENSE, "channels")]
+ZEROING = [name for name in MASKS if name not in WITHOUT_SPARSITY]
+EACH_WEIGHT = ["magnitude", "magnitude-layerwise", "random"]
+
+
+def pruned(network, method, sparsity=0.0, round_to=1, seed=0):
+    """A new network of this name, pruned, and the plan."""
+    module = build(network)
+    return module, prune(module, Request(PruneSpec(method, sparsity, round_to), example(network), seed))
+
+
+def zeros(module):
+    return {name: layer.weight == 0 for name, layer in named_layers(module)}
+
+
+def zeros_in_all(module):
+    return sum(int(mask.sum()) for mask in zeros(module).values())
+
+
+def weights_in_all(module):
+    return sum(layer.weight.numel() for _, layer in named_layers(module))
+
+
+def parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def outputs(module, network):
+    with torch.no_grad():
+        return output_tensors(module.eval()(example(network)))
+
+
+# What is asked is what is removed.
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.9])
+def test_magnitude_zeroes_the_smallest_weights_of_the_network(network, sparsity):
+    module, _ = pruned(network, "magnitude", sparsity)
+    before = build(network)
+    assert zeros_in_all(module) == round(sparsity * weights_in_all(module))
+    masked = torch.cat([m.flatten() for m in zeros(module).values()])
+    magnitudes = torch.cat([layer.weight.detach().abs().flatten() for _, layer in named_layers(before)])
+    assert magnitudes[masked].max() <= magnitudes[~masked].min()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_layerwise_magnitude_zeroes_the_same_fraction_of_each_layer(network):
+    module, _ = pruned(network, "magnitude-layerwise", 0.7)
+    for (name, layer), (_, before) in zip(named_layers(module), named_layers(build(network)), strict=True):
+        mask = layer.weight == 0
+        assert int(mask.sum()) == round(0.7 * layer.weight.numel()), name
+        assert before.weight[mask].abs().max() <= before.weight[~mask].abs().min()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("sparsity", [0.29, 0.7, 0.97])
+def test_threshold_zeroes_weights_and_biases_below_one_value(network, sparsity):
+    module, _ = pruned(network, "threshold", sparsity)
+    both = [t.detach().flatten() for _, m in named_layers(module) for t in (m.weight, m.bias) if t is not None]
+    after = torch.cat(both)
+    assert int((after == 0).sum()) == round(sparsity * after.numel())
+    before = torch.cat([getattr(m, n).detach().flatten() for _, m in named_layers(build(network)) for n in parts(m)])
+    assert before[after == 0].abs().max() <= before[after != 0].abs().min()
+    if sparsity > 0.9:
+        assert any(layer.bias is not None and (layer.bias == 0).any() for _, layer in named_layers(module))
+
+
+def parts(layer):
+    return [name for name in ("weight", "bias") if getattr(layer, name) is not None]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_random_zeroes_as_many_of_each_layer_as_magnitude_but_others(network):
+    chosen, _ = pruned(network, "magnitude", 0.6)
+    control, _ = pruned(network, "random", 0.6)
+    ours, theirs = zeros(control), zeros(chosen)
+    assert {name: int(mask.sum()) for name, mask in ours.items()} == {n: int(m.sum()) for n, m in theirs.items()}
+    assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_filters_are_zeroed_whole_smallest_first_and_output_layers_stay(network):
+    module, _ = pruned(network, "filters", 0.5)
+    for (name, layer), (_, before) in zip(named_layers(module), named_layers(build(network)), strict=True):
+        transposed = getattr(layer, "transposed", False)
+        after = (layer.weight.transpose(0, 1) if transposed else layer.weight).flatten(1)
+        dead = (after == 0).all(dim=1)
+        if name in OUTPUT_LAYERS[network]:
+            assert not dead.any()
+            assert torch.equal(layer.weight, before.weight)
+        else:
+            assert int(dead.sum()) == round(0.5 * len(dead))
+            assert (after[~dead] != 0).all()
+            norms = (before.weight.transpose(0, 1) if transposed else before.weight).flatten(1).abs().sum(dim=1)
+            assert norms[dead].max() <= norms[~dead].min()
+
+
+@pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.7, 0.9])
+def test_channels_remove_the_share_of_parameters_that_was_asked(sparsity):
+    module = nn.Sequential(nn.Linear(12, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 2))
+    before = parameters(module)
+    prune(module, Request(PruneSpec("channels", sparsity), example("mlp")))
+    assert 1 - parameters(module) / before == pytest.approx(sparsity, abs=0.02)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_more_channels_asked_are_more_removed_and_those_of_the_outputs_stay(network):
+    before = build(network)
+    left = [parameters(before)]
+    for sparsity in (0.2, 0.5, 0.8, 0.99):
+        module, plan = pruned(network, "channels", sparsity)
+        assert plan
+        assert [tensor.shape for tensor in outputs(module, network)] == [t.shape for t in outputs(before, network)]
+        for (name, layer), (_, whole) in zip(named_layers(module), named_layers(before), strict=True):
+            if name in OUTPUT_LAYERS[network]:
+                assert (layer.bias is None) == (whole.bias is None)
+                assert getattr(layer, "out_channels", 0) == getattr(whole, "out_channels", 0)
+        left.append(parameters(module))
+    assert left == sorted(left, reverse=True)
+    assert left[-1] < 0.35 * left[0]  # no layer was left whole because too much was asked of it
+
+
+@pytest.mark.parametrize("network", ["plain", "residual", "unet", "mobile", "mlp"])
+@pytest.mark.parametrize("sparsity", [0.3, 0.95])
+def test_channels_are_left_in_multiples_where_asked(network, sparsity):
+    module, _ = pruned(network, "channels", sparsity, round_to=4)
+    for name, layer in named_layers(module):
+        if name not in OUTPUT_LAYERS[network]:
+            width = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+            assert width >= 4
+            assert width % 4 == 0, name
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_plan_makes_the_same_network_of_a_new_module(network):
+    module, plan = pruned(network, "channels", 0.5)
+    again = replay(build(network), plan, SHAPES[network])
+    assert {n: p.shape for n, p in again.named_parameters()} == {n: p.shape for n, p in module.named_parameters()}
+    for got, expected in zip(outputs(again, network), outputs(module, network), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_plan_of_another_network_is_one_line():
+    _, plan = pruned("plain", "channels", 0.5)
+    with pytest.raises(UserError, match="the channel plan does not fit this network"):
+        replay(build("residual"), plan, SHAPES["residual"])
+
+
+# Contract of every method.
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("method", PRUNERS)
+def test_output_keeps_its_shape_and_stays_finite(method, network):
+    module, _ = pruned(network, method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+    for got, expected in zip(outputs(module, network), outputs(build(network), network), strict=True):
+        assert got.shape == expected.shape
+        assert got.isfinite().all()
+
+
+@pytest.mark.parametrize("method", PRUNERS)
+def test_nothing_asked_is_nothing_removed(method):
+    module, plan = pruned("unet", method)
+    assert plan == ()
+    make_permanent(module)
+    before = build("unet").state_dict()
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+@pytest.mark.parametrize("method", [name for name in PRUNERS if name not in WITHOUT_SPARSITY])
+@pytest.mark.parametrize("network", ["plain", "unet"])
+def test_nearly_all_can_be_asked(method, network):
+    module, _ = pruned(network, method, 0.9999)
+    assert all(tensor.isfinite().all() for tensor in outputs(module, network))
+
+
+@pytest.mark.parametrize("method", MASKS)
+@pytest.mark.parametrize("network", ["plain", "unet"])
+def test_masks_stay_attached_and_their_zeros_survive_training(method, network):
+    module, plan = pruned(network, method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+    assert plan == ()
+    assert torch_prune.is_pruned(module)
+    before = zeros(module)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        sum(tensor.square().sum() for tensor in output_tensors(module.train()(example(network)))).backward()
+        optimizer.step()
+    outputs(module, network)
+    for name, mask in before.items():
+        assert zeros(module)[name][mask].all()
+    make_permanent(module)
+    assert all(zeros(module)[name][mask].all() for name, mask in before.items())
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("method", MASKS)
+def test_permanent_zeros_give_the_same_outputs_and_leave_no_mask(method, network):
+    module, _ = pruned(network, method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+    masked = outputs(module, network)
+    make_permanent(module)
+    assert not torch_prune.is_pruned(module)
+    assert set(module.state_dict()) == set(build(network).state_dict())
+    assert all(isinstance(layer.weight, nn.Parameter) for _, layer in named_layers(module))
+    for got, expected in zip(outputs(module, network), masked, strict=True):
+        assert torch.equal(got, expected)
+    make_permanent(module)  # once more does no harm
+
+
+@pytest.mark.parametrize("method", [name for name in PRUNERS if name not in WITHOUT_SPARSITY])
+def test_same_request_gives_the_same_network_and_leaves_torchs_generator_alone(method):
+    state = torch.random.get_rng_state()
+    first, plan = pruned("unet", method, 0.5, seed=3)
+    torch.manual_seed(99)
+    second, again = pruned("unet", method, 0.5, seed=3)
+    torch.random.set_rng_state(state)
+    assert plan == again
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name])
+
+
+def test_random_depends_on_its_seed_and_on_nothing_else():
+    state = torch.random.get_rng_state()
+    one, _ = pruned("plain", "random", 0.5, seed=1)
+    assert torch.equal(state, torch.random.get_rng_state())
+    two, _ = pruned("plain", "random", 0.5, seed=2)
+    assert any(not torch.equal(zeros(one)[name], zeros(two)[name]) for name in zeros(one))
+
+
+@given(
+    st.sampled_from(["magnitude", "magnitude-layerwise", "threshold", "filters"]), st.tuples(*[st.floats(0, 0.99)] * 2)
+)
+@settings(max_examples=30, deadline=None)
+def test_what_is_zero_stays_zero_when_more_is_asked(method, sparsities):
+    less, more = (zeros(pruned("unet", method, sparsity)[0]) for sparsity in sorted(sparsities))
+    for name, mask in less.items():
+        assert more[name][mask].all()
+
+
+# Networks as users have them.
+
+
+@pytest.mark.parametrize("method", [name for name in PRUNERS if name not in WITHOUT_SPARSITY])
+def test_channels_last_weights_are_accepted_and_give_the_same(method):
+    module = build("plain").to(memory_format=torch.channels_last)
+    prune(module, Request(PruneSpec(method, 0.5), example("plain").to(memory_format=torch.channels_last)))
+    expected, _ = pruned("plain", method, 0.5)
+    for got, other in zip(outputs(module, "plain"), outputs(expected, "plain"), strict=True):
+        torch.testing.assert_close(got, other)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(12, 12), nn.Linear(12, 12)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(self.first(x).relu())
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.again, self.last = nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 2)
+
+    def forward(self, x):
+        return self.last(self.again(self.again(self.first(x)).relu()))
+
+
+@pytest.mark.parametrize("method", [name for name in PRUNERS if name != DENSE])
+def test_tied_weights_are_refused_with_a_reason(method):
+    spec = PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+    with pytest.raises(UnsupportedError, match="two layers share one weight"):
+        prune(Tied(), Request(spec, example("mlp")))
+
+
+@pytest.mark.parametrize("method", MASKS)
+def test_layer_that_is_called_twice_is_pruned_once(method):
+    module = Twice()
+    prune(module, Request(PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5), example("mlp")))
+    assert len(prunable_layers(module)) == 3
+
+
+@pytest.mark.parametrize("method", [name for name in PRUNERS if name != DENSE])
+@pytest.mark.parametrize("module", [nn.ReLU(), nn.Sequential(nn.BatchNorm1d(12), nn.ReLU())])
+def test_network_without_layers_is_refused_with_a_reason(method, module):
+    spec = PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+    with pytest.raises(UnsupportedError, match=r"no convolution or linear layer|every layer makes an output"):
+        prune(copy.deepcopy(module), Request(spec, example("mlp")))
+
+
+@pytest.mark.parametrize("method", ["filters", "channels"])
+def test_network_of_output_layers_only_is_refused_with_a_reason(method):
+    with pytest.raises(UnsupportedError, match=r"output|no channel"):
+        prune(nn.Sequential(nn.Linear(12, 4)), Request(PruneSpec(method, 0.5), example("mlp")))
+
+
+@pytest.mark.parametrize("normalise", [weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
+def test_weight_that_is_computed_at_each_call_is_left_alone(normalise):
+    module = nn.Sequential(normalise(nn.Linear(12, 8)), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    assert [name for name, _ in named_layers(module)] == ["2", "4"]
+    prune(module, Request(PruneSpec("magnitude", 0.5), example("mlp")))
+    make_permanent(module)
+    assert int((module[2].weight == 0).sum() + (module[4].weight == 0).sum()) == 40
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_output_layers_are_found_without_being_named(network, frozen):
+    module = build(network).requires_grad_(requires_grad=not frozen)
+    names = {id(layer): name for name, layer in named_layers(module)}
+    found = output_layers(module, example(network))
+    assert {names[id(layer)] for layer in found} == OUTPUT_LAYERS[network]
+    assert all(parameter.requires_grad is not frozen for parameter in module.parameters())
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+class Nested(nn.Module):
+    """Outputs in a dictionary: features, and what is made of them by way of a residual and a token-wise layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.features, self.skip = nn.Linear(12, 8), nn.Linear(8, 8), nn.Linear(12, 8)
+        self.tokens = nn.Linear(4, 5, bias=False)
+
+    def forward(self, x):
+        features = self.features(self.inner(x).relu())
+        return {"features": features, "sum": [features + self.skip(x)], "tokens": self.tokens(x.view(1, 3, 4)), "n": 3}
+
+
+def test_output_layers_in_nested_outputs_by_every_path():
+    module = Nested()
+    names = {id(layer): name for name, layer in named_layers(module)}
+    assert {names[id(m)] for m in output_layers(module, example("mlp"))} == {"features", "skip", "tokens"}
+
+
+def test_unknown_method_gets_the_nearest_name():
+    with pytest.raises(UserError, match="unknown pruner 'magnitud'; did you mean 'magnitude'"):
+        prune(build("mlp"), Request(PruneSpec("magnitud", 0.5), example("mlp")))
+
+
+def test_network_is_left_in_eval_mode_so_that_statistics_do_not_move():
+    for method in PRUNERS:
+        module = build("plain").train()
+        before = module[0][1].running_mean.clone()
+        spec = PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+        prune(module, Request(spec, example("plain")))
+        assert not module.training
+        assert module[0][1].running_mean.numel() <= before.numel()
+        if method != "channels":
+            assert torch.equal(module[0][1].running_mean, before)

@@ -1,0 +1,147 @@
+"""A run is read back as it was written, and a file that is not one is refused in one line that names file and field."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sparsemark.errors import UserError
+from sparsemark.records.measurement import SCHEMA, STATUSES, Measurement
+from sparsemark.records.run import Run
+from tests.synthetic import cell, study_run
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+SECONDS = st.lists(st.floats(1e-9, 1e3), max_size=20).map(tuple)
+VALUES = {"str": st.text(max_size=20), "int": st.integers(0, 2**60), "float": FINITE}
+
+
+def optional(field):
+    return st.none() | VALUES[str(field.type).removesuffix(" | None")]
+
+
+FIELDS = {
+    f.name: optional(f)
+    for f in dataclasses.fields(Measurement)
+    if f.name not in ("name", "status", "samples_s", "reference_s")
+}
+MEASUREMENTS = st.builds(
+    Measurement,
+    name=st.text(min_size=1, max_size=20),
+    status=st.sampled_from(STATUSES),
+    samples_s=SECONDS,
+    reference_s=SECONDS,
+    **FIELDS,
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(measurements=st.lists(MEASUREMENTS, min_size=1, max_size=3))
+def test_a_run_is_read_as_it_was_written(tmp_path, measurements):
+    run = Run(tuple(measurements), {"cpu_model": "x", "versions": {"torch": None}}, {"id": "abc"}, "2026-01-01")
+    path = tmp_path / "run.json"
+    run.save(path)
+    assert Run.load(path) == run
+
+
+def test_the_file_is_pytest_benchmarks_own(tmp_path):
+    run = study_run()
+    run.save(tmp_path / "run.json")
+    document = json.loads((tmp_path / "run.json").read_text())
+    entry = document["benchmarks"][0]
+    assert {"machine_info", "commit_info", "benchmarks", "datetime", "version"} <= set(document)
+    assert entry["stats"]["median"] == pytest.approx(1e-3 * run.measurements[0].p50_ms)
+    assert entry["stats"]["rounds"] == len(entry["stats"]["data"]) == 160
+    assert entry["extra_info"]["schema"] == SCHEMA
+    assert all(value is None or isinstance(value, int | float | str) for value in entry["extra_info"].values())
+
+
+def test_benchmarks_of_other_suites_are_passed_over(tmp_path):
+    path = tmp_path / "run.json"
+    Run((cell(),)).save(path)
+    document = json.loads(path.read_text())
+    document["benchmarks"] += [{"name": "theirs", "extra_info": {}}, {"name": "theirs"}, 7, {"extra_info": 5}]
+    path.write_text(json.dumps(document))
+    assert [m.name for m in Run.load(path).measurements] == [cell().name]
+
+
+def test_a_number_that_json_cannot_hold_is_not_written(tmp_path):
+    path = tmp_path / "run.json"
+    Run((cell(),)).save(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="JSON compliant"):
+        Run((cell(accuracy=math.nan),)).save(path)
+    assert path.read_bytes() == before
+
+
+def _entry(document):
+    return document["benchmarks"][0]
+
+
+DAMAGES = {
+    "schema": (lambda d: _entry(d)["extra_info"].update(schema=99), "benchmarks[0]: extra_info.schema is 99"),
+    "status": (lambda d: _entry(d)["extra_info"].update(status="fine"), "benchmarks[0]: extra_info.status is 'fine'"),
+    "text": (
+        lambda d: _entry(d)["extra_info"].update(accuracy="high"),
+        "extra_info.accuracy is 'high', expected a number",
+    ),
+    "bool": (lambda d: _entry(d)["extra_info"].update(accuracy=True), "extra_info.accuracy is True"),
+    "fraction": (lambda d: _entry(d)["extra_info"].update(samples=1.5), "extra_info.samples is 1.5"),
+    "nan": (
+        lambda d: _entry(d)["extra_info"].update(p50_ms=math.nan),
+        "extra_info.p50_ms is nan, expected a finite number",
+    ),
+    "infinite": (lambda d: _entry(d)["extra_info"].update(speedup=math.inf), "extra_info.speedup is inf"),
+    "nan sample": (lambda d: _entry(d)["stats"]["data"].append(math.nan), "stats.data holds nan"),
+    "negative sample": (lambda d: _entry(d)["stats"]["data"].append(-1), "stats.data holds -1"),
+    "huge sample": (lambda d: _entry(d)["stats"]["data"].append(10**400), "benchmarks[0]: "),
+    "samples": (lambda d: _entry(d)["stats"].update(data="fast"), "stats.data is 'fast', expected a list"),
+    "stats": (lambda d: _entry(d).update(stats=[1]), "stats is list, expected an object"),
+    "reference": (lambda d: _entry(d)["sparsemark"].update(reference_data=3), "sparsemark.reference_data is 3"),
+    "nameless": (lambda d: (_entry(d).pop("name"), _entry(d)["extra_info"].pop("cell")), "'name' is missing"),
+    "name": (lambda d: _entry(d)["extra_info"].update(cell=3), "cell is 3, expected text"),
+    "machine": (lambda d: d.update(machine_info=[1]), "machine_info is list"),
+    "foreign": (lambda d: _entry(d)["extra_info"].clear(), "none was made by sparsemark"),
+    "empty": (lambda d: d.update(benchmarks=[]), "none was made by sparsemark"),
+    "no list": (lambda d: d.pop("benchmarks"), "benchmarks: expected the list"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_run_is_refused_in_one_line_that_names_file_and_field(tmp_path, damage):
+    path = tmp_path / "run.json"
+    Run((cell(),)).save(path)
+    document = json.loads(path.read_text())
+    change, said = DAMAGES[damage]
+    change(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(UserError) as error:
+        Run.load(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert said in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'{"benchmarks": [{"na', b"\xff\xfe\x00", b"[" * 100_000, b"[]", b'"text"', b"null"],
+    ids=["empty", "torn", "torn later", "binary", "deep", "list", "text", "null"],
+)
+def test_what_is_not_a_run_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        Run.load(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    for path in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(UserError, match="cannot be read"):
+            Run.load(path)

@@ -1,0 +1,299 @@
+"""A whole study, from its file to its tables: what is there is not made again, what changed is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparsemark import paths
+from sparsemark.cli.cli import main
+from sparsemark.errors import UserError
+from sparsemark.machine.fingerprint import machine_name
+from sparsemark.networks.checkpoint import load_checkpoint, save_checkpoint
+from sparsemark.records.measurement import MEASURED, UNSUPPORTED
+from sparsemark.records.run import Run
+from sparsemark.specs import AA
+from sparsemark.study.file import load_study
+from sparsemark.study.pipeline import Pipeline
+from tests.toy_study.place import HERE, journal_keys, place, trained
+
+JOURNAL = paths.journal(paths.study_work("toy"))
+RESULT = paths.run(machine_name(), "toy")
+TRAININGS = [
+    "train toy-dense-seed0",
+    "finetune toy-magnitude50-seed0",
+    "finetune toy-magnitude90-seed0",
+    "finetune toy-channels50-seed0",
+    "train toy-dense-seed1",
+]
+CELLS = [
+    "toy-dense-seed0-torch",
+    "toy-dense-seed0-onnxruntime",
+    "toy-dense-seed0-onnxruntime-aa",
+    "toy-magnitude50-seed0-torch",
+    "toy-magnitude90-seed0-torch",
+    "toy-channels50-seed0-torch",
+]
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A folder in which the toy study was run."""
+    folder = place(tmp_path_factory.mktemp("study"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["run", "toy.toml"]) == 0
+    return folder
+
+
+@pytest.fixture
+def again(once, tmp_path, monkeypatch):
+    """A copy of it to work in."""
+    folder = tmp_path / "again"
+    shutil.copytree(once, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Names of the cells that were timed."""
+    names = []
+    plain = Pipeline.measure
+
+    def measure(self, cell, *more):
+        names.append(cell.name)
+        return plain(self, cell, *more)
+
+    monkeypatch.setattr(Pipeline, "measure", measure)
+    return names
+
+
+# --- the file
+
+
+def test_the_grid_is_every_model_sparsity_and_seed_on_every_engine_without_repeats(tmp_path):
+    study = load_study(place(tmp_path) / "toy.toml")
+    assert [cell.name for cell in study.cells] == CELLS
+    assert [cell.name for cell in study.cells if cell.control == AA] == ["toy-dense-seed0-onnxruntime-aa"]
+    assert [variant.name for variant in study.variants] == [line.split()[1] for line in TRAININGS]
+    text = (tmp_path / "toy.toml").read_text()
+    (tmp_path / "twice.toml").write_text(text + text[text.index("[[prune]]") :])
+    assert load_study(tmp_path / "twice.toml").cells == study.cells
+
+
+def test_the_studies_of_this_repository_can_be_read():
+    bench = HERE.parents[1] / "bench"
+    for path in sorted(bench.glob("*.toml")):
+        study = load_study(path)
+        assert study.cells, path
+        assert len({cell.name for cell in study.cells}) == len(study.cells)
+        assert len({variant.name for variant in study.variants}) == len(study.variants)
+
+
+# --- the first run
+
+
+def test_every_variant_is_trained_once_the_dense_network_first(once):
+    assert trained(once) == TRAININGS
+
+
+def test_every_cell_is_measured_once(once):
+    assert len(journal_keys(once / JOURNAL)) == len(set(journal_keys(once / JOURNAL))) == len(CELLS)
+    run = Run.load(once / RESULT)
+    assert [m.name for m in run.measurements] == CELLS
+    assert {m.status for m in run.measurements} == {MEASURED}
+    assert run == Run(run.measurements, run.machine_info, run.commit_info, run.when)
+
+
+def test_a_row_carries_its_accuracy_at_each_step_and_the_images_it_was_taken_on(once):
+    rows = {m.name: m for m in Run.load(once / RESULT).measurements}
+    masked, dense = rows["toy-magnitude90-seed0-torch"], rows["toy-dense-seed0-torch"]
+    for row in (masked, dense):
+        assert row.accuracy_low <= row.accuracy <= row.accuracy_high
+        assert row.accuracy_source == "toy images 0, 8 in the test set"
+        assert row.agreement_source == "8 x toy images 0, 8 in the test set"
+    assert masked.accuracy_raw is not None
+    assert masked.accuracy_recalibrated is not None
+    assert dense.accuracy_raw is None
+    assert 0.85 < masked.sparsity <= 0.95
+    assert dense.sparsity == 0
+
+
+def test_the_control_is_its_own_reference(once):
+    rows = {m.name: m for m in Run.load(once / RESULT).measurements}
+    control = rows["toy-dense-seed0-onnxruntime-aa"]
+    assert (control.control, control.speedup_reference) == (AA, "toy-dense-seed0-onnxruntime-aa")
+    assert rows["toy-magnitude90-seed0-torch"].speedup_reference == "toy-dense-seed0-onnxruntime"
+
+
+def test_tables_figures_and_patients_are_written(once):
+    tables = once / "results" / "tables"
+    for name in (f"toy-{machine_name()}.md", f"toy-{machine_name()}.csv", "toy-accuracy.csv"):
+        assert "magnitude" in (tables / name).read_text()
+    assert "toy-dense-seed1" in (tables / "toy-accuracy.csv").read_text(), "what was not timed has an accuracy too"
+    patients = json.loads((tables / "toy-patients.json").read_text())
+    assert {seed: split["test"] for seed, split in patients.items()} == {"seed 0": ["toy-0-0"], "seed 1": ["toy-0-1"]}
+    assert list((once / "results" / "figures").iterdir())
+
+
+def test_nothing_is_left_over(once):
+    assert not [path for path in once.rglob("*") if path.name.endswith(".tmp")]
+
+
+# --- the second run
+
+
+def test_a_second_run_trains_and_measures_nothing(again, measured, monkeypatch):
+    monkeypatch.setattr("sparsemark.study.pipeline.measure", pytest.fail)
+    monkeypatch.setattr("sparsemark.study.pipeline.engines.load", pytest.fail)
+    journal, rows = JOURNAL.read_bytes(), Run.load(RESULT).measurements
+    assert main(["run", "toy.toml"]) == 0
+    assert trained(again) == TRAININGS
+    assert measured == []
+    assert JOURNAL.read_bytes() == journal
+    assert Run.load(RESULT).measurements == rows
+
+
+def test_results_that_were_removed_are_written_from_the_journal(again, measured):
+    rows = Run.load(RESULT).measurements
+    shutil.rmtree("results")
+    assert main(["run", "toy.toml"]) == 0
+    assert measured == []
+    assert Run.load(RESULT).measurements == rows
+
+
+def test_another_checkpoint_is_measured_again_and_nothing_else(again, measured):
+    path = Path("models/weights/toy-magnitude90-seed0.safetensors")
+    checkpoint = load_checkpoint(path)
+    checkpoint.state["head.bias"].add_(1.0)
+    save_checkpoint(path, checkpoint)
+    assert main(["run", "toy.toml"]) == 0
+    assert measured == ["toy-magnitude90-seed0-torch"]
+    assert trained(again) == TRAININGS
+
+
+def test_another_protocol_is_measured_again_and_nothing_is_trained(again, measured):
+    study = Path("toy.toml")
+    study.write_text(study.read_text().replace("pairs = 6", "pairs = 7"))
+    assert main(["run", "toy.toml"]) == 0
+    assert measured == CELLS
+    assert trained(again) == TRAININGS
+    assert {m.samples for m in Run.load(RESULT).measurements} == {14}
+
+
+def test_a_checkpoint_that_was_removed_is_made_again_and_the_others_are_kept(again):
+    Path("models/weights/toy-magnitude50-seed0.safetensors").unlink()
+    assert main(["run", "toy.toml"]) == 0
+    assert trained(again) == [*TRAININGS, "finetune toy-magnitude50-seed0"]
+
+
+def test_a_checkpoint_under_anothers_name_is_refused(again, capsys):
+    """It would put one network's numbers into another's row."""
+    weights = Path("models/weights")
+    shutil.copy(weights / "toy-magnitude90-seed0.safetensors", weights / "toy-magnitude50-seed0.safetensors")
+    assert main(["run", "toy.toml"]) == 2
+    line = capsys.readouterr().err
+    assert "toy-magnitude50-seed0.safetensors: holds toy-magnitude90-seed0" in line
+
+
+# --- weights that came with the repository, images that did not
+
+
+def test_weights_of_other_images_are_used_but_never_fine_tuned(again):
+    """Their test patients may be training patients here: what is not there yet cannot be made honestly."""
+    weights = Path("models/weights")
+    (weights / "toy-magnitude50-seed0.safetensors").unlink()
+    assert main(["run", "toy.toml", "--data", "7"]) == 0
+    assert trained(again) == TRAININGS
+    assert not (weights / "toy-magnitude50-seed0.safetensors").exists()
+    rows = {m.name: m for m in Run.load(RESULT).measurements}
+    absent = rows["toy-magnitude50-seed0-torch"]
+    assert absent.status == UNSUPPORTED
+    assert "toy-dense-seed0.safetensors was not trained on the images at hand (toy images 7" in absent.reason
+    used = rows["toy-magnitude90-seed0-torch"]
+    assert used.status == MEASURED
+    assert used.accuracy_source == "toy images 0, 8 in the test set"
+    assert used.agreement_source == "8 x toy images 7, 8 in the test set"
+
+
+def test_images_of_another_shape_are_refused(again, capsys):
+    study = Path("toy.toml")
+    study.write_text(study.read_text().replace("[1, 1, 16, 16]", "[1, 1, 20, 16]"))
+    assert main(["run", "toy.toml"]) == 2
+    assert "input" in capsys.readouterr().err
+
+
+# --- what a study cannot do without
+
+
+def test_without_matplotlib_one_line_says_so_before_anything_is_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(place(tmp_path))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["run", "toy.toml"]) == 2
+    assert "matplotlib is not installed: the figures need it, pip install sparsemark[plots]" in capsys.readouterr().err
+    assert trained(tmp_path) == []
+
+
+def test_a_network_pruned_from_another_dense_one_is_refused(again, capsys):
+    """Its accuracy would be held against a network that it does not come from."""
+    path = Path("models/weights/toy-dense-seed0.safetensors")
+    checkpoint = load_checkpoint(path)
+    checkpoint.state["head.bias"].add_(1.0)
+    save_checkpoint(path, checkpoint)
+    assert main(["run", "toy.toml"]) == 2
+    assert "toy-magnitude50-seed0.safetensors: pruned from another network than" in capsys.readouterr().err
+
+
+def test_a_hook_that_refuses_its_data_is_one_line(again, capsys):
+    hooks = Path("hooks.py")
+    refusal = 'from sparsemark.errors import UserError\ndef open_trainer(*_): raise UserError("no images in 7")\n'
+    hooks.write_text(refusal)
+    assert main(["run", "toy.toml", "--data", "7"]) == 2
+    assert "sparsemark run: no images in 7" in capsys.readouterr().err
+
+
+def test_the_default_study_is_looked_for_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"bench/cnn9\.toml: cannot be read"):
+        load_study(paths.DEFAULT_STUDY)
+
+
+UNTRAINED = """
+name = "untrained"
+[[model]]
+name = "net"
+reference = "network.py:Toy"
+input = [1, 1, 8, 8]
+[[prune]]
+method = "none"
+engines = ["torch"]
+[[prune]]
+method = "magnitude"
+sparsity = [0.9]
+engines = ["torch"]
+[protocol]
+pairs = 2
+block = 2
+warmup_calls = 1
+warmup_seconds = 0.0
+"""
+
+
+def test_a_study_without_hooks_times_the_factorys_own_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(place(tmp_path))
+    Path("untrained.toml").write_text(UNTRAINED)
+    assert main(["run", "untrained.toml"]) == 0
+    run = Run.load(paths.run(machine_name(), "untrained"))
+    rows = {m.name: m for m in run.measurements}
+    assert {m.status for m in rows.values()} == {MEASURED}
+    assert rows["net-magnitude90-seed0-torch"].sparsity == pytest.approx(0.9, abs=0.02)
+    assert {m.accuracy for m in rows.values()} == {None}
+    assert not paths.accuracy_table("untrained", "md").exists(), "nothing is known about accuracy"
+    assert not paths.WEIGHTS.exists(), "weights that nobody trained are kept nowhere"
