@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,8 +11,11 @@ from sparsemark import paths
 from sparsemark.errors import UserError
 from sparsemark.records.journal import Journal
 from sparsemark.study.file import Study, load_study
-from sparsemark.study.pipeline import Pipeline
-from sparsemark.study.subjects import open_study
+from sparsemark.study.prepare import Places
+from sparsemark.study.run import open_pipeline
+
+if TYPE_CHECKING:
+    from sparsemark.study.pipeline import Pipeline
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,10 +48,9 @@ def pipeline(study: Study, pytestconfig: pytest.Config) -> Pipeline:
     """Weights, images and artifacts of the study."""
     work = paths.study_work(study.name)
     try:
-        subject = open_study(study, work, pytestconfig.getoption("--data"))
+        return open_pipeline(study, Places(paths.WEIGHTS, work), data=pytestconfig.getoption("--data"))
     except UserError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-    return Pipeline(subject, study.protocol, work)
 
 
 @pytest.fixture(scope="session")

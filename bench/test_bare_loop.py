@@ -1,4 +1,4 @@
-"""What does the harness cost? Its latency over that of a bare loop around the same session, in one paired run."""
+"""Latency of the harness over that of a bare loop around the same session, in one paired run."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_bare_loop(
     benchmark: BenchmarkFixture, pipeline: Pipeline, study: Study, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cell: Cell = next(cell for cell in study.cells if cell.engine == "onnxruntime")
-    artifact = pipeline.artifact(cell.variant, cell.engine)
+    artifact = pipeline.export(pipeline.prepare(cell.variant), cell.format)
     session = onnx_runtime.open_session(artifact.path, threads=1)
     predict = onnx_runtime.wrap(session)
     name = session.get_inputs()[0].name
-    images = itertools.cycle(pipeline.subject.images(cell.variant).batches[: pipeline.protocol.images])
+    images = itertools.cycle(pipeline.inputs(cell.variant).batches[: pipeline.protocol.images])
     bare: list[float] = []
     calls = itertools.count()
 

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from sparsemark import formats
-from sparsemark.formats.base import Source
-from sparsemark.networks.checkpoint import Checkpoint
+from sparsemark.networks.checkpoint import Checkpoint, Header, save_checkpoint
 from sparsemark.networks.reference import float64_outputs
+from sparsemark.networks.source import Source
 from sparsemark.pruning import PRUNERS
-from sparsemark.specs import WITHOUT_SPARSITY, ModelSpec, PruneSpec, Variant
-from sparsemark.study.prepare import prune_only
+from sparsemark.specs import WITHOUT_SPARSITY, ModelSpec, Pruning, Variant
+from sparsemark.study.prepare import Prepared, prune_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,14 +202,19 @@ def shelf() -> Path:
     return Path(folder.name)
 
 
+def pruned(variant: Variant, dense: Checkpoint, path: Path) -> None:
+    """Write the checkpoint of a variant, pruned from a dense network and nothing else."""
+    unpruned = path.with_name(f"{path.stem}-from.safetensors")
+    save_checkpoint(unpruned, dense)
+    prune_from(variant, Prepared.of(dense.variant, unpruned, {}), None, path=path, work=path.parent)
+
+
 @functools.cache
 def source(name: str, prune: str = "none") -> Source:
-    """Checkpoint of a network, pruned as `PruneSpec.parse` reads it."""
-    spec = PruneSpec.parse(prune)
-    variant = Variant(NETWORKS[name], spec)
+    """Checkpoint of a network, pruned as `Pruning.parse` reads it."""
+    variant = Variant(NETWORKS[name], Pruning.parse(prune))
     path = shelf() / f"{variant.name}.safetensors"
-    dense = Checkpoint(Variant(NETWORKS[name]), build(name).state_dict())
-    prune_only(variant, dense, path)
+    pruned(variant, Checkpoint(Header(Variant(NETWORKS[name])), build(name).state_dict()), path)
     return Source(NETWORKS[name], path)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import pytest
 
 import sparsemark
 from sparsemark.errors import UserError
-from sparsemark.files import content_hash, key_of, replacing, write_atomically
+from sparsemark.files import content_hash, convert_document, key_of, replacing, write_atomically
 
 
 def names(folder):
@@ -100,3 +103,80 @@ def test_content_hash_is_of_the_content(tmp_path):
     for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
         (tmp_path / name).write_bytes(content)
     assert content_hash(tmp_path / "a") == content_hash(tmp_path / "b") != content_hash(tmp_path / "c")
+
+
+# Documents.
+
+
+class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    method: str
+    sparsity: tuple[float, ...] | None = None
+    seeds: tuple[int, ...] = (0,)
+
+
+class Outer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    prune: tuple[Inner, ...]
+    only: Inner | None = None
+    nested: tuple[tuple[Inner, ...], ...] | None = None
+    tables: dict[str, Inner] = {}
+    numbers: dict[str, float] = {}
+    pair: tuple[int, str] = (1, "a")
+    flag: bool = False
+    least: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
+WHOLE = {"name": "study", "prune": [{"method": "magnitude"}]}
+
+
+def test_document_is_converted_to_its_type():
+    found = convert_document({**WHOLE, "only": {"method": "random", "sparsity": [1, 0.5]}}, Outer, "f.toml")
+    assert found == Outer("study", (Inner("magnitude"),), Inner("random", (1.0, 0.5)))
+    assert convert_document([1, 2], tuple[int, ...], "f.json") == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"nam": "x"}, "nam: unknown field 'nam'; did you mean 'name'?"),
+        ({"prune": [{"method": "a"}, {"metod": "b"}]}, "prune[1].metod: unknown field 'metod'; did you mean 'method'?"),
+        ({"only": {"sparsty": []}}, "only.sparsty: unknown field 'sparsty'; did you mean 'sparsity'?"),
+        ({"nested": [[], [{"method": "a", "sedes": []}]]}, "nested[1][0].sedes: unknown field 'sedes'; did you mean"),
+        ({"tables": {"x": {"method": "a"}, "y": {"methd": "b"}}}, "tables.y.methd: unknown field 'methd'; did you"),
+        ({"name": ...}, "name: missing, expected text"),
+        ({"prune": ...}, "prune: missing, expected a list"),
+        ({"prune": [{"method": "a"}, {}]}, "prune[1].method: missing, expected text"),
+        ({"only": {}}, "only.method: missing, expected text"),
+        ({"tables": {"x": {}}}, "tables.x.method: missing, expected text"),
+        ({"name": 3}, "name: 3, expected text"),
+        ({"flag": 1}, "flag: 1, expected true or false"),
+        ({"prune": {}}, "prune: {}, expected a list"),
+        ({"prune": [3]}, "prune[0]: 3, expected a table"),
+        ({"only": [1]}, "only: [1], expected a table"),
+        ({"prune": [{"method": "a", "sparsity": 0.3}]}, "prune[0].sparsity: 0.3, expected a list"),
+        ({"prune": [{"method": "a", "sparsity": [0.3, "x"]}]}, "prune[0].sparsity[1]: 'x', expected a number"),
+        ({"prune": [{"method": "a", "seeds": [0, 1.5]}]}, "prune[0].seeds[1]: 1.5, expected a whole number"),
+        ({"prune": [{"method": "a", "seeds": [True]}]}, "prune[0].seeds[0]: True, expected a whole number"),
+        ({"nested": [[{"method": 3}]]}, "nested[0][0].method: 3, expected text"),
+        ({"tables": {"x": {"method": "a"}, "y": {"method": 3}}}, "tables.y.method: 3, expected text"),
+        ({"numbers": {"a": 1.0, "b": "x"}}, "numbers.b: 'x', expected a number"),
+        ({"pair": [1, 2]}, "pair[1]: 2, expected text"),
+        ({"pair": [1]}, "pair: expected a list of length 2, got 1"),
+        ({"least": 0}, "least: expected a whole number >= 1"),
+    ],
+)
+def test_document_that_does_not_fit_is_one_line_that_names_file_field_and_what_was_expected(change, said):
+    document = {name: value for name, value in (WHOLE | change).items() if value is not ...}
+    with pytest.raises(UserError) as caught:
+        convert_document(document, Outer, "folder/f.toml")
+    line = str(caught.value)
+    assert line.startswith(f"folder/f.toml: {said}")
+    assert "did you" in said or line == f"folder/f.toml: {said}"
+    assert "\n" not in line
+    assert "`" not in line
+
+
+@pytest.mark.parametrize("document", [3, [], None, "text"])
+def test_document_that_is_no_table_is_one_line(document):
+    with pytest.raises(UserError, match=f"^f.toml: {re.escape(repr(document))}, expected a table$"):
+        convert_document(document, Outer, "f.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import textwrap
 
@@ -11,7 +12,7 @@ import torch
 from sparsemark.errors import UserError
 from sparsemark.networks.factory import build_model, check_input, example_input, name_of, output_tensors
 from sparsemark.networks.onnx_model import input_shape_of
-from sparsemark.references import nearest, resolve
+from sparsemark.references import nearest, one_line, resolve, root_cause
 from sparsemark.specs import ModelSpec
 
 FACTORY = "from torch import nn\ndef build():\n    return nn.Linear(3, 2)\n"
@@ -135,6 +136,33 @@ def test_factory_with_options_is_called_without_them(tmp_path):
 
 def test_nearest_says_nothing_where_nothing_is_near():
     assert nearest("zzz", ["build"], "factory") == "unknown factory 'zzz' (known: build)"
+
+
+def raised(*errors):
+    """The first of these errors, each caused by the next."""
+    for error, cause in itertools.pairwise(errors):
+        error.__cause__ = cause
+    return errors[0]
+
+
+def test_an_error_in_one_line_has_its_type_and_all_its_words():
+    assert one_line(ValueError("one\n  two\tthree")) == "ValueError: one two three"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("alone"), "ValueError: alone"),
+        (
+            raised(RuntimeError("advice"), KeyError("more"), TypeError("\n\n  the cause\nits trace")),
+            "TypeError: the cause",
+        ),
+        (raised(RuntimeError("advice"), ValueError("\x1b[1;31mred\x1b[0m words")), "ValueError: red words"),
+        (raised(RuntimeError("advice"), AssertionError()), "AssertionError: "),
+    ],
+)
+def test_the_root_cause_of_an_error_is_the_first_line_of_the_last_in_the_chain(error, line):
+    assert root_cause(error) == line
 
 
 def test_input_that_does_not_fit_is_one_line():

@@ -10,7 +10,20 @@ from hypothesis import strategies as st
 
 from sparsemark.errors import UserError
 from sparsemark.pruning import PRUNERS
-from sparsemark.specs import AA, WITHOUT_SPARSITY, Cell, ModelSpec, Protocol, PruneSpec, Variant, removes_channels
+from sparsemark.specs import (
+    AA,
+    DENSE,
+    ONE_SHOT,
+    SCHEDULES,
+    WITHOUT_SPARSITY,
+    Cell,
+    ModelSpec,
+    Protocol,
+    PruneStep,
+    Pruning,
+    Variant,
+    removes_channels,
+)
 
 MODEL = ModelSpec("cnn", "models.py:cnn", (1, 3, 8, 8))
 SPARSE = [method for method in PRUNERS if method not in WITHOUT_SPARSITY]
@@ -19,16 +32,16 @@ SPARSE = [method for method in PRUNERS if method not in WITHOUT_SPARSITY]
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("none", PruneSpec()),
-        ("all-ones", PruneSpec("all-ones")),
-        ("magnitude:0.9", PruneSpec("magnitude", 0.9)),
-        ("magnitude-layerwise:0", PruneSpec("magnitude-layerwise", 0.0)),
-        ("channels:0.5:16", PruneSpec("channels", 0.5, 16)),
-        ("channels:5e-1:", PruneSpec("channels", 0.5, 1)),
+        ("none", Pruning()),
+        ("all-ones", Pruning.of("all-ones")),
+        ("magnitude:0.9", Pruning.of("magnitude", 0.9)),
+        ("magnitude-layerwise:0", Pruning.of("magnitude-layerwise", 0.0)),
+        ("channels:0.5:16", Pruning.of("channels", 0.5, 16)),
+        ("channels:5e-1:", Pruning.of("channels", 0.5, 1)),
     ],
 )
 def test_prune_is_read_from_the_command_line(text, spec):
-    assert PruneSpec.parse(text) == spec
+    assert Pruning.parse(text) == spec
 
 
 @pytest.mark.parametrize(
@@ -42,7 +55,7 @@ def test_prune_is_read_from_the_command_line(text, spec):
 )
 def test_prune_that_makes_no_sense_is_one_line(text):
     with pytest.raises(UserError) as caught:
-        PruneSpec.parse(text)
+        Pruning.parse(text)
     assert text.partition(":")[0] in str(caught.value)
     assert "expected" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -51,20 +64,20 @@ def test_prune_that_makes_no_sense_is_one_line(text):
 @given(st.sampled_from(SPARSE), st.integers(0, 999), st.integers(1, 64))
 @settings(max_examples=60, deadline=None)
 def test_prune_survives_its_own_text_and_different_ones_have_different_labels(method, thousandths, round_to):
-    spec = PruneSpec(method, thousandths / 1000, round_to if removes_channels(method) else 1)
-    assert PruneSpec.parse(f"{spec.method}:{spec.sparsity}:{spec.round_to}") == spec
-    other = dataclasses.replace(spec, sparsity=(thousandths + 1) % 1000 / 1000)
+    spec = Pruning.of(method, thousandths / 1000, round_to if removes_channels(method) else 1)
+    assert Pruning.parse(f"{spec.method}:{spec.sparsity}:{spec.round_to}") == spec
+    other = Pruning.of(method, (thousandths + 1) % 1000 / 1000, spec.round_to)
     assert other.label != spec.label
 
 
 @pytest.mark.parametrize(
     ("spec", "label"),
     [
-        (PruneSpec(), "dense"),
-        (PruneSpec("all-ones"), "all-ones"),
-        (PruneSpec("magnitude", 0.29), "magnitude29"),
-        (PruneSpec("magnitude", 0.995), "magnitude99.5"),
-        (PruneSpec("channels", 0.5, 16), "channels50r16"),
+        (Pruning(), "dense"),
+        (Pruning.of("all-ones"), "all-ones"),
+        (Pruning.of("magnitude", 0.29), "magnitude29"),
+        (Pruning.of("magnitude", 0.995), "magnitude99.5"),
+        (Pruning.of("channels", 0.5, 16), "channels50r16"),
     ],
 )
 def test_label(spec, label):
@@ -72,10 +85,128 @@ def test_label(spec, label):
 
 
 def test_names_hold_what_distinguishes_cells():
-    variant = Variant(MODEL, PruneSpec("magnitude", 0.9), seed=3)
+    variant = Variant(MODEL, Pruning.of("magnitude", 0.9), seed=3)
     assert variant.name == "cnn-magnitude90-seed3"
-    assert Cell(variant, "torch").name == "cnn-magnitude90-seed3-torch"
-    assert Cell(variant, "torch", threads=2, control=AA).name == "cnn-magnitude90-seed3-torch-2t-aa"
+    assert Cell(variant, "dense", "torch").name == "cnn-magnitude90-seed3-torch"
+    assert Cell(variant, "dense", "torch", threads=2, control=AA).name == "cnn-magnitude90-seed3-torch-2t-aa"
+
+
+STEPS = st.one_of(
+    st.builds(
+        lambda method, sparsity, round_to: PruneStep(method, sparsity, round_to if removes_channels(method) else 1),
+        st.sampled_from(SPARSE),
+        st.floats(0, 1, exclude_max=True),
+        st.integers(1, 512),
+    ),
+    st.just(PruneStep("all-ones")),
+)
+
+
+@given(st.lists(STEPS, max_size=4), st.sampled_from(SCHEDULES))
+@settings(max_examples=200, deadline=None)
+def test_pruning_survives_its_own_text_to_the_last_bit(steps, schedule):
+    removes = bool(steps) and steps[-1].method not in WITHOUT_SPARSITY
+    spec = Pruning(tuple(steps), schedule if removes else ONE_SHOT)
+    assert Pruning.parse(spec.text) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "method", "sparsity", "round_to"),
+    [
+        ("channels:0.5:16+magnitude:0.8", "channels50r16+magnitude80", "channels+magnitude", 0.8, 16),
+        ("all-ones+random:0.9", "all-ones+random90", "all-ones+random", 0.9, 1),
+        ("iterative-magnitude:0.9", "iterative-magnitude90", "magnitude", 0.9, 1),
+        ("gradual-magnitude-layerwise:0.995", "gradual-magnitude-layerwise99.5", "magnitude-layerwise", 0.995, 1),
+        (
+            "gradual-channels:0.3:8+magnitude:0.5",
+            "gradual-channels30r8+magnitude50",
+            "channels+magnitude",
+            0.5,
+            8,
+        ),
+    ],
+)
+def test_names_of_composed_and_scheduled_prunings(text, label, method, sparsity, round_to):
+    """Method, sparsity and multiple are those of the result file: all methods, the last sparsity."""
+    pruning = Pruning.parse(text)
+    assert (pruning.label, pruning.text) == (label, text)
+    assert (pruning.method, pruning.sparsity, pruning.round_to) == (method, sparsity, round_to)
+    assert not pruning.is_dense
+
+
+def test_order_and_schedule_distinguish_prunings():
+    texts = ("channels:0.5+magnitude:0.8", "magnitude:0.8+channels:0.5", "magnitude:0.8", "iterative-magnitude:0.8")
+    prunings = [Pruning.parse(text) for text in texts]
+    assert len(set(prunings)) == len({pruning.label for pruning in prunings}) == len(texts)
+
+
+def test_dense_is_no_step():
+    assert Pruning.of(DENSE) == Pruning.parse(DENSE) == Pruning()
+    assert (Pruning().steps, Pruning().method, Pruning().text, Pruning().is_dense) == ((), DENSE, DENSE, True)
+    assert not Pruning.of("all-ones").is_dense
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("magnitude:0.5+", "'': expected METHOD:SPARSITY"),
+        ("+magnitude:0.5", "'': expected METHOD:SPARSITY"),
+        ("", "'': expected METHOD:SPARSITY"),
+        ("channels:0.5:16+magnitude", "'magnitude': expected METHOD:SPARSITY"),
+        ("channels:0.5+magnitude:2", "sparsity 2 of 'magnitude': expected a fraction in [0, 1)"),
+        ("magnitude:0.5+none", "'none': expected alone, it is no step"),
+        ("none+none", "'none': expected alone, it is no step"),
+        ("iterative-none", "schedule 'iterative': expected a step that removes something"),
+        ("gradual-all-ones", "schedule 'gradual': expected a step that removes something"),
+        ("gradual-magnitude:0.5+all-ones", "schedule 'gradual': expected a step that removes something"),
+        ("iterative-", "'': expected METHOD:SPARSITY"),
+        ("iterative-gradual-magnitude", "'gradual-magnitude': expected METHOD:SPARSITY"),
+    ],
+)
+def test_composed_pruning_that_makes_no_sense_is_one_line_that_names_the_step(text, said):
+    with pytest.raises(UserError) as caught:
+        Pruning.parse(text)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"--prune {text!r}: ")
+    assert str(caught.value).count(repr(text)) == 1
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_schedule_is_one_line():
+    with pytest.raises(UserError, match="schedule 'slowly': expected one of one-shot, iterative, gradual"):
+        Pruning.of("magnitude", 0.5, schedule="slowly")
+
+
+@pytest.mark.parametrize(
+    ("pruning", "fold", "name"),
+    [
+        (Pruning(), None, "cnn9-dense-seed0"),
+        (Pruning.of("magnitude", 0.9), None, "cnn9-magnitude90-seed0"),
+        (Pruning.of("channels", 0.5, 16), None, "cnn9-channels50r16-seed0"),
+        (Pruning.of("magnitude", 0.9), 2, "cnn9-magnitude90-seed0-fold2"),
+        (Pruning.of("magnitude", 0.9), 0, "cnn9-magnitude90-seed0-fold0"),
+        (Pruning.parse("iterative-magnitude:0.9"), 1, "cnn9-iterative-magnitude90-seed0-fold1"),
+    ],
+)
+def test_checkpoints_are_named_as_the_committed_ones_and_by_fold_only_where_one_is_chosen(pruning, fold, name):
+    variant = Variant(ModelSpec("cnn9", "models/cnn.py:cnn9", (1, 3, 128, 128)), pruning, seed=0, fold=fold)
+    assert variant.name == name
+    assert variant.dense == dataclasses.replace(variant, pruning=Pruning())
+
+
+@pytest.mark.parametrize(
+    ("fields", "suffix"),
+    [
+        ({}, "onnxruntime"),
+        ({"precision": "int8"}, "onnxruntime-int8"),
+        ({"threads": 2}, "onnxruntime-2t"),
+        ({"control": AA}, "onnxruntime-aa"),
+        ({"precision": "int8", "threads": 4, "control": AA}, "onnxruntime-int8-4t-aa"),
+    ],
+)
+def test_cell_is_named_by_engine_and_by_what_is_not_usual(fields, suffix):
+    variant = Variant(MODEL, Pruning.of("magnitude", 0.9), fold=1)
+    assert Cell(variant, "onnx", "onnxruntime", **fields).name == f"cnn-magnitude90-seed0-fold1-{suffix}"
 
 
 @pytest.mark.parametrize("name", ["", "a-b", "../a", "a b", ".a", "ä"])
@@ -108,7 +239,10 @@ def test_no_rounds_are_refused():
         Protocol.of_rounds(0, threads=1)
 
 
-@pytest.mark.parametrize("spec", [MODEL, PruneSpec(), Protocol(), Variant(MODEL), Cell(Variant(MODEL), "torch")])
+@pytest.mark.parametrize(
+    "spec",
+    [MODEL, PruneStep("magnitude", 0.5), Pruning(), Protocol(), Variant(MODEL), Cell(Variant(MODEL), "dense", "torch")],
+)
 def test_specs_are_frozen_and_hashable(spec):
     hash(spec)
     with pytest.raises(dataclasses.FrozenInstanceError):

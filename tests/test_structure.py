@@ -13,12 +13,16 @@ import pytest
 
 import sparsemark
 from sparsemark.records.run import Run
+from tests.imports import circle, imported, names, siblings
 from tests.synthetic import study_run
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 LONGEST = 400
 """Lines of a module beyond which it does two things."""
+
+MOST_ENTRIES = 18
+"""Files and folders at the top of `src/sparsemark`, `__init__.py` and `py.typed` not counted."""
 
 MODULES = sorted(
     [*SOURCE.rglob("*.py"), *(path for name in ("models", "training", "bench") for path in (ROOT / name).rglob("*.py"))]
@@ -63,6 +67,108 @@ def test_imports_go_one_way(path):
     assert not tops(path) & forbidden
 
 
+FILES = names(SOURCE, "sparsemark") | names(ROOT, "models", "training", "bench")
+EDGES = sorted({(one, other) for one, path in FILES.items() for other in imported(path, FILES) if one != other})
+LEVELS = siblings(EDGES)
+
+ROOMS = (
+    ("errors", "references", "specs", "files", "paths", "registry"),
+    ("machine",),
+    ("pruning",),
+    ("networks",),
+    ("formats",),
+    ("direct",),
+    ("engines",),
+    ("records",),
+    ("measurement", "analysis"),
+    ("report",),
+    ("study",),
+    ("cli", "pytest_plugin"),
+)
+"""A room imports only rooms to its left; the files of the ground floor know each other."""
+
+RANKS = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
+NARROW = {"direct": ("machine", "formats.csr"), "records": ()}
+"""Rooms that know less than what lies to their left: beside the ground floor, these only."""
+
+
+def dotted(name):
+    return ".".join(name)
+
+
+def test_no_circle_between_files():
+    edges = {}
+    for one, other in EDGES:
+        edges.setdefault(dotted(one), set()).add(dotted(other))
+    assert circle(edges) is None
+
+
+@pytest.mark.parametrize("folder", sorted(LEVELS), ids=lambda name: dotted(name) or "top")
+def test_no_circle_between_siblings(folder):
+    """Files and sub-folders of one folder, each sub-folder as one."""
+    assert circle(LEVELS[folder]) is None
+
+
+def may_import(one, other):
+    """Whether the layers allow it, for two rooms of sparsemark."""
+    if one == other or (RANKS[one], RANKS[other]) == (0, 0):
+        return True
+    return RANKS[other] < RANKS[one]
+
+
+@pytest.mark.parametrize("room", [room for rooms in ROOMS for room in rooms])
+def test_a_room_imports_only_rooms_to_its_left(room):
+    inside = [(one, other) for one, other in EDGES if one[:2] == ("sparsemark", room) and other[0] == "sparsemark"]
+    wrong = [
+        f"{dotted(one)} imports {dotted(other)}"
+        for one, other in inside
+        if other[1] not in RANKS or not may_import(room, other[1])
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("room", NARROW)
+def test_a_room_that_knows_little_knows_no_more(room):
+    allowed = (room, *ROOMS[0], *NARROW[room])
+    wrong = [
+        f"{dotted(one)} imports {dotted(other)}"
+        for one, other in EDGES
+        if one[:2] == ("sparsemark", room)
+        and not any(f"{dotted(other[1:])}.".startswith(f"{prefix}.") for prefix in allowed)
+    ]
+    assert not wrong
+
+
+def test_every_room_is_known_and_there_are_few():
+    entries = {path.name.removesuffix(".py") for path in (SOURCE / "sparsemark").iterdir()}
+    entries -= {"__init__", "__pycache__", "py.typed"}
+    assert entries <= set(RANKS)
+    assert len(entries) <= MOST_ENTRIES
+
+
+def test_the_search_for_circles_finds_them(tmp_path):
+    """In functions, over several files, through a folder; not where only a type checker looks."""
+    contents = {
+        "house/a.py": "def later():\n    from house.b import x\n",
+        "house/b.py": "import house.room.c\n",
+        "house/room/__init__.py": "",
+        "house/room/c.py": "from house import a\n",
+        "house/room/d.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house import e\n",
+        "house/e.py": "from house.room import d\nfrom house.room.d import y\n",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    known = names(tmp_path, "house")
+    edges = {dotted(one): {dotted(other) for other in imported(path, known)} for one, path in known.items()}
+    assert edges["house.e"] == {"house.room.d"}
+    assert edges["house.room.d"] == set()
+    assert circle(edges) == "house.a -> house.b -> house.room.c -> house.a"
+    levels = siblings((one, other) for one, path in known.items() for other in imported(path, known))
+    assert levels[("house",)] == {"a": {"b"}, "b": {"room"}, "room": {"a"}, "e": {"room"}}
+    assert circle({"a": {"b"}, "b": {"c"}}) is None
+
+
 @pytest.mark.parametrize("path", [path for path in MODULES if path.is_relative_to(SOURCE)], ids=named)
 def test_only_the_report_draws_and_only_the_command_line_prints(path):
     room = path.relative_to(SOURCE / "sparsemark").parts[0]
@@ -100,7 +206,7 @@ def test_every_package_of_the_harness_can_be_imported(package):
 
 LOADED = """
 import sys
-from sparsemark.cli.cli import main
+from sparsemark.cli import main
 try:
     code = main(sys.argv[1:])
 except SystemExit as exit_:
@@ -133,6 +239,22 @@ def test_commands_that_only_read_load_nothing_heavy(arguments, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["", "run", "bench", "report", "compare", "gate", "doctor", "explain", "list"])
+def test_help_loads_no_library_at_all(command):
+    """`--help` is instant: not even numpy, whose import takes longer than all the rest."""
+    code = (
+        "import sys\nfrom sparsemark.cli import main\ntry:\n    main(sys.argv[1:])\n"
+        "except SystemExit as exit_:\n    assert exit_.code == 0\n"
+        "heavy = sorted({'numpy', 'rich', 'pytest', 'torch', 'onnx', 'importlib.metadata'} & set(sys.modules))\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.split(), "--help"],
+        check=False, env=os.environ | {"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_importing_sparsemark_loads_nothing_at_all():

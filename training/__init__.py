@@ -1,1 +1,1 @@
-"""How it was trained: data, recipes, the loop, and what the harness calls."""
+"""Training of the study's networks: data, splits, recipes, loop, evaluation, and the task that the harness calls."""

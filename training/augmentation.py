@@ -1,11 +1,11 @@
-"""Random changes to a slice that leave its label what it is."""
+"""Random augmentation of slices that keeps their labels."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-# albumentations asks the network for its newest version on import; nothing here is fetched at run time.
+# On import, albumentations would look for a newer release online; nothing here is fetched at run time.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import albumentations as A
@@ -22,12 +22,12 @@ cv2.setNumThreads(1)
 
 
 def paper() -> Sequence[A.BasicTransform]:
-    """Flips and a random rotation: what the paper used."""
+    """Return the paper's transforms: flips and a random rotation."""
     return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.Rotate(limit=90, p=0.5)]
 
 
 def strong() -> Sequence[A.BasicTransform]:
-    """Flips, free rotation, scale and shift in one warp; then contrast and noise, in which scanners differ."""
+    """Return flips, one affine warp over all rotations, then contrast and noise, in which scanners differ."""
     return [
         A.HorizontalFlip(p=0.5),
         A.VerticalFlip(p=0.5),
@@ -42,11 +42,11 @@ AUGMENTATIONS: dict[str, Callable[[], Sequence[A.BasicTransform]]] = {"paper": p
 
 
 class Augmentation:
-    """A pipeline with a random state of its own, so that an epoch's images follow from its seed."""
+    """An augmentation pipeline with its own random state, so that an epoch's images follow from its seed."""
 
     def __init__(self, name: str, seed: int) -> None:
         self._pipeline = A.Compose(list(AUGMENTATIONS[name]()), seed=seed)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Change each image by itself; shape (n, height, width, 3) stays as it is."""
+        """Augment each image independently; the shape stays (n, height, width, 3)."""
         return np.stack([self._pipeline(image=image)["image"] for image in images])

@@ -1,6 +1,6 @@
-"""What needs no network: the majority class, and the place of a slice in its patient.
+"""Baselines without a network: the majority class, and the position of a slice in its patient.
 
-A network's score means little beside a baseline that is as good.
+A network's score means little if a baseline reaches it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ BINS = 20
 
 
 def fit_baselines(slices: Slices, training: NDArray[np.intp]) -> dict[str, Any]:
-    """Fit both on the training slices; JSON values, stored with a network to score other patients later."""
+    """Fit both on the training slices; the JSON values are stored with a network to score other patients later."""
     labels = slices.labels[training]
     bins = _bin(slices.positions[training])
     tumours = np.bincount(bins, weights=labels, minlength=BINS)
     counts = np.bincount(bins, minlength=BINS)
     prior = float(labels.mean())
-    # One imagined slice per bin, at the overall share: an empty bin then says nothing new.
+    # A prior of one slice per bin, at the overall share: an empty bin predicts that share.
     shares = (tumours + prior) / (counts + 1)
-    return {"majority": {"tumour": prior > 0.5}, "position": {"tumour_by_bin": shares.tolist()}}  # noqa: PLR2004
+    return {"majority": {"tumour": prior > 0.5}, "position": {"tumour_by_bin": shares.tolist()}}
 
 
 def score_baselines(

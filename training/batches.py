@@ -1,4 +1,4 @@
-"""Batches of one epoch: shuffled, augmented, and the same whenever they are asked for again."""
+"""Batches of one epoch: shuffled, augmented where asked, and reproducible from a seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 def steps_per_epoch(slices: int, batch: int) -> int:
-    """Batches that hold every slice once; the last may be smaller."""
+    """Return the number of batches that hold every slice once; the last may be smaller."""
     return math.ceil(slices / batch)
 
 
@@ -33,18 +33,20 @@ class TrainingBatches:
     cores that the step needs.
 
     Args:
-        slices: where the images come from.
+        slices: the whole set.
         indices: the training slices.
         batch: slices in a batch.
-        augmentation: a name in `training.augmentation.AUGMENTATIONS`.
+        augmentation: a name in `training.augmentation.AUGMENTATIONS`, or None for the images as stored.
         seed: of order and augmentation.
     """
 
-    def __init__(self, slices: Slices, indices: NDArray[np.intp], batch: int, augmentation: str, seed: int) -> None:
+    def __init__(
+        self, slices: Slices, indices: NDArray[np.intp], batch: int, augmentation: str | None, seed: int
+    ) -> None:
         self._slices = slices
         self._batch = batch
         self._order = np.random.default_rng(seed).permutation(indices)
-        self._augment = Augmentation(augmentation, seed)
+        self._augment = None if augmentation is None else Augmentation(augmentation, seed)
 
     def __len__(self) -> int:
         return steps_per_epoch(len(self._order), self._batch)
@@ -52,5 +54,7 @@ class TrainingBatches:
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self._order), self._batch):
             chosen = self._order[start : start + self._batch]
-            images = self._augment(self._slices.images[chosen])
-            yield to_input(images), torch.from_numpy(self._slices.labels[chosen].astype(np.int64))
+            images, labels = self._slices.images[chosen], self._slices.labels[chosen]
+            if self._augment is not None:
+                images = self._augment(images)
+            yield to_input(images), torch.from_numpy(labels.astype(np.int64))

@@ -1,4 +1,4 @@
-"""Decoded slices on disk: written once, whole or not at all, mapped into memory ever after."""
+"""Cache of decoded slices: written once, atomically, and mapped into memory from then on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsemark.errors import UserError
+from sparsemark.files import key_of
 from training.slices import Slices
 
 if TYPE_CHECKING:
@@ -19,19 +20,23 @@ if TYPE_CHECKING:
 FOLDER = Path(".sparsemark", "data")
 """Below the working directory, never in the repository."""
 
+_LAYOUT = 2
+"""Raised when the stored fields change, which invalidates older caches."""
+
 _ARRAYS = ("images", "masks", "labels")
+_VALUES = ("patients", "digest", "origin", "ignored", "caveat")
 
 
 def load_cached(key: str, decode: Callable[[], Slices]) -> Slices:
-    """Map the slices stored under `key`, after decoding and storing them where nobody has yet.
+    """Map the slices stored under `key`, after decoding and storing them if they are not there.
 
-    Two processes may decode at the same time: each writes a folder of its own, the first rename wins and the other copy
-    is dropped.
+    Two processes may decode at the same time: each writes its own folder, the first rename wins and the other copy is
+    deleted.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    folder = FOLDER / key
+    folder = FOLDER / key_of(_LAYOUT, key)
     if not folder.is_dir():
         slices = decode()
         try:
@@ -50,6 +55,7 @@ def load_cached(key: str, decode: Callable[[], Slices]) -> Slices:
         digest=index["digest"],
         origin=index["origin"],
         ignored=index["ignored"],
+        caveat=index["caveat"],
     )
 
 
@@ -59,12 +65,7 @@ def _store(folder: Path, slices: Slices) -> None:
         temporary.mkdir(parents=True)
         for name in _ARRAYS:
             np.save(temporary / f"{name}.npy", getattr(slices, name))
-        index = {
-            "patients": slices.patients,
-            "digest": slices.digest,
-            "origin": slices.origin,
-            "ignored": slices.ignored,
-        }
+        index = {name: getattr(slices, name) for name in _VALUES}
         (temporary / "index.json").write_text(json.dumps(index))
         try:
             temporary.rename(folder)

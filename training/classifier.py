@@ -1,7 +1,7 @@
-"""A network in training, as a Lightning module: loss, optimiser, scores of each epoch, and the weights to keep.
+"""Lightning module of a classifier in training: loss, optimiser, scores of each epoch, and the weights to keep.
 
 Everything random in an epoch follows from the seed and the epoch's number, so that a run that was killed and resumed
-gives what an uninterrupted one would have given.
+gives the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from training.batches import Batch, TrainingBatches, steps_per_epoch
 from training.recipe import BEST, BF16, ONE_CYCLE
-from training.scoring import predict, score
+from training.scoring import predict, score, tumour_probability
 
 if TYPE_CHECKING:
     from training.recipe import Phase
@@ -33,7 +33,7 @@ WARMUP_SHARE = 0.25
 
 
 class Classifier(lightning.LightningModule):
-    """Train `network` on `split.train` of `slices` as `phase` says; scores of `split.validation` after each epoch."""
+    """Train `network` on `split.train` of `slices` under a phase; score `split.validation` after each epoch."""
 
     def __init__(
         self,
@@ -57,17 +57,17 @@ class Classifier(lightning.LightningModule):
         self._started = 0.0
 
     def keep(self) -> None:
-        """Put the weights that the phase selects (of the last epoch, or the best) into the network."""
+        """Load the weights that the phase selects (of the last epoch, or the best) into the network."""
         if self._kept:
             self.network.load_state_dict(self._kept)
 
     def train_dataloader(self) -> TrainingBatches:
-        """Batches of the current epoch; Lightning is told to ask for them anew each time."""
+        """Return the batches of the current epoch; Lightning reloads them every epoch."""
         phase = self._phase
         return TrainingBatches(self._slices, self._split.train, phase.batch, phase.augmentation, self._epoch_seed())
 
     def configure_optimizers(self) -> Any:
-        """Adam with decoupled decay of the weights of convolutions and linear layers, under the phase's schedule."""
+        """Return Adam, its decoupled decay on convolution and linear weights only, and the phase's schedule."""
         phase = self._phase
         matrices = [p for p in self.parameters() if p.ndim > 1]
         vectors = [p for p in self.parameters() if p.ndim <= 1]
@@ -91,15 +91,15 @@ class Classifier(lightning.LightningModule):
         self._started = time.perf_counter()
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
-        """Loss of one batch; its predictions wait for the end of the epoch, where the metrics are computed once."""
+        """Return the loss of one batch, and keep its predictions for the metrics at the end of the epoch."""
         images, labels = batch
         logits = self.network(images).float()
         loss = F.cross_entropy(logits, labels)
-        self._outputs.append((loss.detach(), logits.detach().softmax(dim=1)[:, 1], labels))
+        self._outputs.append((loss.detach(), tumour_probability(logits.detach()), labels))
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Write the epoch into the history, with the scores on training (as it went) and validation slices."""
+        """Append the epoch to the history: running scores on training slices, and scores on validation slices."""
         seconds = time.perf_counter() - self._started
         losses, probabilities, labels = zip(*self._outputs, strict=True)
         training = score(torch.cat(probabilities).cpu().numpy(), torch.cat(labels).cpu().numpy() > 0)
@@ -123,11 +123,11 @@ class Classifier(lightning.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning does not know of."""
+        """Add the history and the selected weights to Lightning's state."""
         checkpoint["sparsemark"] = {"history": self.history, "kept": self._kept, "best": self._best}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what `on_save_checkpoint` added."""
+        """Restore what `on_save_checkpoint` added."""
         own = checkpoint["sparsemark"]
         self.history, self._kept, self._best = own["history"], own["kept"], own["best"]
 

@@ -1,4 +1,4 @@
-"""The images of a run: the LGG set where there is one, the phantom where there is none."""
+"""Images of a run: the LGG set where a folder is named, else the phantom."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATA_VARIABLE = "LGG_DATA"
 
 
 def load_slices(folder: str | Path | None) -> Slices:
-    """Read the slices of `folder`, or of the folder that `LGG_DATA` names, or make the phantom where neither is given.
+    """Load the slices of `folder`, or of the folder that `LGG_DATA` names, or the phantom where neither is given.
 
     Raises:
         UserError: one line that names the file and what was expected of it.
@@ -27,7 +27,7 @@ def load_slices(folder: str | Path | None) -> Slices:
 
 
 def describe_source(slices: Slices, split: Split) -> str:
-    """The images in words, for every table that shows a number from them."""
+    """Return the images in words, for every table that shows a number from them."""
     tested = {slices.patients[i] for i in split.test}
     return (
         f"{slices.origin}: {len(slices.patient_ids)} patients, {len(slices)} slices, {split.words}; "

@@ -15,7 +15,7 @@ import numpy as np
 
 from sparsemark.errors import UserError
 from sparsemark.files import write_atomically
-from sparsemark.networks.checkpoint import load_checkpoint
+from sparsemark.networks.checkpoint import load_checkpoint, read_header
 from training.baselines import score_baselines
 from training.data import DATA_VARIABLE, load_slices
 from training.scoring import predict, score
@@ -25,7 +25,7 @@ from training.split import BY_PATIENT, BY_SLICE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sparsemark.networks.checkpoint import Checkpoint
+    from sparsemark.networks.checkpoint import Checkpoint, Header
     from training.slices import Slices
 
 
@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         checkpoint = load_checkpoint(options.checkpoint)
         slices = load_slices(options.data)
         if options.never_validated:
-            others = [load_checkpoint(path) for path in options.never_validated]
-            slices = _only(untouched(checkpoint, others), slices, options)
+            others = [read_header(path) for path in options.never_validated]
+            slices = _only(untouched(checkpoint.header, others), slices, options)
         report = evaluate(checkpoint, slices)
         if options.json:
             write_atomically(options.json, f"{json.dumps(report, indent=1, allow_nan=False)}\n".encode())
@@ -57,13 +57,13 @@ def _only(patients: Sequence[str], slices: Slices, options: argparse.Namespace) 
 
 
 def evaluate(checkpoint: Checkpoint, slices: Slices) -> dict[str, Any]:
-    """Score all slices together and each patient's by themselves, in float32.
+    """Score all slices together, and each patient's alone, in float32.
 
     `roc_auc` is None where there is one class only. `seen_in_training` counts patients whose slices the network was
     trained on. `baselines` are those fitted on the training patients, where the header has them.
 
     Raises:
-        UserError: the network takes other images, or its factory is missing.
+        UserError: the network takes images of another size, or its factory is missing.
     """
     model = checkpoint.variant.model
     if model.input_shape[1:] != (3, SIZE, SIZE):
@@ -85,36 +85,36 @@ def evaluate(checkpoint: Checkpoint, slices: Slices) -> dict[str, Any]:
         "patients": patients,
         "baselines": score_baselines(baselines, slices, everything) if baselines else {},
         "seen_in_training": len(_trained_on(checkpoint.provenance, slices)),
-        "trained_on": checkpoint.provenance.get("source"),
+        "trained_on": checkpoint.provenance.get("data"),
         "source": slices.origin,
         "data_hash": slices.digest,
     }
 
 
-def untouched(checkpoint: Checkpoint, others: Sequence[Checkpoint]) -> list[str]:
-    """Test patients of a network that are validation patients of none of the others.
+def untouched(header: Header, others: Sequence[Header]) -> list[str]:
+    """Return the test patients of a network that are validation patients of none of the others.
 
-    Recipes are chosen on validation patients, of all seeds; where each seed draws its own split, some of those are test
-    patients of another seed.
+    Recipes are chosen on the validation patients of all seeds. Where each seed draws its own split, some of those are
+    test patients of another seed.
 
     Raises:
         UserError: a network was not split by patient, or no patient is left.
     """
-    for network in (checkpoint, *others):
+    for network in (header, *others):
         kind = network.provenance.get("split", {}).get("kind")
         if kind != BY_PATIENT:
             raise UserError(f"{network.variant.name}: split by {kind or 'nothing'}; expected one by patient")
     validated = {patient for other in others for patient in other.provenance["split"]["validation"]}
-    left = [patient for patient in checkpoint.provenance["split"]["test"] if patient not in validated]
+    left = [patient for patient in header.provenance["split"]["test"] if patient not in validated]
     if not left:
-        raise UserError(f"{checkpoint.variant.name}: every test patient is a validation patient of another network")
+        raise UserError(f"{header.variant.name}: every test patient is a validation patient of another network")
     return left
 
 
 def summarise(checkpoint: Checkpoint, slices: Slices, report: Mapping[str, Any]) -> str:
-    """Say in a few lines what `evaluate` found."""
+    """Format the report of `evaluate` in a few lines."""
     overall = report["overall"]
-    trained_on = checkpoint.provenance.get("source", "unknown images")
+    trained_on = checkpoint.provenance.get("data", "unknown images")
     lines = [
         f"{checkpoint.variant.name} on {overall['slices']} slices of {overall['patients']} patients: {slices.origin}; "
         f"{slices.ignored} other files ignored",
@@ -136,8 +136,8 @@ def _line(name: str, scores: Mapping[str, float | None]) -> str:
 def _trained_on(provenance: Mapping[str, Any], slices: Slices) -> set[str]:
     split = provenance.get("split", {})
     if split.get("kind") == BY_SLICE:
-        # The header lists slices, not patients: nobody of that set is sure to be new.
-        return set(slices.patient_ids) if provenance["data"]["hash"] == slices.digest else set()
+        # The header lists slices, not patients: no patient of that set is certain to be new.
+        return set(slices.patient_ids) if provenance["hash"] == slices.digest else set()
     return set(split.get("train", ())).intersection(slices.patient_ids)
 
 

@@ -1,4 +1,4 @@
-"""Starting weights: a name in a recipe, a function from a module and a generator to weights drawn in place."""
+"""Initial weights: functions by the name that a recipe gives, each drawing a weight in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring every patient's images to one brightness: MRI has no unit of intensity, and scanners differ from site to site.
+"""Intensity normalisation by patient: MRI has no unit of intensity, and scanners differ from site to site.
 
 Source: Buda et al. 2019 normalise each volume as well. On validation patients of three seeds (cnn9, 64 x 64 pixels, 12
 epochs) it took accuracy from .894 to .920 and ROC AUC from .940 to .959.
@@ -19,7 +19,7 @@ HEAD = 10
 """Pixels above this, of 255, are head; below is air."""
 
 MIDDLE = 100
-"""Where the median of the head goes, of 255: lesions up to 2.5 times as bright stay unclipped."""
+"""Target of the head's median, of 255: lesions up to 2.5 times as bright stay unclipped."""
 
 
 def normalize_patients(images: NDArray[np.uint8], patients: Sequence[str]) -> NDArray[np.uint8]:
@@ -32,7 +32,7 @@ def normalize_patients(images: NDArray[np.uint8], patients: Sequence[str]) -> ND
         patients: id of the patient of each image.
 
     Returns:
-        New images of the same shape; a channel without a head stays as it is.
+        New images of the same shape; a channel without a head is unchanged.
     """
     scaled = images.copy()
     owners = np.asarray(patients)

@@ -1,4 +1,4 @@
-"""The LGG MRI segmentation set in its Kaggle layout: a folder per patient, a TIFF and a mask per slice.
+"""LGG MRI segmentation set in its Kaggle layout: a folder per patient, a TIFF and a mask per slice.
 
 `TCGA_<site>_<patient>_<date>/TCGA_<site>_<patient>_<date>_<n>.tif` beside `..._<n>_mask.tif`; n counts from 1 and is
 not zero-padded. The three channels are the sequences before contrast, FLAIR, and after contrast.
@@ -31,7 +31,7 @@ KAGGLE_FOLDER = "kaggle_3m"
 
 _PATIENT = re.compile(r"(TCGA_[A-Za-z0-9]+_[A-Za-z0-9]+)_\d+")
 _DECODER = 2
-"""Raised when decoding changes what it makes of the same files, so that caches are made again."""
+"""Raised when the same files decode to other values, which invalidates older caches."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def load_lgg(folder: Path) -> Slices:
 
 
 def find_slices(folder: Path) -> tuple[list[SliceFile], int]:
-    """List the slices by patient and number, and count the files that are no part of the layout.
+    """List the slices by patient and number, and count the files that are not part of the layout.
 
     Raises:
-        UserError: no such folder, no images in it, an image without its mask, or a mask without its image.
+        UserError: the folder is missing or holds no images, an image without its mask, or a mask without its image.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected {KAGGLE_FOLDER} of the LGG set, or its parent")
@@ -120,7 +120,7 @@ def _decode(files: list[SliceFile], ignored: int) -> Slices:
 
 
 def _any_channel(mask: Image.Image) -> NDArray[np.bool_]:
-    """Where a mask is above 0, in any channel if it was saved with several."""
+    """Return the pixels above 0, in any channel if the mask was saved with several."""
     brightest: NDArray[np.float32] = np.asarray(mask, np.float32).reshape(mask.height, mask.width, -1).max(axis=2)
     return brightest > 0
 
@@ -132,7 +132,7 @@ def _read(path: Path) -> Image.Image:
     except UnidentifiedImageError:
         raise UserError(f"{path}: not an image; expected an 8-bit TIFF") from None
     except Exception as error:
-        # Pillow's decoders raise whatever they stumble over: OSError, SyntaxError, struct.error, ...
+        # Pillow's decoders raise OSError, SyntaxError, struct.error and others.
         raise UserError(
             f"{path}: unreadable or truncated; expected a whole TIFF ({' '.join(str(error).split())})"
         ) from error
@@ -147,5 +147,5 @@ def shrink_mask(lesion: NDArray[np.bool_]) -> NDArray[np.uint8]:
     Returns uint8, shape (128, 128).
     """
     covered = np.asarray(Image.fromarray(lesion.astype(np.float32)).resize((SIZE, SIZE), Image.Resampling.BOX))
-    majority = covered >= 0.5  # noqa: PLR2004
+    majority = covered >= 0.5
     return (majority if majority.any() else covered > 0).astype(np.uint8)

@@ -1,7 +1,4 @@
-"""Fit a network for one phase of a recipe.
-
-Device, precision and memory around Lightning's trainer, and a state to resume from.
-"""
+"""Training loop for one phase of a recipe: Lightning's trainer with device, precision and a state to resume from."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def choose_device(name: str) -> str:
-    """Turn `auto` into `cuda` where there is one, else `cpu`.
+    """Return `cuda` or `cpu` for `auto`, and check the device otherwise.
 
     Raises:
         UserError: an unknown name, or `cuda` on a machine without it.
@@ -58,7 +55,7 @@ def fit(
     """Train `network` in place and return the scores of each epoch.
 
     The state after each epoch goes to `work`, in a file named after all that decides the outcome: starting weights,
-    data, split, phase and seed. Where that file exists, training goes on from there. Attached pruning masks are buffers
+    data, split, phase and seed. If that file exists, training resumes from it. Attached pruning masks are buffers
     like any other, and stay.
 
     Raises:
@@ -95,10 +92,10 @@ def fit(
 
 
 def find_state(path: Path) -> Path | None:
-    """Give the path back if there is a state to resume from.
+    """Return the path if there is a state to resume from.
 
     Raises:
-        UserError: there is one, and it holds something else than tensors, numbers and text, or is damaged.
+        UserError: the state holds something other than tensors, numbers and text, or is damaged.
     """
     if not path.exists():
         return None
@@ -124,11 +121,11 @@ class StateOnDisk(Checkpoint):
 
 @contextmanager
 def memory_kept() -> Iterator[None]:
-    """Make glibc keep freed memory, where there is a glibc.
+    """Let glibc keep freed memory; without glibc, do nothing.
 
-    It maps every large tensor anew and the kernel clears each page of it: a third of the time of a float32 step of cnn9
-    on two cores, a tenth in bfloat16. On leaving, thresholds go to where glibc's own adjustment ends, and the memory
-    goes back.
+    Otherwise it maps every large tensor anew, and the kernel clears each page: a third of the time of a float32 step of
+    cnn9 on two cores, a tenth in bfloat16. On leaving, thresholds go to where glibc's own adjustment ends, and the
+    memory is returned.
     """
     glibc = ctypes.CDLL(None)
     if sys.platform != "linux" or not hasattr(glibc, "mallopt"):
@@ -148,7 +145,7 @@ def memory_kept() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what Lightning says at every call: absent accelerators, its vendor's services, no worker processes."""
+    """Silence Lightning's notices on accelerators, worker processes and its vendor's services."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

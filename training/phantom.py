@@ -1,7 +1,7 @@
-"""Generated slices in the layout of the real ones, so that everything runs where the real ones are not.
+"""Generated slices in the layout of the LGG set, for machines without it.
 
 A patient is a head outline with scalp and skull, grey matter folded around white, and ventricles, all bent by a smooth
-warp of its own. A lesion is one soft, irregular body in three dimensions. Small spots and thin bands of the same
+warp. A lesion is one soft, irregular body in three dimensions. Small spots and thin bands of the same
 brightness carry no label, so that brightness alone does not win; the lesion's height is drawn so that every slice is as
 likely as any other to show it, so that position alone scores about one half. Then come a bias field of 20 to 40 % and
 Rician noise of 1 to 9 %.
@@ -19,10 +19,11 @@ from sparsemark.files import key_of
 from training.cache import load_cached
 from training.slices import SIZE, Slices, digest_of
 
-ORIGIN = "PHANTOM (generated images, no patient's)"
+CAVEAT = "PHANTOM"
+ORIGIN = f"{CAVEAT} (generated images, no patient's)"
 SITES = "ABCD"
 BRAIN = 0.84
-"""Where the grey matter ends, as a share of the head's radius."""
+"""End of the grey matter, as a share of the head's radius."""
 
 _GENERATOR = 1
 """Raised when the same seed gives other images, so that caches are made again."""
@@ -66,7 +67,7 @@ class Head:
 
 
 def load_phantom(patients: int = 40, height: int = 25, seed: int = 0) -> Slices:
-    """Make the phantom, or map it from the cache: `patients` volumes of `height` slices."""
+    """Generate the phantom, or map it from the cache: `patients` volumes of `height` slices."""
     key = key_of("phantom", _GENERATOR, SIZE, patients, height, seed)
     return load_cached(key, lambda: generate(patients, height, seed))
 
@@ -80,7 +81,7 @@ def generate(patients: int, height: int, seed: int) -> Slices:
     ids = tuple(
         f"PHANTOM_{SITES[number % len(SITES)]}_{number:04d}" for number in range(patients) for _ in range(height)
     )
-    return Slices(images, masks, labels, ids, digest_of(images, labels, ids), ORIGIN)
+    return Slices(images, masks, labels, ids, digest_of(images, labels, ids), ORIGIN, caveat=CAVEAT)
 
 
 def _patient(rng: np.random.Generator, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -93,9 +94,9 @@ def _patient(rng: np.random.Generator, height: int) -> tuple[NDArray[np.uint8], 
     image *= (1 + bias)[..., None]
     noise = rng.uniform(0.01, 0.09) * rng.standard_normal((2, *image.shape), dtype=np.float32)
     magnitude = np.hypot(image + noise[0], noise[1]) * rng.uniform(0.75, 1.1)
-    if rng.random() < 0.15:  # noqa: PLR2004 - as in the real set, a missing sequence is replaced by FLAIR
+    if rng.random() < 0.15:  # as in the real set, a missing sequence is replaced by FLAIR
         magnitude[..., rng.choice([0, 2])] = magnitude[..., 1]
-    visible = lesion > 0.25  # noqa: PLR2004 - fainter borders are nobody's lesion
+    visible = lesion > 0.25  # fainter borders would not be outlined
     return (255 * magnitude.clip(0, 1)).astype(np.uint8), visible.astype(np.uint8)
 
 
@@ -113,7 +114,7 @@ def _head(rng: np.random.Generator, height: int) -> Head:
 
 
 def _anatomy(rng: np.random.Generator, head: Head) -> list[tuple[Tissue, Field]]:
-    """Tissues from the outside in, each with its share of every voxel, 0 to 1, in which it replaces those before it."""
+    """Return tissues from the outside in, each with its share of every voxel, 0 to 1; it replaces those before it."""
     waves = rng.integers(14, 22) * np.arctan2(head.y, head.x) + 3 * _smooth_noise(rng, head.x.shape, 0.15)
     folds = np.sin(waves + rng.uniform(0, 2 * np.pi))
     opening = np.hypot(head.x / 0.9, head.y / 0.5) * rng.uniform(2.2, 3.2)
@@ -130,7 +131,7 @@ def _anatomy(rng: np.random.Generator, head: Head) -> list[tuple[Tissue, Field]]
 
 
 def _lesion(rng: np.random.Generator, head: Head) -> Field:
-    """How much of each voxel is lesion, 0 to 1."""
+    """Return the share of each voxel that is lesion, 0 to 1."""
     # A body of length L whose lower end is uniform on [-1 - L, 1] covers each height with the same chance, L / (2 + L).
     length = rng.uniform(1.6, 2.4)
     centre = rng.uniform(-1 - length, 1) + length / 2
@@ -144,7 +145,7 @@ def _lesion(rng: np.random.Generator, head: Head) -> Field:
 
 
 def _distractors(rng: np.random.Generator, head: Head) -> Field:
-    """Spots and thin bands as bright as a lesion, in slices with and without one."""
+    """Return spots and thin bands as bright as a lesion, in slices with and without one."""
     spots = _smooth_noise(rng, head.x.shape, 0.05) - rng.uniform(1.9, 2.4)
     bands = 1 - np.abs(_smooth_noise(rng, head.x.shape, 0.2)) / 0.12
     patchy = _smooth_noise(rng, head.x.shape, 0.25) > rng.uniform(0.4, 1.0)
@@ -162,12 +163,12 @@ def _contrast(rng: np.random.Generator, tissues: list[tuple[Tissue, Field]], bri
 
 
 def _inside(distance: Field, boundary: float) -> Field:
-    """1 inside the boundary, 0 outside, over a border of two pixels."""
+    """Return 1 inside the boundary and 0 outside, over a border of two pixels."""
     return ((boundary - distance) / np.float32(4 / SIZE) + np.float32(0.5)).clip(0, 1)
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> Field:
-    """Noise of mean 0 and variance 1 that varies over `scale`, where the image is 2 wide."""
+    """Return noise of mean 0 and variance 1 that varies over `scale`; the image is 2 wide."""
     coarse = [max(4, int(np.ceil(2 / scale)) + 3)] * 3
     zoom = [fine / few for fine, few in zip(shape, coarse, strict=True)]
     drawn = rng.standard_normal(coarse, dtype=np.float32)

@@ -1,10 +1,11 @@
-"""What a checkpoint's header says about its training, as JSON values."""
+"""Provenance of a training, for a checkpoint's header, as JSON values."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from sparsemark.files import key_of
 from training.baselines import fit_baselines, score_baselines
 from training.data import describe_source
 
@@ -17,21 +18,26 @@ LIBRARIES = ("torch", "lightning", "torchmetrics", "albumentations", "numpy")
 
 
 def describe_training(model_name: str, recipe: Recipe, slices: Slices, split: Split, *, seed: int) -> dict[str, Any]:
-    """Recipe, data, split with its lists of patients, fitted baselines with their test scores, versions."""
+    """Return recipe, data, split with its lists of patients, fitted baselines with their test scores, and versions.
+
+    `data`, `caveat` and `key` are what the harness shows and compares. The key depends on pixels, labels, patients and
+    split, not on seed or recipe.
+    """
     baselines = fit_baselines(slices, split.train)
     scores = score_baselines(baselines, slices, split.test)
+    parts = split.describe(slices)
     return {
+        "data": describe_source(slices, split),
+        "caveat": slices.caveat or split.caveat,
+        "key": key_of(slices.digest, parts),
         "model": model_name,
         "recipe": recipe.describe(),
         "seed": seed,
-        "data": {
-            "source": describe_source(slices, split),
-            "hash": slices.digest,
-            "slices": len(slices),
-            "patients": len(slices.patient_ids),
-            "split": split.words,
-        },
-        "split": split.describe(slices),
+        "fold": split.fold,
+        "hash": slices.digest,
+        "slices": len(slices),
+        "patients": len(slices.patient_ids),
+        "split": parts,
         "baselines": {name: {**fitted, "test": scores[name]} for name, fitted in baselines.items()},
         "origin": f"trained on the {slices.origin}",
         "versions": {name: version(name) for name in LIBRARIES},

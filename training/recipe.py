@@ -1,26 +1,21 @@
-"""How a network is trained, as a TOML file: one table for training, one for fine-tuning after pruning."""
+"""Recipe of a training, as a TOML file: one table for training, one for fine-tuning after pruning."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any
+
+import msgspec
 
 from sparsemark.errors import UserError
+from sparsemark.files import convert_document
 from sparsemark.references import nearest
 from training.augmentation import AUGMENTATIONS
 from training.initialization import INITIALIZATIONS
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-
 RECIPES = Path(__file__).parent / "recipes"
-
-_TABLES = ("train", "finetune")
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 CONSTANT = "constant"
 ONE_CYCLE = "one-cycle"
@@ -36,8 +31,7 @@ _CHOICES = {
 }
 
 
-@dataclass(frozen=True)
-class Phase:
+class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One stretch of training.
 
     Args:
@@ -48,10 +42,13 @@ class Phase:
         weight_decay: decoupled, on convolution and linear weights only.
         schedule: `constant` or `one-cycle`.
         augmentation: a name in `training.augmentation.AUGMENTATIONS`.
-        initialization: a name in `training.initialization.INITIALIZATIONS`; fine-tuning starts from what it is given.
+        initialization: a name in `training.initialization.INITIALIZATIONS`; fine-tuning starts from the weights given.
         select: the epoch to keep: `last`, or `best` by validation ROC AUC.
         precision: `32-true`, or `bf16-mixed` for bfloat16 autocast.
         channels_last: memory format of the convolutions.
+
+    Raises:
+        ValueError: a value is out of range, or a name unknown.
     """
 
     epochs: int
@@ -67,20 +64,25 @@ class Phase:
     channels_last: bool = False
 
     def __post_init__(self) -> None:
+        """Check ranges and names; msgspec adds the table to a ValueError, so it is none of ours here."""
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
-                raise UserError(nearest(str(value), known, name))
+                raise ValueError(nearest(value, known, name))
         for name in ("epochs", "batch", "learning_rate"):
             if not 0 < (value := getattr(self, name)) < math.inf:  # written so that NaN fails
-                raise UserError(f"{name}: {value!r}; expected a number above 0")
+                raise ValueError(f"{name}: {value!r}, expected a number above 0")
         if not 0 <= self.beta1 < 1:
-            raise UserError(f"beta1: {self.beta1!r}; expected a fraction in [0, 1)")
+            raise ValueError(f"beta1: {self.beta1!r}, expected a fraction in [0, 1)")
         if not 0 <= self.weight_decay < math.inf:
-            raise UserError(f"weight_decay: {self.weight_decay!r}; expected a number from 0")
+            raise ValueError(f"weight_decay: {self.weight_decay!r}, expected a number from 0")
 
 
-@dataclass(frozen=True)
-class Recipe:
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    train: Phase
+    finetune: Phase
+
+
+class Recipe(msgspec.Struct, frozen=True):
     """A recipe file, validated."""
 
     name: str
@@ -88,12 +90,13 @@ class Recipe:
     finetune: Phase
 
     def describe(self) -> dict[str, Any]:
-        """The recipe as JSON values."""
-        return dataclasses.asdict(self)
+        """Return the recipe as JSON values."""
+        described: dict[str, Any] = msgspec.to_builtins(self)
+        return described
 
 
 def load_recipe(name: str, epochs: int | None = None) -> Recipe:
-    """Read a recipe by its name in `training/recipes` or by its path; `epochs` of training override the file's.
+    """Load a recipe by its name in `training/recipes` or by its path; `epochs` of training override the file's.
 
     Raises:
         UserError: naming the file, the field and what was expected.
@@ -103,32 +106,19 @@ def load_recipe(name: str, epochs: int | None = None) -> Recipe:
         raise UserError(f"--recipe {name!r}: {nearest(name, (p.stem for p in RECIPES.glob('*.toml')), 'recipe')}")
     try:
         document = tomllib.loads(path.read_text())
-        _check_fields(document, _TABLES, "table")
-        train, finetune = (_phase(table, document.get(table)) for table in _TABLES)
-    except (OSError, ValueError, UserError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: {error}") from error
-    return Recipe(path.stem, train if epochs is None else dataclasses.replace(train, epochs=epochs), finetune)
+    file = convert_document(document, _File, str(path))
+    return Recipe(path.stem, file.train if epochs is None else with_epochs(file.train, epochs), file.finetune)
 
 
-def _phase(table: str, values: Any) -> Phase:
-    if not isinstance(values, dict):
-        raise UserError(f"{table}: missing; expected a table [{table}]")
-    kinds = get_type_hints(Phase)
-    _check_fields(values, kinds, f"field of {table}")
-    for name, value in values.items():
-        accepted = (int, float) if kinds[name] is float else (kinds[name],)
-        if not isinstance(value, accepted) or isinstance(value, bool) != (kinds[name] is bool):
-            raise UserError(f"{table}.{name}: {value!r}; expected {_WORDS[kinds[name]]}")
-    for name in ("epochs", "learning_rate"):
-        if name not in values:
-            raise UserError(f"{table}.{name}: missing; expected {_WORDS[kinds[name]]}")
+def with_epochs(phase: Phase, epochs: int) -> Phase:
+    """Return a phase with another number of epochs.
+
+    Raises:
+        UserError: the number is below 1.
+    """
     try:
-        return Phase(**values)
-    except UserError as error:
-        raise UserError(f"{table}.{error}") from error
-
-
-def _check_fields(found: Iterable[str], known: Collection[str], kind: str) -> None:
-    for name in found:
-        if name not in known:
-            raise UserError(nearest(name, known, kind))
+        return msgspec.structs.replace(phase, epochs=epochs)
+    except ValueError as error:
+        raise UserError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Slices in memory: what every source of images delivers and everything else works on."""
+"""Slices in memory: the form in which every source of images delivers them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Slices:
         patients: id of the patient of each slice, `<set>_<site>_<number>`.
         digest: SHA-256 over pixels, labels and ids, in hex.
         origin: the set in words, with its licence where it has one.
-        ignored: files that were found in the folder and are no part of the layout.
+        ignored: files found in the folder that are not part of the layout.
+        caveat: one word that stands beside every number from these images, or None.
     """
 
     images: NDArray[np.uint8] = field(repr=False)
@@ -40,6 +41,7 @@ class Slices:
     digest: str
     origin: str
     ignored: int = 0
+    caveat: str | None = None
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -60,11 +62,11 @@ class Slices:
         return positions
 
     def of(self, patients: Sequence[str]) -> NDArray[np.intp]:
-        """Indices of the slices of these patients, in order."""
+        """Return the indices of the slices of these patients, in order."""
         return np.flatnonzero(np.isin(np.asarray(self.patients), list(patients)))
 
     def only(self, patients: Sequence[str]) -> Slices:
-        """The slices of these patients; the digest stays that of the whole set, which they were taken from."""
+        """Return the slices of these patients; the digest stays that of the whole set."""
         kept = self.of(patients)
         return replace(
             self,
@@ -76,7 +78,7 @@ class Slices:
 
 
 def digest_of(images: NDArray[np.uint8], labels: NDArray[np.bool_], patients: Sequence[str]) -> str:
-    """SHA-256 over decoded pixels, labels and ids: the same data give the same hash from any folder or compression."""
+    """Return the SHA-256 of decoded pixels, labels and ids, which no folder and no compression changes."""
     sha = hashlib.sha256()
     sha.update(np.ascontiguousarray(images).data)
     sha.update(np.packbits(labels).tobytes())
@@ -85,5 +87,5 @@ def digest_of(images: NDArray[np.uint8], labels: NDArray[np.bool_], patients: Se
 
 
 def to_input(images: NDArray[np.uint8]) -> torch.Tensor:
-    """Images as the networks take them: float32 in [0, 1], shape (n, 3, height, width), channels last in memory."""
+    """Return images as network input: float32 in [0, 1], shape (n, 3, height, width), channels last in memory."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)

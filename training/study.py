@@ -1,52 +1,57 @@
-"""The study's hook: data, split and recipe behind the harness's `Trainer` protocol."""
+"""Task of the study: brain slices with or without a tumour, behind the functions that the harness calls."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch.nn import functional as F
 
 from sparsemark.errors import UserError
-from training.data import describe_source, load_slices
+from sparsemark.specs import Metric
+from sparsemark.study.task import REPORT, SELECT
+from training.batches import TrainingBatches
+from training.data import load_slices
 from training.initialization import initialize
 from training.loop import choose_device, fit
 from training.provenance import describe_training
-from training.recipe import load_recipe
-from training.scoring import THRESHOLD, bootstrap_accuracy, predict, score
+from training.recipe import load_recipe, with_epochs
+from training.scoring import BATCH, THRESHOLD, score, tumour_probability
 from training.slices import to_input
 from training.split import BY_PATIENT, split_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from training.batches import Batch
     from training.recipe import Recipe
     from training.slices import Slices
     from training.split import Split
 
 DEFAULT_RECIPE = "better"
-RECALIBRATION_BATCH = 64
 
 
-def open_trainer(
+def open_task(
     model_name: str,
     seed: int,
+    fold: int | None = None,
     data: str | Path | None = None,
     *,
     recipe: str = DEFAULT_RECIPE,
     split: str = BY_PATIENT,
     device: str = "auto",
     epochs: int | None = None,
-) -> StudyTrainer:
-    """Open the data, split them and read the recipe.
+) -> StudyTask:
+    """Load the data, split them and read the recipe.
 
     Args:
         model_name: goes into the header of checkpoints.
-        seed: of split, initial weights and order of the data.
+        seed: of the split where there is no fold; goes into the header of checkpoints.
+        fold: number of the patient fold to test, 0 to 4; None lets the seed draw the split.
         data: folder of the LGG set; None for the one that `LGG_DATA` names, or the phantom.
         recipe: a name in `training/recipes`, or a path.
         split: `patient`, or `slice` for the paper's leaky one.
@@ -57,84 +62,102 @@ def open_trainer(
         UserError: one line that names the file or option and what was expected.
     """
     choose_device(device)
+    if seed < 0:
+        raise UserError(f"--seed {seed}: expected a whole number from 0")
     chosen = load_recipe(recipe, epochs)
     slices = load_slices(data)
     try:
-        parts = split_slices(slices, split, seed)
+        parts = split_slices(slices, split, seed, fold)
     except UserError as error:
         raise UserError(f"{data or slices.origin}: {error}") from error
-    return StudyTrainer(model_name, slices, parts, recipe=chosen, seed=seed, device=device)
+    return StudyTask(model_name, slices, parts, recipe=chosen, seed=seed, device=device)
 
 
-class StudyTrainer:
-    """Train, recalibrate, fine-tune and evaluate networks on one split of one set of slices."""
+class StudyTask:
+    """Classification of slices on one split: choices on validation slices, reports on test slices."""
+
+    METRICS: ClassVar[Mapping[str, Metric]] = {
+        "accuracy": Metric(higher_is_better=True, tolerance=0.01),
+        "f1": Metric(higher_is_better=True, tolerance=None),
+        "recall": Metric(higher_is_better=True, tolerance=None),
+        "precision": Metric(higher_is_better=True, tolerance=None),
+        "roc_auc": Metric(higher_is_better=True, tolerance=None),
+    }
 
     def __init__(
         self, model_name: str, slices: Slices, split: Split, *, recipe: Recipe, seed: int, device: str
     ) -> None:
         self.slices = slices
         self.split = split
-        self.source = describe_source(slices, split)
-        self.provenance: Mapping[str, Any] = describe_training(model_name, recipe, slices, split, seed=seed)
+        self._model_name = model_name
         self._recipe = recipe
         self._seed = seed
         self._device = device
 
-    def has_trained(self, provenance: Mapping[str, Any]) -> bool:
-        """Whether a checkpoint with this header was trained on these very images and this split."""
-        own = self.provenance
-        return bool(
-            provenance.get("data", {}).get("hash") == own["data"]["hash"] and provenance.get("split") == own["split"]
-        )
-
-    def test_images(self) -> NDArray[np.float32]:
-        """Test images, float32 in [0, 1], shape (n, 3, 128, 128), contiguous."""
-        images = to_input(self.slices.images[self.split.test])
+    def images(self, part: str) -> NDArray[np.float32]:
+        """Return the images of a part, float32 in [0, 1], shape (n, 3, 128, 128), contiguous."""
+        images = to_input(self.slices.images[self._indices(part)])
         return np.ascontiguousarray(images.numpy())
 
-    def train(self, module: nn.Module, work: Path) -> Mapping[str, Any]:
-        """Draw new weights and fit them in place; `epochs` of the history holds one entry each."""
-        phase = self._recipe.train
-        initialize(module, phase.initialization, self._seed)
-        return {"epochs": fit(module, self.slices, self.split, phase, seed=self._seed, work=work, device=self._device)}
+    def score(self, outputs: Sequence[NDArray[Any]], part: str) -> dict[str, float]:
+        """Score the logits in `outputs[0]`, shape (n, 2), against the labels of a part.
 
-    def finetune(self, module: nn.Module, work: Path) -> Mapping[str, Any]:
-        """Train in place from the weights given, under the recipe's fine-tuning phase; attached masks stay attached."""
-        phase = self._recipe.finetune
-        return {"epochs": fit(module, self.slices, self.split, phase, seed=self._seed, work=work, device=self._device)}
-
-    def recalibrate(self, module: nn.Module) -> None:
-        """Estimate BatchNorm's statistics again, in place, as the mean over batches of training images as they are.
-
-        Only BatchNorm is put in training mode, so no dropout disturbs the estimate. A last, smaller batch is left out
-        where there are others, since it would count as much as they do.
+        Raises:
+            UserError: the output has another shape, or is not finite.
         """
-        norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-        momenta = [layer.momentum for layer in norms]
-        module.eval()
-        for layer in norms:
-            layer.reset_running_stats()
-            layer.momentum = None  # torch's name for a cumulative mean
-            layer.train()
-        device = next(module.parameters()).device
-        # Shuffled: a batch of one patient's slices would understate the variance.
-        order = np.random.default_rng(self._seed).permutation(self.split.train)
-        whole = max(len(order) // RECALIBRATION_BATCH, 1)
-        with torch.no_grad():
-            for batch in range(whole):
-                chosen = order[batch * RECALIBRATION_BATCH : (batch + 1) * RECALIBRATION_BATCH]
-                module(to_input(self.slices.images[chosen]).to(device))
-        for layer, momentum in zip(norms, momenta, strict=True):
-            layer.momentum = momentum
-        module.eval()
-
-    def evaluate(self, module: nn.Module) -> Mapping[str, float]:
-        """Metrics on the test slices in float32, with the 95 % interval of accuracy by patient."""
-        test = self.split.test
-        probabilities = predict(module, self.slices, test)
-        labels = self.slices.labels[test]
-        correct = (probabilities > THRESHOLD) == labels
-        low, high = bootstrap_accuracy(correct, [self.slices.patients[i] for i in test])
+        scores = score(self._probabilities(outputs, part), self.slices.labels[self._indices(part)])
         # A split whose parts hold one class only is refused, so no score is None.
-        scores = {name: value for name, value in score(probabilities, labels).items() if value is not None}
-        return scores | {"accuracy_low": low, "accuracy_high": high}
+        return {name: value for name, value in scores.items() if value is not None}
+
+    def per_group(self, outputs: Sequence[NDArray[Any]], part: str) -> dict[str, tuple[float, int]]:
+        """Return each patient's accuracy and number of slices: slices of one patient depend on each other."""
+        indices = self._indices(part)
+        correct = (self._probabilities(outputs, part) > THRESHOLD) == self.slices.labels[indices]
+        patients, owners = np.unique(np.asarray(self.slices.patients)[indices], return_inverse=True)
+        slices = np.bincount(owners)
+        hits = np.bincount(owners, weights=correct)
+        return {str(patient): (float(h / n), int(n)) for patient, h, n in zip(patients, hits, slices, strict=True)}
+
+    def batches(self, seed: int) -> Iterable[Batch]:
+        """Return one epoch of training images and labels, shuffled, not augmented."""
+        return TrainingBatches(self.slices, self.split.train, BATCH, None, seed)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the cross entropy of logits, shape (n, 2), and labels, shape (n,)."""
+        return F.cross_entropy(outputs, targets)
+
+    def train(self, module: torch.nn.Module, epochs: int | None, seed: int, work: Path) -> dict[str, Any]:
+        """Train in place by a phase of the recipe; attached masks stay attached.
+
+        Args:
+            module: the network.
+            epochs: of fine-tuning, from the weights given; None draws new weights and trains them by the recipe.
+            seed: of new weights, order and augmentation.
+            work: folder for what is needed to resume.
+
+        Returns:
+            `epochs`, with the scores of each epoch.
+        """
+        if epochs is None:
+            phase = self._recipe.train
+            initialize(module, phase.initialization, seed)
+        else:
+            phase = with_epochs(self._recipe.finetune, epochs)
+        return {"epochs": fit(module, self.slices, self.split, phase, seed=seed, work=work, device=self._device)}
+
+    def describe(self) -> dict[str, Any]:
+        """Return the data in words, with caveat and key, and the rest of a checkpoint's header."""
+        return describe_training(self._model_name, self._recipe, self.slices, self.split, seed=self._seed)
+
+    def _indices(self, part: str) -> NDArray[np.intp]:
+        return {SELECT: self.split.validation, REPORT: self.split.test}[part]
+
+    def _probabilities(self, outputs: Sequence[NDArray[Any]], part: str) -> NDArray[np.float32]:
+        logits = np.asarray(outputs[0], np.float32)
+        expected = (len(self._indices(part)), 2)
+        if logits.shape != expected:
+            raise UserError(f"{self._model_name}: output of shape {logits.shape}; expected logits {expected}")
+        if not np.isfinite(logits).all():
+            raise UserError(f"{self._model_name}: output holds NaN or infinities; expected finite logits")
+        probabilities: NDArray[np.float32] = tumour_probability(torch.from_numpy(logits)).numpy()
+        return probabilities

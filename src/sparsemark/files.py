@@ -1,15 +1,31 @@
-"""Files that are whole or absent: atomic writes, content hashes, and the errors of a disk in one line."""
+"""Files: written whole or not at all, digests of their content, and TOML or JSON read as a type."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
+import re
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 from sparsemark.errors import UserError
+from sparsemark.references import nearest
+
+T = TypeVar("T")
+
+_KINDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
+"""msgspec's names of types, as TOML's users know them."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +86,97 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@functools.cache
+def code_digest(folder: Path) -> str:
+    """SHA-256 of all Python files in a folder, in hex: what was made by other code is not taken for its own."""
+    sha = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        sha.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
+
+
 def key_of(*parts: Any) -> str:
     """Name a stage's inputs by 16 hex digits: the same parts give the same key in every process."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def convert_document(value: Any, kind: type[T], where: str) -> T:
+    """Convert parsed TOML or JSON to a `msgspec.Struct` that forbids unknown fields, or to another type of msgspec's.
+
+    Args:
+        value: what the parser returned.
+        kind: the type.
+        where: file, for the message.
+
+    Raises:
+        UserError: `FILE: prune[0].sparsity: 0.3, expected a list`, naming the field by its path, and the
+            nearest known name of one that is not known.
+    """
+    import msgspec
+
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{where}: {_explain(str(error), value, kind)}") from None
+
+
+def _explain(message: str, value: Any, kind: Any) -> str:
+    """Put msgspec's message into words: the field first, what was found, and what was expected."""
+    problem, _, place = message.partition(" - at `$")
+    at = ""
+    for index, name in re.findall(r"\[(\d+|\.\.\.)\]|\.(\w+)", place):
+        if name:
+            value, kind, at = value[name], _fields(kind)[name], f"{at}.{name}"
+        elif index == "...":
+            key = _key_of_misfit(value, kind)
+            value, kind, at = value[key], _parts(kind)[-1], f"{at}.{key}"
+        else:
+            # A tuple may hold one type for all items, or one for each.
+            parts = _parts(kind)
+            value, kind, at = value[int(index)], parts[min(int(index), len(parts) - 1)], f"{at}[{index}]"
+    at = at.removeprefix(".")
+    if field := re.search(r"unknown field `(.*)`", problem):
+        prefix = f"{at}." if at else ""
+        return f"{prefix}{field[1]}: {nearest(field[1], _fields(kind), 'field')}"
+    if field := re.search(r"missing required field `(.*)`", problem):
+        prefix = f"{at}." if at else ""
+        return f"{prefix}{field[1]}: missing, expected {_kind_in_words(_fields(kind)[field[1]])}"
+    found = re.sub(r"`(\w+)`", lambda match: _KINDS.get(match[1], match[1]), problem[0].lower() + problem[1:])
+    if match := re.match(r"Expected `([^`]*)`, got", problem):
+        kinds = [_KINDS.get(one, one) for one in match[1].split(" | ") if one != "null"]  # TOML has no null
+        found = f"{value!r}, expected {' or '.join(kinds)}"
+    return f"{at}: {found}" if at else found
+
+
+def _key_of_misfit(value: Any, kind: Any) -> Any:
+    """Return the first key of a table whose value does not convert; msgspec's message leaves it out."""
+    import msgspec
+
+    for key, one in value.items():
+        try:
+            msgspec.convert(one, _parts(kind)[-1])
+        except msgspec.ValidationError:
+            return key
+    raise AssertionError(f"every value converts to {kind}")
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    import msgspec
+
+    structs = [one for one in _union(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)]
+    return {field.name: field.type for field in msgspec.structs.fields(structs[0])} if structs else {}
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    """Return the types of what a container holds, of a union's container where one is left open."""
+    return next(parts for one in _union(kind) if (parts := tuple(p for p in get_args(one) if p is not ...)))
+
+
+def _union(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _kind_in_words(kind: Any) -> str:
+    name = getattr(get_origin(kind) or kind, "__name__", "")
+    return {"tuple": "a list", "list": "a list", "dict": "a table"}.get(name, _KINDS.get(name, "a table"))

@@ -36,6 +36,11 @@ def reference_outputs(work: Path, key: str) -> Path:
     return work / "references" / f"{key}.npz"
 
 
+def counts(work: Path, key: str) -> Path:
+    """Weights, zeros and multiply-adds of a network."""
+    return work / "counts" / f"{key}.json"
+
+
 def training_work(work: Path, variant: str) -> Path:
     """What a training needs to resume."""
     return work / "training" / variant

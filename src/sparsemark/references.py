@@ -1,10 +1,11 @@
-"""`file.py:factory` or `package.module:factory` to a callable, with errors that say what was looked for."""
+"""References: `file.py:factory` or `package.module:factory` to a callable; names and errors in one line."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 ONNX_SUFFIX = ".onnx"
 """Of a reference that is a file, not a factory."""
 
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+"""Sequences that colour a terminal."""
+
 
 def nearest(name: str, known: Iterable[str], kind: str) -> str:
-    """One line for a name that is not known, with the nearest one that is."""
+    """Return one line for an unknown name, with the nearest known one."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -29,7 +33,7 @@ def nearest(name: str, known: Iterable[str], kind: str) -> str:
 
 
 def resolve(reference: str) -> Callable[..., Any]:
-    """Import what `reference` names.
+    """Import and return the callable that `reference` names.
 
     Args:
         reference: `file.py:factory`, whose folder becomes importable as if the file were run, or
@@ -41,7 +45,7 @@ def resolve(reference: str) -> Callable[..., Any]:
     location, separator, attribute = reference.rpartition(":")
     if not separator or not location or not attribute:
         raise UserError(f"{reference!r}: expected file.py:factory, package.module:factory or model.onnx")
-    module = _load_file(Path(location)) if location.endswith(".py") else _import_module(location)
+    module = load_file(Path(location)) if location.endswith(".py") else _import_module(location)
     try:
         found = getattr(module, attribute)
     except AttributeError:
@@ -49,10 +53,15 @@ def resolve(reference: str) -> Callable[..., Any]:
         raise UserError(f"{location}: {nearest(attribute, names, 'factory')}") from None
     if not callable(found):
         raise UserError(f"{reference}: expected something to call, found {type(found).__name__}")
-    return found  # type: ignore[no-any-return]  # callable() says no more than that
+    return found  # type: ignore[no-any-return]  # callable() narrows to no signature
 
 
-def _load_file(path: Path) -> ModuleType:
+def load_file(path: Path) -> ModuleType:
+    """Import a Python file, once a process; its folder becomes importable as if the file were run.
+
+    Raises:
+        UserError: no such file, or importing it fails.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     # Named by its path: two users' files called model.py can be loaded in one process.
@@ -86,5 +95,17 @@ def _import_module(name: str) -> ModuleType:
 
 
 def one_line(error: BaseException) -> str:
-    """Kind and message of an error, whatever its message's own lines."""
+    """Return type and message of an error, the message's lines joined."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def root_cause(error: BaseException) -> str:
+    """Return type and first line of the error at the end of the chain of causes.
+
+    Compilers and exporters wrap what stopped them in advice of many lines, and colour it.
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    plain = _ESCAPES.sub("", str(error))
+    first = next((line.strip() for line in plain.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first}"

@@ -1,4 +1,4 @@
-"""Names to implementations: sparsemark's own dictionary first, then what other packages register by entry point."""
+"""Registry: names to implementations, sparsemark's own first, then those that other packages register."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Optional(Protocol):
-    """Something that needs modules which may not be installed."""
+    """An implementation that needs modules which may not be installed."""
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -26,23 +26,32 @@ class Optional(Protocol):
 
 @dataclass(frozen=True)
 class Availability:
-    """A pruner, format or engine, and why it cannot be used here, or None."""
+    """A pruner, format or engine.
+
+    Args:
+        kind: `pruner`, `format` or `engine`.
+        name: as users select it.
+        absent: why it cannot be used here, or None.
+        label: its name as its makers write it; empty where it has no other.
+    """
 
     kind: str
     name: str
     absent: str | None
+    label: str = ""
 
 
 def find(name: str, own: Mapping[str, T], kind: str) -> T:
-    """Look a pruner, format or engine up by its name.
+    """Return a pruner, format or engine by its name.
 
     Args:
         name: as given by the user.
-        own: the dictionary of sparsemark itself, such as `PRUNERS`.
+        own: sparsemark's own dictionary, such as `PRUNERS`.
         kind: `pruner`, `format` or `engine`; other packages register under the entry point group `sparsemark.<kind>s`.
 
     Raises:
-        UserError: with the nearest name that is known; or another package's implementation fails to load.
+        UserError: the name is unknown (the nearest known one is named), or another package's implementation fails to
+            load.
     """
     if name in own:
         return own[name]
@@ -56,23 +65,27 @@ def find(name: str, own: Mapping[str, T], kind: str) -> T:
 
 
 def availability(own: Mapping[str, Optional], kind: str) -> list[Availability]:
-    """List own and registered implementations; one that fails to load says so."""
-    rows = [Availability(kind, name, why_not(one)) for name, one in own.items()]
+    """Return own and registered implementations in their order; one that fails to load is absent for that reason."""
+    rows = [_row(kind, name, one) for name, one in own.items()]
     for entry in entry_points(group=f"sparsemark.{kind}s"):
         try:
-            rows.append(Availability(kind, entry.name, why_not(entry.load())))
+            rows.append(_row(kind, entry.name, entry.load()))
         except Exception as error:
             rows.append(Availability(kind, entry.name, one_line(error)))
     return rows
 
 
+def _row(kind: str, name: str, one: Optional) -> Availability:
+    return Availability(kind, name, why_not(one), getattr(one, "label", ""))
+
+
 def why_not(one: Optional) -> str | None:
-    """Say why an implementation cannot be used here, or None."""
+    """Return why an implementation cannot be used here, or None."""
     barred: Callable[[], str | None] = getattr(one, "barred", lambda: None)
     return missing(one.requires) or barred()
 
 
 def missing(requires: Iterable[str]) -> str | None:
-    """Say which of the modules that something requires is not installed, or None; nothing is imported."""
+    """Return a line that names the first of these modules that is not installed, or None; imports nothing."""
     absent = [name for name in requires if importlib.util.find_spec(name) is None]
     return f"{absent[0].replace('_', '-')} is not installed" if absent else None

@@ -6,9 +6,10 @@ A `Cell` is one row of a table: a network, what was pruned from it, and the engi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sparsemark.errors import UserError
+from sparsemark.references import ONNX_SUFFIX
 
 DENSE = "none"
 """The method name of the network as it was trained."""
@@ -21,6 +22,12 @@ WITHOUT_SPARSITY = (DENSE, ALL_ONES)
 
 AA = "aa"
 """The control in which a cell is its own reference."""
+
+ONE_SHOT, ITERATIVE, GRADUAL = "one-shot", "iterative", "gradual"
+SCHEDULES = (ONE_SHOT, ITERATIVE, GRADUAL)
+
+FP32 = "fp32"
+"""Precision of everything that computes in 32-bit floating point."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
@@ -52,18 +59,24 @@ class ModelSpec:
                 f"input shape {self.input_shape}: expected positive sizes, batch first, such as 1,3,128,128"
             )
 
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the reference is an ONNX file, which has no module to go with it."""
+        return self.reference.endswith(ONNX_SUFFIX)
+
 
 @dataclass(frozen=True)
-class PruneSpec:
-    """What is taken out of a network.
+class PruneStep:
+    """One method applied to a network.
 
     Args:
         method: a name in `sparsemark.pruning.PRUNERS`.
-        sparsity: fraction to remove, in [0, 1): of the weights for masks, of the parameters for `channels`.
+        sparsity: fraction to remove, in [0, 1): of the weights for masks, of the parameters for `channels`; of what the
+            step before has left.
         round_to: channel counts are kept multiples of this (structural methods only); 1 leaves them alone.
     """
 
-    method: str = DENSE
+    method: str
     sparsity: float = 0.0
     round_to: int = 1
 
@@ -76,35 +89,123 @@ class PruneSpec:
             )
         if self.round_to < 1:
             raise UserError(f"round_to {self.round_to} of {self.method!r}: expected a whole number from 1")
-        if self.round_to > 1 and not removes_channels(self.method):
+        if self.round_to > 1 and not self.removes_channels:
             raise UserError(
                 f"round_to {self.round_to} of {self.method!r}: expected none, only methods that remove channels take a "
                 "multiple"
             )
 
     @classmethod
-    def parse(cls, text: str) -> PruneSpec:
-        """Read `METHOD:SPARSITY` or `METHOD:SPARSITY:ROUND_TO`, as given on the command line.
+    def parse(cls, text: str) -> PruneStep:
+        """Read `METHOD:SPARSITY` or `METHOD:SPARSITY:ROUND_TO`.
 
         Raises:
-            UserError: where the text has another form or a number is out of range.
+            UserError: the text has another form or a number is out of range.
         """
         method, _, numbers = text.partition(":")
         sparsity, _, round_to = numbers.partition(":")
         try:
             return cls(method, float(sparsity or (0.0 if method in WITHOUT_SPARSITY else "")), int(round_to or 1))
         except ValueError:
-            raise UserError(f"--prune {text!r}: expected METHOD:SPARSITY, such as magnitude:0.9") from None
+            raise UserError(f"{text!r}: expected METHOD:SPARSITY, such as magnitude:0.9") from None
+
+    @property
+    def removes_channels(self) -> bool:
+        """Whether the shapes of the weights change."""
+        return removes_channels(self.method)
 
     @property
     def label(self) -> str:
-        """Name in files and tables: `dense`, `all-ones`, `magnitude90`, `channels50r16`."""
-        if self.method == DENSE:
-            return "dense"
-        if self.method == ALL_ONES:
+        """Name in files: `all-ones`, `magnitude90`, `channels50r16`."""
+        if self.method in WITHOUT_SPARSITY:
             return self.method
         rounding = f"r{self.round_to}" if self.round_to > 1 else ""
         return f"{self.method}{100 * self.sparsity:.10g}{rounding}"
+
+    @property
+    def text(self) -> str:
+        """The step as `parse` reads it."""
+        if self.method in WITHOUT_SPARSITY:
+            return self.method
+        rounding = f":{self.round_to}" if self.round_to > 1 else ""
+        return f"{self.method}:{self.sparsity!r}{rounding}"
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What is taken out of a network: steps in their order, and how their sparsity is reached.
+
+    Args:
+        steps: none leaves the network dense.
+        schedule: `one-shot` prunes once, then fine-tunes. `iterative` and `gradual` reach the last step's sparsity in
+            several rounds with fine-tuning between them.
+    """
+
+    steps: tuple[PruneStep, ...] = ()
+    schedule: str = ONE_SHOT
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise UserError(f"schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
+        if self.schedule != ONE_SHOT and (not self.steps or self.steps[-1].method in WITHOUT_SPARSITY):
+            raise UserError(f"schedule {self.schedule!r}: expected a step that removes something")
+        if any(step.method == DENSE for step in self.steps):
+            raise UserError(f"{DENSE!r}: expected alone, it is no step")
+
+    @classmethod
+    def of(cls, method: str, sparsity: float = 0.0, round_to: int = 1, schedule: str = ONE_SHOT) -> Pruning:
+        """Return a pruning of one step, or the dense network for method `none`."""
+        step = PruneStep(method, sparsity, round_to)
+        return cls(() if method == DENSE else (step,), schedule)
+
+    @classmethod
+    def parse(cls, text: str) -> Pruning:
+        """Read `[iterative-|gradual-]METHOD:SPARSITY[:ROUND_TO][+...]`, as given on the command line.
+
+        Raises:
+            UserError: the text has another form or a number is out of range.
+        """
+        schedule = next((name for name in SCHEDULES[1:] if text.startswith(f"{name}-")), ONE_SHOT)
+        steps = text if schedule == ONE_SHOT else text.removeprefix(f"{schedule}-")
+        try:
+            parsed = tuple(map(PruneStep.parse, steps.split("+")))
+            return cls(() if parsed == (PruneStep(DENSE),) else parsed, schedule)
+        except UserError as error:
+            # A single step of the wrong form is named by its own message.
+            named = "" if str(error).startswith(f"{text!r}: ") else f"{text!r}: "
+            raise UserError(f"--prune {named}{error}") from None
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether nothing is taken out."""
+        return not self.steps
+
+    @property
+    def method(self) -> str:
+        """Methods in their order: `none`, `magnitude`, `channels+magnitude`."""
+        return "+".join(step.method for step in self.steps) or DENSE
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction that the last step removes."""
+        return self.steps[-1].sparsity if self.steps else 0.0
+
+    @property
+    def round_to(self) -> int:
+        """Multiple in which channels are kept, 1 where they are not rounded."""
+        return max((step.round_to for step in self.steps), default=1)
+
+    @property
+    def label(self) -> str:
+        """Name in files and tables: `dense`, `magnitude90`, `channels50r16+magnitude80`, `iterative-magnitude90`."""
+        steps = "+".join(step.label for step in self.steps) or "dense"
+        return steps if self.schedule == ONE_SHOT else f"{self.schedule}-{steps}"
+
+    @property
+    def text(self) -> str:
+        """The pruning as `parse` reads it."""
+        steps = "+".join(step.text for step in self.steps) or DENSE
+        return steps if self.schedule == ONE_SHOT else f"{self.schedule}-{steps}"
 
 
 @dataclass(frozen=True)
@@ -119,6 +220,7 @@ class Protocol:
         warmup_calls: least number of untimed calls before the first block.
         warmup_seconds: least time spent on them.
         images: different inputs that rotate through the calls.
+        reference: engine of the dense network that every ratio is taken against.
     """
 
     threads: int = 1
@@ -128,6 +230,7 @@ class Protocol:
     warmup_calls: int = 10
     warmup_seconds: float = 0.5
     images: int = 32
+    reference: str = "onnxruntime"
 
     def __post_init__(self) -> None:
         for field in ("threads", "pairs", "block", "images"):
@@ -152,31 +255,68 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """Direction of a metric, and the loss in its own unit up to which two networks count as equally good.
+
+    Without a tolerance a metric is reported and not gated.
+    """
+
+    higher_is_better: bool = True
+    tolerance: float | None = 0.01
+
+
+@dataclass(frozen=True)
 class Variant:
-    """One trained, pruned network: what a checkpoint file holds."""
+    """One trained, pruned network: what a checkpoint file holds.
+
+    Args:
+        model: the network.
+        pruning: what is taken out of it.
+        seed: of its weights and of the order of its training data.
+        fold: whose inputs are held back for the report; None leaves that to the task.
+    """
 
     model: ModelSpec
-    prune: PruneSpec = PruneSpec()
+    pruning: Pruning = Pruning()
     seed: int = 0
+    fold: int | None = None
 
     @property
     def name(self) -> str:
-        """Stem of its checkpoint: `cnn9-magnitude90-seed0`."""
-        return f"{self.model.name}-{self.prune.label}-seed{self.seed}"
+        """Stem of its checkpoint: `cnn9-magnitude90-seed0`, with `-fold2` where a fold is chosen."""
+        fold = "" if self.fold is None else f"-fold{self.fold}"
+        return f"{self.model.name}-{self.pruning.label}-seed{self.seed}{fold}"
+
+    @property
+    def dense(self) -> Variant:
+        """The same network before anything was taken out."""
+        return replace(self, pruning=Pruning())
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row: a variant on an engine. `control` marks a cell whose answer is known beforehand (`AA`)."""
+    """One row of a table: a variant as a file, on an engine.
+
+    Args:
+        variant: the network.
+        format: of the file, a name in `sparsemark.formats.FORMATS`.
+        engine: a name in `sparsemark.engines.ENGINES`.
+        precision: what the engine computes in.
+        threads: of the engine.
+        control: marks a cell whose answer is known beforehand (`AA`).
+    """
 
     variant: Variant
+    format: str
     engine: str
+    precision: str = FP32
     threads: int = 1
     control: str | None = None
 
     @property
     def name(self) -> str:
-        """Unique within a run: `cnn9-magnitude90-seed0-onnxruntime`, with `-aa` or `-2t` where that differs."""
-        suffix = f"-{self.control}" if self.control else ""
+        """Unique within a run: `cnn9-magnitude90-seed0-onnxruntime`, with `-int8`, `-2t`, `-aa` where that differs."""
+        precision = "" if self.precision == FP32 else f"-{self.precision}"
         threads = f"-{self.threads}t" if self.threads != 1 else ""
-        return f"{self.variant.name}-{self.engine}{threads}{suffix}"
+        suffix = f"-{self.control}" if self.control else ""
+        return f"{self.variant.name}-{self.engine}{precision}{threads}{suffix}"

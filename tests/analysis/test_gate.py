@@ -28,7 +28,8 @@ from sparsemark.analysis.gate import (
 from sparsemark.errors import UserError
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.run import Run
-from tests.synthetic import BLOCK, MACHINE, cell, samples, study_run, timed
+from sparsemark.records.scores import DataNote, Score
+from tests.synthetic import BLOCK, MACHINE, accuracy, cell, samples, study_run, timed
 
 NAME = cell().name
 
@@ -68,7 +69,7 @@ def test_a_run_against_itself_is_ok_in_every_cell():
         cell(1, pairs=2),
         dataclasses.replace(cell(1), samples_s=(), reference_s=()),
         dataclasses.replace(cell(1), samples_s=(), reference_s=(), speedup=None),
-        dataclasses.replace(cell(1), contaminated="the fan stopped"),
+        dataclasses.replace(cell(1), steal=0.5),
     ],
     ids=["few blocks", "no raw samples", "no speedup", "contaminated"],
 )
@@ -77,10 +78,9 @@ def test_the_same_measurement_is_ok_however_little_it_holds(measurement):
 
 
 def test_cells_that_were_verified_and_not_timed_get_no_verdict_on_latency():
-    untimed = Measurement(NAME, "measured", accuracy=0.9)
-    assert [v.quantity for v in gate(run_of(untimed), run_of(dataclasses.replace(untimed, accuracy=0.8)))] == [
-        "accuracy"
-    ]
+    untimed = Measurement(NAME, "measured", scores=accuracy(0.9))
+    worse = dataclasses.replace(untimed, scores=accuracy(0.8))
+    assert [v.quantity for v in gate(run_of(untimed), run_of(worse))] == ["accuracy"]
     assert verdict_on(cell(1), untimed).outcome is Outcome.INCOMPARABLE
 
 
@@ -201,7 +201,7 @@ def drifting(measurement, by):
 
 
 def test_a_moving_reference_or_stolen_time_contaminates():
-    for doubtful in (drifting(cell(2), 0.15), cell(2, steal=0.1), cell(2, contaminated="the fan stopped")):
+    for doubtful in (drifting(cell(2), 0.15), cell(2, steal=0.1), cell(2, waited=0.1)):
         verdict = verdict_on(cell(1), doubtful)
         assert verdict.outcome is Outcome.CONTAMINATED
         assert verdict.reason.startswith("candidate: ")
@@ -268,12 +268,14 @@ def test_a_reference_that_shared_its_processor_in_one_run_is_no_regression():
 
 
 EXACT = [
-    ("accuracy", "accuracy", 0.91, 0.90, Outcome.OK),
-    ("accuracy", "accuracy", 0.91, 0.8999, Outcome.REGRESSION),
-    ("accuracy", "accuracy", 0.91, 0.93, Outcome.IMPROVEMENT),
-    ("accuracy", "accuracy", 0.91, None, Outcome.INCOMPARABLE),
-    ("agreement", "agreement", 1.0, 0.996, Outcome.OK),
-    ("agreement", "agreement", 1.0, 0.99, Outcome.REGRESSION),
+    ("accuracy", "scores", accuracy(0.91), accuracy(0.90), Outcome.OK),
+    ("accuracy", "scores", accuracy(0.91), accuracy(0.8999), Outcome.REGRESSION),
+    ("accuracy", "scores", accuracy(0.91), accuracy(0.93), Outcome.IMPROVEMENT),
+    ("accuracy", "scores", accuracy(0.91), {}, Outcome.INCOMPARABLE),
+    ("accuracy", "scores", {}, accuracy(0.91), Outcome.INCOMPARABLE),
+    ("agreement", "engine_agreement", 1.0, 0.996, Outcome.OK),
+    ("agreement", "engine_agreement", 1.0, 0.99, Outcome.REGRESSION),
+    ("agreement", "engine_agreement", 1.0, None, Outcome.INCOMPARABLE),
     ("size", "artifact_bytes", 1000, 1010, Outcome.OK),
     ("size", "artifact_bytes", 1000, 1011, Outcome.REGRESSION),
     ("size", "artifact_bytes", 1000, 900, Outcome.IMPROVEMENT),
@@ -290,10 +292,77 @@ def test_a_quantity_that_neither_run_has_gets_no_verdict():
 
 
 def test_accuracies_on_other_images_are_incomparable():
-    before, after = cell(1, accuracy=0.9, accuracy_source="LGG"), cell(1, accuracy=0.5, accuracy_source="PHANTOM")
+    before, after = (
+        cell(1, scores=accuracy(value), data=DataNote(words)) for value, words in ((0.9, "LGG"), (0.5, "PHANTOM"))
+    )
     verdict = verdict_on(before, after, "accuracy")
     assert verdict.outcome is Outcome.INCOMPARABLE
     assert "was on LGG, is on PHANTOM" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome"),
+    [
+        (DataNote("LGG", key="a"), DataNote("LGG, reworded", key="a"), Outcome.OK),
+        (DataNote("LGG", key="a"), DataNote("LGG", key="b"), Outcome.INCOMPARABLE),
+        (DataNote("LGG"), DataNote("LGG", key="b"), Outcome.OK),  # a run from before the key was there
+        (None, DataNote("LGG"), Outcome.INCOMPARABLE),
+        (None, None, Outcome.OK),
+    ],
+)
+def test_keys_tell_data_apart_where_both_runs_have_one_else_words_do(before, after, outcome):
+    runs = [
+        cell(1, scores=accuracy(0.9), data=note, engine_agreement=1.0, parity_data=note) for note in (before, after)
+    ]
+    for quantity in ("accuracy", "agreement"):
+        verdict = verdict_on(*runs, quantity)
+        assert verdict.outcome is outcome
+        if before and outcome is Outcome.INCOMPARABLE:
+            assert "(keys a, b)" in verdict.reason, "the words alone do not tell them apart"
+
+
+def losses(error, tolerance=0.1, **more):
+    return {"error": Score(error, higher_is_better=False, tolerance=tolerance, **more)}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (2.0, Outcome.OK),
+        (2.1, Outcome.OK),
+        (1.9, Outcome.OK),
+        (2.11, Outcome.REGRESSION),
+        (1.89, Outcome.IMPROVEMENT),
+    ],
+)
+def test_a_metric_where_lower_is_better_is_judged_in_its_own_direction_and_unit(error, outcome):
+    verdict = verdict_on(cell(1, scores=losses(2.0)), cell(1, scores=losses(error)), "error")
+    assert verdict.outcome is outcome
+    assert verdict.reason == f"2 -> {error:g}, tolerance 0.1"
+
+
+def test_every_metric_with_a_tolerance_is_judged_under_its_name_and_no_other():
+    before = {"dice": Score(0.8, tolerance=0.02), "loss": Score(1.0, higher_is_better=False), **losses(2.0)}
+    after = {"dice": Score(0.7, tolerance=0.02), "loss": Score(9.0, higher_is_better=False), **losses(1.0)}
+    runs = run_of(cell(1, scores=before)), run_of(cell(1, scores=after))
+    outcomes = {v.quantity: v.outcome for v in gate(*runs) if v.quantity != "latency"}
+    assert outcomes == {"dice": Outcome.REGRESSION, "error": Outcome.IMPROVEMENT}
+    outcomes = {v.quantity: v.outcome for v in gate(*runs, Tolerances(scores={"loss": 1.0, "dice": 0.2}))}
+    assert outcomes["loss"] is Outcome.REGRESSION
+    assert outcomes["dice"] is Outcome.OK
+
+
+def test_a_candidate_does_not_loosen_the_tolerance_it_is_judged_by():
+    before, loosened = cell(1, scores=accuracy(0.9)), cell(1, scores=accuracy(0.8, tolerance=0.5))
+    assert verdict_on(before, loosened, "accuracy").outcome is Outcome.REGRESSION
+    silent = cell(1, scores=accuracy(0.9, tolerance=None))
+    assert verdict_on(silent, loosened, "accuracy").outcome is Outcome.OK
+
+
+def test_a_metric_that_changed_its_direction_is_incomparable():
+    verdict = verdict_on(cell(1, scores=losses(2.0)), cell(1, scores={"error": Score(2.0, tolerance=0.1)}), "error")
+    assert verdict.outcome is Outcome.INCOMPARABLE
+    assert verdict.reason == "lower was better, higher is better"
 
 
 MEASURED = {"status": "measured"}
@@ -372,10 +441,16 @@ def test_exit_codes_are_the_published_ones():
     assert exit_code([new_cell], strict=True) == EXIT_OK
 
 
-@pytest.mark.parametrize("wrong", [{"latency": -0.1}, {"accuracy": math.nan}, {"floor_ms": math.inf}, {"level": 0.0}])
+@pytest.mark.parametrize("wrong", [{"latency": -0.1}, {"agreement": math.nan}, {"floor_ms": math.inf}, {"level": 0.0}])
 def test_a_tolerance_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         Tolerances(**wrong)
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
+def test_a_tolerance_of_a_metric_that_makes_no_sense_is_refused(value):
+    with pytest.raises(UserError, match=r"tolerance dice .*expected a number from 0"):
+        Tolerances(scores={"dice": value})
 
 
 def test_differences_of_environment_are_listed_and_readings_are_not():

@@ -17,13 +17,13 @@ import pytest
 from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 
-from sparsemark.cli.cli import main
+from sparsemark.cli import main
 from sparsemark.formats import FORMATS
 from sparsemark.networks.onnx_model import input_shape_of
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.run import Run
 from sparsemark.specs import Protocol
-from tests.synthetic import cell
+from tests.synthetic import accuracy, cell
 from tests.toy_study.place import benchmarks, journal_keys, place
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -90,7 +90,7 @@ def quick(monkeypatch):
 def process(*arguments, stdout=subprocess.PIPE):
     """The command in a process of its own, as a user starts it."""
     command, environment = (
-        [sys.executable, "-m", "sparsemark.cli.cli", *arguments],
+        [sys.executable, "-m", "sparsemark.cli", *arguments],
         os.environ | {"PYTHONPATH": str(SOURCE)},
     )
     return subprocess.run(command, check=False, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment)
@@ -160,7 +160,7 @@ def test_the_study_is_not_toml(content, here, refused):
         ({"sparsity": "sparsity = [-0.1]"}, "prune[1]: sparsity -0.1"),
         ({"sparsity": "sparsity = [nan]"}, "prune[1]: sparsity nan"),
         ({"sparsity": "sparsity = 0.5"}, "prune[1].sparsity: 0.5, expected a list"),
-        ({"sparsity": 'sparsity = ["half"]'}, "prune[1].sparsity: 'half', expected a number"),
+        ({"sparsity": 'sparsity = ["half"]'}, "prune[1].sparsity[0]: 'half', expected a number"),
         ({"sparsity": ""}, "prune[1].sparsity: missing"),
         ({"sparsity": "sparsity = [0.5]\nround_to = 8"}, "prune[1]: round_to 8 of 'magnitude': expected none, only"),
         ({"pairs": "pairs = 0"}, "protocol pairs 0: expected a whole number from 1"),
@@ -179,10 +179,15 @@ def test_the_study_names_the_field_and_what_was_expected(changed, named, here, r
     assert not Path("toy.log").exists(), "nothing is trained before the whole file is understood"
 
 
-@pytest.mark.parametrize("content", ['name = "x"', 'name = "x"\nmodel = []', 'name = "x"\nmodel = 3'])
-def test_the_study_has_no_model(content, here, refused):
-    Path("empty.toml").write_text(content)
-    assert "model: expected at least one [[model]]" in refused("run", "empty.toml")
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("", "at least one [[model]]"), ("model = []", "at least one [[model]]"), ("model = 3", "a list")],
+)
+def test_the_study_has_no_model(content, expected, here, refused):
+    Path("empty.toml").write_text(f'name = "x"\n{content}')
+    line = refused("run", "empty.toml")
+    assert "model: " in line
+    assert f"expected {expected}" in line
 
 
 def test_images_for_a_study_without_hooks(here, refused):
@@ -335,7 +340,7 @@ def test_the_result_cannot_be_written_and_nothing_is_measured_in_vain(out, here,
 
 @pytest.fixture
 def run_file(here):
-    Run((cell(),)).save(Path("run.json"))
+    Run((cell(scores=accuracy(0.9)),)).save(Path("run.json"))
     return Path("run.json")
 
 
@@ -503,6 +508,7 @@ def test_no_traceback_reaches_the_terminal(arguments, here):
 def test_a_row_without_status_is_named_by_its_place(here, refused):
     Run((cell(), Measurement("broken", "error", "no reason"))).save(Path("run.json"))
     document = json.loads(Path("run.json").read_bytes())
-    del document["benchmarks"][1]["name"], document["benchmarks"][1]["extra_info"]["cell"]
+    (broken,) = document["sparsemark"]["unmeasured"]
+    del broken["name"], broken["extra_info"]["cell"]
     Path("run.json").write_text(json.dumps(document))
-    assert "run.json: benchmarks[1]: 'name' is missing" in refused("report", "run.json")
+    assert "run.json: sparsemark.unmeasured[0]: 'name' is missing" in refused("report", "run.json")

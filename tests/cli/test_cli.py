@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from sparsemark.analysis.gate import Tolerances
-from sparsemark.cli.cli import main
+from sparsemark.cli import main
 from sparsemark.formats import FORMATS
+from sparsemark.records.benchmark_json import to_benchmark
 from sparsemark.records.measurement import MEASURED, UNSUPPORTED, Measurement
 from sparsemark.records.run import Run
-from sparsemark.specs import Protocol
-from tests.synthetic import MACHINE, cell, study_run
+from sparsemark.specs import Metric, Protocol
+from tests.synthetic import MACHINE, accuracy, cell, study_run
 from tests.toy_study.place import benchmarks
 
 # Odd channel counts, two outputs, a skip connection; and a depth multiplier, which torch-pruning cannot take apart.
@@ -105,8 +106,9 @@ def test_the_version_is_that_of_the_package(capsys, monkeypatch):
 def test_the_help_of_the_gate_names_the_tolerances_that_hold(capsys):
     t = Tolerances()
     assert (
-        f"tolerances: latency {100 * t.latency:g} % and {t.floor_ms:g} ms, accuracy {100 * t.accuracy:g} point, "
-        f"agreement with the dense network {100 * t.agreement:g} point, size {100 * t.size:g} %"
+        f"tolerances: latency {100 * t.latency:g} % and {t.floor_ms:g} ms, scores as the task says (accuracy of the "
+        f"study: {100 * Metric().tolerance:g} point), agreement of an engine with its own network "
+        f"{100 * t.agreement:g} point, size {100 * t.size:g} %"
     ) in shown(capsys, "gate", "--help")
 
 
@@ -135,7 +137,7 @@ def test_engines_run_a_network_with_two_outputs_and_odd_channels(folder, capsys)
     assert smaller.artifact_bytes < dense.artifact_bytes
     for m in run.measurements:
         assert m.parity_max_rel < 1e-5
-        assert m.accuracy is None, "nobody knows how well it predicts"
+        assert m.scores == {}, "nobody knows how well it predicts"
         assert len(m.samples_s) == len(m.reference_s) == m.samples == 12
         assert m.speedup_low <= m.speedup <= m.speedup_high
         assert m.speedup_reference == "two_outputs-dense-seed0-onnxruntime"
@@ -286,9 +288,9 @@ def test_a_report_is_shown_or_written_in_every_format(folder, capsys):
 
 def test_a_report_of_a_journal_shows_what_was_finished(folder, capsys):
     """A command that was killed leaves lines; the last may be torn, and a cell that was measured again counts once."""
-    older, newer = cell(0, name="cell", accuracy=0.5), cell(1, name="cell", accuracy=0.9)
+    older, newer = cell(0, name="cell", scores=accuracy(0.5)), cell(1, name="cell", scores=accuracy(0.9))
     other = Measurement("other", UNSUPPORTED, "no such operator", engine="torch")
-    lines = [json.dumps({"key": str(i), "benchmark": m.to_benchmark()}) for i, m in enumerate((older, newer, other))]
+    lines = [json.dumps({"key": str(i), "benchmark": to_benchmark(m)}) for i, m in enumerate((older, newer, other))]
     Path("killed.jsonl").write_text("\n".join([*lines, lines[0][:100]]))
     run = Run.load(Path("killed.jsonl"))
     assert run.measurements == (newer, other)

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from sparsemark.cli.cli import main
+from sparsemark.cli import main
 from sparsemark.direct.explanation import explain
 from sparsemark.direct.limits import measure_limits
 from sparsemark.direct.machine_code import load

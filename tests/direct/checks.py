@@ -8,8 +8,11 @@ import math
 import numpy as np
 from hypothesis import settings
 
+from sparsemark.direct.network import Network
 from sparsemark.direct.registers import LANES
+from sparsemark.engines.direct_csr import open_dense
 from sparsemark.errors import UnsupportedError
+from sparsemark.formats.csr.densified import densified
 from sparsemark.measurement.parity import TOLERANCE
 from tests.direct.bounds import check_places, check_program
 from tests.direct.graphs import (
@@ -73,12 +76,14 @@ def supported(graph, layer):
     return reason is None
 
 
+def opened(graph, threads, memory=None):
+    """A network as the engine opens it, with ONNX Runtime beside it."""
+    return Network(graph, threads, memory, open_dense)
+
+
 def dense(graph):
     """The same graph on ONNX Runtime."""
-    from sparsemark.engines.onnx_runtime import open_session, wrap
-    from sparsemark.formats.csr.densified import densified
-
-    return wrap(open_session(densified(dataclasses.replace(graph, input_shape=(None,) * len(graph.input_shape))), 1))
+    return open_dense(densified(dataclasses.replace(graph, input_shape=(None,) * len(graph.input_shape))), 1)
 
 
 def alike(got, reference):

@@ -358,12 +358,13 @@ def _watch_programs():
 def _try(path, threads):
     """Load a file and run it; how that ended, and the shape of the image."""
     from sparsemark.direct.network import Network
+    from sparsemark.engines.direct_csr import open_dense
     from sparsemark.errors import UnsupportedError, UserError
     from sparsemark.formats.csr.graph import load_csr
 
     try:
         graph = load_csr(path)
-        run = Network(graph, threads)
+        run = Network(graph, threads, open_dense=open_dense)
         shape = tuple(graph.input_shape or (1, 3, 16, 32))
         image = np.random.default_rng(0).standard_normal((1, *shape[1:])).astype(np.float32)
         run(image)

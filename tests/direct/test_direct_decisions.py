@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from sparsemark.direct import network, tuning
 from sparsemark.direct.layout import Choice
 from sparsemark.direct.network import Network
 from sparsemark.direct.program import assemble
-from tests.direct.checks import alike, chain, noise, pyramid
+from tests.direct.checks import alike, chain, noise, opened, pyramid
 from tests.direct.graphs import (
     WIDE,
     Prepared,
@@ -28,7 +29,7 @@ from tests.direct.graphs import (
 @pytest.fixture
 def remembered(tmp_path, no_contest, quick):
     """A network, its folder of decisions, and the only file in it."""
-    Network(chain(2), 1, tmp_path)
+    opened(chain(2), 1, tmp_path)
     (path,) = tmp_path.glob("*.json")
     return tmp_path, path
 
@@ -37,7 +38,7 @@ def test_decision_is_remembered_and_taken(remembered, monkeypatch):
     folder, path = remembered
     before = path.read_bytes()
     monkeypatch.setattr(network, "choose", lambda *arguments: pytest.fail("measured again"))
-    run = Network(chain(2), 1, folder)
+    run = opened(chain(2), 1, folder)
     image = noise(*chain(2).input_shape)
     alike(run(image), expected(chain(2), image))
     assert path.read_bytes() == before
@@ -86,7 +87,7 @@ def test_damaged_decision_is_measured_again_and_written_anew(damage, remembered)
     folder, path = remembered
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     image = noise(*chain(2).input_shape)
-    alike(Network(chain(2), 1, folder)(image), expected(chain(2), image))
+    alike(opened(chain(2), 1, folder)(image), expected(chain(2), image))
     stored = json.loads(path.read_bytes())
     assert len(stored["choices"]) == 2
 
@@ -95,7 +96,7 @@ def test_damaged_decision_is_measured_again_and_written_anew(damage, remembered)
 def test_decision_with_seconds_that_are_none_is_not_taken(seconds, remembered):
     folder, path = remembered
     path.write_bytes(changed(lambda s: s.update(direct_s=seconds))(path.read_bytes()))
-    decision = Network(chain(2), 1, folder).plan((1, 4, 12, 20)).decision
+    decision = opened(chain(2), 1, folder).plan((1, 4, 12, 20)).decision
     assert decision.direct_s is None or type(decision.direct_s) is float
 
 
@@ -103,12 +104,12 @@ def test_decision_of_another_network_under_this_name_is_not_taken(remembered, no
     folder, path = remembered
     for graph in (chain(3), chain(2, 4, (12, 16)), pyramid()):
         (folder / "other").mkdir(exist_ok=True)
-        Network(graph, 1, folder / "other")
+        opened(graph, 1, folder / "other")
         (other,) = (folder / "other").glob("*.json")
         path.write_bytes(other.read_bytes())
         other.unlink()
         image = noise(*chain(2).input_shape)
-        alike(Network(chain(2), 1, folder)(image), expected(chain(2), image))
+        alike(opened(chain(2), 1, folder)(image), expected(chain(2), image))
 
 
 @given(st.data())
@@ -138,23 +139,23 @@ def test_folder_that_cannot_be_written_costs_nothing_but_time(kind, tmp_path, no
     (tmp_path / "file").write_bytes(b"")
     folder = {"file": tmp_path / "file", "below a file": tmp_path / "file" / "x", "folder in its place": tmp_path}[kind]
     if kind == "folder in its place":
-        Network(chain(2), 1, folder)
+        opened(chain(2), 1, folder)
         (path,) = tmp_path.glob("*.json")
         path.unlink()
         path.mkdir()
     image = noise(*chain(2).input_shape)
-    alike(Network(chain(2), 1, folder)(image), expected(chain(2), image))
+    alike(opened(chain(2), 1, folder)(image), expected(chain(2), image))
 
 
 def test_network_that_could_not_be_compared_with_dense_is_compared_again(tmp_path, monkeypatch, quick):
     """What keeps a dense engine from running one file, such as an operator's attribute, another file may not have."""
     graph = chain(2)
     monkeypatch.setattr(network.Network, "_contest", lambda *arguments: None)
-    assert Network(graph, 1, tmp_path).plan(graph.input_shape).decision.direct_s is None
+    assert opened(graph, 1, tmp_path).plan(graph.input_shape).decision.direct_s is None
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
     monkeypatch.setattr(network.Network, "_contest", lambda *arguments: (2.0, 1.0))
-    assert Network(graph, 1, tmp_path).plan(graph.input_shape).decision.dense
+    assert opened(graph, 1, tmp_path).plan(graph.input_shape).decision.dense
 
 
 def test_network_is_put_together_once(tmp_path, monkeypatch, no_contest, quick):
@@ -162,7 +163,7 @@ def test_network_is_put_together_once(tmp_path, monkeypatch, no_contest, quick):
     made = []
     monkeypatch.setattr(network, "assemble", lambda *arguments: made.append(1) or assemble(*arguments))
     for _ in range(2):
-        Network(chain(2), 1, tmp_path)
+        opened(chain(2), 1, tmp_path)
     assert len(made) == 2
 
 
@@ -197,7 +198,48 @@ def test_dense_takes_over_where_it_is_faster_and_gives_the_same(tmp_path, monkey
     graph = chain(2)
     image = noise(*graph.input_shape)
     for _ in range(2):
-        run = Network(graph, 1, tmp_path)
+        run = opened(graph, 1, tmp_path)
         assert run.plan(graph.input_shape).decision.dense
         alike(run(image), expected(graph, image))
         alike(run(np.concatenate([image, image])), [np.concatenate([a, a]) for a in expected(graph, image)])
+
+
+def test_without_a_dense_engine_there_is_no_contest_and_no_memory_of_one(tmp_path, quick):
+    """A network that is given one later must still be timed against it."""
+    graph = chain(2)
+    run = Network(graph, 1, tmp_path)
+    decision = run.plan(graph.input_shape).decision
+    assert (decision.dense, decision.direct_s, decision.dense_s) == (False, None, None)
+    assert not list(tmp_path.iterdir())
+    image = noise(*graph.input_shape)
+    alike(run(image), expected(graph, image))
+    assert opened(graph, 1, tmp_path).plan(graph.input_shape).decision.dense_s is not None
+
+
+def test_remembered_victory_of_dense_is_not_taken_without_a_dense_engine(tmp_path, monkeypatch, quick):
+    graph = chain(2)
+    monkeypatch.setattr(network.Network, "_contest", lambda *arguments: (2.0, 1.0))
+    assert opened(graph, 1, tmp_path).plan(graph.input_shape).decision.dense
+    run = Network(graph, 1, tmp_path)
+    assert not run.plan(graph.input_shape).decision.dense
+    image = noise(*graph.input_shape)
+    alike(run(image), expected(graph, image))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_dense_engine_gets_the_model_and_the_threads_and_is_kept(threads, monkeypatch, quick):
+    monkeypatch.setattr(network, "_CLEARLY", 0.0)
+    graph, calls = chain(2), []
+
+    def open_dense(model, count):
+        calls.append((onnx.load_from_string(model).graph.input[0].name, count))
+        return lambda image: (image,)
+
+    run = Network(graph, threads, open_dense=open_dense)
+    image = noise(*graph.input_shape)
+    np.testing.assert_array_equal(run(image)[0], image)
+    assert calls[-1] == (graph.inputs[0], threads)
+    opened_so_far = len(calls)
+    run(image)
+    run(np.concatenate([image, image]))
+    assert len(calls) == opened_so_far

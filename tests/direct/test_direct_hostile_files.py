@@ -14,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from sparsemark.direct.network import Network
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.formats.csr.graph import load_csr
 from tests.direct import mutations
-from tests.direct.checks import stays_inside
+from tests.direct.checks import opened, stays_inside
 from tests.direct.graphs import (
     Prepared,
     Sketch,
@@ -156,7 +155,7 @@ def ends_well(path):
     try:
         graph = load_csr(path)
         shape = (1, *graph.input_shape[1:]) if graph.input_shape else (1, 2, 4, 4)
-        Network(graph, 1)(np.ones(shape, np.float32))
+        opened(graph, 1)(np.ones(shape, np.float32))
     except (UserError, UnsupportedError) as error:
         assert "\n" not in str(error)  # noqa: PT017
 

@@ -20,6 +20,7 @@ from sparsemark.direct.network import Network
 from sparsemark.direct.sources import digest
 from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
+from sparsemark.files import code_digest
 from tests.direct.graphs import Layer, Prepared, expected
 from tests.small_networks import artifact, images
 
@@ -172,14 +173,14 @@ def test_code_that_can_be_kept_nowhere_is_compiled_each_time_and_that_is_said(ke
 def test_code_of_other_sources_another_processor_or_compiler_has_another_name(tmp_path, monkeypatch):
     copy = tmp_path / "direct"
     shutil.copytree(Path(machine_code.__file__).parent, copy)
-    digests = [digest(), digest.__wrapped__(copy)]
+    digests = [digest(), code_digest.__wrapped__(copy)]
     assert digests[0] == digests[1]
     for name in ("operations.py", "lowering/convolutions.py"):
         path = copy / name
         path.write_text(path.read_text() + "\n")
-        digests.append(digest.__wrapped__(copy))
+        digests.append(code_digest.__wrapped__(copy))
     path.rename(path.with_stem("another"))
-    digests.append(digest.__wrapped__(copy))
+    digests.append(code_digest.__wrapped__(copy))
     assert len(set(digests)) == 4
     keys = {machine_code._key()}
     changes = {"CPU": "another", "version": lambda package: "0.0", "digest": lambda: "another"}

@@ -9,16 +9,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sparsemark.direct import machine_code
-from sparsemark.direct.network import Network
 from sparsemark.direct.steps import Convolution
 from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
 from sparsemark.formats.csr import graph as csr
 from sparsemark.measurement.parity import TOLERANCE, check
-from sparsemark.specs import Cell, ModelSpec, Protocol, PruneSpec, Variant
-from sparsemark.study.file import Study
-from sparsemark.study.pipeline import Pipeline
-from sparsemark.study.subjects import open_study
+from sparsemark.specs import ModelSpec, Protocol, Pruning
+from sparsemark.study.file import own_study
+from sparsemark.study.prepare import Places
+from sparsemark.study.run import open_pipeline
 from tests import small_networks as networks
 from tests.direct.checks import (
     alike,
@@ -26,6 +25,7 @@ from tests.direct.checks import (
     close_in_every_way,
     exact_in_every_way,
     noise,
+    opened,
     pyramid,
 )
 from tests.direct.graphs import (
@@ -128,7 +128,7 @@ EXPORTED = (("unet", "magnitude:0.9"), ("mobile", "none"), ("odd", "none"), ("gr
 
 @pytest.mark.parametrize(("name", "prune"), EXPORTED)
 def test_exported_network_agrees_without_the_help_of_the_dense_engine(name, prune, no_contest, quick):
-    run = Network(csr.load_csr(networks.artifact(name, prune, "csr").path), 1)
+    run = opened(csr.load_csr(networks.artifact(name, prune, "csr").path), 1)
     check(run, networks.images(name), networks.reference(name, prune))
     assert not any(plan.decision.dense for plan in run._plans.values())
 
@@ -146,14 +146,14 @@ def test_file_of_these_tests_is_that_of_the_format(tmp_path):
 def test_network_of_several_outputs_takes_batches(no_contest, quick):
     graph = pyramid()
     batch = noise(3, 3, 32, 32)
-    got = Network(graph, 1)(batch)
+    got = opened(graph, 1)(batch)
     singles = [expected(graph, batch[n : n + 1]) for n in range(3)]
     alike(got, [np.concatenate(same) for same in zip(*singles, strict=True)])
 
 
 def test_image_of_another_shape_is_planned_when_it_comes(no_contest, quick):
     graph = chain(3)
-    run = Network(graph, 1)
+    run = opened(graph, 1)
     for shape in ((1, 4, 12, 20), (1, 4, 7, 33), (2, 4, 12, 21), (1, 4, 12, 20)):
         image = noise(*shape)
         alike(run(image), expected(graph, image))
@@ -162,14 +162,14 @@ def test_image_of_another_shape_is_planned_when_it_comes(no_contest, quick):
 def test_image_of_another_shape_also_where_there_is_a_contest(quick):
     """The dense engine must not insist on the shape that the file names."""
     graph = chain(3)
-    run = Network(graph, 1)
+    run = opened(graph, 1)
     for shape in ((1, 4, 7, 33), (2, 4, 12, 20)):
         image = noise(*shape)
         alike(run(image), expected(graph, image))
 
 
 def test_image_that_does_not_fit_is_a_reason(no_contest, quick):
-    run = Network(chain(2), 1)
+    run = opened(chain(2), 1)
     for shape in ((1, 3, 12, 20), (1, 4, 12), (1, 4)):
         with pytest.raises(UnsupportedError, match="direct-csr: "):
             run(noise(*shape))
@@ -179,27 +179,27 @@ def test_file_for_several_images_a_call_is_a_reason_that_says_so(no_contest, qui
     sketch = Sketch(2, 4, 1, 1)
     sketch.node("Reshape", sketch.node("Relu", "x"), sketch.constant([2, 4], np.int64))
     with pytest.raises(UnsupportedError, match="for 2 images a call, direct-csr runs one"):
-        Network(sketch.graph(), 1)
+        opened(sketch.graph(), 1)
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float16, np.int64])
 def test_image_of_another_type_or_not_in_order(kind, no_contest, quick):
     graph = chain(2)
     image = whole_numbers(np.random.default_rng(0), graph.input_shape, 5)
-    run = Network(graph, 1)
+    run = opened(graph, 1)
     alike(run(image.astype(kind)), expected(graph, image))
     turned = np.ascontiguousarray(image.transpose(0, 3, 2, 1)).transpose(0, 3, 2, 1)
     alike(run(turned), expected(graph, image))
 
 
 def test_empty_batch_is_answered_as_such(no_contest, quick):
-    (got,) = Network(chain(2), 1)(noise(0, 4, 12, 20))
+    (got,) = opened(chain(2), 1)(noise(0, 4, 12, 20))
     assert got.shape == (0, 4, 12, 20)
 
 
 def test_answers_stay_as_they_are_and_the_image_too(no_contest, quick):
     graph = pyramid()
-    run = Network(graph, 2)
+    run = opened(graph, 2)
     first, second = noise(1, 3, 32, 32), noise(1, 3, 32, 32, seed=1)
     before = first.copy()
     answer = run(first)
@@ -216,8 +216,8 @@ def test_answers_stay_as_they_are_and_the_image_too(no_contest, quick):
 @pytest.mark.parametrize("name", ["cnn3", "cnn4", "cnn9"])
 def test_every_model_of_the_study_agrees_with_float64_however_it_is_pruned(name, prune, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    method, _, sparsity = prune.partition(":")
     model = ModelSpec(name, f"models/cnn.py:{name}", (1, 3, 128, 128))
-    cell = Cell(Variant(model, PruneSpec(method, float(sparsity or 0))), "direct-csr", 1)
-    study = Study("parity", tmp_path, None, (cell.variant,), (cell,), Protocol())
-    assert Pipeline(open_study(study, tmp_path, None), Protocol(), tmp_path).verify(cell).parity.max_rel <= TOLERANCE
+    study = own_study(model, [Pruning.parse(prune)], ["direct-csr"], Protocol())
+    pipeline, cell = open_pipeline(study, Places(tmp_path / "weights", tmp_path)), study.cells[-1]
+    artifact = pipeline.export(pipeline.prepare(cell.variant), cell.format)
+    assert pipeline.verify(cell, artifact).parity.max_rel <= TOLERANCE

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sparsemark.direct.network import Network
-from tests.direct.checks import chain, dense, noise
+from sparsemark.errors import UnsupportedError
+from tests.direct.checks import chain, dense, noise, opened
 from tests.direct.graphs import (
     Sketch,
     expected,
@@ -30,7 +31,7 @@ def test_what_is_not_finite_comes_through_as_in_dense(value, where, quick, no_co
         weight[1 if where == "zero weight" else 2, 0, 1, 1] = value
     name = sketch.conv("x", weight, bias, pads=[1, 1, 1, 1])
     graph = sketch.graph(sketch.node("Relu", name))
-    got = Network(graph, 1)(image)[0]
+    got = opened(graph, 1)(image)[0]
     np.testing.assert_allclose(got, dense(graph)(image)[0], rtol=1e-4, atol=1e-5)
 
 
@@ -50,7 +51,7 @@ def test_constant_that_is_not_finite_is_not_lost_behind_zeros(value, where, quic
             plain = sketch.constant(np.ones(4))
             name = sketch.node("BatchNormalization", name, plain, sketch.constant(values), plain, plain)
     sketch.conv(name, np.zeros((3, 4, 1, 1), np.float32), noise(3))
-    got = Network(sketch.graph(), 1)(noise(1, 2, 8, 8))[0]
+    got = opened(sketch.graph(), 1)(noise(1, 2, 8, 8))[0]
     np.testing.assert_array_equal(np.isnan(got), np.isnan(dense(sketch.graph())(noise(1, 2, 8, 8))[0]))
 
 
@@ -59,7 +60,7 @@ def test_what_is_not_finite_in_a_batch_or_another_shape(shape, no_contest, quick
     graph = chain(2)
     image = noise(*shape)
     image[0, 0, 2, 3] = np.nan
-    got = Network(graph, 1)(image)[0]
+    got = opened(graph, 1)(image)[0]
     np.testing.assert_array_equal(np.isnan(got), np.isnan(expected(graph, image)[0]))
 
 
@@ -71,7 +72,7 @@ def test_image_whose_sum_is_not_finite_is_run_without_a_warning(quick):
         image[0, 1] = -value
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            Network(graph, 1)(image)
+            opened(graph, 1)(image)
 
 
 def test_infinity_between_layers_is_found_at_the_output(quick, no_contest):
@@ -80,7 +81,24 @@ def test_infinity_between_layers_is_found_at_the_output(quick, no_contest):
     name = sketch.conv("x", np.full((2, 2, 1, 1), 3e38, np.float32))
     sketch.conv(name, np.array([[[[1.0]], [[0.0]]], [[[0.5]], [[0.25]]]], np.float32))
     image = np.abs(noise(1, 2, 8, 8)) + 2
-    got = Network(sketch.graph(), 1)(image)[0]
+    got = opened(sketch.graph(), 1)(image)[0]
     wanted = dense(sketch.graph())(image)[0]
     assert np.isnan(wanted).any()
     np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("where", ["image", "weight", "between layers"])
+def test_what_is_not_finite_is_refused_without_a_dense_engine(where, quick):
+    sketch = Sketch(1, 2, 8, 8)
+    weight = np.full((2, 2, 1, 1), 3e38 if where == "between layers" else 1, np.float32)
+    image = np.abs(noise(1, 2, 8, 8)) + 2
+    if where == "image":
+        image[0, 1, 3, 4] = np.inf
+    elif where == "weight":
+        weight[0, 0] = np.nan
+    sketch.conv("x", weight)
+    run = Network(sketch.graph(), 1)
+    with pytest.raises(UnsupportedError, match=r"direct-csr: .* infinite or NaN; .* no dense engine was given"):
+        run(image)
+    if where == "image":
+        np.testing.assert_array_equal(run(np.ones_like(image))[0], np.full_like(image, 2))

@@ -20,12 +20,12 @@ import pytest
 
 import sparsemark
 from sparsemark.direct import runner
-from sparsemark.direct.network import Network
 from sparsemark.direct.runner import Runner
 from tests.direct.checks import (
     alike,
     chain,
     noise,
+    opened,
     pyramid,
 )
 from tests.direct.graphs import (
@@ -48,7 +48,7 @@ def test_same_answer_from_one_two_and_three_threads():
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_two_callers_at_once_both_get_their_own_answer(threads, no_contest, quick):
     graph = chain(4)
-    run = Network(graph, threads)
+    run = opened(graph, threads)
     images = [noise(*graph.input_shape, seed=n) for n in range(8)]
     answers = [run(image)[0] for image in images]
     with ThreadPoolExecutor(2) as pool:
@@ -59,7 +59,7 @@ def test_two_callers_at_once_both_get_their_own_answer(threads, no_contest, quic
 
 def test_two_callers_that_plan_at_once(no_contest, quick):
     graph = chain(2)
-    run = Network(dataclasses.replace(graph, input_shape=None), 2)
+    run = opened(dataclasses.replace(graph, input_shape=None), 2)
     images = [noise(1, 4, 5 + n % 3, 9, seed=n) for n in range(12)]
     with ThreadPoolExecutor(3) as pool:
         for image, got in zip(images, pool.map(run, images), strict=True):

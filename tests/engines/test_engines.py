@@ -23,10 +23,11 @@ from onnx import TensorProto, helper
 from sparsemark import engines, formats
 from sparsemark.engines import ENGINES, deep_sparse, ncnn_net, onnx_runtime, open_vino, torch_compile
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.formats.base import Artifact, Source, Weights
+from sparsemark.formats.base import Artifact, Weights
 from sparsemark.measurement import parity
-from sparsemark.networks.checkpoint import Checkpoint, save_checkpoint
+from sparsemark.networks.checkpoint import Checkpoint, Header, save_checkpoint
 from sparsemark.networks.reference import float64_outputs
+from sparsemark.networks.source import Source
 from sparsemark.registry import availability, missing
 from sparsemark.specs import ModelSpec, Variant
 from tests.small_networks import CASES, artifact, images, reference
@@ -64,7 +65,7 @@ def compiled(network, threads):
 def load(engine, network, prune="none", threads=1):
     if engine == "torch-compile":
         return compiled(network_of(engine, network), threads)
-    return engines.load(artifact(network, prune, ENGINES[engine].format), engine, threads)
+    return engines.load(artifact(network, prune, ENGINES[engine].formats[0]), engine, threads)
 
 
 @pytest.mark.parametrize(("engine", "network", "prune"), AGREEMENT)
@@ -135,7 +136,7 @@ def test_missing_library_is_a_reason_and_no_import_error(engine, monkeypatch):
 
 
 def artifact_without_export(engine):
-    return Artifact(Path("never-read"), ENGINES[engine].format, Weights(0, 0))
+    return Artifact(Path("never-read"), ENGINES[engine].formats[0], "", Weights(0, 0), 0)
 
 
 def test_unknown_engine_gets_the_nearest_name():
@@ -155,7 +156,7 @@ def onnx_source(tmp_path, nodes, shape=(1, 2, 4, 4), rank=4, domains=()):
     return Source(ModelSpec("user", str(path), shape), path)
 
 
-@pytest.mark.parametrize("engine", [name for name in INSTALLED if ENGINES[name].format == "csr"])
+@pytest.mark.parametrize("engine", [name for name in INSTALLED if "csr" in ENGINES[name].formats])
 def test_operator_that_csr_does_not_know_is_named_with_its_node(engine, tmp_path):
     source = onnx_source(tmp_path, [helper.make_node("Det", ["x"], ["y"], name="the_node")], (1, 2, 2), 1)
     exported = formats.export(source, "csr", tmp_path / "user")
@@ -179,7 +180,7 @@ def dense_source(tmp_path, forward, shape=(1, 3, 8, 8)):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         state = torch.nn.Conv2d(3, 4, 3).state_dict()
-    save_checkpoint(tmp_path / "own.safetensors", Checkpoint(Variant(model), state))
+    save_checkpoint(tmp_path / "own.safetensors", Checkpoint(Header(Variant(model)), state))
     return Source(model, tmp_path / "own.safetensors")
 
 
@@ -493,7 +494,7 @@ def test_network_without_tensors_of_its_own_among_its_outputs_is_read_as_far_as_
     )
     model = ModelSpec("aux", f"{code}:build", (1, 3))
     state = {"weight": torch.ones(2, 3), "bias": torch.zeros(2)}
-    save_checkpoint(tmp_path / "aux.safetensors", Checkpoint(Variant(model), state))
+    save_checkpoint(tmp_path / "aux.safetensors", Checkpoint(Header(Variant(model)), state))
     source = Source(model, tmp_path / "aux.safetensors")
     batch = [np.ones((1, 3), np.float32)]
     predict = engines.load(formats.export(source, "dense", tmp_path / "exported"), "torch", 1)

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from sparsemark.engines import scipy_csr, torch_csr
 from sparsemark.engines.operators import OPERATORS
 from sparsemark.errors import UnsupportedError
-from sparsemark.formats.base import Source
 from sparsemark.formats.csr import export as csr_export
+from sparsemark.networks.source import Source
 from sparsemark.specs import ModelSpec
 
 SOME = settings(max_examples=40, deadline=None)

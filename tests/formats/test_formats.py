@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -25,23 +27,21 @@ from sparsemark import formats
 from sparsemark.engines import ENGINES
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.formats import FORMATS
-from sparsemark.formats.base import Source
 from sparsemark.formats.csr import export as csr_export
 from sparsemark.formats.csr import graph as csr
 from sparsemark.measurement import parity
-from sparsemark.networks import onnx_model
-from sparsemark.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sparsemark.networks.checkpoint import Checkpoint, Header, load_checkpoint, save_checkpoint
 from sparsemark.networks.factory import build_model
 from sparsemark.networks.reference import float64_outputs
+from sparsemark.networks.source import Source
 from sparsemark.pruning import accounting
 from sparsemark.registry import why_not
-from sparsemark.specs import Cell, ModelSpec, Protocol, PruneSpec, Variant
+from sparsemark.specs import Cell, ModelSpec, Protocol, Pruning, Variant
 from sparsemark.study.pipeline import Pipeline
-from sparsemark.study.prepare import prune_only
-from sparsemark.study.subjects import OwnModel
-from tests.small_networks import CASES, artifact, build, example, images, reference, source
+from sparsemark.study.prepare import Places
+from tests.small_networks import CASES, artifact, example, pruned, source
 
-FROM_A_FILE = [name for name, engine in ENGINES.items() if engine.format != "dense" and not why_not(engine)]
+FROM_A_FILE = [name for name, engine in ENGINES.items() if "dense" not in engine.formats and not why_not(engine)]
 """Engines that can be used here and need no factory."""
 
 
@@ -72,12 +72,12 @@ def wide(tmp_path_factory):
     (folder / "wide.py").write_text(WIDE)
     model = ModelSpec("wide", f"{folder / 'wide.py'}:build", (1, 3, 12, 10))
     torch.manual_seed(0)
-    trained = Checkpoint(Variant(model), build_model(model).state_dict())
+    trained = Checkpoint(Header(Variant(model)), build_model(model).state_dict())
     found = {}
     for sparsity in (0.5, 0.9):
-        variant = Variant(model, PruneSpec("magnitude", sparsity))
+        variant = Variant(model, Pruning.of("magnitude", sparsity))
         path = folder / f"{variant.name}.safetensors"
-        prune_only(variant, trained, path)
+        pruned(variant, trained, path)
         origin, stem = Source(model, path), folder / f"exported{sparsity}"
         files = {form: formats.export(origin, form, stem) for form in ("dense", "onnx")}
         files["csr"] = formats.export(Source(model, files["onnx"].path), "csr", stem)
@@ -95,7 +95,7 @@ def test_csr_is_smaller_than_the_dense_file_from_half_the_weights_on(wide):
 @pytest.mark.parametrize("engine", FROM_A_FILE)
 def test_file_runs_in_another_process_without_the_class_that_made_it(wide, engine, tmp_path):
     """The factory's file is not there, and the answers are those of the process that had it."""
-    exported = wide[0.9][ENGINES[engine].format]
+    exported = wide[0.9][ENGINES[engine].formats[0]]
     moved = tmp_path / exported.path.name
     moved.write_bytes(exported.path.read_bytes())
     image = np.random.default_rng(0).standard_normal((1, 3, 12, 10)).astype(np.float32)
@@ -141,10 +141,112 @@ def test_export_that_fails_leaves_nothing(form, tmp_path, monkeypatch):
 
 
 def test_file_that_is_there_is_taken_as_it_is(tmp_path):
-    (tmp_path / "mlp.safetensors").write_bytes(source("mlp").path.read_bytes())
+    first = formats.export(source("mlp"), "dense", tmp_path / "mlp")
     stamp = (tmp_path / "mlp.safetensors").stat().st_mtime_ns
-    formats.export(source("plain"), "dense", tmp_path / "mlp")
+    assert formats.export(source("plain"), "dense", tmp_path / "mlp") == first
     assert (tmp_path / "mlp.safetensors").stat().st_mtime_ns == stamp
+
+
+def counted(monkeypatch):
+    """Names of what is called from now on: exporters and counters of all formats, and torch's own exporter."""
+    calls = []
+
+    def noted(name, function):
+        def call(*arguments, **options):
+            calls.append(name)
+            return function(*arguments, **options)
+
+        return call
+
+    for name, form in FORMATS.items():
+        export, count = noted(f"export {name}", form.export), noted(f"count {name}", form.count)
+        monkeypatch.setitem(FORMATS, name, dataclasses.replace(form, export=export, count=count))
+    monkeypatch.setattr(torch.onnx, "export", noted("torch", torch.onnx.export))
+    return calls
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_file_is_exported_and_counted_once(form, tmp_path, monkeypatch):
+    calls = counted(monkeypatch)
+    first = formats.export(source("mlp"), form, tmp_path / "mlp")
+    assert {f"export {form}", f"count {form}"} <= set(calls)
+    calls.clear()
+    assert formats.export(source("mlp"), form, tmp_path / "mlp") == first
+    assert calls == []
+
+
+@pytest.mark.parametrize("order", [("csr", "onnx"), ("onnx", "csr")])
+def test_torch_exports_once_for_onnx_and_csr(order, tmp_path, monkeypatch):
+    """CSR is converted from the ONNX artifact, so the slow exporter runs once for both."""
+    calls = counted(monkeypatch)
+    made = {form: formats.export(source("mlp"), form, tmp_path / "mlp") for form in order}
+    assert sorted(calls) == ["count csr", "count onnx", "export csr", "export onnx", "torch"]
+    assert made["csr"].weights == made["onnx"].weights
+    assert (made["csr"].path.name, made["onnx"].path.name) == ("mlp.csr", "mlp.onnx")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_artifact_holds_digest_size_and_weights_of_the_file(form, tmp_path):
+    for made in (formats.export(source("mlp"), form, tmp_path / "mlp") for _ in range(2)):
+        content = made.path.read_bytes()
+        assert made.sha256 == hashlib.sha256(content).hexdigest()
+        assert (made.bytes, made.format) == (len(content), form)
+        assert made.weights == FORMATS[form].count(made.path)
+
+
+def flip(content):
+    """The content with one bit of its middle changed."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [flip, lambda content: content[:-1], lambda content: b"", None], ids=str)
+@pytest.mark.parametrize("form", FORMATS)
+def test_damaged_artifact_is_exported_again(form, damage, tmp_path):
+    first = formats.export(source("mlp"), form, tmp_path / "mlp")
+    content = first.path.read_bytes()
+    if damage is None:
+        first.path.unlink()
+    else:
+        first.path.write_bytes(damage(content))
+    assert formats.export(source("mlp"), form, tmp_path / "mlp") == first
+    assert first.path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        None,
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"sha256": "0", "weights": {"total": 1, "nonzeros": 1}}',
+        b'{"sha256": 3, "weights": 4}',
+        b'{"weights": {"total": 1, "nonzeros": 1}}',
+    ],
+)
+def test_note_that_is_lost_or_damaged_is_made_again_with_its_file(note, tmp_path):
+    first = formats.export(source("mlp"), "dense", tmp_path / "mlp")
+    path = tmp_path / "mlp.safetensors.json"
+    whole = path.read_bytes()
+    if note is None:
+        path.unlink()
+    else:
+        path.write_bytes(note)
+    assert formats.export(source("mlp"), "dense", tmp_path / "mlp") == first
+    assert path.read_bytes() == whole
+
+
+def test_csr_is_made_from_a_whole_onnx_file_though_the_one_there_is_damaged(tmp_path):
+    first = formats.export(source("mlp"), "csr", tmp_path / "mlp")
+    content = first.path.read_bytes()
+    first.path.unlink()
+    exported = tmp_path / "mlp.onnx"
+    exported.write_bytes(flip(exported.read_bytes()))
+    assert formats.export(source("mlp"), "csr", tmp_path / "mlp") == first
+    assert first.path.read_bytes() == content
 
 
 def test_network_that_cannot_be_exported_is_one_line(tmp_path):
@@ -155,7 +257,7 @@ def test_network_that_cannot_be_exported_is_one_line(tmp_path):
         "def build():\n    return Net(3, 3)\n"
     )
     model = ModelSpec("branching", f"{code}:build", (1, 3))
-    save_checkpoint(tmp_path / "b.safetensors", Checkpoint(Variant(model), nn.Linear(3, 3).state_dict()))
+    save_checkpoint(tmp_path / "b.safetensors", Checkpoint(Header(Variant(model)), nn.Linear(3, 3).state_dict()))
     with pytest.raises(UnsupportedError, match=r"torch\.onnx: ") as caught:
         formats.export(Source(model, tmp_path / "b.safetensors"), "onnx", tmp_path / "exported")
     assert "\n" not in str(caught.value)
@@ -285,7 +387,8 @@ def test_onnx_file_is_one_file_with_batch_normalisation_folded():
     operators = {node.op_type for node in model.graph.node}
     assert "BatchNormalization" not in operators
     assert "Dropout" not in operators
-    assert list(exported.path.parent.glob(f"{exported.path.name}?*")) == []
+    beside = exported.path.parent.glob(f"{exported.path.name}?*")
+    assert [path.name for path in beside] == [f"{exported.path.name}.json"]  # no weights, only what was counted
 
 
 def test_onnx_file_says_nothing_of_where_it_was_made():
@@ -300,8 +403,8 @@ def test_batch_normalisation_of_scale_zero_folded_into_weights_is_no_failure(tmp
     code = "from torch import nn\ndef build():\n    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))\n"
     (tmp_path / "zero.py").write_text(code + "    nn.init.zeros_(net[1].weight)\n    return net\n")
     variant = Variant(ModelSpec("zero", f"{tmp_path / 'zero.py'}:build", (1, 1, 3, 3)))
-    pipeline = Pipeline(OwnModel(variant.model, tmp_path), Protocol(), tmp_path)
-    row = pipeline.measure(Cell(variant, "onnxruntime"), rounds=None)
+    pipeline = Pipeline(lambda _: None, Protocol(), Places(tmp_path / "weights", tmp_path), 0)
+    row = pipeline.measure(Cell(variant, "onnx", "onnxruntime"), rounds=None)
     assert (row.status, row.reason, row.nonzeros) == ("measured", None, 0)
 
 
@@ -329,7 +432,7 @@ def user_model(path, constant_as):
 def test_users_onnx_file_is_copied_counted_and_run_wherever_its_weights_are(constant_as, engine, tmp_path):
     (tmp_path / "theirs").mkdir()
     origin = user_model(tmp_path / "theirs" / "model.onnx", constant_as)
-    exported = formats.export(origin, ENGINES[engine].format, tmp_path / "ours")
+    exported = formats.export(origin, ENGINES[engine].formats[0], tmp_path / "ours")
     assert (exported.weights.total, exported.weights.nonzeros) == (6, 3)
     image = np.array([[1, 2, 3]], np.float32)
     predict = ENGINES[engine].load(exported.path, 1)
@@ -340,41 +443,6 @@ def test_users_onnx_file_is_copied_counted_and_run_wherever_its_weights_are(cons
 def test_users_onnx_file_has_no_dense_form(tmp_path):
     with pytest.raises(UnsupportedError, match="ONNX file, and there is no PyTorch module"):
         formats.export(user_model(tmp_path / "model.onnx", "initialiser"), "dense", tmp_path / "ours")
-
-
-@pytest.mark.parametrize("content", [b"", b"no model at all", b"\x08\x07" * 50])
-def test_file_that_is_no_onnx_is_one_line(content, tmp_path):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"model\.onnx: expected an ONNX model") as caught:
-        onnx_model.load_onnx(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_constant_by_another_name_is_a_constant():
-    """PyTorch's older exporter stores equal tensors once, and names the others by `Identity`."""
-    bias = numpy_helper.from_array(np.ones(4, np.float32), "bias")
-    nodes = [
-        helper.make_node("Identity", ["bias"], ["same"]),
-        helper.make_node("Identity", ["same"], ["again"]),
-        helper.make_node("Identity", ["x"], ["image"]),
-        helper.make_node("Add", ["image", "again"], ["y"]),
-    ]
-    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in "xy")
-    model = helper.make_model(helper.make_graph(nodes, "graph", [x], [y], [bias]))
-    assert set(onnx_model.constants_of(model)) == {"bias", "same", "again"}
-    kept, constants, _ = csr_export._convert(model)
-    assert [node.op for node in kept] == ["Identity", "Add"]
-    np.testing.assert_array_equal(constants["again"], np.ones(4))
-
-
-def test_references_agree_between_formats():
-    """What every engine is compared with does not depend on the file: unet's own outputs, computed by torch."""
-    module = build("unet").double()
-    with torch.no_grad():
-        expected = [module(torch.from_numpy(image).double()) for image in images("unet")]
-    for index, output in enumerate(reference("unet", "none")):
-        np.testing.assert_allclose(output, torch.cat([one[index] for one in expected]).numpy(), rtol=1e-12)
 
 
 def test_unknown_format_gets_the_nearest_name(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -11,12 +12,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy
 import torch
+from threadpoolctl import threadpool_info
 
 from sparsemark.machine import doctor, noise, proc
 from sparsemark.machine.doctor import examine
-from sparsemark.machine.fingerprint import commit, fingerprint, machine_name
+from sparsemark.machine.fingerprint import _packages as packages
+from sparsemark.machine.fingerprint import commit, fingerprint, machine_name, package_versions
 from sparsemark.machine.noise import stolen_fraction, waiting_fraction
 from sparsemark.machine.placement import allowed_cpus, library_threads, pinned
 
@@ -29,6 +34,47 @@ def test_the_fingerprint_is_plain_json_and_the_same_every_time():
     assert fingerprint() == first
     assert first["versions"]["torch"] == torch.__version__
     assert first["cpu_count"] >= first["cpus_allowed"] >= 1
+
+
+def test_the_fingerprint_holds_the_versions_of_what_is_measured_and_of_no_other():
+    """Engines are named by whoever measures on them: the machine knows none."""
+    base = {"sparsemark", "numpy", "torch", "onnx", "pytest-benchmark"}
+    assert set(fingerprint()["versions"]) == base
+    versions = fingerprint(("scipy", "torch_pruning", "torch", "no_such_module"))["versions"]
+    assert set(versions) == base | {"scipy", "torch-pruning", "no-such-module"}
+    assert versions["scipy"] == scipy.__version__
+    assert versions["torch-pruning"] == importlib.metadata.version("torch-pruning")
+    assert versions["no-such-module"] is None
+
+
+def test_a_modules_version_is_that_of_its_package_whatever_that_is_called(tmp_path, monkeypatch):
+    """As `onnxruntime` may come from a package for another processor."""
+    (tmp_path / "module_of_theirs").mkdir()
+    (tmp_path / "module_of_theirs" / "__init__.py").touch()
+    info = tmp_path / "another_name-7.8.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: another-name\nVersion: 7.8\n")
+    (info / "top_level.txt").write_text("module_of_theirs\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    packages.cache_clear()
+    modules = ("module_of_theirs", "module_of_theirs.inner", "sys", "no_such_module", "torch_pruning")
+    versions = package_versions(modules)
+    assert versions == {
+        "module_of_theirs": "7.8",
+        "module_of_theirs.inner": "7.8",
+        "sys": None,
+        "no_such_module": None,
+        "torch_pruning": importlib.metadata.version("torch-pruning"),
+    }
+    assert fingerprint(("module_of_theirs",))["versions"]["another-name"] == "7.8"
+    packages.cache_clear()
+
+
+def test_versions_of_packages_named_like_their_modules_are_found_without_reading_all(monkeypatch):
+    monkeypatch.setattr("sparsemark.machine.fingerprint.packages_distributions", pytest.fail)
+    packages.cache_clear()
+    assert all(package_versions(("numpy", "torch_pruning", "pytest_benchmark")).values())
+    assert package_versions(("no_such_module",)) == {"no_such_module": None}
 
 
 def test_the_fingerprint_names_no_host_no_person_and_no_path(monkeypatch):
@@ -131,6 +177,58 @@ def test_torchs_threads_are_set_for_the_block_and_as_before_after_it():
     with pytest.raises(RuntimeError), library_threads(before + 1):
         raise RuntimeError
     assert torch.get_num_threads() == before
+
+
+def pools():
+    """Threads of every BLAS and OpenMP library in this process, by its file."""
+    return {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
+
+
+def test_every_librarys_threads_are_set_for_the_block_and_as_before_after_it():
+    np.ones((2, 2)) @ np.ones((2, 2))
+    before = pools()
+    assert any("openblas" in path or "mkl" in path for path in before), "numpy's"
+    for threads in (1, 3):
+        with library_threads(threads):
+            assert set(pools().values()) == {threads}
+        assert pools() == before
+    with pytest.raises(RuntimeError), library_threads(1):
+        raise RuntimeError
+    assert pools() == before
+
+
+def test_threads_set_within_another_block_are_as_in_it_afterwards():
+    with library_threads(3):
+        outer = pools()
+        with library_threads(1):
+            assert set(pools().values()) == {1}
+            assert torch.get_num_threads() == 1
+        assert pools() == outer
+        assert torch.get_num_threads() == 3
+
+
+def test_threads_are_set_without_importing_torch():
+    code = (
+        "import sys, numpy\nfrom threadpoolctl import threadpool_info\n"
+        "from sparsemark.machine.placement import library_threads\n"
+        "with library_threads(1):\n    assert {pool['num_threads'] for pool in threadpool_info()} == {1}\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_torch_computes_with_the_threads_of_the_block():
+    """Its OpenMP workers are counted by the threads of the process that it starts."""
+    code = (
+        "import os, torch\nfrom sparsemark.machine.placement import library_threads\n"
+        "count = lambda: len(os.listdir('/proc/self/task'))\n"
+        "x = torch.ones(512, 512)\nwith library_threads(1):\n    before = count()\n    (x.exp() @ x).sum()\n"
+        "    assert count() == before, 'one thread'\n"
+        "with library_threads(3):\n    (x.exp() @ x).sum()\n    assert count() >= before + 2\n"
+    )
+    if not Path("/proc/self/task").exists():
+        pytest.skip("threads are not shown here")
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_stolen_time_is_the_share_of_what_passed(monkeypatch):

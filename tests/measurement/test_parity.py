@@ -7,16 +7,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from sparsemark.formats.base import Source
+from sparsemark.errors import UserError
 from sparsemark.measurement import parity
 from sparsemark.measurement.parity import TOLERANCE, Parity, ParityError, Verified, check, decisions
-from sparsemark.networks.reference import float64_outputs
-from tests.small_networks import artifact, build, images, reference, source
+from sparsemark.records.scores import Score
 
 WEIGHTS = np.random.default_rng(0).standard_normal((6, 4))
 IMAGES = [np.random.default_rng(seed).standard_normal((1, 6)).astype(np.float32) for seed in range(7)]
@@ -158,9 +156,10 @@ def test_decision_is_the_largest_class_of_each_place_or_a_sign(values):
 def test_verified_is_made_by_check_only():
     parity_of_nothing = Parity(0.0, 0.0, 1.0, "", 1)
     with pytest.raises(TypeError, match=r"parity\.check only"):
-        Verified(right, parity_of_nothing, object())
-    with pytest.raises(TypeError):
-        Verified(right, parity_of_nothing)
+        Verified(right, parity_of_nothing, {}, object())
+    for arguments in ((), ({},)):
+        with pytest.raises(TypeError):
+            Verified(right, parity_of_nothing, *arguments)
     genuine = check(right, IMAGES, EXPECTED)
     with pytest.raises((TypeError, ValueError)):
         dataclasses.replace(genuine, predict=lambda image: (image,))
@@ -169,24 +168,104 @@ def test_verified_is_made_by_check_only():
     assert copy.copy(genuine).predict is right
 
 
-def test_reference_is_the_network_in_float64():
-    module = build("residual").double()
-    inputs = images("residual", 2)
-    with torch.no_grad():
-        expected = torch.cat([module(torch.from_numpy(image).double()) for image in inputs]).numpy()
-    (got,) = float64_outputs(source("residual"), inputs)
-    assert got.dtype == np.float64
-    np.testing.assert_array_equal(got, expected)
+def counting(predict):
+    """The engine, and the list of images that it is called with."""
+    calls = []
+
+    def call(image):
+        calls.append(image)
+        return predict(image)
+
+    return call, calls
 
 
-@pytest.mark.parametrize("network", ["plain", "unet", "odd", "mlp"])
-def test_reference_of_an_onnx_file_agrees_with_that_of_its_checkpoint(network):
-    """Closer than float32 can, so float64 it is; except where BatchNorm was folded into float32 weights."""
-    exported = artifact(network, "none", "onnx")
-    got = float64_outputs(Source(source(network).model, exported.path), images(network))
-    for one, other in zip(got, reference(network, "none"), strict=True):
-        assert one.shape == other.shape
-        assert np.abs(one - other).max() <= (1e-6 if network in ("plain", "unet") else 1e-8) * np.abs(other).max()
+def test_scores_are_of_the_very_outputs_that_were_compared():
+    """The engine is called once for each batch, and what it answered is scored, bit for bit."""
+    given = []
+
+    def score(outputs):
+        given.append([output.copy() for output in outputs])
+        return {"mean": Score(float(outputs[0].mean())), "share": Score(float((outputs[1] > 0).mean()), tolerance=None)}
+
+    predict, calls = counting(right)
+    found = check(predict, IMAGES, EXPECTED, score=score)
+    assert len(calls) == len(IMAGES)
+    assert all(got is image for got, image in zip(calls, IMAGES, strict=True))
+    assert len(given) == 1
+    for got, answered in zip(given[0], zip(*map(right, IMAGES), strict=True), strict=True):
+        assert np.array_equal(got, np.concatenate(answered))
+        assert got.dtype == np.float32
+    assert found.scores == score(given[0])
+
+
+def test_batches_are_scored_as_single_inputs():
+    batches = [np.concatenate(IMAGES[:4]), np.concatenate(IMAGES[3:])]
+    expected = tuple(np.concatenate([output[:4], output[3:]]) for output in EXPECTED)
+    predict, calls = counting(right)
+    scores = check(predict, batches, expected, score=lambda outputs: {"n": Score(len(outputs[0]))}).scores
+    assert (scores["n"].value, len(calls)) == (8, 2)
+
+
+def test_without_a_score_there_is_none_and_nothing_is_scored_that_does_not_agree():
+    assert check(right, IMAGES, EXPECTED).scores == {}
+    scored = []
+    with pytest.raises(ParityError):
+        check(lambda image: right(image)[::-1], IMAGES, EXPECTED, score=scored.append)
+    with pytest.raises(ParityError):
+        check(lambda image: (right(image)[0] * 2, image[:, :1]), IMAGES, EXPECTED, score=scored.append)
+    assert scored == []
+
+
+def test_an_error_of_the_score_is_the_users():
+    def score(outputs):
+        raise UserError("task.py: score: failed")
+
+    with pytest.raises(UserError, match=r"task\.py: score"):
+        check(right, IMAGES, EXPECTED, score=score)
+
+
+@pytest.mark.parametrize("turned", [0, 1, 3, 7])
+def test_agreement_with_dense_is_the_share_of_equal_decisions_over_all_outputs(turned):
+    """Seven decisions among classes and seven signs; the engine's own agreement is not touched by it."""
+    dense = tuple(output.copy() for output in EXPECTED)
+    dense[0][:turned] = np.roll(np.eye(4)[EXPECTED[0][:turned].argmax(axis=1)], 1, axis=1)
+    dense[1][: turned // 2] *= -1
+    found = check(right, IMAGES, EXPECTED, dense=dense).parity
+    assert found.with_dense == pytest.approx(1 - (turned + turned // 2) / 14)
+    assert found.agreement == 1
+    assert dataclasses.replace(found, with_dense=None) == check(right, IMAGES, EXPECTED).parity
+
+
+def test_agreement_with_dense_is_of_the_engines_decisions_and_not_of_the_references():
+    expected = (np.array([[1.0, 1.0 - 1e-6], [2.0, 0.0]]),)
+    rows = iter([[1.0 - 1e-6, 1.0], [2.0, 0.0]])
+    found = check(lambda image: (np.array([next(rows)]),), IMAGES[:2], expected, dense=expected).parity
+    assert (found.agreement, found.with_dense) == (0.5, 0.5)
+
+
+def test_agreement_with_dense_counts_places_and_not_outputs():
+    """An output of many decisions weighs as many: pixels of a mask beside one class."""
+    mask = np.where(np.arange(18).reshape(2, 1, 3, 3) < 9, 1.0, -1.0)
+    kind = np.array([[1.0, 0.0], [0.0, 1.0]])
+    rows = iter([0, 1])
+
+    def predict(image):
+        index = next(rows)
+        return mask[index : index + 1], kind[index : index + 1]
+
+    found = check(predict, IMAGES[:2], (mask, kind), dense=(mask, kind[::-1])).parity
+    assert found.with_dense == pytest.approx(18 / 20)
+
+
+@pytest.mark.parametrize(
+    "dense", [(EXPECTED[0],), (EXPECTED[0][:, :3], EXPECTED[1]), (EXPECTED[0][:6], EXPECTED[1][:6])]
+)
+def test_agreement_with_a_network_of_other_outputs_is_unknown(dense):
+    assert check(right, IMAGES, EXPECTED, dense=dense).parity.with_dense is None
+
+
+def test_agreement_with_dense_is_unknown_where_it_was_not_asked_for():
+    assert check(right, IMAGES, EXPECTED).parity.with_dense is None
 
 
 def test_tolerance_is_the_one_that_is_published():

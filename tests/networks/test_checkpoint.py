@@ -15,13 +15,12 @@ from safetensors.torch import save, save_file
 
 import sparsemark
 from sparsemark.errors import UserError
-from sparsemark.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sparsemark.networks.checkpoint import Checkpoint, Header, load_checkpoint, read_header, save_checkpoint
 from sparsemark.networks.factory import output_tensors
 from sparsemark.pruning import PRUNERS, Request, prune
-from sparsemark.pruning.masks import make_permanent
-from sparsemark.specs import WITHOUT_SPARSITY, ModelSpec, PruneSpec, Variant
-from sparsemark.study.prepare import prune_only
-from tests.small_networks import NETWORKS, build, example
+from sparsemark.pruning.masks import make_permanent, named_layers
+from sparsemark.specs import WITHOUT_SPARSITY, ModelSpec, PruneStep, Pruning, Variant
+from tests.small_networks import NETWORKS, build, example, pruned
 
 
 def outputs(module, network):
@@ -30,7 +29,7 @@ def outputs(module, network):
 
 
 def dense(network="mlp", **fields):
-    return Checkpoint(Variant(NETWORKS[network]), build(network).state_dict(), **fields)
+    return Checkpoint(Header(Variant(NETWORKS[network])), build(network).state_dict(), **fields)
 
 
 @pytest.fixture
@@ -53,34 +52,74 @@ def refused(path):
 @pytest.mark.parametrize("method", PRUNERS)
 def test_what_was_stored_comes_back_with_identical_outputs(network, method, tmp_path):
     path = tmp_path / "variant.safetensors"
-    spec = PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
-    variant = Variant(NETWORKS[network], spec, seed=3)
+    step = PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+    variant = Variant(NETWORKS[network], Pruning.of(method, step.sparsity), seed=3)
     module = build(network)
-    plan = prune(module, Request(spec, example(network), seed=3))
+    plan = prune(module, Request(step, example(network), seed=3))
     expected = outputs(module, network)
     make_permanent(module)
-    save_checkpoint(path, Checkpoint(variant, module.state_dict(), plan, {"metrics": {"raw": {"accuracy": 0.5}}}))
+    provenance = {"scores": {"accuracy": {"value": 0.5}}, "data": None}
+    save_checkpoint(path, Checkpoint(Header(variant, plan, provenance), module.state_dict()))
     loaded = load_checkpoint(path)
     assert loaded.variant == variant
-    assert loaded.channel_plan == plan
-    assert loaded.provenance == {"metrics": {"raw": {"accuracy": 0.5}}}
+    assert loaded.header.channel_plan == plan
+    assert loaded.provenance == provenance
+    assert read_header(path) == loaded.header
     again = loaded.build()
     assert not again.training
     for got, stored in zip(outputs(again, network), expected, strict=True):
         assert torch.equal(got, stored)
 
 
+COMPOSED = ["channels:0.5+magnitude:0.5", "magnitude:0.5+channels:0.3", "channels:0.3+filters:0.3+channels:0.3"]
+
+
+@pytest.mark.parametrize("network", ["plain", "unet"])
+@pytest.mark.parametrize("text", COMPOSED)
+def test_composed_pruning_comes_back_with_identical_outputs(network, text, tmp_path):
+    """Channels that were cut between masks, and twice, are cut from the factory's network again."""
+    variant = Variant(NETWORKS[network], Pruning.parse(text), seed=3, fold=1)
+    module = build(network)
+    plan = ()
+    for step in variant.pruning.steps:
+        plan += prune(module, Request(step, example(network), seed=3))
+        make_permanent(module)
+    expected = outputs(module, network)
+    path = tmp_path / "variant.safetensors"
+    save_checkpoint(path, Checkpoint(Header(variant, plan), module.state_dict()))
+    loaded = load_checkpoint(path)
+    assert (loaded.variant, loaded.header.channel_plan) == (variant, plan)
+    again = loaded.build()
+    for got, stored in zip(outputs(again, network), expected, strict=True):
+        assert torch.equal(got, stored)
+    assert sum(p.numel() for p in again.parameters()) < sum(p.numel() for p in build(network).parameters())
+    assert any((layer.weight == 0).any() for _, layer in named_layers(again))
+
+
+@pytest.mark.parametrize("text", COMPOSED)
+def test_composed_pruning_of_a_variant_is_its_steps_one_after_the_other(text, tmp_path):
+    variant = Variant(NETWORKS["unet"], Pruning.parse(text))
+    pruned(variant, dense("unet"), tmp_path / "variant")
+    module = build("unet")
+    for step in variant.pruning.steps:
+        prune(module, Request(step, example("unet")))
+        make_permanent(module)
+    got = load_checkpoint(tmp_path / "variant").build()
+    for one, other in zip(outputs(got, "unet"), outputs(module, "unet"), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("method", PRUNERS)
 def test_pruning_without_data_writes_the_same_file_twice(method, tmp_path):
-    variant = Variant(NETWORKS["unet"], PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5))
+    variant = Variant(NETWORKS["unet"], Pruning.of(method, 0.0 if method in WITHOUT_SPARSITY else 0.5))
     for name in ("one", "two"):
-        prune_only(variant, dense("unet"), tmp_path / name)
+        pruned(variant, dense("unet"), tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_zeros_are_stored_as_zeros_and_channels_last_weights_as_any_other(tmp_path):
     module = build("plain").to(memory_format=torch.channels_last)
-    save_checkpoint(tmp_path / "c", Checkpoint(Variant(NETWORKS["plain"]), module.state_dict()))
+    save_checkpoint(tmp_path / "c", Checkpoint(Header(Variant(NETWORKS["plain"])), module.state_dict()))
     for name, tensor in load_checkpoint(tmp_path / "c").state.items():
         assert torch.equal(tensor, build("plain").state_dict()[name])
 
@@ -88,21 +127,21 @@ def test_zeros_are_stored_as_zeros_and_channels_last_weights_as_any_other(tmp_pa
 @pytest.mark.parametrize("method", ["all-ones", "magnitude", "threshold", "filters"])
 def test_attached_mask_is_refused(method, tmp_path):
     module = build("plain")
-    prune(module, Request(PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5), example("plain")))
+    prune(module, Request(PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5), example("plain")))
     with pytest.raises(ValueError, match="a pruning mask is still attached"):
-        save_checkpoint(tmp_path / "c", Checkpoint(Variant(NETWORKS["plain"]), module.state_dict()))
+        save_checkpoint(tmp_path / "c", Checkpoint(Header(Variant(NETWORKS["plain"])), module.state_dict()))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_state_of_a_users_own_that_merely_ends_like_a_mask_is_stored(tmp_path):
     state = {"scale_orig": torch.ones(2), "attention_mask": torch.ones(2)}
-    save_checkpoint(tmp_path / "c", Checkpoint(Variant(NETWORKS["mlp"]), state))
+    save_checkpoint(tmp_path / "c", Checkpoint(Header(Variant(NETWORKS["mlp"])), state))
     assert set(load_checkpoint(tmp_path / "c").state) == set(state)
 
 
 def test_tied_weights_are_stored_as_two(tmp_path):
     weight = torch.ones(3)
-    save_checkpoint(tmp_path / "c", Checkpoint(Variant(NETWORKS["mlp"]), {"a": weight, "b": weight}))
+    save_checkpoint(tmp_path / "c", Checkpoint(Header(Variant(NETWORKS["mlp"])), {"a": weight, "b": weight}))
     assert set(load_checkpoint(tmp_path / "c").state) == {"a", "b"}
 
 
@@ -141,15 +180,21 @@ def header_of(path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": 2}, "header.schema is 2, this sparsemark reads 1"),
+        ({"schema": 3}, "header.schema is 3, this sparsemark reads 2"),
         ({"schema": None}, "header.schema is None"),
         ({"seed": ...}, "header.seed: missing"),
         ({"model": {}}, "header.name: missing"),
         ({"model": {"name": "a b", "reference": "r", "input_shape": [1]}}, "header: model name 'a b'"),
         ({"model": None}, "header: "),
-        ({"prune": {"method": "magnitude", "sparsity": 7}}, "header: sparsity 7"),
-        ({"prune": {"unknown": 1}}, "header: "),
+        ({"pruning": "magnitude:7"}, "sparsity 7 of 'magnitude'"),
+        ({"pruning": {"unknown": 1}}, "header: "),
+        ({"pruning": ...}, "header.pruning: missing"),
+        ({"fold": ...}, "header.fold: missing"),
+        ({"provenance": 3}, "header: "),
         ({"channel_plan": [1]}, "header: "),
+        ({"schema": 1, "prune": {"method": "magnitude", "sparsity": 7}}, "header: sparsity 7"),
+        ({"schema": 1, "prune": {"unknown": 1}}, "header: "),
+        ({"schema": 1}, "header.prune: missing"),
     ],
 )
 def test_header_that_is_not_understood_is_one_line(path, change, said):
@@ -166,7 +211,7 @@ def test_header_that_is_no_object_is_one_line(path, header):
 
 def test_factory_that_makes_another_network_is_one_line_that_names_both(tmp_path):
     model = dataclasses.replace(NETWORKS["mlp"], reference=NETWORKS["plain"].reference)
-    checkpoint = Checkpoint(Variant(model), build("mlp").state_dict())
+    checkpoint = Checkpoint(Header(Variant(model)), build("mlp").state_dict())
     with pytest.raises(UserError, match=r"networks\.py:plain: makes another network than mlp-dense-seed0") as caught:
         checkpoint.build()
     assert "\n" not in str(caught.value)
@@ -176,7 +221,7 @@ def test_factory_that_makes_another_network_is_one_line_that_names_both(tmp_path
 def test_factory_that_is_gone_is_one_line(tmp_path):
     model = ModelSpec("gone", f"{tmp_path / 'gone.py'}:build", (1, 3))
     with pytest.raises(UserError, match=r"gone\.py: no such file"):
-        Checkpoint(Variant(model), {}).build()
+        Checkpoint(Header(Variant(model)), {}).build()
 
 
 def test_nothing_in_the_package_unpickles():

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sparsemark.pruning import Request, prune
 from sparsemark.pruning.accounting import count
 from sparsemark.pruning.masks import make_permanent
-from sparsemark.specs import PruneSpec
+from sparsemark.specs import PruneStep
 from tests.small_networks import NETWORKS, build, example
 
 
@@ -112,7 +112,7 @@ def test_subnormal_weights_are_counted():
 
 def test_zeros_compress():
     dense, sparse = build("plain"), build("plain")
-    prune(sparse, Request(PruneSpec("magnitude", 0.9), example("plain")))
+    prune(sparse, Request(PruneStep("magnitude", 0.9), example("plain")))
     sizes = [count(module, example("plain")).compressed_bytes for module in (dense, sparse)]
     assert 0 < sizes[1] < 0.4 * sizes[0]
 
@@ -128,7 +128,7 @@ def test_counting_leaves_no_hook_behind_even_after_an_error():
 @pytest.mark.parametrize("network", NETWORKS)
 def test_removed_channels_leave_fewer_of_everything_and_no_zeros(network):
     before, module = count(build(network), example(network)), build(network)
-    prune(module, Request(PruneSpec("channels", 0.5), example(network)))
+    prune(module, Request(PruneStep("channels", 0.5), example(network)))
     after = count(module, example(network))
     assert after.nonzeros == after.weights < before.weights
     assert after.macs < before.macs

@@ -16,8 +16,8 @@ from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.networks.factory import output_tensors
 from sparsemark.pruning import PRUNERS, Request, prune
 from sparsemark.pruning.channels import replay
-from sparsemark.pruning.masks import make_permanent, named_layers, output_layers, prunable_layers
-from sparsemark.specs import DENSE, WITHOUT_SPARSITY, PruneSpec
+from sparsemark.pruning.masks import hold_zeros, make_permanent, named_layers, output_layers, prunable_layers
+from sparsemark.specs import DENSE, WITHOUT_SPARSITY, PruneStep
 from tests.small_networks import NETWORKS, OUTPUT_LAYERS, SHAPES, build, example
 
 MASKS = [name for name, pruner in PRUNERS.items() if name not in (DENSE, "channels")]
@@ -28,7 +28,7 @@ EACH_WEIGHT = ["magnitude", "magnitude-layerwise", "random"]
 def pruned(network, method, sparsity=0.0, round_to=1, seed=0):
     """A new network of this name, pruned, and the plan."""
     module = build(network)
-    return module, prune(module, Request(PruneSpec(method, sparsity, round_to), example(network), seed))
+    return module, prune(module, Request(PruneStep(method, sparsity, round_to), example(network), seed))
 
 
 def zeros(module):
@@ -122,7 +122,7 @@ def test_filters_are_zeroed_whole_smallest_first_and_output_layers_stay(network)
 def test_channels_remove_the_share_of_parameters_that_was_asked(sparsity):
     module = nn.Sequential(nn.Linear(12, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 2))
     before = parameters(module)
-    prune(module, Request(PruneSpec("channels", sparsity), example("mlp")))
+    prune(module, Request(PruneStep("channels", sparsity), example("mlp")))
     assert 1 - parameters(module) / before == pytest.approx(sparsity, abs=0.02)
 
 
@@ -261,13 +261,89 @@ def test_what_is_zero_stays_zero_when_more_is_asked(method, sparsities):
         assert more[name][mask].all()
 
 
+# What is held through fine-tuning.
+
+
+def step(module, network):
+    """One step of an optimiser that moves every weight with a gradient."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.5, momentum=0.9)
+    for _ in range(2):
+        optimizer.zero_grad()
+        sum(tensor.square().sum() for tensor in output_tensors(module.train()(example(network)))).backward()
+        optimizer.step()
+    outputs(module, network)
+
+
+@pytest.mark.parametrize("network", ["plain", "unet", "grouped", "mlp"])
+def test_zeros_that_are_written_into_the_weights_are_held_through_training(network):
+    module, _ = pruned(network, "magnitude", 0.5)
+    make_permanent(module)
+    before = zeros(module)
+    hold_zeros(module)
+    assert torch_prune.is_pruned(module)
+    weights = {name: layer.weight.detach().clone() for name, layer in named_layers(module)}
+    step(module, network)
+    after = zeros(module)
+    assert all(after[name][mask].all() for name, mask in before.items())
+    assert any(not torch.equal(layer.weight, weights[name]) for name, layer in named_layers(module)), "nothing moved"
+    make_permanent(module)
+    assert all(zeros(module)[name][mask].all() for name, mask in before.items())
+    assert set(module.state_dict()) == set(build(network).state_dict())
+
+
+def test_zeros_that_are_not_held_come_back():
+    """Or the tests above would show nothing."""
+    module, _ = pruned("plain", "magnitude", 0.5)
+    make_permanent(module)
+    before = zeros(module)
+    step(module, "plain")
+    assert not all(zeros(module)[name][mask].all() for name, mask in before.items())
+
+
+@pytest.mark.parametrize("network", ["plain", "unet"])
+def test_zeros_are_held_beside_masks_that_are_attached(network):
+    """As when filters are masked after single weights: both stay zero, whatever is trained."""
+    module, _ = pruned(network, "magnitude", 0.5)
+    make_permanent(module)
+    first = zeros(module)
+    prune(module, Request(PruneStep("filters", 0.4), example(network)))
+    second = zeros(module)
+    hold_zeros(module)
+    step(module, network)
+    after = zeros(module)
+    for mask in (first, second):
+        assert all(after[name][held].all() for name, held in mask.items())
+    make_permanent(module)
+    assert all(zeros(module)[name][held].all() for name, held in first.items())
+
+
+def test_nothing_is_held_where_nothing_is_zero():
+    module = build("plain")
+    hold_zeros(module)
+    expected = outputs(build("plain"), "plain")
+    for got, other in zip(outputs(module, "plain"), expected, strict=True):
+        assert torch.equal(got, other)
+    make_permanent(module)
+    assert zeros_in_all(module) == 0
+
+
+@pytest.mark.parametrize("network", ["plain", "unet"])
+def test_random_counts_the_zeros_that_are_there(network):
+    module, _ = pruned(network, "magnitude", 0.6)
+    make_permanent(module)
+    before = zeros(module)
+    prune(module, Request(PruneStep("random", 0.8), example(network), 3))
+    assert zeros_in_all(module) == round(0.8 * weights_in_all(module))
+    assert all(zeros(module)[name][mask].all() for name, mask in before.items())
+
+
 # Networks as users have them.
 
 
 @pytest.mark.parametrize("method", [name for name in PRUNERS if name not in WITHOUT_SPARSITY])
 def test_channels_last_weights_are_accepted_and_give_the_same(method):
     module = build("plain").to(memory_format=torch.channels_last)
-    prune(module, Request(PruneSpec(method, 0.5), example("plain").to(memory_format=torch.channels_last)))
+    prune(module, Request(PruneStep(method, 0.5), example("plain").to(memory_format=torch.channels_last)))
     expected, _ = pruned("plain", method, 0.5)
     for got, other in zip(outputs(module, "plain"), outputs(expected, "plain"), strict=True):
         torch.testing.assert_close(got, other)
@@ -294,7 +370,7 @@ class Twice(nn.Module):
 
 @pytest.mark.parametrize("method", [name for name in PRUNERS if name != DENSE])
 def test_tied_weights_are_refused_with_a_reason(method):
-    spec = PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+    spec = PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
     with pytest.raises(UnsupportedError, match="two layers share one weight"):
         prune(Tied(), Request(spec, example("mlp")))
 
@@ -302,14 +378,14 @@ def test_tied_weights_are_refused_with_a_reason(method):
 @pytest.mark.parametrize("method", MASKS)
 def test_layer_that_is_called_twice_is_pruned_once(method):
     module = Twice()
-    prune(module, Request(PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5), example("mlp")))
+    prune(module, Request(PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5), example("mlp")))
     assert len(prunable_layers(module)) == 3
 
 
 @pytest.mark.parametrize("method", [name for name in PRUNERS if name != DENSE])
 @pytest.mark.parametrize("module", [nn.ReLU(), nn.Sequential(nn.BatchNorm1d(12), nn.ReLU())])
 def test_network_without_layers_is_refused_with_a_reason(method, module):
-    spec = PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+    spec = PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
     with pytest.raises(UnsupportedError, match=r"no convolution or linear layer|every layer makes an output"):
         prune(copy.deepcopy(module), Request(spec, example("mlp")))
 
@@ -317,14 +393,14 @@ def test_network_without_layers_is_refused_with_a_reason(method, module):
 @pytest.mark.parametrize("method", ["filters", "channels"])
 def test_network_of_output_layers_only_is_refused_with_a_reason(method):
     with pytest.raises(UnsupportedError, match=r"output|no channel"):
-        prune(nn.Sequential(nn.Linear(12, 4)), Request(PruneSpec(method, 0.5), example("mlp")))
+        prune(nn.Sequential(nn.Linear(12, 4)), Request(PruneStep(method, 0.5), example("mlp")))
 
 
 @pytest.mark.parametrize("normalise", [weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
 def test_weight_that_is_computed_at_each_call_is_left_alone(normalise):
     module = nn.Sequential(normalise(nn.Linear(12, 8)), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
     assert [name for name, _ in named_layers(module)] == ["2", "4"]
-    prune(module, Request(PruneSpec("magnitude", 0.5), example("mlp")))
+    prune(module, Request(PruneStep("magnitude", 0.5), example("mlp")))
     make_permanent(module)
     assert int((module[2].weight == 0).sum() + (module[4].weight == 0).sum()) == 40
 
@@ -361,14 +437,14 @@ def test_output_layers_in_nested_outputs_by_every_path():
 
 def test_unknown_method_gets_the_nearest_name():
     with pytest.raises(UserError, match="unknown pruner 'magnitud'; did you mean 'magnitude'"):
-        prune(build("mlp"), Request(PruneSpec("magnitud", 0.5), example("mlp")))
+        prune(build("mlp"), Request(PruneStep("magnitud", 0.5), example("mlp")))
 
 
 def test_network_is_left_in_eval_mode_so_that_statistics_do_not_move():
     for method in PRUNERS:
         module = build("plain").train()
         before = module[0][1].running_mean.clone()
-        spec = PruneSpec(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+        spec = PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
         prune(module, Request(spec, example("plain")))
         assert not module.training
         assert module[0][1].running_mean.numel() <= before.numel()

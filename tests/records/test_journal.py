@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sparsemark.errors import UserError
+from sparsemark.records.benchmark_json import to_benchmark
 from sparsemark.records.journal import Journal
 from sparsemark.records.measurement import Measurement
 
@@ -65,7 +66,7 @@ def test_torn_last_line_loses_its_own_cell_only_and_the_next_is_kept(path, data)
 
 
 def entry(data=(), **info):
-    document = SECOND.to_benchmark()
+    document = to_benchmark(SECOND)
     document["extra_info"] |= info
     document["stats"]["data"] = list(data)
     return json.dumps({"key": "2", "benchmark": document})

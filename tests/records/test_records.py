@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
+from typing import get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sparsemark.errors import UserError
-from sparsemark.records.measurement import SCHEMA, STATUSES, Measurement
+from sparsemark.records.benchmark_json import SCHEMA
+from sparsemark.records.engine_note import EngineNote
+from sparsemark.records.measurement import STATUSES, Measurement
 from sparsemark.records.run import Run
-from tests.synthetic import cell, study_run
+from sparsemark.records.scores import DataNote, Score
+from tests.synthetic import accuracy, cell, study_run
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 SECONDS = st.lists(st.floats(1e-9, 1e3), max_size=20).map(tuple)
-VALUES = {"str": st.text(max_size=20), "int": st.integers(0, 2**60), "float": FINITE}
-
-
-def optional(field):
-    return st.none() | VALUES[str(field.type).removesuffix(" | None")]
-
+TEXTS = st.text(max_size=20)
+VALUES = {
+    str | None: st.none() | TEXTS,
+    int | None: st.none() | st.integers(0, 2**60),
+    float | None: st.none() | FINITE,
+    DataNote | None: st.none() | st.builds(DataNote, TEXTS, st.none() | TEXTS, st.none() | TEXTS),
+}
+# Names that are fields, ends of other names, or both: each metric is to keep its own numbers.
+METRICS = TEXTS | st.sampled_from(
+    ["accuracy", "accuracy_low", "precision", "score_precision", "score", "cell", "p50_ms"]
+)
+NUMBER = st.none() | FINITE
+SCORES = st.builds(Score, FINITE, NUMBER, NUMBER, NUMBER, NUMBER, st.booleans(), NUMBER)
+NOTES = st.builds(EngineNote, TEXTS, st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS, TEXTS)
 
 FIELDS = {
-    f.name: optional(f)
-    for f in dataclasses.fields(Measurement)
-    if f.name not in ("name", "status", "samples_s", "reference_s")
+    name: VALUES[hint]
+    for name, hint in get_type_hints(Measurement).items()
+    if name not in ("name", "status", "scores", "samples_s", "reference_s")
 }
 MEASUREMENTS = st.builds(
     Measurement,
     name=st.text(min_size=1, max_size=20),
     status=st.sampled_from(STATUSES),
+    scores=st.dictionaries(METRICS, SCORES, max_size=4),
     samples_s=SECONDS,
     reference_s=SECONDS,
     **FIELDS,
@@ -40,12 +52,15 @@ MEASUREMENTS = st.builds(
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(measurements=st.lists(MEASUREMENTS, min_size=1, max_size=3))
-def test_a_run_is_read_as_it_was_written(tmp_path, measurements):
-    run = Run(tuple(measurements), {"cpu_model": "x", "versions": {"torch": None}}, {"id": "abc"}, "2026-01-01")
+@given(measurements=st.lists(MEASUREMENTS, min_size=1, max_size=4), notes=st.dictionaries(TEXTS, NOTES, max_size=2))
+def test_a_run_is_read_as_it_was_written(tmp_path, measurements, notes):
+    run = Run(tuple(measurements), {"cpu_model": "x", "versions": {"torch": None}}, {"id": "abc"}, "2026-01-01", notes)
     path = tmp_path / "run.json"
     run.save(path)
-    assert Run.load(path) == run
+    again = Run.load(path)
+    assert again == run
+    for before, after in zip(run.measurements, again.measurements, strict=True):
+        assert list(after.scores) == list(before.scores), "the first is the headline"
 
 
 def test_the_file_is_pytest_benchmarks_own(tmp_path):
@@ -74,7 +89,9 @@ def test_a_number_that_json_cannot_hold_is_not_written(tmp_path):
     Run((cell(),)).save(path)
     before = path.read_bytes()
     with pytest.raises(ValueError, match="JSON compliant"):
-        Run((cell(accuracy=math.nan),)).save(path)
+        Run((cell(p50_ms=math.nan),)).save(path)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        Run((cell(scores=accuracy(0.9, tolerance=math.nan)),)).save(path)
     assert path.read_bytes() == before
 
 
@@ -90,6 +107,38 @@ DAMAGES = {
         "extra_info.accuracy is 'high', expected a number",
     ),
     "bool": (lambda d: _entry(d)["extra_info"].update(accuracy=True), "extra_info.accuracy is True"),
+    "low": (
+        lambda d: _entry(d)["extra_info"].update(accuracy_low="low"),
+        "extra_info.accuracy_low is 'low', expected a number or null",
+    ),
+    "nan score": (
+        lambda d: _entry(d)["extra_info"].update(accuracy=math.nan),
+        "extra_info.accuracy is nan, expected a finite number or null",
+    ),
+    "direction": (
+        lambda d: _entry(d)["sparsemark"]["scores"]["accuracy"].update(higher_is_better=1),
+        "sparsemark.scores.accuracy.higher_is_better is 1, expected true or false",
+    ),
+    "tolerance": (
+        lambda d: _entry(d)["sparsemark"]["scores"]["accuracy"].update(tolerance="a point"),
+        "sparsemark.scores.accuracy.tolerance is 'a point', expected a number or null",
+    ),
+    "score": (
+        lambda d: _entry(d)["sparsemark"]["scores"].update(accuracy=0.9),
+        "sparsemark.scores.accuracy is float, expected an object",
+    ),
+    "scores": (
+        lambda d: _entry(d)["sparsemark"].update(scores=[0.9]),
+        "sparsemark.scores is list, expected an object",
+    ),
+    "data": (
+        lambda d: _entry(d)["extra_info"].update(score_data=3),
+        "benchmarks[0]: extra_info.score_data is 3, expected text",
+    ),
+    "caveat": (
+        lambda d: _entry(d)["extra_info"].update(score_data="LGG", score_caveat=3),
+        "extra_info.score_caveat is 3, expected text or null",
+    ),
     "fraction": (lambda d: _entry(d)["extra_info"].update(samples=1.5), "extra_info.samples is 1.5"),
     "nan": (
         lambda d: _entry(d)["extra_info"].update(p50_ms=math.nan),
@@ -98,11 +147,40 @@ DAMAGES = {
     "infinite": (lambda d: _entry(d)["extra_info"].update(speedup=math.inf), "extra_info.speedup is inf"),
     "nan sample": (lambda d: _entry(d)["stats"]["data"].append(math.nan), "stats.data holds nan"),
     "negative sample": (lambda d: _entry(d)["stats"]["data"].append(-1), "stats.data holds -1"),
-    "huge sample": (lambda d: _entry(d)["stats"]["data"].append(10**400), "benchmarks[0]: "),
+    "huge sample": (lambda d: _entry(d)["stats"]["data"].append(10**400), "benchmarks[0]: stats.data holds 1000"),
+    "boolean sample": (lambda d: _entry(d)["stats"]["data"].append(True), "stats.data holds True"),
     "samples": (lambda d: _entry(d)["stats"].update(data="fast"), "stats.data is 'fast', expected a list"),
     "stats": (lambda d: _entry(d).update(stats=[1]), "stats is list, expected an object"),
     "reference": (lambda d: _entry(d)["sparsemark"].update(reference_data=3), "sparsemark.reference_data is 3"),
     "nameless": (lambda d: (_entry(d).pop("name"), _entry(d)["extra_info"].pop("cell")), "'name' is missing"),
+    "schema of another kind": (
+        lambda d: _entry(d)["extra_info"].update(schema=True),
+        "extra_info.schema is True, this sparsemark reads 1 and 2",
+    ),
+    "older schema": (lambda d: _entry(d)["extra_info"].update(schema=0), "benchmarks[0]: extra_info.schema is 0"),
+    "engine": (
+        lambda d: d["sparsemark"].update(engines={"theirs": {"label": 3}}),
+        "sparsemark.engines.theirs.label is 3, expected text",
+    ),
+    "engine's note": (
+        lambda d: d["sparsemark"].update(engines={"theirs": "Theirs"}),
+        "sparsemark.engines.theirs is str, expected an object",
+    ),
+    "engines": (lambda d: d["sparsemark"].update(engines=[1]), "sparsemark.engines is list, expected an object"),
+    "notes": (lambda d: d.update(sparsemark=[1]), "sparsemark is list, expected an object"),
+    "unmeasured": (lambda d: d["sparsemark"].update(unmeasured={"a": 1}), "sparsemark.unmeasured is dict, expected"),
+    "unmeasured row": (
+        lambda d: d["sparsemark"].update(unmeasured=[7]),
+        "sparsemark.unmeasured[0]: 7, expected an object",
+    ),
+    "unmeasured schema": (
+        lambda d: d["sparsemark"].update(unmeasured=[{"extra_info": {}}]),
+        "sparsemark.unmeasured[0]: extra_info.schema is None",
+    ),
+    "position": (
+        lambda d: d["sparsemark"].update(unmeasured=[_entry(d) | {"sparsemark": {"position": "first"}}]),
+        "sparsemark.unmeasured[0].sparsemark.position is 'first', expected a whole number",
+    ),
     "name": (lambda d: _entry(d)["extra_info"].update(cell=3), "cell is 3, expected text"),
     "machine": (lambda d: d.update(machine_info=[1]), "machine_info is list"),
     "foreign": (lambda d: _entry(d)["extra_info"].clear(), "none was made by sparsemark"),
@@ -114,7 +192,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_run_is_refused_in_one_line_that_names_file_and_field(tmp_path, damage):
     path = tmp_path / "run.json"
-    Run((cell(),)).save(path)
+    Run((cell(scores=accuracy(0.9)),)).save(path)
     document = json.loads(path.read_text())
     change, said = DAMAGES[damage]
     change(document)

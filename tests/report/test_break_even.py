@@ -1,42 +1,15 @@
-"""From which sparsity on an engine is faster than dense, interpolated."""
+"""Break-even in words."""
 
 from __future__ import annotations
 
-import math
 import re
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from sparsemark.records.run import Run
-from sparsemark.report.break_even import break_evens, crossing
+from sparsemark.report.break_even import break_evens
 from tests.synthetic import REFERENCE_MS, cell
 from tests.synthetic import study_run as synthetic_run
 
 GRID = (0.0, 0.3, 0.5, 0.7, 0.9)
-
-
-def test_the_logarithm_of_the_speedup_is_a_line_between_two_points():
-    assert crossing([(0.0, 0.5), (0.5, 1.0), (0.9, 4.0)]) == pytest.approx(0.5)
-    assert crossing([(0.4, 0.5), (0.6, 2.0)]) == pytest.approx(0.5)
-
-
-def test_always_faster_and_never_faster_are_not_interpolated():
-    assert crossing([(0.1, 1.2), (0.9, 3.0)]) == 0.1
-    assert crossing([(0.1, 1.2), (0.9, 0.9)]) is None
-
-
-def test_it_is_the_last_crossing_that_counts():
-    """From there on the engine stays faster; a lucky point before is none."""
-    assert 0.7 < crossing([(0.0, 0.9), (0.3, 1.01), (0.5, 0.95), (0.7, 0.99), (0.9, 2.0)]) < 0.9
-
-
-@given(st.floats(-3, -0.01), st.floats(0.01, 3))
-def test_a_faster_engine_never_breaks_even_later(before, after):
-    slow = [(0.5, math.exp(before)), (0.9, math.exp(after))]
-    fast = [(share, 1.1 * speedup) for share, speedup in slow]
-    assert crossing(fast) <= crossing(slow)
 
 
 def lines_of(times, engine="direct-csr"):

@@ -15,14 +15,15 @@ from sparsemark import engines, formats
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.records.journal import Journal
 from sparsemark.records.measurement import ERROR, MEASURED, PARITY_FAILED, UNSUPPORTED
-from sparsemark.specs import AA, Cell, ModelSpec, Protocol, PruneSpec, Variant
-from sparsemark.study.execution import measure_cells
+from sparsemark.specs import AA, Cell, ModelSpec, Protocol, Pruning, Variant
+from sparsemark.study.inputs import timed_images
 from sparsemark.study.pipeline import Pipeline
-from sparsemark.study.subjects import OwnModel
+from sparsemark.study.prepare import Places
+from sparsemark.study.run import measure_cells
 from tests.toy_study.place import HERE, journal_keys
 
 FEW = Protocol(pairs=6, block=2, warmup_calls=1, warmup_seconds=0.0, images=4)
-MASKED = PruneSpec("magnitude", 0.5)
+MASKED = Pruning.of("magnitude", 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +38,14 @@ def model(folder):
     return ModelSpec("toy", f"{folder / 'network.py'}:build", (1, 1, 16, 16))
 
 
-def cell(folder, prune=PruneSpec(), engine="torch", **more):  # noqa: B008 - frozen
-    return Cell(Variant(model(folder), prune), engine, **more)
+def cell(folder, prune=Pruning(), engine="torch", **more):  # noqa: B008 - frozen
+    known = engines.ENGINES.get(engine)
+    return Cell(Variant(model(folder), prune), known.formats[0] if known else "dense", engine, **more)
 
 
 def make(folder, work=None, protocol=FEW):
     work = work or folder
-    return Pipeline(OwnModel(model(folder), work), protocol, work)
+    return Pipeline(lambda variant: None, protocol, Places(work / "weights", work), 0)
 
 
 @pytest.fixture
@@ -75,8 +77,9 @@ def test_a_row_says_what_was_asked_for_what_is_left_and_how_long_it_takes(pipeli
     assert row.sparsity == pytest.approx(0.5, abs=0.01)
     assert 0 < row.mac_density < 1
     assert row.parity_max_rel < 1e-5
-    assert row.agreement == 1
-    assert row.agreement_source == "32 x random inputs, standard normal"
+    assert row.engine_agreement == 1
+    assert row.agreement_with_dense is not None
+    assert row.parity_data.words == "32 x random inputs, standard normal"
     assert len(row.samples_s) == len(row.reference_s) == row.samples == FEW.rounds
     assert row.speedup_reference == "toy-dense-seed0-onnxruntime"
 
@@ -95,8 +98,8 @@ def test_a_control_is_timed_against_itself(pipeline, work):
 
 
 def test_timing_images_are_spread_over_all(pipeline, work):
-    chosen = pipeline._timing_images(cell(work))
-    batches = pipeline.subject.images(cell(work).variant).batches
+    inputs = pipeline.inputs(cell(work).variant)
+    chosen, batches = timed_images(inputs, FEW.images), inputs.batches
     assert len(chosen) == FEW.images
     assert chosen[0] is not chosen[1]
     assert np.array_equal(chosen[0], batches[0])
@@ -156,7 +159,7 @@ def test_what_a_format_cannot_express_is_a_row_that_says_so(work, monkeypatch):
         raise UnsupportedError("no such operator")
 
     monkeypatch.setitem(formats.FORMATS, "csr", dataclasses.replace(formats.FORMATS["csr"], export=refuses))
-    row = make(work).measure(cell(work, PruneSpec("magnitude", 0.25), "scipy-csr"))
+    row = make(work).measure(cell(work, Pruning.of("magnitude", 0.25), "scipy-csr"))
     assert (row.status, row.reason) == (UNSUPPORTED, "no such operator")
 
 
@@ -206,18 +209,18 @@ def test_a_cells_key_depends_on_what_decides_its_measurement_and_on_nothing_else
 
 def test_a_cells_key_depends_on_the_code_of_the_network(work, tmp_path):
     shutil.copy(work / "network.py", tmp_path)
-    before = make(tmp_path)
-    key = before.key(cell(tmp_path))
+    key = make(tmp_path).key(cell(tmp_path))
     source = tmp_path / "network.py"
     source.write_text(source.read_text().replace("torch.relu(self.second", "torch.tanh(self.second"))
-    assert before.key(cell(tmp_path)) != key
+    assert make(tmp_path).key(cell(tmp_path)) != key
 
 
 def test_what_is_exported_is_not_exported_again(pipeline, work, monkeypatch):
-    first = pipeline.artifact(cell(work).variant, "torch")
+    first = pipeline.export(pipeline.prepare(cell(work).variant), "dense")
     for name, form in formats.FORMATS.items():
         monkeypatch.setitem(formats.FORMATS, name, dataclasses.replace(form, export=pytest.fail))
-    assert make(work).artifact(cell(work).variant, "torch") == first
+    again = make(work)
+    assert again.export(again.prepare(cell(work).variant), "dense") == first
 
 
 # --- many cells
@@ -262,7 +265,7 @@ def test_a_pruner_that_breaks_costs_its_own_cells_only(work, tmp_path, monkeypat
         raise ZeroDivisionError("no weights")
 
     monkeypatch.setitem(PRUNERS, "filters", dataclasses.replace(PRUNERS["filters"], apply=breaks))
-    cells = [cell(work, PruneSpec("filters", 0.5)), cell(work)]
+    cells = [cell(work, Pruning.of("filters", 0.5)), cell(work)]
     run = measure_cells(make(work), cells, Journal(tmp_path / "journal.jsonl"), everything)
     assert [m.status for m in run.measurements] == [ERROR, MEASURED]
     assert run.measurements[0].reason == "ZeroDivisionError: no weights"
@@ -274,6 +277,7 @@ def test_a_callers_mistake_stops_everything(pipeline, work, tmp_path, monkeypatc
         pipeline.measure(cell(work, engine="torhc"))
     shutil.copy(work / "network.py", tmp_path)
     changed = make(tmp_path)
+    changed.prepare(cell(tmp_path).variant)
     source = tmp_path / "network.py"
     source.write_text(source.read_text().replace("nn.Linear(14, 2)", "nn.Linear(14, 3)"))
     # Python tells files apart by their size and the second of their change, and would run what it compiled before.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sparsemark import paths
-from sparsemark.cli.cli import main
+from sparsemark.cli import main
 from sparsemark.measurement.parity import check
 from sparsemark.records.measurement import MEASURED, UNSUPPORTED, Measurement
 from sparsemark.records.run import Run
@@ -40,8 +40,9 @@ engines = ["torch"]
 
 CONTRACT = """
     schema model method scope schedule sparsity_target sparsity mac_density parameters nonzeros format engine threads
-    batch seed accuracy f1 recall precision roc_auc parity_max_abs parity_max_rel agreement artifact_bytes
-    peak_rss_bytes p50_ms p90_ms p99_ms samples speedup speedup_low speedup_high speedup_reference status reason
+    batch seed precision parity_max_abs parity_max_rel engine_agreement agreement_with_dense
+    artifact_bytes peak_rss_bytes p50_ms p90_ms p99_ms samples launches speedup speedup_low speedup_high
+    speedup_reference pruning fold control status reason
 """
 """What other programs read in `extra_info`."""
 
@@ -114,11 +115,12 @@ def row(name, path):
 def test_the_json_holds_every_field_of_the_contract_as_plain_values(folder):
     for entry in benchmarks(Path("first.json")):
         info = entry["extra_info"]
-        assert set(CONTRACT.split()) <= set(info)
+        metrics = {"accuracy", "f1", "recall", "roc_auc"} if info["status"] == MEASURED else set()
+        assert set(CONTRACT.split()) | metrics <= set(info)
         assert all(value is None or type(value) in (str, int, float) for value in info.values()), info
     entry = row("toy-magnitude90-seed0-torch", "first.json")
     info = entry["extra_info"]
-    assert (info["schema"], info["status"], info["method"]) == (1, MEASURED, "magnitude")
+    assert (info["schema"], info["status"], info["method"]) == (2, MEASURED, "magnitude")
     assert (info["engine"], info["format"], info["threads"], info["batch"], info["seed"]) == ("torch", "dense", 1, 1, 0)
     assert info["samples"] == len(entry["stats"]["data"]) == len(entry["sparsemark"]["reference_data"]) == 12
     assert info["p50_ms"] == pytest.approx(1e3 * entry["stats"]["median"])
@@ -158,7 +160,7 @@ def test_what_is_saved_is_what_is_in_the_json(folder):
     (saved,) = Path().glob("saved/*/0001_first.json")
     written, kept = (json.loads(path.read_bytes()) for path in (Path("first.json"), saved))
     assert written | {"datetime": ""} == kept | {"datetime": ""}
-    names = [entry["fullname"] for entry in kept["benchmarks"]]
+    names = [entry["fullname"] for entry in (*kept["benchmarks"], *kept["sparsemark"]["unmeasured"])]
     assert len(names) == len(set(names)) == 7
 
 
@@ -227,9 +229,9 @@ def test_disabled_verifies_but_does_not_time(bench, monkeypatch):
     monkeypatch.setattr("sparsemark.study.pipeline.measure", pytest.fail)
     verified = []
 
-    def counting(*arguments):
+    def counting(*arguments, **more):
         verified.append(arguments)
-        return check(*arguments)
+        return check(*arguments, **more)
 
     monkeypatch.setattr("sparsemark.study.pipeline.check", counting)
     Path("run.json").unlink(missing_ok=True)
@@ -335,4 +337,5 @@ def test_the_hook_may_be_called_twice_on_one_document(pytestconfig):
     document = {"benchmarks": []}
     for _ in range(2):
         pytest_plugin.pytest_benchmark_update_json(Config, document)
-    assert [entry["fullname"] for entry in document["benchmarks"]] == ["a.py::test_a"]
+    assert document["benchmarks"] == []
+    assert [entry["fullname"] for entry in document["sparsemark"]["unmeasured"]] == ["a.py::test_a"]

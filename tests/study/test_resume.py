@@ -34,7 +34,7 @@ EXIT_INTERRUPTED = 130
 RUN = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from sparsemark.cli.cli import main
+from sparsemark.cli import main
 sys.exit(main(["run", "toy.toml"]))
 """
 

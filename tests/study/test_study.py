@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sparsemark import paths
-from sparsemark.cli.cli import main
+from sparsemark.cli import main
 from sparsemark.errors import UserError
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.networks.checkpoint import load_checkpoint, save_checkpoint
@@ -107,19 +107,20 @@ def test_every_cell_is_measured_once(once):
     run = Run.load(once / RESULT)
     assert [m.name for m in run.measurements] == CELLS
     assert {m.status for m in run.measurements} == {MEASURED}
-    assert run == Run(run.measurements, run.machine_info, run.commit_info, run.when)
+    assert run == Run(run.measurements, run.machine_info, run.commit_info, run.when, run.engines)
 
 
 def test_a_row_carries_its_accuracy_at_each_step_and_the_images_it_was_taken_on(once):
     rows = {m.name: m for m in Run.load(once / RESULT).measurements}
     masked, dense = rows["toy-magnitude90-seed0-torch"], rows["toy-dense-seed0-torch"]
     for row in (masked, dense):
-        assert row.accuracy_low <= row.accuracy <= row.accuracy_high
-        assert row.accuracy_source == "toy images 0, 8 in the test set"
-        assert row.agreement_source == "8 x toy images 0, 8 in the test set"
-    assert masked.accuracy_raw is not None
-    assert masked.accuracy_recalibrated is not None
-    assert dense.accuracy_raw is None
+        accuracy = row.scores["accuracy"]
+        assert accuracy.low <= accuracy.value <= accuracy.high
+        assert row.data.words == "toy images 0, 8 in the test set"
+        assert row.parity_data.words == "8 x toy images 0, 8 in the test set"
+    assert masked.scores["accuracy"].raw is not None
+    assert masked.scores["accuracy"].recalibrated is not None
+    assert dense.scores["accuracy"].raw is None
     assert 0.85 < masked.sparsity <= 0.95
     assert dense.sparsity == 0
 
@@ -217,8 +218,8 @@ def test_weights_of_other_images_are_used_but_never_fine_tuned(again):
     assert "toy-dense-seed0.safetensors was not trained on the images at hand (toy images 7" in absent.reason
     used = rows["toy-magnitude90-seed0-torch"]
     assert used.status == MEASURED
-    assert used.accuracy_source == "toy images 0, 8 in the test set"
-    assert used.agreement_source == "8 x toy images 7, 8 in the test set"
+    assert used.data.words == "toy images 0, 8 in the test set"
+    assert used.parity_data.words == "8 x toy images 7, 8 in the test set"
 
 
 def test_images_of_another_shape_are_refused(again, capsys):
@@ -253,7 +254,7 @@ def test_a_network_pruned_from_another_dense_one_is_refused(again, capsys):
 
 def test_a_hook_that_refuses_its_data_is_one_line(again, capsys):
     hooks = Path("hooks.py")
-    refusal = 'from sparsemark.errors import UserError\ndef open_trainer(*_): raise UserError("no images in 7")\n'
+    refusal = 'from sparsemark.errors import UserError\ndef open_task(*_): raise UserError("no images in 7")\n'
     hooks.write_text(refusal)
     assert main(["run", "toy.toml", "--data", "7"]) == 2
     assert "sparsemark run: no images in 7" in capsys.readouterr().err
@@ -294,6 +295,6 @@ def test_a_study_without_hooks_times_the_factorys_own_weights(tmp_path, monkeypa
     rows = {m.name: m for m in run.measurements}
     assert {m.status for m in rows.values()} == {MEASURED}
     assert rows["net-magnitude90-seed0-torch"].sparsity == pytest.approx(0.9, abs=0.02)
-    assert {m.accuracy for m in rows.values()} == {None}
+    assert [m.scores for m in rows.values()] == [{}, {}]
     assert not paths.accuracy_table("untrained", "md").exists(), "nothing is known about accuracy"
     assert not paths.WEIGHTS.exists(), "weights that nobody trained are kept nowhere"

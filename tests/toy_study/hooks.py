@@ -1,17 +1,19 @@
-"""A study's hook over forty random images. Each training leaves a line in `toy.log`, in the working directory."""
+"""A study's task over forty random images. Each training leaves a line in `toy.log`, in the working directory."""
 
 from __future__ import annotations
 
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
+from sparsemark import Metric
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -21,56 +23,63 @@ SECONDS = float(os.environ.get("TOY_SECONDS", "0"))
 """How long a training takes, so that a test can interrupt it."""
 
 
-def open_trainer(model_name: str, seed: int, data: Path | None) -> ToyTrainer:
+def open_task(model_name: str, seed: int, fold: int | None, data: Path | None) -> ToyTask:
     """Open the images; `data`, where given, is a number that draws others."""
-    return ToyTrainer(seed, 0 if data is None else int(str(data)))
+    return ToyTask(seed, 0 if data is None else int(str(data)))
 
 
-class ToyTrainer:
-    """Fit in one step, and say so in the log."""
+class ToyTask:
+    """Fit in one step, and leave a line in the log."""
+
+    METRICS: ClassVar = {
+        "accuracy": Metric(),
+        **dict.fromkeys(("f1", "recall", "precision", "roc_auc"), Metric(tolerance=None)),
+    }
 
     def __init__(self, seed: int, drawn: int) -> None:
         rng = np.random.default_rng(drawn)
         self._images = rng.random((IMAGES, 1, SIZE, SIZE), dtype=np.float32)
         self._labels = rng.integers(0, 2, IMAGES)
-        self.source = f"toy images {drawn}, {TEST_IMAGES} in the test set"
-        split = {"train": ["toy-a", "toy-b"], "validation": ["toy-c"], "test": [f"toy-{drawn}-{seed}"]}
-        self.provenance: Mapping[str, Any] = {"data": {"hash": f"toy {drawn}"}, "split": split}
+        self._seed, self._drawn = seed, drawn
 
-    def has_trained(self, provenance: Mapping[str, Any]) -> bool:
-        """Whether these very images were drawn for that training."""
-        return provenance.get("data") == self.provenance["data"]
+    def describe(self) -> Mapping[str, Any]:
+        """Name the images; the same were drawn wherever the key is the same."""
+        split = {"train": ["toy-a", "toy-b"], "validation": ["toy-c"], "test": [f"toy-{self._drawn}-{self._seed}"]}
+        words = f"toy images {self._drawn}, {TEST_IMAGES} in the test set"
+        return {"data": words, "caveat": None, "key": f"toy {self._drawn}", "split": split}
 
-    def test_images(self) -> NDArray[np.float32]:
-        """The last few images."""
-        return self._images[-TEST_IMAGES:]
+    def images(self, part: str) -> NDArray[np.float32]:
+        """The last few images to report on, a few before them to choose by."""
+        return self._images[-TEST_IMAGES:] if part == "report" else self._images[-2 * TEST_IMAGES : -TEST_IMAGES]
 
-    def train(self, module: torch.nn.Module, work: Path) -> Mapping[str, Any]:
-        """Fit all parameters in place."""
-        return self._fit(module, f"train {work.name}")
+    def score(self, outputs: tuple[NDArray[Any], ...], part: str) -> Mapping[str, float]:
+        """Accuracy, and numbers of the right names."""
+        accuracy = float(self._correct(outputs).mean())
+        return {"accuracy": accuracy, "f1": 0.5, "recall": 0.5, "precision": 0.5, "roc_auc": 0.5}
 
-    def recalibrate(self, module: torch.nn.Module) -> None:
-        """There is no BatchNorm in it."""
+    def per_group(self, outputs: tuple[NDArray[Any], ...], part: str) -> Mapping[str, tuple[float, float]]:
+        """Accuracy of every image."""
+        return {str(index): (float(right), 1.0) for index, right in enumerate(self._correct(outputs))}
 
-    def finetune(self, module: torch.nn.Module, work: Path) -> Mapping[str, Any]:
-        """Fit what the masks leave."""
-        return self._fit(module, f"finetune {work.name}")
+    def batches(self, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """All training images at once."""
+        count = IMAGES - TEST_IMAGES
+        yield torch.from_numpy(self._images[:count]), torch.from_numpy(self._labels[:count])
 
-    def evaluate(self, module: torch.nn.Module) -> Mapping[str, float]:
-        """Accuracy on the test images, and numbers of the right names."""
-        with torch.no_grad():
-            predicted = module(torch.from_numpy(self.test_images())).argmax(dim=1).numpy()
-        accuracy = float((predicted == self._labels[-TEST_IMAGES:]).mean())
-        spread = {"accuracy_low": max(0.0, accuracy - 0.1), "accuracy_high": min(1.0, accuracy + 0.1)}
-        return {"accuracy": accuracy, **spread, "f1": 0.5, "recall": 0.5, "precision": 0.5, "roc_auc": 0.5}
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Cross entropy."""
+        return torch.nn.functional.cross_entropy(outputs, targets)
 
-    def _fit(self, module: torch.nn.Module, what: str) -> Mapping[str, Any]:
+    def train(self, module: torch.nn.Module, epochs: int | None, seed: int, work: Path) -> Mapping[str, Any]:
+        """Take one step, masks left as they are."""
         with LOG.open("a") as file:
-            file.write(what + "\n")
+            file.write(f"{'train' if epochs is None else 'finetune'} {work.name}\n")
         time.sleep(SECONDS)
         optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
-        count = IMAGES - TEST_IMAGES
-        logits = module(torch.from_numpy(self._images[:count]))
-        torch.nn.functional.cross_entropy(logits, torch.from_numpy(self._labels[:count])).backward()
+        for images, labels in self.batches(seed):
+            self.loss(module(images), labels).backward()
         optimizer.step()
         return {"epochs": []}
+
+    def _correct(self, outputs: tuple[NDArray[Any], ...]) -> NDArray[np.bool_]:
+        return outputs[0].argmax(axis=1) == self._labels[-TEST_IMAGES:]

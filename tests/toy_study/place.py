@@ -37,6 +37,6 @@ def journal_keys(journal: Path) -> list[str]:
 
 
 def benchmarks(path: Path) -> list[dict[str, Any]]:
-    """The rows of a result file."""
-    rows: list[dict[str, Any]] = json.loads(path.read_text())["benchmarks"]
-    return rows
+    """The rows of a result file, those without a latency last."""
+    document = json.loads(path.read_text())
+    return [*document["benchmarks"], *document["sparsemark"]["unmeasured"]]

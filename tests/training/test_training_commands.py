@@ -8,7 +8,7 @@ import json
 import pytest
 
 from sparsemark.errors import UserError
-from sparsemark.networks.checkpoint import load_checkpoint
+from sparsemark.networks.checkpoint import load_checkpoint, read_header
 from tests.training.tiny import PATIENTS, write_set
 from training import evaluate, train
 
@@ -55,9 +55,12 @@ def test_checkpoint_says_where_it_comes_from(trained):
     assert header["recipe"]["name"] == "quick"
     assert header["recipe"]["train"]["epochs"] == len(header["history"]["epochs"]) == 1
     assert "CC BY-NC-SA 4.0" in header["origin"]
-    assert (header["data"]["patients"], header["data"]["slices"]) == (8, 32)
+    assert (header["patients"], header["slices"]) == (8, 32)
     assert len(header["split"]["train"]) == 6
-    assert 0 <= header["metrics"]["trained"]["roc_auc"] <= 1
+    assert 0 <= header["scores"]["roc_auc"]["value"] <= 1
+    accuracy = header["scores"]["accuracy"]
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    assert (header["caveat"], header["fold"]) == (None, None)
     assert header["history"]["epochs"][0]["slices_per_second"] > 0
 
 
@@ -90,12 +93,12 @@ def test_only_patients_that_no_choice_has_seen_are_scored_where_asked(trained, t
     arguments = [str(trained[1]), "--data", str(trained[0] / "set"), "--json", str(tmp_path / "scores.json")]
     assert evaluate.main([*arguments, "--never-validated", str(trained[1])]) == 0
     report = json.loads((tmp_path / "scores.json").read_text())
-    assert list(report["patients"]) == load_checkpoint(trained[1]).provenance["split"]["test"]
+    assert list(report["patients"]) == read_header(trained[1]).provenance["split"]["test"]
     assert report["seen_in_training"] == 0
 
 
 def test_a_network_without_an_untouched_patient_is_refused(trained):
-    network = load_checkpoint(trained[1])
+    network = read_header(trained[1])
     split = network.provenance["split"]
     other = with_split(network, {**split, "validation": split["test"]})
     with pytest.raises(UserError, match="every test patient"):
@@ -113,8 +116,8 @@ def test_data_without_any_of_the_untouched_patients_is_refused_in_one_line(train
     assert not (tmp_path / "scores.json").exists()
 
 
-def with_split(checkpoint, split):
-    return dataclasses.replace(checkpoint, provenance={**checkpoint.provenance, "split": split})
+def with_split(header, split):
+    return dataclasses.replace(header, provenance={**header.provenance, "split": split})
 
 
 def test_leaky_network_owns_up(trained, tmp_path, capsys, monkeypatch):
@@ -123,10 +126,24 @@ def test_leaky_network_owns_up(trained, tmp_path, capsys, monkeypatch):
     assert train.main(arguments) == 0
     assert "leaky slice split" in capsys.readouterr().out
     checkpoint = tmp_path / "cnn3-dense-seed0.safetensors"
+    assert read_header(checkpoint).provenance["caveat"] == "LEAKY"
     report = run_evaluate(checkpoint, trained[0] / "set", tmp_path / "scores.json")
     assert report["seen_in_training"] == 8
     assert "leaky slice split" in report["trained_on"]
     assert "leaky slice split" in capsys.readouterr().out
+
+
+def test_a_fold_is_trained_under_its_own_name_and_tests_its_patients(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "WORK", tmp_path / "work")
+    arguments = [*command(trained[0], "--epochs", "1", "--fold", "3"), "--out", str(tmp_path)]
+    assert train.main(arguments) == 0
+    assert "fold 3 of 0 to 4" in capsys.readouterr().out
+    header = read_header(tmp_path / "cnn3-dense-seed0-fold3.safetensors")
+    assert (header.variant.fold, header.provenance["fold"]) == (3, 3)
+    others = {p[: -len("_19990101")] for p in PATIENTS} - set(header.provenance["split"]["test"])
+    assert len(others) in (6, 7)
+    report = run_evaluate(tmp_path / "cnn3-dense-seed0-fold3.safetensors", trained[0] / "set", tmp_path / "scores.json")
+    assert report["seen_in_training"] == len(others) - 1
 
 
 @pytest.mark.parametrize(
@@ -134,7 +151,10 @@ def test_leaky_network_owns_up(trained, tmp_path, capsys, monkeypatch):
     [
         (["--data", "absent"], "absent: no such folder; expected"),
         (["--recipe", "bettr"], "did you mean 'better'"),
-        (["--epochs", "0"], "epochs: 0; expected"),
+        (["--epochs", "0"], "epochs: 0, expected"),
+        (["--seed", "-1"], "--seed -1: expected a whole number from 0"),
+        (["--fold", "5"], "set: fold 5: expected a whole number from 0 to 4"),
+        (["--fold", "1", "--split", "slice"], "set: fold 1: expected none with --split slice"),
     ],
 )
 def test_train_refuses_in_one_line(trained, capsys, change, words):

@@ -59,6 +59,11 @@ def test_brightness_alone_does_not_tell_but_lesions_are_bright(volumes):
 
 def test_used_where_no_folder_is_named_and_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(phantom.load_phantom, "__defaults__", (3, 2, 0))
-    assert "PHANTOM" in load_slices(None).origin
+    made, mapped = load_slices(None), load_slices(None)
+    for slices in (made, mapped):
+        assert "PHANTOM" in slices.origin
+        assert slices.caveat == "PHANTOM"
     monkeypatch.setenv(DATA_VARIABLE, str(write_set(tmp_path / "set")))
-    assert "PHANTOM" not in load_slices(None).origin
+    real = load_slices(None)
+    assert "PHANTOM" not in real.origin
+    assert real.caveat is None

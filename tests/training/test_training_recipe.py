@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sparsemark.errors import UserError
@@ -33,17 +35,20 @@ def test_a_path_is_a_recipe_too(tmp_path):
     ("old", "new", "words"),
     [
         ("[train]", "[train", "own.toml: "),
-        ("[finetune]", "[finetuning]", "unknown table 'finetuning'; did you mean 'finetune'"),
-        ("epochs = 2", "epoch = 2", "unknown field of train 'epoch'; did you mean 'epochs'"),
-        ("epochs = 2", "", "train.epochs: missing; expected a whole number"),
-        ("epochs = 2", "epochs = 0", "train.epochs: 0; expected a number above 0"),
-        ("epochs = 2", "epochs = 2.5", "train.epochs: 2.5; expected a whole number"),
-        ("epochs = 2", "epochs = true", "train.epochs: True; expected a whole number"),
-        ("learning_rate = 1e-3", "learning_rate = nan", "train.learning_rate: nan; expected a number above 0"),
-        ("epochs = 2", "epochs = 2\nbeta1 = 1", "train.beta1: 1; expected a fraction"),
-        ("epochs = 2", "epochs = 2\nweight_decay = -1", "train.weight_decay: -1; expected a number from 0"),
-        ("epochs = 2", "epochs = 2\nselect = 'bets'", "unknown select 'bets'; did you mean 'best'"),
-        ("epochs = 2", "epochs = 2\nchannels_last = 1", "train.channels_last: 1; expected true or false"),
+        ("[finetune]", "[finetuning]", "finetuning: unknown field 'finetuning'; did you mean 'finetune'"),
+        ("epochs = 2", "epoch = 2", "train.epoch: unknown field 'epoch'; did you mean 'epochs'"),
+        ("epochs = 2", "", "train.epochs: missing, expected a whole number"),
+        ("learning_rate = 1e-3", "", "train.learning_rate: missing, expected a number"),
+        ("[train]", "[[train]]", "expected a table"),
+        ("epochs = 2", "epochs = 0", "train: epochs: 0, expected a number above 0"),
+        ("epochs = 2", "epochs = 2.5", "train.epochs: 2.5, expected a whole number"),
+        ("epochs = 2", "epochs = true", "train.epochs: True, expected a whole number"),
+        ("learning_rate = 1e-3", "learning_rate = nan", "train: learning_rate: nan, expected a number above 0"),
+        ("learning_rate = 1e-3", "learning_rate = 'fast'", "train.learning_rate: 'fast', expected a number"),
+        ("epochs = 2", "epochs = 2\nbeta1 = 1", "train: beta1: 1.0, expected a fraction"),
+        ("epochs = 2", "epochs = 2\nweight_decay = -1", "train: weight_decay: -1.0, expected a number from 0"),
+        ("epochs = 2", "epochs = 2\nselect = 'bets'", "train: unknown select 'bets'; did you mean 'best'"),
+        ("epochs = 2", "epochs = 2\nchannels_last = 1", "train.channels_last: 1, expected true or false"),
     ],
 )
 def test_mistake_is_named_with_file_and_field(tmp_path, old, new, words):
@@ -63,5 +68,25 @@ def test_unknown_name_suggests_the_nearest():
 
 
 def test_epochs_of_the_command_line_are_checked():
-    with pytest.raises(UserError, match="epochs: 0; expected"):
+    with pytest.raises(UserError, match="epochs: 0, expected"):
         load_recipe("better", epochs=0)
+
+
+def test_description_holds_every_field_as_json():
+    """Committed headers hold recipes in this form."""
+    described = json.loads(json.dumps(load_recipe("better", epochs=7).describe()))
+    assert list(described) == ["name", "train", "finetune"]
+    assert (described["train"]["epochs"], described["finetune"]["epochs"]) == (7, 6)
+    assert described["finetune"] == {
+        "epochs": 6,
+        "learning_rate": 0.001,
+        "batch": 32,
+        "beta1": 0.9,
+        "weight_decay": 0.01,
+        "schedule": "one-cycle",
+        "augmentation": "strong",
+        "initialization": "kaiming",
+        "select": "last",
+        "precision": "bf16-mixed",
+        "channels_last": True,
+    }

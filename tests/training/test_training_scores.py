@@ -1,4 +1,4 @@
-"""Scores, intervals and baselines, where the truth is known by hand."""
+"""Scores and baselines, where the truth is known by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.training.tiny import draw_slices, tiny_network
 from training.baselines import fit_baselines, score_baselines
-from training.scoring import bootstrap_accuracy, predict, score
+from training.scoring import predict, score
 
 LABELS = np.array([True, True, True, False, False, False, False, False])
 
@@ -31,20 +31,6 @@ def test_one_class_has_no_roc_auc(label):
     assert found["roc_auc"] is None
     assert found["accuracy"] == pytest.approx(0.5)
     json.dumps(found, allow_nan=False)
-
-
-def test_interval_resamples_patients_not_slices():
-    """Of two patients one is always right and one always wrong: however many slices they have, nothing is known."""
-    correct = np.repeat([True, False], 1000)
-    patients = ["a"] * 1000 + ["b"] * 1000
-    assert bootstrap_accuracy(correct, patients) == (0.0, 1.0)
-    apart = [str(i) for i in range(2000)]
-    low, high = bootstrap_accuracy(correct, apart)
-    assert 0.45 < low < 0.5 < high < 0.55
-
-
-def test_interval_of_a_perfect_network_is_a_point():
-    assert bootstrap_accuracy(np.ones(6, bool), list("aabbcc")) == (1.0, 1.0)
 
 
 def test_predictions_do_not_depend_on_batches_or_mode(monkeypatch):

@@ -1,81 +1,103 @@
-"""What sort of cell a row is, and which other cell it must be held against."""
+"""Kinds of cells, and the cell that each must be held against."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from sparsemark.records.measurement import MEASURED
-from sparsemark.specs import DENSE, removes_channels
+from sparsemark.records.scores import same_data
+from sparsemark.specs import ALL_ONES, DENSE, FP32, Protocol, removes_channels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sparsemark.records.measurement import Measurement
+    from sparsemark.records.scores import Score
 
-ALL_ONES = "all-ones"
 RANDOM = "random"
 
-_USUAL_REFERENCE = "onnxruntime"
+
+def _steps(measurement: Measurement) -> list[str]:
+    """Return the methods of a pruning in their order; empty for the dense network."""
+    return [] if measurement.method in (None, DENSE) else str(measurement.method).split("+")
 
 
 def is_structural(measurement: Measurement) -> bool:
-    """Whether channels are gone from the network, in place of weights set to zero."""
-    return removes_channels(measurement.method or "")
+    """Return whether any step removed channels: the shapes differ from the dense network's.
+
+    True for `channels+magnitude` as well, which `is_masked` holds for too. Ask this where shapes matter, such as for
+    the multiple in which channels are kept.
+    """
+    return any(map(removes_channels, _steps(measurement)))
 
 
 def is_masked(measurement: Measurement) -> bool:
-    """Whether weights were set to zero and the shapes kept."""
-    return measurement.method not in (None, DENSE, ALL_ONES) and not is_structural(measurement)
+    """Return whether any step set weights to zero, in `channels+magnitude` as well.
+
+    Ask this where zeros matter at all, such as for the sparsity of a file. A gain over the dense network may be
+    attributed to zeros only where `is_mask_only` holds.
+    """
+    return any(step != ALL_ONES and not removes_channels(step) for step in _steps(measurement))
+
+
+def is_mask_only(measurement: Measurement) -> bool:
+    """Return whether weights were set to zero and every shape kept, so that zeros explain what changed."""
+    return is_masked(measurement) and not is_structural(measurement)
 
 
 def is_control(measurement: Measurement) -> bool:
-    """Whether the cell's answer is known beforehand: A/A, a mask of ones, a mask drawn at random."""
-    return measurement.control is not None or measurement.method in (ALL_ONES, RANDOM)
+    """Return whether the cell's answer is known beforehand: A/A, or a step that is a mask of ones or a random one."""
+    return measurement.control is not None or any(step in (ALL_ONES, RANDOM) for step in _steps(measurement))
 
 
 def is_reference(measurement: Measurement) -> bool:
-    """Whether the cell is the reference itself: the same network, dense, on the engine that all are timed against."""
-    own = measurement.engine == reference_engine(measurement)
+    """Return whether the cell is the reference itself: the dense network in fp32, on `reference_engine`."""
+    own = measurement.engine == reference_engine(measurement) and measurement.precision in (None, FP32)
     return measurement.method == DENSE and measurement.control is None and own
 
 
 def reference_engine(measurement: Measurement) -> str:
-    """Name the engine that a cell was timed against; where ONNX cannot hold the network it is not the usual one."""
-    return measurement.reference_engine or _USUAL_REFERENCE
+    """Return the engine that a cell was timed against; where ONNX cannot hold the network it is not the usual one."""
+    return measurement.reference_engine or Protocol.reference
 
 
 def dense_twin(measurement: Measurement, among: Iterable[Measurement]) -> Measurement | None:
-    """Find the unpruned network on the same engine, of the same seed if there is one: latency hardly depends on it."""
+    """Return the dense network run in the same way, of the same seed if there is one: latency hardly depends on it."""
     twins = [
         m
         for m in among
-        if m.method == DENSE
-        and m.control is None
-        and m.status == MEASURED
-        and (m.model, m.engine, m.threads, m.batch)
-        == (measurement.model, measurement.engine, measurement.threads, measurement.batch)
+        if m.method == DENSE and m.control is None and m.status == MEASURED and way(m) == way(measurement)
     ]
-    return min(twins, key=lambda m: m.seed != measurement.seed, default=None)
+    return min(twins, key=lambda m: (m.seed, m.fold) != (measurement.seed, measurement.fold), default=None)
 
 
-def dense_accuracy(measurement: Measurement, among: Iterable[Measurement]) -> float | None:
-    """Find the accuracy of the unpruned network of the same seed, on the same images."""
-    for m in among:
-        same = (m.model, m.seed, m.accuracy_source) == (
-            measurement.model,
-            measurement.seed,
-            measurement.accuracy_source,
-        )
-        if m.method == DENSE and same and m.accuracy is not None:
-            return m.accuracy
-    return None
+def way(m: Measurement) -> tuple[object, ...]:
+    """Return the network and how it is run: all that must be alike for a difference to come from the pruning."""
+    return m.model, m.format, m.engine, m.precision, m.threads, m.batch
+
+
+def dense_scores(measurement: Measurement, among: Iterable[Measurement]) -> Mapping[str, Score]:
+    """Return the scores of the dense network of the same seed and fold, on the same data; empty where there are none.
+
+    Those in fp32 come first: a quantised network has lost already what quantising costs.
+    """
+    rows = [
+        m
+        for m in among
+        if m.method == DENSE
+        and m.scores
+        and (m.model, m.seed, m.fold) == (measurement.model, measurement.seed, measurement.fold)
+        and same_data(m.data, measurement.data)
+    ]
+    best = min(rows, key=lambda m: m.precision not in (None, FP32), default=None)
+    return best.scores if best else {}
 
 
 def models(measurements: Sequence[Measurement]) -> list[str | None]:
-    """Name the networks of a run, in its order."""
+    """Return the networks of a run, in its order."""
     return list(dict.fromkeys(m.model for m in measurements))
 
 
 def removed(measurement: Measurement) -> float | None:
-    """Give the share of the dense network's weights that is gone, as zeros or as channels; else what was asked."""
+    """Return the share of the dense network's weights that is gone, as zeros or as channels; else what was asked."""
     return measurement.sparsity if measurement.sparsity is not None else measurement.sparsity_target

@@ -7,16 +7,15 @@ busy neighbour or another machine cancels; milliseconds of one run are never set
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsemark.analysis.contamination import DRIFT_LIMIT, Cause, Contamination, contamination, contamination_of
 from sparsemark.analysis.statistics import (
     BLOCKS_NEEDED,
-    DRIFT_LIMIT,
     Interval,
-    contamination,
     drift,
     log_time_ratios,
     moved,
@@ -36,16 +35,16 @@ if TYPE_CHECKING:
     from sparsemark.records.run import Run
 
 _MOST_WAITED = 0.9
-"""Share of waiting beyond which nothing more is lost to doubt."""
+"""Cap on the waiting share, so that its logarithm stays finite."""
 
 _APART = math.log(1.25)
 """Logarithm of how far the reference may differ between two runs: processors change their clock by about as much."""
 
 _JOB_FIELDS = ("speedup_reference", "threads", "batch")
-"""What must be alike before two latencies can be compared at all."""
+"""Fields that must be alike before two latencies can be compared at all."""
 
 _MACHINE_KEYS = ("cpu_model", "cpu_count", "cpu_flags", "machine", "system", "cpu.brand_raw", "cpu.count")
-"""What makes a machine: host names change with every container, clock readings with every call."""
+"""Identity of a machine: host names change with every container, clock readings with every call."""
 
 _VOLATILE = ("cpu.hz_", "commit.time", "commit.author_time")
 """Readings that differ between any two runs of one machine (pytest-benchmark #255)."""
@@ -64,7 +63,7 @@ class LatencyChange:
         candidate_blocks: the same.
         paired: both were timed beside the very same calls of the reference, so that block i of the one belongs to block
             i of the other.
-        contaminated: why the latency of one or both cannot be trusted.
+        contaminated: why the latency of one or both cannot be trusted, the baseline's causes first.
         doubt: how large an effect the contamination could imitate, as a logarithm; 0 where paired, since both felt it.
     """
 
@@ -74,7 +73,7 @@ class LatencyChange:
     baseline_blocks: tuple[float, ...] = field(default=(), repr=False)
     candidate_blocks: tuple[float, ...] = field(default=(), repr=False)
     paired: bool = False
-    contaminated: str | None = None
+    contaminated: tuple[Contamination, ...] = ()
     doubt: float = 0.0
 
     @property
@@ -218,7 +217,7 @@ def _change_of_summaries(before: Measurement, after: Measurement) -> LatencyChan
 
 
 def speedup_of(measurement: Measurement) -> Interval | None:
-    """Give a cell's speedup with its interval, or None where any of the three numbers is missing or out of order."""
+    """Return a cell's speedup with its interval, or None where any of the three numbers is missing or out of order."""
     estimate, low, high = measurement.speedup, measurement.speedup_low, measurement.speedup_high
     if estimate is None or low is None or high is None or not 0 < low <= estimate <= high:
         return None
@@ -229,40 +228,41 @@ def _slower_ms(candidate_ms: float, log_change: float) -> float:
     return candidate_ms * -math.expm1(-log_change)
 
 
-def _contamination(before: Measurement, after: Measurement) -> tuple[str | None, float]:
-    reasons, doubts = [], [0.0]
-    for which, measurement in (("baseline", before), ("candidate", after)):
+def _contamination(before: Measurement, after: Measurement) -> tuple[tuple[Contamination, ...], float]:
+    found, doubts = [], [0.0]
+    for run, measurement in (("baseline", before), ("candidate", after)):
         reference_moved = drift(measurement.reference_s, measurement.block) if measurement.block else None
         if reference_moved is None:
             reference_moved = measurement.reference_drift
-        found = measurement.contaminated or contamination(reference_moved, measurement.steal, measurement.waited)
+        # Raw samples are asked where the record says nothing: a file may lack what was derived from them.
+        of_samples = contamination(reference_moved, measurement.steal, measurement.waited)
+        own = [*(contamination_of(measurement) or of_samples)]
         ratio_moved = moved(_blocks(measurement)) or 0.0
         if ratio_moved > DRIFT_LIMIT:
             # A neighbour slows engines unequally; what does not cancel within a run will not between two.
-            unrest = f"the ratio to the reference moved {100 * ratio_moved:.1f} % within the run"
-            found = f"{found}; {unrest}" if found else unrest
-        if found:
-            reasons.append(f"{which}: {found}")
+            own.append(Contamination(Cause.RATIO_MOVED, ratio_moved))
+        if own:
+            found += [replace(cause, run=run) for cause in own]
             lost = (measurement.steal or 0.0) - math.log1p(-min(measurement.waited or 0.0, _MOST_WAITED))
             doubts.append(math.log1p(max(reference_moved or 0.0, ratio_moved)) + lost)
     apart = _references_apart(before, after)
     if apart > _APART:
         # A clock that changes moves candidate and reference alike; a neighbour on the same processor need not.
-        reasons.append(f"the reference took {math.exp(apart):.1f} times as long in one run as in the other")
+        found.append(Contamination(Cause.REFERENCES_APART, math.expm1(apart)))
         doubts.append(apart)
     # Pairing cancels most of a drift, so an effect above the whole of the larger one is not its work.
-    return "; ".join(reasons) or None, max(doubts)
+    return tuple(found), max(doubts)
 
 
 def _references_apart(before: Measurement, after: Measurement) -> float:
-    """Logarithm of how many times as long the reference took in one run as in the other."""
+    """Return the logarithm of how many times as long the reference took in one run as in the other."""
     if before.reference_p50_ms is None or after.reference_p50_ms is None:
         return 0.0
     return abs(math.log(after.reference_p50_ms / before.reference_p50_ms))
 
 
 def same_machine(baseline: Run, candidate: Run) -> bool:
-    """Tell whether both runs name the same processor and system, as far as both name them at all."""
+    """Return whether both runs name the same processor and system, as far as both name them at all."""
     before, after = dict(_flatten(baseline.machine_info)), dict(_flatten(candidate.machine_info))
     return all(before[key] == after[key] for key in _MACHINE_KEYS if key in before and key in after)
 

@@ -1,12 +1,12 @@
-"""May this candidate replace that baseline? Verdicts with reasons, and the exit code that follows from them.
+"""Gate: verdicts on a candidate against a baseline, with reasons, and the exit code that follows from them.
 
 A latency is a regression only if four things agree: the lower end of its interval clears the tolerance, the change is
 worth at least a floor in milliseconds, each half of the blocks shows it alone, and its test (rank-sum, or sign test
-where the blocks are paired) survives Holm over all cells. Accuracy, agreement and bytes do not scatter between runs of
-one artifact and are compared exactly, each with its own tolerance.
+where the blocks are paired) survives Holm over all cells. Scores, agreement and bytes do not scatter between runs of
+one artifact and are compared exactly, each with its own tolerance. A score without a tolerance is not judged.
 
-What two runs cannot show: processes of one binary differ, by memory layout and by what their neighbours do, and one
-process a side cannot tell that from a change. Where that difference nears the tolerance, alarms are false.
+Processes of one binary differ, by memory layout and by what their neighbours do, and one process a side cannot tell
+that from a change. Where that difference nears the tolerance, alarms are false.
 
 The first match decides the exit code: 2 usage or unreadable input, 4 no baseline, 5 parity failure, 1 regression, 3
 inconclusive or contaminated (strict only), 0 ok. 2 and 4 mean that nothing was judged; a wrong answer (5) is worse than
@@ -16,19 +16,24 @@ a slow one (1).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.comparison import Comparison, LatencyChange, compare
-from sparsemark.analysis.statistics import Interval, holm, rank_sum_p, sign_test_p
+from sparsemark.analysis.contamination import in_words
+from sparsemark.analysis.significance import holm, rank_sum_p, sign_test_p
 from sparsemark.errors import UserError
 from sparsemark.records.measurement import MEASURED, PARITY_FAILED, Measurement
 from sparsemark.records.run import Run
+from sparsemark.records.scores import same_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from sparsemark.analysis.statistics import Interval
+    from sparsemark.records.scores import DataNote, Score
 
 _Confirmed = dict[int, set[str]]
 
@@ -44,7 +49,7 @@ _NORMAL_HALF_WIDTH = 1.959964  # of a 95 % interval, in standard deviations
 
 
 class Outcome(StrEnum):
-    """What the gate says about one quantity of one cell."""
+    """Verdict on one quantity of one cell."""
 
     OK = "ok"
     REGRESSION = "regression"
@@ -72,7 +77,7 @@ class Tolerances:
     Args:
         latency: fraction of the time; 2 % is what fresh processes of one binary differ by through memory layout alone.
         floor_ms: milliseconds below which no change of latency matters.
-        accuracy: as a fraction; 0.01 is one point.
+        scores: by metric, in its unit, in place of the tolerance that the score carries.
         agreement: as a fraction of the decisions; half a point leaves room for a few borderline images that flip with a
             library's rounding.
         size: fraction of the bytes; exporters write their version and names into the file.
@@ -81,14 +86,14 @@ class Tolerances:
 
     latency: float = 0.02
     floor_ms: float = 0.05
-    accuracy: float = 0.01
+    scores: Mapping[str, float] = field(default_factory=dict)
     agreement: float = 0.005
     size: float = 0.01
     level: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("latency", "floor_ms", "accuracy", "agreement", "size"):
-            value = getattr(self, name)
+        own = {name: getattr(self, name) for name in ("latency", "floor_ms", "agreement", "size")}
+        for name, value in (*own.items(), *self.scores.items()):
             if not (math.isfinite(value) and value >= 0):
                 raise UserError(f"tolerance {name} {value}: expected a number from 0")
         if not 0 < self.level < 1:
@@ -97,11 +102,11 @@ class Tolerances:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says about one quantity of one cell, and why.
+    """Verdict on one quantity of one cell, with its reason.
 
     Args:
         cell: its name.
-        quantity: `status`, `latency`, `accuracy`, `agreement` or `size`.
+        quantity: `status`, `latency`, the name of a metric, `agreement` or `size`.
         outcome: the verdict.
         reason: one line for people.
         change: fraction by which the time grew, with its interval; latency only.
@@ -167,17 +172,13 @@ def _judge(comparison: Comparison, confirmed: _Confirmed, tolerances: Tolerances
         return
     if comparison.was_timed:
         yield _judge_latency(comparison, confirmed, tolerances)
-    points, share, size = tolerances.accuracy, tolerances.agreement, tolerances.size * (before.artifact_bytes or 0)
-    for quantity, field, source, allowed, worse in (
-        ("accuracy", "accuracy", "accuracy_source", points, -1),
-        ("agreement", "agreement", "agreement_source", share, -1),
-        ("size", "artifact_bytes", None, size, 1),
+    yield from _judge_scores(comparison.cell, before, after, tolerances)
+    for quantity, judged in (
+        ("agreement", _judge_agreement(before, after, tolerances.agreement)),
+        ("size", _judge_size(before.artifact_bytes, after.artifact_bytes, tolerances.size)),
     ):
-        values = getattr(before, field), getattr(after, field)
-        if values == (None, None):
-            continue
-        sources = (getattr(before, source), getattr(after, source)) if source else (None, None)
-        yield Verdict(comparison.cell, quantity, *_judge_exactly(values, sources, allowed, worse))
+        if judged:
+            yield Verdict(comparison.cell, quantity, *judged)
 
 
 def _judge_status(before: Measurement | None, after: Measurement | None) -> tuple[Outcome, str]:
@@ -193,18 +194,59 @@ def _judge_status(before: Measurement | None, after: Measurement | None) -> tupl
     return outcome, f"{was} in the baseline, {now} now{why}"
 
 
-def _judge_exactly(
-    values: tuple[float | None, float | None], sources: tuple[str | None, str | None], allowed: float, worse: int
+def _judge_scores(cell: str, before: Measurement, after: Measurement, tolerances: Tolerances) -> Iterator[Verdict]:
+    for metric in {**before.scores, **after.scores}:
+        was, now = before.scores.get(metric), after.scores.get(metric)
+        # The baseline's own tolerance comes first: a candidate must not loosen the one it is judged by.
+        carried = [score.tolerance for score in (was, now) if score is not None and score.tolerance is not None]
+        allowed = tolerances.scores.get(metric, carried[0] if carried else None)
+        if allowed is not None:
+            yield Verdict(cell, metric, *_judge_score(was, now, (before.data, after.data), allowed))
+
+
+def _judge_score(
+    was: Score | None, now: Score | None, data: tuple[DataNote | None, DataNote | None], allowed: float
 ) -> tuple[Outcome, str]:
-    before, after = values
-    if before is None or after is None:
-        return Outcome.INCOMPARABLE, f"was {_plain(before)}, is {_plain(after)}"
-    if sources[0] != sources[1]:
-        return Outcome.INCOMPARABLE, f"on other images: was on {sources[0]}, is on {sources[1]}"
-    said = f"{_plain(before)} -> {_plain(after)}, tolerance {allowed:g}"
-    if abs(after - before) <= allowed + _ROUNDING:
+    if was is None or now is None:
+        return _not_in_both(was.value if was else None, now.value if now else None)
+    if was.higher_is_better != now.higher_is_better:
+        better = ["higher" if score.higher_is_better else "lower" for score in (was, now)]
+        return Outcome.INCOMPARABLE, f"{better[0]} was better, {better[1]} is better"
+    return _other_data(*data) or _weigh_loss(was.value, now.value, now.loss_against(was), allowed)
+
+
+def _judge_agreement(before: Measurement, after: Measurement, allowed: float) -> tuple[Outcome, str] | None:
+    was, now = before.engine_agreement, after.engine_agreement
+    if was is None or now is None:
+        return None if was == now else _not_in_both(was, now)
+    return _other_data(before.parity_data, after.parity_data) or _weigh_loss(was, now, was - now, allowed)
+
+
+def _judge_size(was: int | None, now: int | None, fraction: float) -> tuple[Outcome, str] | None:
+    if was is None or now is None:
+        return None if was == now else _not_in_both(was, now)
+    return _weigh_loss(was, now, now - was, fraction * was)
+
+
+def _weigh_loss(was: float, now: float, loss: float, allowed: float) -> tuple[Outcome, str]:
+    """Judge a number that does not scatter; a loss below 0 is a gain."""
+    said = f"{_plain(was)} -> {_plain(now)}, tolerance {allowed:g}"
+    if abs(loss) <= allowed + _ROUNDING:
         return Outcome.OK, said
-    return (Outcome.REGRESSION if (after > before) == (worse > 0) else Outcome.IMPROVEMENT), said
+    return (Outcome.REGRESSION if loss > 0 else Outcome.IMPROVEMENT), said
+
+
+def _not_in_both(was: float | None, now: float | None) -> tuple[Outcome, str]:
+    return Outcome.INCOMPARABLE, f"was {_plain(was)}, is {_plain(now)}"
+
+
+def _other_data(before: DataNote | None, after: DataNote | None) -> tuple[Outcome, str] | None:
+    """Return the verdict on two numbers from different data, or None for the same data."""
+    if same_data(before, after):
+        return None
+    was, now = (note and note.words for note in (before, after))
+    keys = f" (keys {before.key}, {after.key})" if before and after and was == now else ""
+    return Outcome.INCOMPARABLE, f"on other images: was on {was}, is on {now}{keys}"
 
 
 def _plain(value: float | None) -> str:
@@ -262,7 +304,7 @@ def _weigh(cell: str, latency: LatencyChange, confirmed: _Confirmed, tolerances:
         if direction * edge > bar:
             return _weigh_effect(latency, direction, bar, tolerances, confirmed=cell in confirmed[direction])
     if latency.contaminated:
-        return Outcome.CONTAMINATED, latency.contaminated
+        return Outcome.CONTAMINATED, in_words(latency.contaminated)
     if interval.high <= bar:
         return Outcome.OK, f"within {100 * tolerances.latency:g} %"
     return Outcome.INCONCLUSIVE, f"the interval reaches across {100 * tolerances.latency:g} %"

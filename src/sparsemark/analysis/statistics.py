@@ -1,4 +1,4 @@
-"""What raw samples can support, and no more: percentiles with their floors, paired ratios, intervals, tests.
+"""Statistics of raw samples, as far as their number supports them: percentiles, paired ratios, intervals, drift.
 
 Pure functions on numpy arrays. The unit that is resampled and tested is the block, never the call: calls inside a block
 are correlated, and a block of the candidate has a block of the reference beside it that felt the same machine (the duet
@@ -30,17 +30,8 @@ BLOCKS_NEEDED = 6
 RESAMPLES = 2000
 """Enough that the ends of an interval move by a tenth of its width between seeds."""
 
-DRIFT_LIMIT = 0.03
-"""A reference that moves more than this within a run says that the machine changed under the measurement."""
-
-STEAL_LIMIT = 0.02
-"""Share of processor time taken by other tenants above which a run is not trusted."""
-
 _SEED = 20200420
 _RESAMPLED_AT_ONCE = 2_000_000  # numbers held in memory by one step of the resampling: 16 MB
-_EXACT_RANKS = (
-    50  # blocks a side up to which the rank-sum distribution is counted; beyond, the normal one fits to 3 digits
-)
 _DRIFT_PARTS = 3  # thirds: a trend, a step and a bump in the middle all show, and one odd block does not
 
 
@@ -53,13 +44,13 @@ class Interval:
     high: float
 
     def exp(self) -> Interval:
-        """From logarithms to ratios."""
+        """Return the interval of ratios of an interval of logarithms."""
         return Interval(math.exp(self.estimate), math.exp(self.low), math.exp(self.high))
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What the raw samples of one cell support; named as in `sparsemark.records.measurement.Measurement`, None below a floor."""
+    """Statistics of one cell, named as in `Measurement`; None below a floor."""
 
     samples: int
     p50_ms: float
@@ -108,7 +99,7 @@ def _in_ms(seconds: float | None) -> float | None:
 
 @lru_cache
 def percentile_floor(percent: float) -> int:
-    """Count the samples that a percentile above the median needs: 64 for p90, 130 for p95, 662 for p99.
+    """Return the number of samples that a percentile above the median needs: 64 for p90, 130 for p95, 662 for p99.
 
     With that many, at least two lie beyond the true percentile with 99 % confidence (binomial). Source: early stopping
     in the MLPerf inference rules, whose least query counts for p90 and p99 these are.
@@ -200,12 +191,12 @@ def quotient(numerator: Interval, denominator: Interval) -> Interval:
 
 
 def drift(samples_s: Sequence[float], block: int) -> float | None:
-    """Tell how far a series of calls moved, as a fraction; None below 3 blocks."""
+    """Return how far a series of calls moved, as a fraction; None below 3 blocks."""
     return moved(np.log(block_medians(samples_s, block)))
 
 
 def moved(log_blocks: ArrayLike) -> float | None:
-    """Tell how far blocks moved: highest over lowest median of their thirds, less 1; None below 3 blocks.
+    """Return how far blocks moved: highest over lowest median of their thirds, less 1; None below 3 blocks.
 
     Args:
         log_blocks: logarithms of times or of ratios, in order, shape (n,).
@@ -215,78 +206,3 @@ def moved(log_blocks: ArrayLike) -> float | None:
         return None
     parts = [float(np.median(part)) for part in np.array_split(values, _DRIFT_PARTS)]
     return math.expm1(max(parts) - min(parts))
-
-
-def contamination(reference_drift: float | None, steal: float | None, waited: float | None = None) -> str | None:
-    """Say in words why a cell's latency cannot be trusted, or None.
-
-    Args:
-        reference_drift: how much the reference moved within the cell, as a fraction.
-        steal: share of the processor that other guests took.
-        waited: share of the time that other processes had the processor.
-    """
-    reasons = []
-    if reference_drift is not None and reference_drift > DRIFT_LIMIT:
-        reasons.append(f"the reference moved {100 * reference_drift:.1f} % within the run")
-    if steal is not None and steal > STEAL_LIMIT:
-        reasons.append(f"other tenants took {100 * steal:.1f} % of the processor")
-    if waited is not None and waited > STEAL_LIMIT:
-        reasons.append(f"other processes had the processor for {100 * waited:.1f} % of the time")
-    return "; ".join(reasons) or None
-
-
-def rank_sum_p(larger: ArrayLike, smaller: ArrayLike) -> float:
-    """Test whether `larger` tends to exceed `smaller`: one-sided Wilcoxon rank-sum test of two independent samples.
-
-    Exact (every assignment of ranks counted) up to 50 a side, normal with continuity correction beyond. Ties count for
-    the null.
-
-    Args:
-        larger: shape (m,), at least one value.
-        smaller: shape (n,), at least one value.
-    """
-    high, low = np.asarray(larger, dtype=np.float64), np.sort(np.asarray(smaller, dtype=np.float64))
-    wins = int(np.searchsorted(low, high, side="left").sum())
-    m, n = len(high), len(low)
-    if max(m, n) <= _EXACT_RANKS:
-        return float(_rank_sum_tail(m, n)[wins])
-    spread = math.sqrt(m * n * (m + n + 1) / 12)
-    return 0.5 * math.erfc((wins - 0.5 - m * n / 2) / spread / math.sqrt(2))
-
-
-def sign_test_p(differences: ArrayLike) -> float:
-    """Test whether paired differences lie above 0: one-sided sign test, exact; zeros count for the null.
-
-    Five pairs cannot show 1 %: the smallest p is 2^-n.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    n, above = len(values), int((values > 0).sum())
-    return math.ldexp(sum(math.comb(n, k) for k in range(above, n + 1)), -n)
-
-
-@lru_cache(maxsize=64)
-def _rank_sum_tail(m: int, n: int) -> NDArray[np.float64]:
-    """P(at least u wins) for u = 0 .. m * n, from the recursion of Mann and Whitney (1947)."""
-    previous = [np.ones(1)] * (n + 1)
-    for i in range(1, m + 1):
-        row = [np.ones(1)]
-        for j in range(1, n + 1):
-            # The largest of all i + j values is one of the m (and beats the j), or one of the n.
-            p = np.zeros(i * j + 1)
-            p[j:] += i / (i + j) * previous[j]
-            p[: i * (j - 1) + 1] += j / (i + j) * row[j - 1]
-            row.append(p)
-        previous = row
-    tail: NDArray[np.float64] = np.cumsum(previous[n][::-1])[::-1]
-    return tail
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for their number (Holm, 1979), in the order given: reject where they are at most the level."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted = [0.0] * len(p_values)
-    running = 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
-    return adjusted

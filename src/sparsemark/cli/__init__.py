@@ -1,1 +1,5 @@
-"""placeholder"""
+"""Command line of sparsemark."""
+
+from sparsemark.cli.parser import main
+
+__all__ = ["main"]

@@ -7,10 +7,12 @@ import json
 import math
 import threading
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsemark.direct.layout import Choice
 from sparsemark.direct.lowering import lower
@@ -23,6 +25,7 @@ from sparsemark.direct.steps import Convolution, Matrix
 from sparsemark.direct.tuning import choose, options
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import key_of, write_atomically
+from sparsemark.formats.csr.densified import densified
 from sparsemark.references import one_line
 from sparsemark.registry import missing
 
@@ -30,11 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from sparsemark.direct.steps import Lowered, Step
-    from sparsemark.engines.base import Predict
     from sparsemark.formats.csr.graph import Graph
+
+Predict = Callable[[NDArray[np.float32]], tuple[NDArray[Any], ...]]
+"""One call: an input batch in, every output of the network out."""
+
+OpenDense = Callable[[bytes, int], Predict]
+"""Open the bytes of an ONNX model in a dense engine, on a number of threads; raises UnsupportedError if it cannot."""
 
 _CONTEST = 15
 """Pairs of calls by which the whole network is timed against its dense form."""
@@ -82,15 +88,19 @@ class Network:
         graph: of the file.
         threads: that share one image.
         memory: folder where choices are remembered; None forgets them.
+        open_dense: opens the network, its zeros among the weights, in the dense engine that it is timed against and
+            that runs what is not finite. With None the network is never run dense, and what is not finite is refused.
 
     Raises:
         UnsupportedError: naming the operator and the node that cannot be run.
     """
 
-    def __init__(self, graph: Graph, threads: int, memory: Path | None = None) -> None:
+    def __init__(
+        self, graph: Graph, threads: int, memory: Path | None = None, open_dense: OpenDense | None = None
+    ) -> None:
         if len(graph.inputs) != 1:
             raise UnsupportedError(f"direct-csr: {len(graph.inputs)} inputs, expected one")
-        self._graph, self._threads, self._memory = graph, threads, memory
+        self._graph, self._threads, self._memory, self._opener = graph, threads, memory, open_dense
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._dense: Predict | None = None
         self._planning = threading.Lock()
@@ -111,6 +121,11 @@ class Network:
         outputs = _image_by_image(plan.predict, image)
         return outputs if all(map(_all_finite, outputs)) else self._run_dense(image)
 
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Shape of one input as the file fixes it; None where it takes several."""
+        return self._graph.input_shape
+
     def plan(self, shape: tuple[int, ...]) -> Plan:
         """The plan for images of a shape, made at its first use."""
         with self._planning:
@@ -124,6 +139,8 @@ class Network:
         convolutions = [step for step in lowered.steps if isinstance(step, Convolution)]
         path = self._memory / f"{self._key(lowered)}.json" if self._memory else None
         decision = _recall(path, convolutions, self._threads) if path else None
+        if decision is not None and self._opener is None:
+            decision = replace(decision, dense=False)
         direct = None
         if decision is None:
             choices = choose(lowered, floats, self._threads)
@@ -176,19 +193,21 @@ class Network:
         return float(np.median(times[direct])), float(np.median(times[dense]))
 
     def _open_dense(self) -> Predict:
-        """ONNX Runtime with the same weights, zeros among them.
+        """Open the same weights, zeros among them, in the dense engine.
 
         Raises:
-            UnsupportedError: it is not installed, or cannot hold or run the network.
+            UnsupportedError: there is none, or it cannot hold or run the network.
         """
-        absent = missing(("onnxruntime", "onnx"))
+        if self._opener is None:
+            raise UnsupportedError(
+                "direct-csr: the input, a weight or a sum between layers is infinite or NaN; skipping zeros would hide "
+                "it, since zero times infinity is NaN, and no dense engine was given to run it"
+            )
+        absent = missing(("onnx",))
         if absent:
             raise UnsupportedError(f"direct-csr: dense: {absent}")
-        from sparsemark.engines.onnx_runtime import open_session, wrap
-        from sparsemark.formats.csr.densified import densified
-
         try:
-            run = wrap(open_session(densified(self._graph), self._threads))
+            run = self._opener(densified(self._graph), self._threads)
         except UnsupportedError:
             raise
         except Exception as error:  # onnx has no error of its own for what a damaged file makes of it

@@ -18,23 +18,62 @@ from sparsemark.engines import (
     torch_csr,
     torch_eager,
 )
-from sparsemark.engines.base import Engine, Predict
+from sparsemark.engines.base import Engine, Look, Predict
 from sparsemark.errors import UnsupportedError
 from sparsemark.registry import find, why_not
 
 if TYPE_CHECKING:
     from sparsemark.formats.base import Artifact
 
+# Okabe and Ito's colours, told apart by the colour-blind; markers and dashes tell them apart in grey.
 ENGINES: dict[str, Engine] = {
-    "torch": Engine("dense", torch_eager.load, requires=("torch",)),
-    "torch-compile": Engine("dense", torch_compile.load, requires=("torch",)),
-    "torch-csr": Engine("csr", torch_csr.load, requires=("torch",), sparse=True),
-    "scipy-csr": Engine("csr", scipy_csr.load, requires=("scipy", "torch"), sparse=True),
-    "direct-csr": Engine("csr", direct_csr.load, requires=("numba",), sparse=True, code=direct_csr.code),
-    "onnxruntime": Engine("onnx", onnx_runtime.load, requires=("onnxruntime",)),
-    "openvino": Engine("onnx", open_vino.load, requires=("openvino",)),
-    "ncnn": Engine("dense", ncnn_net.load, requires=("ncnn", "pnnx")),
-    "deepsparse": Engine("onnx", deep_sparse.load, requires=("onnx",), sparse=True, barred=deep_sparse.not_opted_in),
+    "torch": Engine(
+        ("dense",), torch_eager.load, requires=("torch",), label="PyTorch", look=Look("#D55E00", "s", "--")
+    ),
+    "torch-compile": Engine(
+        ("dense",), torch_compile.load, requires=("torch",), label="torch.compile", look=Look("#E69F00", "P", "-.")
+    ),
+    "torch-csr": Engine(
+        ("csr",),
+        torch_csr.load,
+        requires=("torch",),
+        label="torch CSR",
+        look=Look("#CC79A7", "X", ":"),
+        sparse=True,
+    ),
+    "scipy-csr": Engine(
+        ("csr",),
+        scipy_csr.load,
+        requires=("scipy", "torch"),
+        label="scipy CSR",
+        look=Look("#8C6D31", "d", ":"),
+        sparse=True,
+    ),
+    "direct-csr": Engine(
+        ("csr",),
+        direct_csr.load,
+        requires=("numba",),
+        label="direct CSR",
+        look=Look("#000000", "D", "-"),
+        sparse=True,
+        code=direct_csr.code,
+    ),
+    "onnxruntime": Engine(
+        ("onnx",), onnx_runtime.load, requires=("onnxruntime",), label="ONNX Runtime", look=Look("#0072B2", "o", "-")
+    ),
+    "openvino": Engine(
+        ("onnx",), open_vino.load, requires=("openvino",), label="OpenVINO", look=Look("#56B4E9", "v", "--")
+    ),
+    "ncnn": Engine(("dense",), ncnn_net.load, requires=("ncnn", "pnnx"), look=Look("#009E73", "^", "-.")),
+    "deepsparse": Engine(
+        ("onnx",),
+        deep_sparse.load,
+        requires=("onnx",),
+        label="DeepSparse",
+        look=Look("#7F7F7F", "*", "--"),
+        sparse=True,
+        barred=deep_sparse.not_opted_in,
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""What an engine is."""
+"""Engine: how an artifact is run, and how it is called in lists, tables and figures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsemark.specs import FP32
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,22 +19,39 @@ Predict = Callable[[NDArray[np.float32]], tuple[NDArray[Any], ...]]
 
 
 @dataclass(frozen=True)
+class Look:
+    """Colour, marker and dashes of an engine's series in figures, in matplotlib's notation."""
+
+    colour: str
+    marker: str
+    dashes: str
+
+
+@dataclass(frozen=True)
 class Engine:
     """Something that runs an artifact.
 
     Args:
-        format: of the artifacts it reads, a name in `FORMATS`.
+        formats: of the artifacts it reads, names in `FORMATS`; the first is taken unless another is asked for.
         load: path and number of threads to a `Predict`; raises UnsupportedError naming the operator it does not know.
-        requires: modules without which it cannot run; the first one's version is the engine's.
-        sparse: whether it is there for the sake of zeros, so that a dense network without any says little about it.
-        code: names the code of an engine that comes with sparsemark, so that nothing timed with other code is taken for
-            its own; empty where a version says as much.
+        requires: modules without which it cannot run; their versions go into the conditions of every run.
+        label: its name as its makers write it; empty where that is the registered name.
+        look: in figures; None takes one of those kept for engines without.
+        precisions: what it can compute in, a subset of `fp32` and `int8`.
+        device: what it runs on.
+        sparse: whether it exploits zeros, so that a dense network without any says little about it.
+        code: digest of the engine's source where it comes with sparsemark; invalidates timings. Empty where a version
+            says as much.
         barred: says what else keeps it from being used, such as a licence that must be accepted, or None.
     """
 
-    format: str
+    formats: tuple[str, ...]
     load: Callable[[Path, int], Predict]
     requires: tuple[str, ...]
+    label: str = ""
+    look: Look | None = None
+    precisions: tuple[str, ...] = (FP32,)
+    device: str = "cpu"
     sparse: bool = False
     code: Callable[[], str] = str
     barred: Callable[[], str | None] = lambda: None

@@ -1,10 +1,10 @@
 """DeepSparse 1.8 in a process of its own, for those who opt in.
 
-It is closed, abandoned and licensed for evaluation only, and needs Python 3.11 with an old NumPy and ONNX. So it is
-never a dependency: whoever wants it names an environment that has it, and says that its licence is accepted.
+DeepSparse is closed, abandoned and licensed for evaluation only, and needs Python 3.11 with an old NumPy and ONNX. So
+it is never a dependency: users name an environment that has it, and state that they accept its licence.
 
-Images and outputs lie in memory that both processes see, and a byte through a pipe asks for each call. Its latency
-includes that: a call that computes nothing takes some tens of microseconds with an image of 200 kB, copies included.
+Images and outputs lie in shared memory, and a byte through a pipe asks for each call. The latency includes that: a call
+that computes nothing takes some tens of microseconds with an image of 200 kB, copies included.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 
 PYTHON = "SPARSEMARK_DEEPSPARSE_PYTHON"
 LICENCE = "SPARSEMARK_DEEPSPARSE_LICENCE"
-"""What must be set to opt in."""
+"""Environment variables that opt in."""
 
 _VERSION = "1.8.0"
 _OPSET, _IR = 17, 8
-"""Newest that it runs itself: in later opsets, axes are operands, and it hands the whole network to ONNX Runtime."""
+"""Newest versions that it runs itself: in later opsets axes are operands, and it leaves the network to ONNX Runtime."""
 
 _SILENT = {"NM_DISABLE_ANALYTICS": "True", "ORT_DISABLE_TELEMETRY": "1"}
-"""It, and what it brings, would report their use."""
+"""Settings against the usage reports of DeepSparse and of the ONNX Runtime inside it."""
 
 _PATIENCE = 5.0
-"""Seconds that the process is given to end by itself."""
+"""Seconds after which a process that was asked to end is killed."""
 
 
 def not_opted_in() -> str | None:
-    """Say what the user must do before this engine can be used, or None."""
+    """Return what the user must do before this engine can be used, or None."""
     if sys.platform != "linux":
         return "deepsparse: runs on Linux only"
     python = os.environ.get(PYTHON)
@@ -70,7 +70,7 @@ def load(path: Path, threads: int) -> Predict:
     """Start a process with an ONNX file, lowered to what DeepSparse knows.
 
     Raises:
-        UnsupportedError: the user has not opted in; or what DeepSparse says, if it runs anything of the network at all.
+        UnsupportedError: the user has not opted in, or DeepSparse cannot load the network or runs no operator of it.
     """
     reason = not_opted_in()
     if reason:
@@ -83,13 +83,13 @@ def load(path: Path, threads: int) -> Predict:
 
 
 class _Child:
-    """A process that runs one network; it ends with this object, or with the process that holds it."""
+    """Process that runs one network; it ends with this object, or with the process that holds it."""
 
     def __init__(self, path: Path, threads: int, shape: tuple[int, ...]) -> None:
         memory = os.memfd_create("sparsemark")
         command = [os.environ[PYTHON], "-P", str(Path(__file__).with_name("deep_sparse_worker.py"))]
         try:
-            # It inherits the processors that its caller will be timed on.
+            # It inherits the processors on which its caller will be timed.
             with pinned(threads):
                 process = subprocess.Popen(  # noqa: S603 - the user's own interpreter
                     [*command, str(path), str(threads), str(memory), json.dumps(shape)],
@@ -126,7 +126,7 @@ def _view(shared: mmap.mmap, dtype: str, shape: tuple[int, ...], start: int) -> 
 
 
 def _loaded(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Wait for the network to be loaded, and read what the process says about it."""
+    """Wait until the network is loaded and return the process's description of it."""
     line = process.stdout.readline() if process.stdout else b""
     if not line:
         raise UnsupportedError(f"deepsparse: its process ended with {process.wait()} before it answered")
@@ -136,7 +136,7 @@ def _loaded(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     if loaded["version"] != _VERSION:
         raise UnsupportedError(f"deepsparse: {PYTHON} has version {loaded['version']}, expected {_VERSION}")
     if not loaded["supported"]:
-        # It would say nothing, and leave the network to the ONNX Runtime inside it.
+        # DeepSparse would silently leave the network to the ONNX Runtime inside it.
         raise UnsupportedError("deepsparse: it runs no operator of this network itself")
     return loaded
 
@@ -154,7 +154,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _lowered(path: Path) -> tuple[bytes, tuple[int, ...]]:
-    """Write an ONNX file's network in an older opset, and give the shape of its input."""
+    """Lower an ONNX file's network to an older opset and return it with the shape of its input."""
     from onnx import version_converter
 
     from sparsemark.networks.onnx_model import inputs_of, load_onnx
@@ -175,7 +175,7 @@ def _lowered(path: Path) -> tuple[bytes, tuple[int, ...]]:
             cause = str(error).rpartition("failed: ")[2].strip()
             raise UnsupportedError(f"deepsparse: lowering opset {opset} to {_OPSET}: {cause}") from error
         for node in model.graph.node:
-            # The converter leaves an attribute that came with the axes' being operands.
+            # The converter leaves this attribute of the later opset behind.
             kept = [attribute for attribute in node.attribute if attribute.name != "noop_with_empty_axes"]
             del node.attribute[:]
             node.attribute.extend(kept)

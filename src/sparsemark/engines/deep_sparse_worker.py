@@ -1,8 +1,8 @@
 """The other end of `deep_sparse`: one network, run by an interpreter that has DeepSparse and no sparsemark.
 
 Arguments are the ONNX file, the number of threads, the descriptor of the shared memory, and the input's shape in JSON.
-The answer is a line of JSON once the network is loaded, and then a byte for each byte. The input lies at the start of
-the shared memory, the outputs where that line says.
+The answer is a line of JSON once the network is loaded, then a byte for each byte. The input lies at the start of the
+shared memory, the outputs at the offsets in that line.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 _LINE = 64
-"""Bytes of a cache line, where every array begins."""
+"""Bytes of a cache line; every array begins at one."""
 
 
 def main(path: str, threads: str, memory: str, shape: str) -> None:
-    """Load the network, and answer until the pipe is closed, as it is when the parent ends."""
+    """Load the network and answer until the pipe is closed, which the end of the parent does too."""
     answers = os.dup(1)
     os.dup2(2, 1)  # DeepSparse greets on the standard output
     try:

@@ -1,31 +1,53 @@
-"""Run a CSR file by direct sparse convolution: its non-zeros only, in one native call; see `sparsemark.direct`."""
+"""Direct sparse convolution: a CSR file run from its non-zeros only, in one native call; see `sparsemark.direct`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sparsemark import paths
+from sparsemark.engines.onnx_runtime import open_session, wrap
+from sparsemark.errors import UnsupportedError
+from sparsemark.registry import missing
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sparsemark.direct.network import Network
     from sparsemark.engines.base import Predict
 
 
 def code() -> str:
-    """Name the engine's code."""
+    """Return the digest of the engine's source; invalidates compiled code, tuning and timings."""
     from sparsemark.direct.sources import digest
 
     return digest()
 
 
 def load(path: Path, threads: int) -> Predict:
-    """Load a CSR file, plan it, and choose how each layer runs.
+    """Load a CSR file and plan it; errors as in `open_network`."""
+    return open_network(path, threads)
+
+
+def open_network(path: Path, threads: int) -> Network:
+    """Load a CSR file, plan it where its input's shape is fixed, and choose how each layer runs.
 
     Raises:
         UnsupportedError: naming the operator that cannot be run.
         UserError: the file is missing or damaged.
     """
-    from sparsemark import paths
     from sparsemark.direct.network import Network
     from sparsemark.formats.csr.graph import load_csr
 
-    return Network(load_csr(path), threads, paths.decisions())
+    return Network(load_csr(path), threads, paths.decisions(), open_dense)
+
+
+def open_dense(model: bytes, threads: int) -> Predict:
+    """Open an ONNX model in ONNX Runtime, which a network is timed against and which runs what is not finite.
+
+    Raises:
+        UnsupportedError: ONNX Runtime is not installed, or cannot run the model.
+    """
+    absent = missing(("onnxruntime",))
+    if absent:
+        raise UnsupportedError(f"direct-csr: dense: {absent}")
+    return wrap(open_session(model, threads))

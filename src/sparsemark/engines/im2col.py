@@ -1,6 +1,6 @@
-"""Run a CSR file the textbook way: convolutions as im2col times a sparse matrix, the rest by torch's own operators.
+"""Textbook execution of a CSR file: convolutions as im2col times a sparse matrix, the rest by torch's own operators.
 
-The sparse product is the engine's; the graph around it is the same for all, so that engines differ in nothing else.
+The sparse product is the engine's. The graph around it is the same for all, so that engines differ in nothing else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Step = Callable[..., Any]
 
 
 def compile_graph(graph: Graph, product: Callable[[csr_array[Any]], Product]) -> Predict:
-    """Turn a graph into a callable.
+    """Return a callable that runs a graph.
 
     Args:
         graph: a CSR file.
@@ -74,7 +74,7 @@ def _in_scipy(matrix: CsrMatrix) -> csr_array[Any]:
 
 
 def _linear(multiply: Product) -> Step:
-    def run(x: torch.Tensor, weight: None, bias: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG001 - in the product
+    def run(x: torch.Tensor, _weight: None, bias: torch.Tensor | None = None) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1])
         y = multiply(rows.T.contiguous()).T.reshape(*x.shape[:-1], -1)
         return y if bias is None else y + bias
@@ -85,7 +85,7 @@ def _linear(multiply: Product) -> Step:
 def _convolution(
     node: Node, matrix: csr_array[Any], shape: tuple[int, ...], product: Callable[[csr_array[Any]], Product]
 ) -> Step:
-    if len(shape) != 4:  # noqa: PLR2004 - (out, in, height, width)
+    if len(shape) != 4:  # (out, in, height, width)
         raise UnsupportedError(f"csr: Conv at {node.name}: {len(shape) - 2} spatial axes, expected 2")
     groups = node.attributes.get("group", 1)
     stride = node.attributes.get("strides", [1, 1])
@@ -96,7 +96,7 @@ def _convolution(
     products = [product(csr_array(matrix[g * rows : (g + 1) * rows])) for g in range(groups)]
     pointwise = (height, width, *stride, *pads) == (1, 1, 1, 1, 0, 0) and not any(crop)
 
-    def run(x: torch.Tensor, weight: None, bias: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG001 - in the products
+    def run(x: torch.Tensor, _weight: None, bias: torch.Tensor | None = None) -> torch.Tensor:
         x = F.pad(x, crop) if any(crop) else x
         out_height = (x.shape[2] + 2 * pads[0] - dilation[0] * (height - 1) - 1) // stride[0] + 1
         out_width = (x.shape[3] + 2 * pads[1] - dilation[1] * (width - 1) - 1) // stride[1] + 1

@@ -1,7 +1,7 @@
 """ncnn on the CPU, in float32 throughout, with Winograd's convolution.
 
-The network is traced and converted by pnnx when it is loaded. pnnx reads ONNX files too, but of those it leaves
-operators that it converts from a trace, the maximum over an image among them.
+The network is traced and converted by pnnx when it is loaded. pnnx also reads ONNX, but leaves some operators
+unconverted (global max pooling, for one); from a trace it converts them.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _HALVES = ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf1
 """Options that store or compute in 16 bits."""
 
 _WINOGRAD = ("winograd", "winograd23", "winograd43", "winograd63")
-"""Options that allow it, with tiles of every size."""
+"""Options that allow Winograd's convolution, with tiles of every size."""
 
 _HEADER = 2
 """Lines of a converted network before its layers."""
 
 
 def load(path: Path, threads: int) -> Predict:
-    """Rebuild the network from its checkpoint by its factory, convert it, and load what comes out.
+    """Rebuild the network from its checkpoint by its factory, convert it, and load the result.
 
     Raises:
-        UnsupportedError: it takes more than one image a call, or naming the layer that ncnn does not know.
+        UnsupportedError: the network takes more than one image a call, or has a layer that ncnn does not know.
     """
     import ncnn
 
@@ -45,7 +45,7 @@ def load(path: Path, threads: int) -> Predict:
 
     checkpoint = load_checkpoint(path)
     model = checkpoint.variant.model
-    if len(model.input_shape) < 2 or model.input_shape[0] != 1:  # noqa: PLR2004 - the batch, and what is in it
+    if len(model.input_shape) < 2 or model.input_shape[0] != 1:  # batch first
         raise UnsupportedError(f"ncnn: takes one image a call, and the input has shape {model.input_shape}")
     with tempfile.TemporaryDirectory() as folder:
         shapes = _trace(checkpoint.build(), model, Path(folder) / "network.pt")
@@ -61,7 +61,7 @@ def load(path: Path, threads: int) -> Predict:
             failed, output = extractor.extract(f"out{index}")
             if failed:
                 raise RuntimeError(f"ncnn: extracting output {index} failed")
-            # A copy, for the Mat ends here; ncnn has no axis for the batch.
+            # Copied, since the Mat ends here; ncnn has no batch axis.
             outputs.append(np.array(output).reshape(shape))
         return tuple(outputs)
 
@@ -73,13 +73,13 @@ def load(path: Path, threads: int) -> Predict:
 
 
 def _trace(module: Any, model: ModelSpec, path: Path) -> list[tuple[int, ...]]:
-    """Write the network as TorchScript, and give the shapes of its outputs."""
+    """Write the network as TorchScript and return the shapes of its outputs."""
     import torch
 
     from sparsemark.networks.factory import example_input, output_tensors
 
     class Flat(torch.nn.Module):
-        """Its outputs in a tuple, whatever they were nested in."""
+        """The network with its outputs in one flat tuple."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -101,7 +101,7 @@ def _trace(module: Any, model: ModelSpec, path: Path) -> list[tuple[int, ...]]:
 
 
 def _convert(model: ModelSpec, folder: Path) -> tuple[Path, Path]:
-    """Have pnnx make ncnn's two files; it leaves ten more in the folder of its input."""
+    """Convert with pnnx and return ncnn's two files; pnnx leaves ten more in the folder of its input."""
     import pnnx
 
     layers, weights = folder / "network.ncnn.param", folder / "network.ncnn.bin"
@@ -120,7 +120,7 @@ def _open(layers: Path, weights: Path, threads: int) -> Any:
 
     for line in layers.read_text().splitlines()[_HEADER:]:
         kind, name = line.split()[:2]
-        if ncnn.layer_to_index(kind) < 0:  # the loader would say so on the terminal
+        if ncnn.layer_to_index(kind) < 0:  # the loader would write that to the terminal
             raise UnsupportedError(f"ncnn: {kind} at {name}")
     net = ncnn.Net()
     net.opt.num_threads = threads

@@ -1,7 +1,4 @@
-"""ONNX Runtime on the CPU, all graph optimisations on.
-
-The dense engine that most people deploy, and the reference of every ratio.
-"""
+"""ONNX Runtime on the CPU, all graph optimisations on: the dense engine that most people deploy."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def load(path: Path, threads: int) -> Predict:
-    """Open a session and wrap it; errors as in `open_session`."""
+    """Load an ONNX file; errors as in `open_session`."""
     return wrap(open_session(path, threads))
 
 
 def wrap(session: Any) -> Predict:
-    """Make a `Predict` of an `onnxruntime.InferenceSession`."""
+    """Return a `Predict` that runs an `onnxruntime.InferenceSession`."""
     name = session.get_inputs()[0].name
 
     def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
@@ -40,9 +37,9 @@ def open_session(model: Path | bytes, threads: int) -> Any:
     A spinning pool burns the core that the next cell is timed on.
 
     Raises:
-        UnsupportedError: what ONNX Runtime says, where it cannot run the network.
+        UnsupportedError: ONNX Runtime cannot run the network; its own message.
     """
-    # Or it writes an identifier to the user's cache, and reports its use from a thread of its own.
+    # Else it writes an identifier to the user's cache and reports its use from another thread.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 

@@ -26,19 +26,19 @@ def load(path: Path, threads: int) -> Predict:
     def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         if not hasattr(requests, "own"):
             requests.own = compiled.create_infer_request()
-        # The input is read where it lies, the outputs are copied: the request writes the next ones over them.
+        # The input is not copied. The outputs are: the request overwrites them in the next call.
         return tuple(requests.own.infer([image], share_inputs=True, share_outputs=False).to_tuple())
 
     return predict
 
 
 def compile_model(path: Path, threads: int) -> Any:
-    """Make an `openvino.CompiledModel` for one call at a time, on `threads` threads.
+    """Return an `openvino.CompiledModel` for one call at a time, on `threads` threads.
 
     Raises:
-        UnsupportedError: what OpenVINO says, where it cannot run the network.
+        UnsupportedError: OpenVINO cannot run the network; its own message.
     """
-    # It reports being imported to its makers, unless the package for that is absent.
+    # Importing it is reported to its makers, unless the package that does so is absent.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: cannot be imported
     import openvino
 
@@ -47,7 +47,7 @@ def compile_model(path: Path, threads: int) -> Any:
         "INFERENCE_PRECISION_HINT": "f32",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
-        # Which processors is the harness's choice: the plugin's own would undo it.
+        # The harness chooses the processors; the plugin's own choice would undo that.
         "ENABLE_CPU_PINNING": False,
     }
     try:

@@ -1,4 +1,4 @@
-"""ONNX operators as torch computes them: attributes in, a function of the operands out. All others are unsupported.
+"""ONNX operators in torch: from attributes to a function of the operands. Operators not here are unsupported.
 
 Source: the ONNX operator specification, opset 20; semantics are tested against ONNX's own reference evaluator.
 """
@@ -45,7 +45,7 @@ def _pads(attributes: Attributes) -> tuple[list[int], bool]:
     pads = attributes.get("pads", [0, 0, 0, 0])
     sizes = [attributes[name] for name in ("kernel_shape", "strides", "dilations") if name in attributes]
     for axes in (len(pads) / 2, *map(len, sizes)):
-        if axes != 2:  # noqa: PLR2004 - height and width
+        if axes != 2:  # height and width
             raise UnsupportedError(f"{axes:g} spatial axes, expected 2")
     return [pads[1], pads[3], pads[0], pads[2]], pads[:2] == pads[2:]
 
@@ -145,7 +145,7 @@ def _slice(
         step = 1 if steps is None else int(steps[i])
         axis = i if axes is None else int(axes[i])
         size = x.shape[axis]
-        # The specification's own clamping: of numbers below 0, Python's slices take another view when going backwards.
+        # The specification's own clamping: Python's slices treat numbers below 0 otherwise when going backwards.
         least, most = (0, size) if step > 0 else (-1, size - 1)
         first = min(max(start + size if start < 0 else start, 0), most)
         last = min(max(end + size if end < 0 else end, least), most)
@@ -173,7 +173,7 @@ def _div(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _always(function: Operator) -> Callable[[Attributes], Operator]:
-    """An operator without attributes."""
+    """Return the builder of an operator without attributes."""
     return lambda attributes: function  # noqa: ARG005 - there are none
 
 

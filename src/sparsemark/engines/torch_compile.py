@@ -6,6 +6,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.errors import UnsupportedError
+from sparsemark.references import root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ def load(path: Path, threads: int) -> Predict:
     import torch
     from torch._inductor import config
 
-    from sparsemark.machine.placement import library_threads
+    from sparsemark.machine.placement import torch_threads
     from sparsemark.networks.checkpoint import load_checkpoint
     from sparsemark.networks.factory import example_input, output_tensors
 
@@ -40,8 +41,8 @@ def load(path: Path, threads: int) -> Predict:
     def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         if torch.get_num_threads() == threads:
             return run(image)
-        # The number of threads is compiled in: with another one it would be compiled again, to other code.
-        with library_threads(threads):
+        # The number of threads is compiled in: another one would compile the network again.
+        with torch_threads(threads):
             return run(image)
 
     try:
@@ -49,25 +50,17 @@ def load(path: Path, threads: int) -> Predict:
         with config.patch(freezing=True):
             predict(example_input(checkpoint.variant.model).numpy())
     except Exception as error:
-        raise UnsupportedError(f"torch.compile: {_cause(error)}") from error
+        raise UnsupportedError(f"torch.compile: {root_cause(error)}") from error
     return predict
 
 
 def _own_function(module: Any) -> Callable[[Any], Any]:
-    """Wrap a network in a function whose code no other has.
+    """Return a function around a network, with a code object that no other network shares.
 
-    What was compiled is kept by code: networks of one class would share its few places, and be searched for in all.
+    torch.compile caches per code object, a few entries each: networks of one class would compete for them.
     """
 
     def forward(image: Any) -> Any:
         return module(image)
 
     return FunctionType(forward.__code__.replace(), globals(), closure=forward.__closure__)
-
-
-def _cause(error: BaseException) -> str:
-    """What the compiler stumbled over, in one line: it wraps the cause, and ends in advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first}"

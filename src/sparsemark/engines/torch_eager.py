@@ -1,4 +1,4 @@
-"""PyTorch as everyone runs it: eager, dense, one operator after the other."""
+"""PyTorch, eager and dense, one operator after the other."""
 
 from __future__ import annotations
 

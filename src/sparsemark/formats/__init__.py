@@ -1,35 +1,41 @@
-"""The files a network is exported to.
+"""Formats: the files that a network is exported to.
 
 A new format is one file and one line in `FORMATS`; nothing heavy is imported before a file is written or counted.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UnsupportedError
-from sparsemark.formats import dense
-from sparsemark.formats import onnx as onnx_file
-from sparsemark.formats.base import Artifact, Format, Source
+from sparsemark.files import content_hash, write_atomically
+from sparsemark.formats import dense, onnx
+from sparsemark.formats.base import Artifact, Format, Weights
 from sparsemark.formats.csr import export as csr_export
-from sparsemark.formats.csr import graph as csr
+from sparsemark.formats.csr import graph as csr_graph
 from sparsemark.registry import find, missing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sparsemark.networks.source import Source
+
 FORMATS: dict[str, Format] = {
     "dense": Format(".safetensors", dense.export, dense.count),
-    "csr": Format(".csr", csr_export.export, csr.count, requires=("onnx", "onnxscript")),
-    "onnx": Format(".onnx", onnx_file.export, onnx_file.count, requires=("onnx", "onnxscript")),
+    "csr": Format(".csr", csr_export.export, csr_graph.count, requires=("onnx", "onnxscript"), made_from="onnx"),
+    "onnx": Format(".onnx", onnx.export, onnx.count, requires=("onnx", "onnxscript")),
 }
 
 
 def export(source: Source, name: str, stem: Path) -> Artifact:
-    """Export a variant, unless the file is there already.
+    """Export a network, unless the file is there already and whole.
+
+    Beside it stands a file with its digest and what was counted in it, so that neither is done again.
 
     Args:
-        source: the variant.
+        source: the network, or the artifact of the format that this one is made from.
         name: a format of `FORMATS`.
         stem: path of the file without its suffix; must name the source's content, since an existing file is taken as it
             is.
@@ -43,6 +49,24 @@ def export(source: Source, name: str, stem: Path) -> Artifact:
     if absent:
         raise UnsupportedError(absent)
     path = stem.with_name(stem.name + form.suffix)
-    if not path.exists():
-        form.export(source, path)
-    return Artifact(path, name, form.count(path))
+    note = path.with_name(f"{path.name}.json")
+    known = _known(path, name, note)
+    if known is not None:
+        return known
+    form.export(source, path)
+    artifact = Artifact(path, name, content_hash(path), form.count(path), path.stat().st_size)
+    described = {"sha256": artifact.sha256, "weights": asdict(artifact.weights)}
+    write_atomically(note, json.dumps(described).encode())
+    return artifact
+
+
+def _known(path: Path, name: str, note: Path) -> Artifact | None:
+    """Return the artifact of an earlier export; None where there is none, or its file is no longer what was written."""
+    try:
+        described = json.loads(note.read_bytes())
+        sha256, weights = described["sha256"], Weights(**described["weights"])
+        if content_hash(path) != sha256:
+            return None
+        return Artifact(path, name, sha256, weights, path.stat().st_size)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

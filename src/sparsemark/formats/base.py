@@ -1,4 +1,4 @@
-"""What a format is, what it is made from, and the file it leaves."""
+"""Format: a file that holds a network, how it is written and how its weights are counted."""
 
 from __future__ import annotations
 
@@ -9,25 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sparsemark.specs import ModelSpec
-
-
-@dataclass(frozen=True)
-class Source:
-    """A variant on disk, to be exported.
-
-    Args:
-        model: factory reference and shape of one input.
-        path: a checkpoint (`.safetensors`), or the user's own ONNX file (`.onnx`), which has no module to go with it.
-    """
-
-    model: ModelSpec
-    path: Path
-
-    @property
-    def is_onnx(self) -> bool:
-        """Whether the user gave an ONNX file in place of a factory."""
-        return self.path.suffix == ".onnx"
+    from sparsemark.networks.source import Source
 
 
 @dataclass(frozen=True)
@@ -47,23 +29,22 @@ class Format:
         export: writes the source to a path, whole or not at all; raises UnsupportedError for what it cannot express.
         count: counts the weights in such a file.
         requires: modules without which it cannot be written.
+        made_from: format that it is converted from, or None for the network itself.
     """
 
     suffix: str
     export: Callable[[Source, Path], None]
     count: Callable[[Path], Weights]
     requires: tuple[str, ...] = ()
+    made_from: str | None = None
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An exported file."""
+    """An exported file, with the digest of its content and what was counted in it."""
 
     path: Path
     format: str
+    sha256: str
     weights: Weights
-
-    @property
-    def bytes(self) -> int:
-        """Size on disk."""
-        return self.path.stat().st_size
+    bytes: int

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import replacing
-from sparsemark.formats.base import Source, Weights
+from sparsemark.formats.base import Weights
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sparsemark.networks.source import Source
 
 
 def export(source: Source, path: Path) -> None:

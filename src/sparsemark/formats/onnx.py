@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import shutil
 import warnings
 from typing import TYPE_CHECKING
@@ -18,15 +17,16 @@ import numpy as np
 
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import replacing
-from sparsemark.formats.base import Source, Weights
+from sparsemark.formats.base import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-from sparsemark.networks.onnx_model import load_onnx, weights_of
+    from sparsemark.networks.source import Source
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+from sparsemark.networks.onnx_model import load_onnx, weights_of
+from sparsemark.references import root_cause
 
 
 def export(source: Source, path: Path) -> None:
@@ -59,7 +59,7 @@ def export(source: Source, path: Path) -> None:
         except OSError:
             raise
         except Exception as error:
-            raise UnsupportedError(f"torch.onnx: {_cause(error)}") from error
+            raise UnsupportedError(f"torch.onnx: {root_cause(error)}") from error
         _strip_remarks(target)
 
 
@@ -73,15 +73,6 @@ def _strip_remarks(path: Path) -> None:
         item.ClearField("metadata_props")
         item.ClearField("doc_string")
     path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _cause(error: BaseException) -> str:
-    """What the exporter stumbled over, in one line: it wraps the cause in advice, and colours it."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    plain = _ESCAPES.sub("", str(error))
-    first = next((line.strip() for line in plain.splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first}"
 
 
 def _is_one_file(path: Path) -> bool:

@@ -1,1 +1,1 @@
-"""placeholder"""
+"""The machine: its description, and what disturbs a measurement on it."""

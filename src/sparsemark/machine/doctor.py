@@ -1,4 +1,4 @@
-"""Checks of what disturbs a measurement on this machine."""
+"""Checks for whatever disturbs a measurement on this machine."""
 
 from __future__ import annotations
 
@@ -7,28 +7,19 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from sparsemark.analysis.statistics import STEAL_LIMIT
-
-if TYPE_CHECKING:
-    pass
 
 from sparsemark.machine import proc
-from sparsemark.machine.noise import stolen_fraction
+from sparsemark.machine.noise import STEAL_LIMIT, stolen_fraction
 from sparsemark.machine.placement import allowed_cpus, pinned
 
 _WORK = 20_000
 """Additions in one sample of the jitter check: about half a millisecond, as long as a small layer."""
 
-
 _FEWEST = 8
-"""Samples that the jitter check takes however little time there is."""
-
+"""Samples of the jitter check however little time there is: quartiles need them."""
 
 _QUIET = 0.02
 """Spread between quartiles that paired blocks still cancel."""
-
 
 _FINE = 1e-6
 """Seconds: a thousandth of the fastest network worth timing."""
@@ -36,7 +27,14 @@ _FINE = 1e-6
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that makes a machine fit to measure on, or not; `advice` is for where it does not."""
+    """One property of the machine, and whether it is fit to measure on.
+
+    Args:
+        what: the property.
+        found: its value here.
+        fit: whether that disturbs no measurement.
+        advice: what to do where it does.
+    """
 
     what: str
     found: str
@@ -45,10 +43,7 @@ class Check:
 
 
 def examine(seconds: float = 1.0) -> list[Check]:
-    """Look for what disturbs a measurement, for about `seconds`.
-
-    Other load, a hypervisor's other guests, clocks that move, a coarse timer.
-    """
+    """Check for other load, a hypervisor's other guests, a moving clock and a coarse timer, for about `seconds`."""
     with stolen_fraction() as stolen:
         jitter = _jitter(seconds)
         steal = stolen()
@@ -85,11 +80,11 @@ def examine(seconds: float = 1.0) -> list[Check]:
 
 
 def _jitter(seconds: float) -> float:
-    """Spread of a fixed piece of work between its quartiles, over its median."""
+    """Return the spread between the quartiles of a fixed piece of work, over its median."""
     samples: list[float] = []
     end = time.perf_counter() + seconds
     with pinned(1):
-        # Quartiles need samples, and on the busiest machines the time is over after one.
+        # On the busiest machines the time is over after one sample.
         while time.perf_counter() < end or len(samples) < _FEWEST:
             start = time.perf_counter()
             sum(range(_WORK))

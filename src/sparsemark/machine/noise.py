@@ -6,11 +6,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sparsemark.machine import proc
+from sparsemark.machine.placement import allowed_cpus
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-from sparsemark.machine import proc
-from sparsemark.machine.placement import allowed_cpus
+STEAL_LIMIT = 0.02
+"""Share of the time lost to others from which a latency counts as contaminated."""
 
 _STEAL_FIELD = 7
 """Index of `steal` among the numbers of /proc/stat's `cpu` line; see proc(5)."""
@@ -18,9 +21,9 @@ _STEAL_FIELD = 7
 
 @contextmanager
 def stolen_fraction() -> Iterator[Callable[[], float | None]]:
-    """Give a function that says which share of CPU time a hypervisor took since the block was entered.
+    """Yield a function that returns the share of CPU time that a hypervisor took since the block was entered.
 
-    Of the processors that the caller may run on then, so pin first. None where the system does not count it.
+    It counts the processors that the caller may run on at entry, so pin first. None where the system does not count it.
     """
     cpus = allowed_cpus()
     before = _cpu_times(cpus)
@@ -36,10 +39,10 @@ def stolen_fraction() -> Iterator[Callable[[], float | None]]:
 
 @contextmanager
 def waiting_fraction() -> Iterator[Callable[[], float | None]]:
-    """Give a function that says which share of the time since then this thread was ready, but another one ran.
+    """Yield a function that returns the share of the time since entry in which this thread was ready but another ran.
 
-    A process on the same processor does not make a call slower by a share: it lets short calls through and stops long
-    ones, so pairs do not cancel it. None where the system does not count it.
+    A process on the same processor does not slow every call by the same share: it lets short calls through and stops
+    long ones, so pairs do not cancel it. None where the system does not count it.
     """
     before, start = _run_delay(), time.perf_counter()
 
@@ -51,13 +54,13 @@ def waiting_fraction() -> Iterator[Callable[[], float | None]]:
 
 
 def _run_delay() -> float | None:
-    """Seconds that this thread has waited on a run queue so far."""
+    """Return the seconds that this thread has waited on a run queue so far."""
     fields = proc.read("/proc/thread-self/schedstat").split()
     return int(fields[1]) / 1e9 if len(fields) > 1 else None
 
 
 def _cpu_times(cpus: Sequence[int]) -> list[int]:
-    """Sum the counters of these processors: those of all others would dilute what happens on the pinned ones."""
+    """Sum the counters of these processors only: all others would dilute what happens on the pinned ones."""
     names = {f"cpu{number}" for number in cpus}
     lines = [line.split() for line in proc.read("/proc/stat").splitlines() if line.startswith("cpu")]
     # The last two fields, guest and guest_nice, are already part of user and nice.

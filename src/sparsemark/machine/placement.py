@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def allowed_cpus() -> list[int]:
-    """Processors this process may run on."""
+    """Return the processors that this process may run on."""
     if sys.platform == "linux":
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
@@ -20,9 +20,9 @@ def allowed_cpus() -> list[int]:
 
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
-    """Hold the calling thread, and what it starts, on the last `threads` processors: the first serves the interrupts.
+    """Pin the calling thread, and what it starts, to the last `threads` processors: the first serves the interrupts.
 
-    Does nothing where the system has no such call, or fewer processors than that.
+    Does nothing where the system has no such call, or fewer processors.
     """
     cpus = allowed_cpus()
     if sys.platform != "linux" or threads > len(cpus):
@@ -37,9 +37,25 @@ def pinned(threads: int) -> Iterator[None]:
 
 @contextmanager
 def library_threads(threads: int) -> Iterator[None]:
-    """Set torch's pool for the block; the other engines take their number when they are loaded."""
-    import torch
+    """Set the pools of all loaded BLAS and OpenMP libraries, and torch's, for the block; restore them after it.
 
+    A library that is loaded within the block keeps its default. Engines with sessions of their own take their number of
+    threads when they open one.
+    """
+    from threadpoolctl import threadpool_limits
+
+    # torch sets the pool of its OpenMP library, so its number is read before that one is changed.
+    with torch_threads(threads), threadpool_limits(threads):
+        yield
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Set torch's pool for the block and restore it after it; does nothing where torch is not loaded."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import numpy as np
 from sparsemark.networks.reference import stack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from sparsemark.engines.base import Predict
     from sparsemark.networks.reference import Outputs
+    from sparsemark.records.scores import Score
 
 
 TOLERANCE = 1e-5
@@ -28,6 +30,9 @@ Some 80 units in the last place, room for another order of summation.
 _LISTED = 5
 """Disagreements that a row lists; the others are counted."""
 
+
+Scorer = Callable[[Sequence["NDArray[Any]"]], "Mapping[str, Score]"]
+"""Scores by metric of every output, each for all images."""
 
 _PASS = object()
 
@@ -42,12 +47,13 @@ class ParityError(Exception):
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an engine's outputs lie from the reference.
+    """Distance of an engine's outputs from the reference.
 
     Args:
         max_abs: largest absolute difference over all outputs and images.
         max_rel: the same over the largest absolute value of that output.
         agreement: fraction of equal decisions: the largest class where there are several, the sign where there is one.
+        with_dense: the same against the unpruned network, or None where that was not asked for or has other outputs.
         disagreements: images on which they differ, with the margin of the reference, in words.
         images: number of images compared.
     """
@@ -57,14 +63,16 @@ class Parity:
     agreement: float
     disagreements: str
     images: int
+    with_dense: float | None = None
 
 
 @dataclass(frozen=True)
 class Verified:
-    """An engine whose answers were checked; the only thing that can be timed."""
+    """An engine whose answers were checked and scored; the only thing that can be timed."""
 
     predict: Predict
     parity: Parity
+    scores: Mapping[str, Score]
     _pass: InitVar[object]  # no field, so that dataclasses.replace cannot carry it to another engine
 
     def __post_init__(self, _pass: object) -> None:
@@ -72,13 +80,22 @@ class Verified:
             raise TypeError("a Verified comes from parity.check only")
 
 
-def check(predict: Predict, images: Sequence[NDArray[np.float32]], reference: Outputs) -> Verified:
-    """Compare an engine with the reference on every image.
+def check(
+    predict: Predict,
+    images: Sequence[NDArray[np.float32]],
+    reference: Outputs,
+    *,
+    dense: Outputs | None = None,
+    score: Scorer | None = None,
+) -> Verified:
+    """Compare an engine with the reference on every image, and score the very outputs that were compared.
 
     Args:
         predict: the engine, one batch a call.
         images: input batches, each as the network takes it.
         reference: outputs of `float64_outputs` for the same images.
+        dense: those of the unpruned network, or None.
+        score: a task's scores of the engine's outputs, or None.
 
     Raises:
         ParityError: another number or shape of outputs, a value that is not finite where the reference is, or a
@@ -100,7 +117,19 @@ def check(predict: Predict, images: Sequence[NDArray[np.float32]], reference: Ou
     parity = _compare(outputs, reference, len(images))
     if not parity.max_rel <= TOLERANCE:  # written so that NaN fails
         raise ParityError(f"max |d| / max |reference| is {parity.max_rel:.1e}, allowed {TOLERANCE:.0e}", parity)
-    return Verified(predict, parity, _PASS)
+    if dense is not None:
+        parity = replace(parity, with_dense=_agreement(outputs, dense))
+    return Verified(predict, parity, score(outputs) if score else {}, _PASS)
+
+
+def _agreement(outputs: Sequence[NDArray[Any]], others: Outputs) -> float | None:
+    """Return the fraction of equal decisions, or None where the outputs have other shapes."""
+    if [output.shape for output in outputs] != [other.shape for other in others]:
+        return None
+    same: list[NDArray[np.bool_]] = [
+        np.asarray(decisions(output) == decisions(other)) for output, other in zip(outputs, others, strict=True)
+    ]
+    return float(sum(int(one.sum()) for one in same) / max(1, sum(one.size for one in same)))
 
 
 def _compare(outputs: Sequence[NDArray[Any]], reference: Outputs, images: int) -> Parity:

@@ -1,7 +1,11 @@
-"""A trained, pruned network as a file: spec, channel plan and state dict in safetensors. Nothing is unpickled.
+"""Checkpoint: a trained, pruned network as a file. Spec, channel plan and state dict in safetensors; no pickle.
 
 Zeros need no mask beside them: a masked weight is stored as the zero it is, and counted again on load. Removed channels
 are a plan (torch-pruning's own history of what it cut), replayed on a new module.
+
+History of `schema`:
+1. One pruning step as a table; scores and data of the training in fields of their own.
+2. `pruning` as text, with steps and schedule; `fold`; provenance as tasks describe it.
 """
 
 from __future__ import annotations
@@ -10,14 +14,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-
 from sparsemark.errors import UserError
 from sparsemark.files import write_atomically
-from sparsemark.networks.factory import build_model
-from sparsemark.pruning.channels import replay
-from sparsemark.specs import ModelSpec, PruneSpec, Variant
+from sparsemark.networks.checkpoint_v1 import upgrade
+from sparsemark.specs import ModelSpec, Pruning, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,17 +28,40 @@ if TYPE_CHECKING:
     from sparsemark.pruning.base import ChannelPlan
 
 _HEADER = "sparsemark"
-_SCHEMA = 1
+_SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself.
+
+    Args:
+        variant: what it holds.
+        channel_plan: what was cut away for good, in the order of cutting.
+        provenance: how it came about, as JSON values: what the task describes, scores, history, digests.
+    """
+
+    variant: Variant
+    channel_plan: ChannelPlan = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds. `provenance` is the header: recipe, data hash, split, seed, metrics, versions."""
+    """A header and the network's state."""
 
-    variant: Variant
+    header: Header
     state: Mapping[str, torch.Tensor] = field(repr=False)
-    channel_plan: ChannelPlan = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def variant(self) -> Variant:
+        """What it holds."""
+        return self.header.variant
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """How it came about."""
+        return self.header.provenance
 
     def build(self) -> torch.nn.Module:
         """Make the network from its factory and this state, in eval mode.
@@ -46,16 +69,18 @@ class Checkpoint:
         Raises:
             UserError: the factory fails, or makes another network than the one that was stored.
         """
-        module = build_model(self.variant.model)
-        if self.channel_plan:
-            module = replay(module, self.channel_plan, self.variant.model.input_shape)
+        from sparsemark.networks.factory import build_model
+        from sparsemark.pruning.channels import replay
+
+        variant = self.variant
+        module = build_model(variant.model, variant.seed)
+        if self.header.channel_plan:
+            module = replay(module, self.header.channel_plan, variant.model.input_shape)
         try:
             module.load_state_dict(dict(self.state))
         except RuntimeError as error:
             first = " ".join(str(error).split())
-            raise UserError(
-                f"{self.variant.model.reference}: makes another network than {self.variant.name}: {first}"
-            ) from error
+            raise UserError(f"{variant.model.reference}: makes another network than {variant.name}: {first}") from error
         return module.eval()
 
 
@@ -66,20 +91,29 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         ValueError: a mask is still attached, so that the state would hold `weight_orig` in place of the weight.
         UserError: the disk is full or the folder cannot be written.
     """
+    from safetensors.torch import save
+
     masks = [name for name in checkpoint.state if name.endswith("_mask")]
     attached = [orig for name in masks if (orig := name.removesuffix("_mask") + "_orig") in checkpoint.state]
     if attached:
         raise ValueError(f"{attached[0]}: a pruning mask is still attached; make it permanent first")
+    variant = checkpoint.variant
     header = {
         "schema": _SCHEMA,
-        "model": asdict(checkpoint.variant.model),
-        "prune": asdict(checkpoint.variant.prune),
-        "seed": checkpoint.variant.seed,
-        "channel_plan": checkpoint.channel_plan,
+        "model": asdict(variant.model),
+        "pruning": variant.pruning.text,
+        "seed": variant.seed,
+        "fold": variant.fold,
+        "channel_plan": checkpoint.header.channel_plan,
         "provenance": checkpoint.provenance,
     }
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in checkpoint.state.items()}
     write_atomically(path, save(state, metadata={_HEADER: json.dumps(header)}))
+
+
+def read_header(path: Path) -> Header:
+    """Read what a checkpoint says of itself, without its weights and without torch; errors as in `load_checkpoint`."""
+    return _open(path, framework="np", with_state=False)[0]
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -88,25 +122,38 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UserError: the file is missing, damaged, or was not written by `save_checkpoint`.
     """
+    return Checkpoint(*_open(path, framework="pt", with_state=True))
+
+
+def _open(path: Path, *, framework: str, with_state: bool) -> tuple[Header, dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             header = json.loads((file.metadata() or {})[_HEADER])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+            names = file.keys() if with_state else ()
+            state = {name: file.get_tensor(name) for name in names}
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path}: damaged, or not safetensors: {error}") from error
     except KeyError:
         raise UserError(f"{path}: header.{_HEADER}: missing, so this is no checkpoint of sparsemark") from None
+    return _parse(path, header), state
+
+
+def _parse(path: Path, header: Any) -> Header:
     schema = header.get("schema") if isinstance(header, dict) else None
-    if schema != _SCHEMA:
+    if schema not in (1, _SCHEMA):
         raise UserError(f"{path}: header.schema is {schema!r}, this sparsemark reads {_SCHEMA}")
     try:
+        if schema == 1:
+            header = upgrade(header)
         model = ModelSpec(header["model"]["name"], header["model"]["reference"], tuple(header["model"]["input_shape"]))
         plan = tuple((name, bool(is_out), tuple(indices)) for name, is_out, indices in header["channel_plan"])
-        variant = Variant(model, PruneSpec(**header["prune"]), header["seed"])
-        return Checkpoint(variant, state, plan, header["provenance"])
+        variant = Variant(model, Pruning.parse(header["pruning"]), header["seed"], header["fold"])
+        return Header(variant, plan, dict(header["provenance"]))
     except KeyError as error:
         raise UserError(f"{path}: header.{error.args[0]}: missing") from error
-    except (TypeError, ValueError, UserError) as error:
+    except (AttributeError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{path}: header: {error}") from error

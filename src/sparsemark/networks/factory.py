@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch.utils import _pytree as pytree
-
 from sparsemark.errors import UserError
 from sparsemark.references import ONNX_SUFFIX, one_line, resolve
 
 if TYPE_CHECKING:
+    import torch
+
     from sparsemark.specs import ModelSpec
 
 
@@ -28,6 +27,8 @@ def build_model(model: ModelSpec, seed: int = 0) -> torch.nn.Module:
     Raises:
         UserError: the factory needs arguments, fails, or returns something that is no module.
     """
+    import torch
+
     factory = resolve(model.reference)
     try:
         needed = [
@@ -56,6 +57,8 @@ def build_model(model: ModelSpec, seed: int = 0) -> torch.nn.Module:
 
 def example_input(model: ModelSpec) -> torch.Tensor:
     """One input of the model's shape, float32, the same in every process."""
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     return torch.randn(model.input_shape, generator=generator)
 
@@ -66,6 +69,8 @@ def check_input(module: torch.nn.Module, model: ModelSpec) -> None:
     Raises:
         UserError: with what the network said, where the shape does not fit.
     """
+    import torch
+
     try:
         with torch.no_grad():
             module.eval()(example_input(model))
@@ -77,6 +82,9 @@ def check_input(module: torch.nn.Module, model: ModelSpec) -> None:
 
 def output_tensors(outputs: Any) -> list[torch.Tensor]:
     """The tensors among what a network returns: one, or nested in tuples, lists and dictionaries, None left out."""
+    import torch
+    from torch.utils import _pytree as pytree
+
     return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
 
 

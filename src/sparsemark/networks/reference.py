@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sparsemark.formats.base import Source
+    from sparsemark.networks.source import Source
 
 
 Outputs = tuple["NDArray[np.float64]", ...]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from sparsemark.specs import PruneSpec
+    from sparsemark.specs import PruneStep
 
 ChannelPlan = tuple[tuple[str, bool, tuple[int, ...]], ...]
 """Torch-Pruning's history.
@@ -24,11 +24,22 @@ NO_PLAN: ChannelPlan = ()
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a pruner: how much, an input to trace the network with, and the seed of random methods."""
+    """What is asked of a pruner.
 
-    spec: PruneSpec
+    Args:
+        spec: method and fraction.
+        example: an input to trace the network with.
+        seed: of random methods.
+        whole: parameters of the network that the fraction is of, where earlier rounds of the step may have removed
+            some; None for the network as it is given.
+        more: further rounds of the step follow, so that finding nothing to remove now is no failure.
+    """
+
+    spec: PruneStep
     example: torch.Tensor
     seed: int = 0
+    whole: int | None = None
+    more: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def remove_channels(module: torch.nn.Module, request: Request) -> ChannelPlan:
     """Remove the channels of smallest L1 norm, coupled layers together, until the given share of parameters is gone.
 
     Whole channels, and multiples of `round_to` of them, come as near to that share as they can. Layers that make an
-    output keep their channels.
+    output keep their channels. In one of several rounds nothing is removed where that comes nearest.
 
     Raises:
         UnsupportedError: what torch-pruning says, where it cannot handle the network or finds nothing to remove; or no
@@ -41,7 +41,10 @@ def remove_channels(module: torch.nn.Module, request: Request) -> ChannelPlan:
     prunable_layers(module)
     module.requires_grad_(requires_grad=True)
     before = _output_shapes(module, request.example)
-    plan = _cut(module, _solve_ratio(module, request), request)
+    ratio = _solve_ratio(module, request)
+    if ratio is None:
+        return ()
+    plan = _cut(module, ratio, request)
     if not plan:
         raise UnsupportedError("torch-pruning found no channel that it can remove")
     after = _output_shapes(module, request.example)
@@ -71,21 +74,31 @@ def replay(module: torch.nn.Module, plan: ChannelPlan, input_shape: Sequence[int
     return module
 
 
-def _solve_ratio(module: torch.nn.Module, request: Request) -> float:
-    """Bisect the channel ratio whose removed share of parameters is nearest to the one asked for."""
+def _solve_ratio(module: torch.nn.Module, request: Request) -> float | None:
+    """Bisect the channel ratio whose removed share of parameters is nearest to the one asked for.
+
+    Returns:
+        The ratio; None where removing nothing comes nearest, if other rounds remove something.
+    """
     target = request.spec.sparsity
-    total = sum(p.numel() for p in module.parameters())
+    total = request.whole or _parameter_count(module)
+    gone = 1 - _parameter_count(module) / total
     low, high = 0.0, 1.0
-    best, best_distance = 0.0, 1.0
+    best, best_distance = (None, abs(gone - target)) if request.more or gone else (0.0, 1.0)
     for _ in range(_BISECTIONS):
         ratio = (low + high) / 2
         trial = copy.deepcopy(module)
         _cut(trial, ratio, request)
-        removed = 1 - sum(p.numel() for p in trial.parameters()) / total
+        removed = 1 - _parameter_count(trial) / total
         if abs(removed - target) < best_distance:
             best, best_distance = ratio, abs(removed - target)
         low, high = (ratio, high) if removed < target else (low, ratio)
     return best
+
+
+def _parameter_count(module: torch.nn.Module) -> int:
+    """Return the number of a network's parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _cut(module: torch.nn.Module, ratio: float, request: Request) -> ChannelPlan:

@@ -37,5 +37,7 @@ def mask_at_random(module: torch.nn.Module, request: Request) -> ChannelPlan:
         torch.manual_seed(request.seed)
         for layer, pruned in zip(layers, prunable_layers(twin), strict=True):
             zeros = int(torch.count_nonzero(pruned.weight == 0))
-            torch_prune.random_unstructured(layer, "weight", zeros)
+            # Zeros that are there already count, as they do for magnitude.
+            order = (1 - torch.rand_like(layer.weight)) * (layer.weight != 0)
+            torch_prune.l1_unstructured(layer, "weight", zeros, importance_scores=order)
     return NO_PLAN

@@ -99,6 +99,12 @@ def _parameters_of(node: torch.autograd.graph.Node) -> list[int]:
     return [id(p.variable) for p in (*direct, *through) if hasattr(p, "variable")]
 
 
+def hold_zeros(module: nn.Module) -> None:
+    """Mask every weight that is zero, beside the masks attached already, so that fine-tuning cannot bring it back."""
+    for layer in prunable_layers(module):
+        torch_prune.custom_from_mask(layer, "weight", layer.weight.detach() != 0)
+
+
 def make_permanent(module: nn.Module) -> None:
     """Write the zeros of attached masks into the weights and drop the masks.
 

@@ -1,1 +1,1 @@
-"""placeholder"""
+"""Records: what was measured, as frozen values, and the files that hold them."""

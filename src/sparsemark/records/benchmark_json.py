@@ -1,17 +1,37 @@
-"""tbd"""
+"""Result files: pytest-benchmark's JSON, with sparsemark's numbers in the `extra_info` of each benchmark."""
+
+# History of the schema:
+# 1: five metrics are fields; rows without a latency stand among `benchmarks`; contamination is prose.
+# 2: metrics by name, with direction and tolerance; `precision` is the engine's; rows without a latency and notes on
+#    engines stand in the document's `sparsemark`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.files import write_atomically
+from sparsemark.records import flat_scores, schema_1, typed
+from sparsemark.records.engine_note import EngineNote
+from sparsemark.records.measurement import MEASURED, STATUSES, Measurement
+from sparsemark.records.scores import DataNote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-from sparsemark.records.measurement import Measurement
+SCHEMA = 2
+
+_NOT_SCALAR = ("scores", "data", "parity_data", "samples_s", "reference_s")
+_FIELDS = tuple(f.name for f in dataclasses.fields(Measurement) if f.name not in ("name", *_NOT_SCALAR))
+_NOTES = {"data": "score", "parity_data": "parity"}
+"""Fields that hold a `DataNote`, with what the names in `extra_info` begin with."""
+
+_NOTE_ENDS = {"words": "_data", "caveat": "_caveat", "key": "_data_key"}
+_RESERVED = {"schema", "cell", *_FIELDS, *(start + end for start in _NOTES.values() for end in _NOTE_ENDS.values())}
+
+Info = dict[str, float | int | str | None]
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
@@ -23,11 +43,121 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(document, indent=1, allow_nan=False).encode())
 
 
-def finished_cells(journal: bytes) -> Iterator[tuple[str, Measurement]]:
-    """Read the lines of a journal that are whole, each with its key; those a crash tore are passed over."""
-    for line in journal.splitlines():
-        try:
-            entry = json.loads(line)
-            yield str(entry["key"]), Measurement.from_benchmark(entry["benchmark"])
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            continue
+def notes(engines: Mapping[str, EngineNote], unmeasured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the document's `sparsemark` object.
+
+    Args:
+        engines: by name.
+        unmeasured: entries of the rows without a latency: pytest-benchmark's own tools break on null statistics.
+    """
+    return {
+        "engines": {name: dataclasses.asdict(note) for name, note in engines.items()},
+        "unmeasured": list(unmeasured),
+    }
+
+
+def engine_notes(beside: Mapping[str, Any]) -> dict[str, EngineNote]:
+    """Read the notes on engines from the document's `sparsemark` object.
+
+    Raises:
+        ValueError: naming the field that has another type.
+    """
+    where = "sparsemark.engines"
+    found = typed.mapping(beside, "engines", where)
+    return {name: _engine_note(typed.mapping(found, name, f"{where}.{name}"), f"{where}.{name}") for name in found}
+
+
+def _engine_note(values: Mapping[str, Any], where: str) -> EngineNote:
+    return typed.record(values, EngineNote, {field: f"{where}.{field}" for field in values})
+
+
+def is_timed(measurement: Measurement) -> bool:
+    """Return whether a row has statistics, and so stands in `benchmarks`."""
+    return measurement.status == MEASURED and bool(measurement.samples_s)
+
+
+def to_benchmark(measurement: Measurement) -> dict[str, Any]:
+    """Return one entry of pytest-benchmark's `benchmarks`; every statistic is null where nothing was measured."""
+    from pytest_benchmark.stats import Stats
+
+    stats = Stats()
+    for sample in measurement.samples_s:
+        stats.update(sample)
+    values = stats.as_dict() if measurement.samples_s else dict.fromkeys(Stats.fields)
+    return {
+        "group": measurement.model,
+        "name": measurement.name,
+        "fullname": measurement.name,
+        "params": None,
+        "param": None,
+        "extra_info": extra_info(measurement),
+        "options": {},
+        "stats": values | {"data": list(measurement.samples_s), "iterations": 1},
+        "sparsemark": raw(measurement),
+    }
+
+
+def extra_info(measurement: Measurement) -> Info:
+    """Return what goes into pytest-benchmark's `extra_info`: plain numbers and text, all but the raw samples.
+
+    `cell` is the name: pytest-benchmark's own names the test as well, and `sparsemark run` has none.
+    """
+    info: Info = {"schema": SCHEMA, "cell": measurement.name}
+    info |= {name: getattr(measurement, name) for name in _FIELDS}
+    info |= flat_scores.flattened(measurement.scores, _RESERVED)
+    for field, start in _NOTES.items():
+        note = getattr(measurement, field)
+        info |= {start + end: getattr(note, part, None) for part, end in _NOTE_ENDS.items()}
+    return info
+
+
+def raw(measurement: Measurement) -> dict[str, Any]:
+    """Return what stands beside pytest-benchmark's own: raw samples of the reference in seconds, scores in order."""
+    return {
+        "reference_data": list(measurement.reference_s),
+        "scores": {metric: dataclasses.asdict(score) for metric, score in measurement.scores.items()},
+    }
+
+
+def from_benchmark(entry: Any) -> Measurement:
+    """Read one entry of `benchmarks`, of this schema or an older one.
+
+    Raises:
+        ValueError: naming the field, where the entry is not one that `to_benchmark` could have made.
+    """
+    if not isinstance(entry, dict):
+        raise ValueError(f"{entry!r}, expected an object")  # noqa: TRY004 - a file's value, not an argument's type
+    schema = typed.mapping(entry, "extra_info").get("schema")
+    if isinstance(schema, bool) or schema not in (1, SCHEMA):
+        raise ValueError(f"extra_info.schema is {schema!r}, this sparsemark reads 1 and {SCHEMA}")
+    return _read(schema_1.upgraded(entry) if schema == 1 else entry)
+
+
+def _read(entry: dict[str, Any]) -> Measurement:
+    info, stats, beside = (typed.mapping(entry, key) for key in ("extra_info", "stats", "sparsemark"))
+    if info.get("status") not in STATUSES:
+        raise ValueError(f"extra_info.status is {info.get('status')!r}, expected one of {', '.join(STATUSES)}")
+    stored = typed.mapping(beside, "scores", "sparsemark.scores") if "scores" in beside else None
+    scalars = {field: info.get(field) for field in _FIELDS} | {"name": _name(entry, info)}
+    return dataclasses.replace(
+        typed.record(scalars, Measurement, {field: f"extra_info.{field}" for field in scalars}),
+        scores=flat_scores.read(info, stored, _RESERVED),
+        data=_data_note(info, _NOTES["data"]),
+        parity_data=_data_note(info, _NOTES["parity_data"]),
+        samples_s=typed.seconds(stats.get("data"), "stats.data"),
+        reference_s=typed.seconds(beside.get("reference_data"), "sparsemark.reference_data"),
+    )
+
+
+def _name(entry: Mapping[str, Any], info: Mapping[str, Any]) -> Any:
+    key, holder = ("cell", info) if "cell" in info else ("name", entry)
+    if key not in holder:
+        raise ValueError(f"{key!r} is missing")
+    return typed.scalar(holder[key], str, key)
+
+
+def _data_note(info: Mapping[str, Any], start: str) -> DataNote | None:
+    values = {part: info.get(start + end) for part, end in _NOTE_ENDS.items()}
+    if values["words"] is None:
+        return None
+    return typed.record(values, DataNote, {part: f"extra_info.{start}{end}" for part, end in _NOTE_ENDS.items()})

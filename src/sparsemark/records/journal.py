@@ -1,4 +1,4 @@
-"""What is finished stays finished: one line of JSON per cell, written and synced when the cell is done.
+"""Journal: finished cells, one line of JSON each, written and synced when the cell is done.
 
 A line that a crash tore is passed over; its cell is measured again.
 """
@@ -10,12 +10,26 @@ import os
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
-from sparsemark.records.benchmark_json import finished_cells
+from sparsemark.records.benchmark_json import from_benchmark, to_benchmark
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sparsemark.records.measurement import Measurement
+
+JOURNAL_SUFFIX = ".jsonl"
+"""Of a file with one finished cell a line, each with the key of what decided its measurement."""
+
+
+def finished_cells(journal: bytes) -> Iterator[tuple[str, Measurement]]:
+    """Read the lines of a journal that are whole, each with its key; those a crash tore are passed over."""
+    for line in journal.splitlines():
+        try:
+            entry = json.loads(line)
+            yield str(entry["key"]), from_benchmark(entry["benchmark"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
 
 
 class Journal:
@@ -33,11 +47,10 @@ class Journal:
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         self._torn = bool(text) and not text.endswith(b"\n")
-        # Lines that a crash tore, or of an older schema, are not among them: measured again.
         self._entries = dict(finished_cells(text))
 
     def get(self, key: str) -> Measurement | None:
-        """The finished cell of this key, if there is one."""
+        """Return the finished cell of this key, or None."""
         return self._entries.get(key)
 
     def append(self, key: str, measurement: Measurement) -> None:
@@ -46,7 +59,7 @@ class Journal:
         Raises:
             UserError: the disk is full; what was written before is kept.
         """
-        line = json.dumps({"key": key, "benchmark": measurement.to_benchmark()}, allow_nan=False) + "\n"
+        line = json.dumps({"key": key, "benchmark": to_benchmark(measurement)}, allow_nan=False) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
@@ -61,7 +74,7 @@ class Journal:
         self._entries[key] = measurement
 
     def measurements(self) -> tuple[Measurement, ...]:
-        """Every finished cell, in the order in which they were finished."""
+        """Return every finished cell, in the order in which they were finished."""
         return tuple(self._entries.values())
 
     def discard(self) -> None:

@@ -8,41 +8,65 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.errors import UserError
+from sparsemark.records import typed
+from sparsemark.records.benchmark_json import (
+    engine_notes,
+    from_benchmark,
+    is_timed,
+    notes,
+    to_benchmark,
+    write_document,
+)
+from sparsemark.records.journal import JOURNAL_SUFFIX, finished_cells
+from sparsemark.records.measurement import MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-from sparsemark.records.benchmark_json import finished_cells, write_document
-from sparsemark.records.measurement import MEASURED, Measurement, _mapping
-
-JOURNAL_SUFFIX = ".jsonl"
-"""Of a file with one finished cell a line, each with the key of what decided its measurement."""
+    from sparsemark.records.engine_note import EngineNote
+    from sparsemark.records.measurement import Measurement
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything one command measured on one machine, with its conditions."""
+    """Everything one command measured on one machine, with its conditions.
+
+    Args:
+        measurements: in the order of the tables.
+        machine_info: the machine and the versions of the packages.
+        commit_info: the commit of the code.
+        when: ISO 8601.
+        engines: labels, looks and devices of the engines that were timed, by name; empty in files of schema 1.
+    """
 
     measurements: tuple[Measurement, ...]
     machine_info: Mapping[str, Any] = field(default_factory=dict)
     commit_info: Mapping[str, Any] = field(default_factory=dict)
     when: str = ""
+    engines: Mapping[str, EngineNote] = field(default_factory=dict)
 
     def measured(self) -> list[Measurement]:
-        """The cells that have a latency."""
+        """Return the cells that ran and agreed."""
         return [m for m in self.measurements if m.status == MEASURED]
 
     def document(self) -> dict[str, Any]:
-        """The run as pytest-benchmark's JSON document."""
+        """Return the run as pytest-benchmark's JSON document."""
         from pytest_benchmark import __version__ as version
 
+        unmeasured = []
+        for position, measurement in enumerate(self.measurements):
+            if not is_timed(measurement):
+                entry = to_benchmark(measurement)
+                entry["sparsemark"]["position"] = position
+                unmeasured.append(entry)
         return {
             "machine_info": dict(self.machine_info),
             "commit_info": dict(self.commit_info),
-            "benchmarks": [m.to_benchmark() for m in self.measurements],
+            "benchmarks": [to_benchmark(m) for m in self.measurements if is_timed(m)],
             "datetime": self.when or datetime.now(UTC).isoformat(),
             "version": version,
+            "sparsemark": notes(self.engines, unmeasured),
         }
 
     def save(self, path: Path) -> None:
@@ -66,23 +90,15 @@ class Run:
                 raise UserError(f"{path}: expected lines of sparsemark's journal, found none that is whole")
             return cls(tuple(finished.values()))
         document = _document(path, content)
-        measurements = []
-        for index, entry in enumerate(document["benchmarks"]):
-            info = entry.get("extra_info") if isinstance(entry, dict) else None
-            if not isinstance(info, dict) or "schema" not in info:
-                continue
-            try:
-                measurements.append(Measurement.from_benchmark(entry))
-            except (KeyError, OverflowError, ValueError) as error:
-                what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-                raise UserError(f"{path}: benchmarks[{index}]: {what}") from error
-        if not measurements:
-            raise UserError(f"{path}: benchmarks: no entry has extra_info.schema, so none was made by sparsemark")
         try:
-            machine_info, commit_info = _mapping(document, "machine_info"), _mapping(document, "commit_info")
+            measurements = _measurements(document)
+            machine_info, commit_info = typed.mapping(document, "machine_info"), typed.mapping(document, "commit_info")
+            engines = engine_notes(typed.mapping(document, "sparsemark"))
         except ValueError as error:
             raise UserError(f"{path}: {error}") from error
-        return cls(tuple(measurements), machine_info, commit_info, str(document.get("datetime") or ""))
+        if not measurements:
+            raise UserError(f"{path}: benchmarks: no entry has extra_info.schema, so none was made by sparsemark")
+        return cls(tuple(measurements), machine_info, commit_info, str(document.get("datetime") or ""), engines)
 
 
 def _content(path: Path) -> bytes:
@@ -94,10 +110,47 @@ def _content(path: Path) -> bytes:
 
 def _document(path: Path, content: bytes) -> dict[str, Any]:
     """Parse what pytest-benchmark writes, as far as the list of its benchmarks."""
+    import msgspec
+
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: expected JSON from --benchmark-json: {error}") from error
+        document = msgspec.json.decode(content)
+    except (msgspec.MsgspecError, RecursionError):
+        # Four times as slow, but it reads NaN, so that the field can be named.
+        document = _parsed(path, content)
     if not isinstance(document, dict) or not isinstance(document.get("benchmarks"), list):
         raise UserError(f"{path}: benchmarks: expected the list that pytest-benchmark writes")
     return document
+
+
+def _parsed(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: expected JSON from --benchmark-json: {error}") from error
+
+
+def _measurements(document: Mapping[str, Any]) -> list[Measurement]:
+    """Read every row in the order of the run: those without a latency go back to their positions."""
+    rows = [
+        _row(entry, f"benchmarks[{index}]")
+        for index, entry in enumerate(document["benchmarks"])
+        if isinstance(entry, dict) and isinstance(entry.get("extra_info"), dict) and "schema" in entry["extra_info"]
+    ]
+    where = "sparsemark.unmeasured"
+    unmeasured = typed.mapping(document, "sparsemark").get("unmeasured") or []
+    if not isinstance(unmeasured, list):
+        raise ValueError(f"{where} is {type(unmeasured).__name__}, expected a list")  # noqa: TRY004 - a field's value
+    for index, entry in enumerate(unmeasured):
+        row = _row(entry, f"{where}[{index}]")
+        # pytest has no position to give: it knows no order but that of its tests.
+        position = typed.mapping(entry, "sparsemark").get("position")
+        position = typed.scalar(position, int | None, f"{where}[{index}].sparsemark.position")
+        rows.insert(len(rows) if position is None else position, row)
+    return rows
+
+
+def _row(entry: Any, where: str) -> Measurement:
+    try:
+        return from_benchmark(entry)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -6,19 +6,27 @@ from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
 from sparsemark.report.document import content_of
-from sparsemark.report.findings import findings, headlines
-from sparsemark.report.renderers import markdown as tables
-from sparsemark.report.renderers.terminal import as_terminal
+from sparsemark.report.findings import findings
+from sparsemark.report.headline import headlines
+from sparsemark.report.renderers.csv import as_csv
+from sparsemark.report.renderers.html import as_html
+from sparsemark.report.renderers.markdown import as_markdown
+from sparsemark.report.renderers.terminal import DEFAULT_WIDTH, as_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sparsemark.records.run import Run
 
 __all__ = ["DEFAULT_WIDTH", "FORMATS", "findings", "headlines", "render"]
 
-FORMATS = ("table", "markdown", "csv", "html")
-
-DEFAULT_WIDTH = 120
-"""Columns of a report that goes to a file or a pipe."""
+FORMATS: dict[str, Callable[[Run, int, bool], str]] = {
+    "table": lambda run, width, colour: as_terminal(content_of(run), width=width, colour=colour),
+    "markdown": lambda run, _width, _colour: as_markdown(content_of(run)),
+    "csv": lambda run, _width, _colour: as_csv(run.measurements),
+    "html": lambda run, _width, _colour: as_html(content_of(run)),
+}
+"""Formats of a report: a run, the width of the terminal in columns, and whether it knows colours, to text."""
 
 
 def render(run: Run, form: str = "table", *, width: int = DEFAULT_WIDTH, colour: bool = False) -> str:
@@ -26,19 +34,13 @@ def render(run: Run, form: str = "table", *, width: int = DEFAULT_WIDTH, colour:
 
     Args:
         run: what was measured.
-        form: one of `FORMATS`.
+        form: a name in `FORMATS`.
         width: of the terminal, in columns; `table` only.
         colour: whether to use the terminal's escape sequences; `table` only.
 
     Raises:
         UserError: there is no such format.
     """
-    if form == "table":
-        return as_terminal(content_of(run), width=width, colour=colour)
-    if form == "markdown":
-        return tables.as_markdown(content_of(run))
-    if form == "html":
-        return tables.as_html(content_of(run))
-    if form == "csv":
-        return tables.as_csv(run.measurements)
-    raise UserError(f"--format {form!r}: expected one of {', '.join(FORMATS)}")
+    if form not in FORMATS:
+        raise UserError(f"--format {form!r}: expected one of {', '.join(FORMATS)}")
+    return FORMATS[form](run, width, colour)

@@ -1,4 +1,4 @@
-"""What every variant predicts, over all seeds: the table behind the accuracies of the latency table."""
+"""Scores of every variant over all seeds: the table behind the scores of the latency table."""
 
 from __future__ import annotations
 
@@ -8,51 +8,92 @@ import numpy as np
 
 from sparsemark.report import wording
 from sparsemark.report.renderers.markdown import escape, markdown_table
+from sparsemark.report.scores import UNSCORED, Scale, Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sparsemark.records.measurement import Measurement
 
-_COLUMNS = ("network", "pruned", "seeds", "raw %", "recalibrated %", "final %", "ROC AUC", "F1", "recall", "precision")
-_NUMBERS = _COLUMNS[2:]
+_TITLES = {"roc_auc": "ROC AUC", "f1": "F1", "recall": "recall", "precision": "precision"}
+"""Metrics that readers know by another name or expect in this order; all others follow in the order of the task."""
+
+_DECIMALS = 3  # of fractions beside the headline, which is in percent with one
 
 
 def accuracy_markdown(evaluated: Sequence[Measurement]) -> str:
-    """Write mean and range over seeds, a row for each network and what was pruned from it, then the images.
+    """Write mean and range over seeds, a row for each network and what was pruned from it, then the data.
 
-    `raw` is the pruned network as it is, `recalibrated` with BatchNorm statistics estimated again, `final` after
-    fine-tuning, or after training where nothing was pruned.
+    `raw` is the pruned network before anything else was done, `recalibrated` with BatchNorm statistics estimated again,
+    `final` after fine-tuning, or after training where nothing was pruned. Variants with different headline metrics
+    stand in tables of their own.
 
     Args:
         evaluated: a row a variant and seed, in the order in which they shall stand.
     """
+    scoring = Scoring.of(evaluated)
+    scored = [m for m in evaluated if scoring.score(m)]
+    blocks = [
+        _table(scale, [m for m in scored if scoring.scale(m.model) == scale], scoring.scales)
+        for scale in scoring.shown(scored)
+    ]
+    lower = [
+        f"- {escape(scale.metric)}: {scale.direction}"
+        for scale in scoring.scales.values()
+        if not scale.higher_is_better
+    ]
+    sources = dict.fromkeys(f"- {_drawn(m)}: {escape(m.data.words)}" for m in evaluated if m.data is not None)
+    failures = [f"- {escape(m.name)}: {escape(m.reason or '')}" for m in evaluated if m.reason]
+    over = "seeds and folds" if _has_folds(evaluated) else "seeds"
+    notes = [f"Mean over {over}, with the lowest and the highest in brackets.", "", *lower, *sources, *failures]
+    return "\n\n".join([*blocks, "\n".join(notes)]) + "\n"
+
+
+def _table(headline: Scale, rows: Sequence[Measurement], known: Mapping[str, Scale]) -> str:
     groups: dict[tuple[str, str, str], list[Measurement]] = {}
-    for m in evaluated:
-        if m.accuracy is not None:
-            # Images of no patient, or of patients seen in training, are never averaged with others.
-            groups.setdefault((m.model or "", wording.pruned(m), wording.caveat(m.accuracy_source)), []).append(m)
-    rows = [
+    metrics: dict[str, None] = {}
+    for m in rows:
+        # Numbers with a caveat are never averaged with others.
+        groups.setdefault((m.model or "", wording.pruned(m), wording.caveat(m.data)), []).append(m)
+        metrics |= dict.fromkeys(m.scores)
+    others = [*(name for name in _TITLES if name in metrics), *(name for name in metrics if name not in _TITLES)]
+    others = [name for name in others if name != headline.metric]
+    # The file is called after accuracy; any other headline is named.
+    of = ("" if headline.metric == UNSCORED else f" {headline.metric}") + (" %" if headline.percent else "")
+    folds = ["folds"] if _has_folds(rows) else []
+    numbers = ["seeds", *folds, *(f"{step}{of}" for step in ("raw", "recalibrated", "final")), *map(_title, others)]
+    texts = [
         [
             escape(model),
             escape(f"{pruned} {caveat}".rstrip()),
             str(len({m.seed for m in group})),
-            _spread([m.accuracy_raw for m in group], 100, 1),
-            _spread([m.accuracy_recalibrated for m in group], 100, 1),
-            _spread([m.accuracy for m in group], 100, 1),
-            *(_spread([getattr(m, name) for m in group], 1, 3) for name in ("roc_auc", "f1", "recall", "precision")),
+            *(str(len({m.fold for m in group})) for _ in folds),
+            *(_spread(group, headline.metric, step, headline) for step in ("raw", "recalibrated", "value")),
+            *(_spread(group, metric, "value", known[metric], in_percent=False) for metric in others),
         ]
         for (model, pruned, caveat), group in groups.items()
     ]
-    sources = dict.fromkeys(f"- seed {m.seed}: {escape(m.accuracy_source)}" for m in evaluated if m.accuracy_source)
-    failures = [f"- {escape(m.name)}: {escape(m.reason or '')}" for m in evaluated if m.reason]
-    notes = "\n".join(["Mean over seeds, with the lowest and the highest in brackets.", "", *sources, *failures])
-    return f"{markdown_table(_COLUMNS, rows, right=_NUMBERS)}\n\n{notes}\n"
+    numbers = list(map(escape, numbers))
+    return markdown_table(["network", "pruned", *numbers], texts, right=numbers)
 
 
-def _spread(values: Sequence[float | None], scale: float, decimals: int) -> str:
-    known = [scale * value for value in values if value is not None]
-    if not known:
+def _has_folds(rows: Iterable[Measurement]) -> bool:
+    return any(m.fold is not None for m in rows)
+
+
+def _title(metric: str) -> str:
+    return _TITLES.get(metric, metric)
+
+
+def _drawn(m: Measurement) -> str:
+    return f"seed {m.seed}" + ("" if m.fold is None else f", fold {m.fold}")
+
+
+def _spread(group: Iterable[Measurement], metric: str, part: str, scale: Scale, *, in_percent: bool = True) -> str:
+    scores = [m.scores[metric] for m in group if metric in m.scores]
+    values = [value for score in scores if (value := getattr(score, part)) is not None]
+    if not values:
         return wording.ABSENT
-    mean = f"{np.mean(known):.{decimals}f}"
-    return mean if len(known) == 1 else f"{mean} [{min(known):.{decimals}f}, {max(known):.{decimals}f}]"
+    write = scale.value if in_percent or not scale.percent else f"{{:.{_DECIMALS}f}}".format
+    mean = write(float(np.mean(values)))
+    return mean if len(values) == 1 else f"{mean} [{write(min(values))}, {write(max(values))}]"

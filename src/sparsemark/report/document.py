@@ -1,4 +1,4 @@
-"""What a report says, before any format: headlines, rows, failures, controls, findings, conditions, all as text."""
+"""Content of a report before any format: headlines, rows, failures, controls, findings and conditions, all as text."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import dense_accuracy, is_reference, reference_engine, removed
+from sparsemark.analysis.cells import dense_scores, is_reference, reference_engine, removed
 from sparsemark.analysis.comparison import speedup_of
+from sparsemark.analysis.contamination import contamination_of, in_words
 from sparsemark.records.measurement import MEASURED, Measurement
-from sparsemark.records.run import Run
 from sparsemark.report import wording
 from sparsemark.report.break_even import break_evens
-from sparsemark.report.findings import controls, findings, headlines
+from sparsemark.report.findings import controls, findings
+from sparsemark.report.headline import headlines, is_dense
+from sparsemark.report.scores import Scoring
+from sparsemark.specs import FP32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from sparsemark.records.run import Run
+    from sparsemark.records.scores import DataNote
+    from sparsemark.report.wording import Notes
+
 FASTER, SLOWER, NEUTRAL = "faster", "slower", ""
 
 SPEEDUP = "speedup [95 %]"
-NUMBERS = ("removed", "p50 ms", "p90 ms", SPEEDUP, "size", "threads", "seed")
+_SIZE = "size"
+NUMBERS = ("removed", "p50 ms", "p90 ms", SPEEDUP, _SIZE, "threads", "seed", "fold")
 """Columns that are set to the right."""
 
 _LISTED = 3  # cells named in a line on failures; the others are counted
@@ -30,6 +38,15 @@ _NAMED = 3
 """Contaminated cells that are named; the others are counted."""
 
 _SHORT_COMMIT = 10
+
+_PROTOCOL = {
+    "threads": "threads",
+    "batch": "batch",
+    "calls a cell": "samples",
+    "launches": "launches",
+    "a block": "block",
+}
+"""Fields of the protocol by the words for them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything a report shows."""
+    """Headlines, table and lists of a report."""
 
     headlines: tuple[str, ...]
     columns: tuple[str, ...]
@@ -66,25 +83,12 @@ def content_of(run: Run) -> Content:
     cells = [m for m in run.measured() if m.control is None]
     order = {model: index for index, model in enumerate(dict.fromkeys(m.model for m in cells))}
     cells.sort(key=lambda m: (order[m.model], -(m.speedup or -math.inf), m.p50_ms or math.inf))
-    several_seeds = len({m.seed for m in cells}) > 1
-    several_threads = len({m.threads for m in cells}) > 1
-    shows_p90 = any(m.p90_ms is not None for m in cells)
-    columns = ["model", "pruned", "removed", "engine", "p50 ms", SPEEDUP, "accuracy %", "size"]
-    if several_seeds:
-        columns.insert(3, "seed")
-    if several_threads:
-        columns.insert(columns.index("p50 ms"), "threads")
-    if shows_p90:
-        columns.insert(columns.index("p50 ms") + 1, "p90 ms")
-    rows = []
-    for m in cells:
-        texts = _texts(m, run.measurements)
-        rows.append(Row(tuple(texts[column] for column in columns), _tone(m), is_reference(m)))
+    columns, rows = _table(cells, run)
     return Content(
         tuple(headlines(run)),
         tuple(columns),
         tuple(rows),
-        tuple(_failures(run.measurements)),
+        tuple(_failures(run)),
         tuple(controls(run)),
         tuple(findings(run)),
         tuple(break_evens(run)),
@@ -93,7 +97,7 @@ def content_of(run: Run) -> Content:
 
 
 def sections(content: Content) -> Iterator[tuple[str, Sequence[str]]]:
-    """Give the lists that stand below the table, with their titles; empty ones are left out."""
+    """Return the lists that stand below the table, with their titles; empty ones are left out."""
     titled = {
         "Did not run": content.failures,
         "Controls": content.controls,
@@ -104,22 +108,70 @@ def sections(content: Content) -> Iterator[tuple[str, Sequence[str]]]:
     return ((title, lines) for title, lines in titled.items() if lines)
 
 
-def _texts(m: Measurement, among: Iterable[Measurement]) -> dict[str, str]:
+def _table(cells: Sequence[Measurement], run: Run) -> tuple[list[str], list[Row]]:
+    """Return titles and rows; columns that would say the same in every row are left out."""
+    scoring = Scoring.of(run.measurements)
+    leading = scoring.shown(cells)
+    score = leading[0].title if len(leading) == 1 else "score"
+    shown = {
+        "model": True,
+        "pruned": True,
+        "removed": True,
+        "seed": len({m.seed for m in cells}) > 1,
+        "fold": len({m.fold for m in cells}) > 1,
+        "engine": True,
+        "precision": {m.precision or FP32 for m in cells} - {FP32},
+        "threads": len({m.threads for m in cells}) > 1,
+        "p50 ms": True,
+        "p90 ms": any(m.p90_ms is not None for m in cells),
+        SPEEDUP: True,
+    }
+    columns = [column for column, is_shown in shown.items() if is_shown]
+    if score in (*shown, _SIZE):
+        score = f"score: {score}"  # a task may call its metric what it likes
+    columns += [score, _SIZE]
+    rows = []
+    for m in cells:
+        texts = _texts(m, run.engines)
+        texts[score] = _score(m, run.measurements, scoring, named=len(leading) > 1)
+        rows.append(Row(tuple(texts[column] for column in columns), _tone(m), is_reference(m)))
+    return columns, rows
+
+
+def _texts(m: Measurement, notes: Notes) -> dict[str, str]:
     interval = speedup_of(m)
     speedup = wording.ratio(interval) if interval else f"{m.speedup:.2f}x" if m.speedup else wording.ABSENT
     return {
         "model": m.model or m.name,
         "pruned": wording.pruned(m) + (" (reference)" if is_reference(m) else ""),
         "removed": wording.percent(removed(m)),
-        "seed": wording.ABSENT if m.seed is None else str(m.seed),
-        "engine": wording.engine_name(m.engine),
-        "threads": wording.ABSENT if m.threads is None else str(m.threads),
+        "seed": _number(m.seed),
+        "fold": _number(m.fold),
+        "engine": wording.engine_name(m.engine, notes),
+        "precision": m.precision or wording.ABSENT,
+        "threads": _number(m.threads),
         "p50 ms": wording.milliseconds(m.p50_ms),
         "p90 ms": wording.milliseconds(m.p90_ms),
-        SPEEDUP: speedup + (" (!)" if m.contaminated else ""),
-        "accuracy %": wording.accuracy(m, dense_accuracy(m, among)),
-        "size": wording.size(m.artifact_bytes),
+        SPEEDUP: speedup + (" (!)" if contamination_of(m) else ""),
+        _SIZE: wording.size(m.artifact_bytes),
     }
+
+
+def _number(value: int | None) -> str:
+    return wording.ABSENT if value is None else str(value)
+
+
+def _score(m: Measurement, among: Iterable[Measurement], scoring: Scoring, *, named: bool) -> str:
+    """Return `90.8 (-0.4)`, the change against dense; a caveat on the data stands in the same cell."""
+    scale, score = scoring.scale(m.model), scoring.score(m)
+    if score is None:
+        return wording.ABSENT
+    text = scale.value(score.value)
+    if named:
+        text = f"{scale.metric} {text}{' %' if scale.percent else ''}"
+    dense = None if is_dense(m) else dense_scores(m, among).get(scale.metric)
+    change = "" if dense is None else f" ({scale.change(score, dense)})"
+    return f"{text}{change} {wording.caveat(m.data)}".rstrip()
 
 
 def _tone(m: Measurement) -> str:
@@ -129,36 +181,63 @@ def _tone(m: Measurement) -> str:
     return FASTER if interval.low > 1 else SLOWER if interval.high < 1 else NEUTRAL
 
 
-def _failures(measurements: Iterable[Measurement]) -> list[str]:
-    """Write one line for each engine and reason, with the cells it struck."""
-    struck: dict[tuple[str | None, str, str], list[str]] = {}
-    for m in measurements:
+def _failures(run: Run) -> list[str]:
+    """Write one line for each engine and reason, with the cells that it struck."""
+    struck: dict[tuple[str, str, str], list[str]] = {}
+    for m in run.measurements:
         if m.status != MEASURED:
             reason = " ".join((m.reason or "no reason given").split())
-            struck.setdefault((m.engine, m.status, reason), []).append(f"{m.model or m.name} {wording.pruned(m)}")
+            cell = f"{m.model or m.name} {wording.pruned(m)}"
+            struck.setdefault((wording.runner(m, run.engines), m.status, reason), []).append(cell)
     lines = []
-    for (engine, status, reason), cells in struck.items():
+    for (runner, status, reason), cells in struck.items():
         named = ", ".join(cells[:_LISTED]) + (f" and {len(cells) - _LISTED} more" if len(cells) > _LISTED else "")
-        lines.append(f"{wording.engine_name(engine)}: {status.replace('_', ' ')}: {reason} ({named})")
+        lines.append(f"{runner}: {status.replace('_', ' ')}: {reason} ({named})")
     return lines
 
 
 def conditions(run: Run, measurements: Sequence[Measurement]) -> list[str]:
-    """Say under what conditions the numbers of `measurements`, all or some of a run's, were taken."""
+    """Return the conditions under which the numbers of `measurements`, all or some of a run's, were taken."""
     cells = [m for m in measurements if m.status == MEASURED and m.p50_ms is not None]
-    lines = [*environment(run.machine_info), _protocol(cells)]
-    lines += [f"accuracy on {source}" for source in _distinct(m.accuracy_source for m in measurements)]
-    lines += [f"agreement on {source}" for source in _distinct(m.agreement_source for m in measurements)]
-    disturbed = [m for m in cells if m.contaminated]
-    lines += [f"(!) contaminated: {m.name}: {m.contaminated}" for m in disturbed[:_NAMED]]
+    lines = [*environment(run.machine_info), _protocol(cells, run.engines), *_devices(cells, run.engines)]
+    lines += _scored_on(measurements)
+    lines += [f"agreement on {data}" for data in _distinct(map(_data, (m.parity_data for m in measurements)))]
+    disturbed = [(m, found) for m in cells if (found := contamination_of(m))]
+    lines += [f"(!) contaminated: {m.name}: {in_words(found)}" for m, found in disturbed[:_NAMED]]
     if len(disturbed) > _NAMED:
         lines.append(f"(!) {len(disturbed)} of {len(cells)} cells are contaminated; --format csv says why for each")
     lines.append(_origin(run))
     return [line for line in lines if line]
 
 
+def _scored_on(measurements: Sequence[Measurement]) -> list[str]:
+    """Write one line for each set of data, and one for each metric whose low values are the good ones."""
+    scoring = Scoring.of(measurements)
+    metrics: dict[str, dict[str, None]] = {}
+    for m in measurements:
+        if m.data is not None:
+            metrics.setdefault(_data(m.data), {})[scoring.scale(m.model).metric] = None
+    lines = [f"{', '.join(named)} on {data}" for data, named in metrics.items()]
+    lower = [scale for scale in scoring.shown(measurements) if not scale.higher_is_better]
+    return lines + [f"{scale.metric}: {scale.direction}" for scale in lower]
+
+
+def _data(data: DataNote | None) -> str:
+    """Return what a reader must know of data; the caveat is most often one of the words already."""
+    if data is None:
+        return ""
+    word = data.caveat or ""
+    return data.words if word.lower() in data.words.lower() else f"{word}: {data.words}"
+
+
+def _devices(cells: Iterable[Measurement], notes: Notes) -> list[str]:
+    timed = dict.fromkeys(m.engine for m in cells if m.engine in notes)
+    devices = {engine: notes[engine].device for engine in timed if engine}
+    return [f"{wording.engine_name(name, notes)} on {device}" for name, device in devices.items() if device != "cpu"]
+
+
 def environment(info: Mapping[str, Any]) -> list[str]:
-    """Say on what machine, and with which versions."""
+    """Return the machine, and the versions of what ran on it."""
     return [_machine(info), _versions(info)]
 
 
@@ -185,18 +264,17 @@ def _versions(info: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _protocol(cells: Iterable[Measurement]) -> str:
-    cells = list(cells)
+def _protocol(cells: Sequence[Measurement], notes: Notes) -> str:
     if not cells:
         return ""
     parts = []
-    for name, field in (("threads", "threads"), ("batch", "batch"), ("calls a cell", "samples"), ("a block", "block")):
+    for name, field in _PROTOCOL.items():
         values = sorted({value for m in cells if (value := getattr(m, field)) is not None})
-        if values:
+        if values and not (field == "launches" and values == [1]):
             span = str(values[0]) if len(values) == 1 else f"{values[0]}-{values[-1]}"
             parts.append(f"{name} {span}")
     engines = _distinct(
-        wording.engine_name(reference_engine(m)) for m in cells if m.speedup_reference and not m.control
+        wording.engine_name(reference_engine(m), notes) for m in cells if m.speedup_reference and not m.control
     )
     parts += [f"speedup over the same network, dense, in {engine}" for engine in engines]
     return ", ".join(parts)
@@ -209,7 +287,7 @@ def _origin(run: Run) -> str:
 
 
 def _commits(run: Run) -> str:
-    """Commits at which cells were timed, those of a resumed study one by one; else that which wrote the result."""
+    """Return the commits at which cells were timed, several for a resumed study; else that which wrote the result."""
     timed = Counter(m.measured_commit[:_SHORT_COMMIT] for m in run.measurements if m.measured_commit)
     if timed:
         return "timed at " + ", ".join(f"commit {commit} ({n})" for commit, n in timed.most_common())

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Say what is being waited for, where nobody knows for how long: the first time on a machine it takes longest."""
+    """Show what is being waited for while nobody knows how long it takes."""
     with Console(stderr=True).status(f"{what} ..."):
         yield
 

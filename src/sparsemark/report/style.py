@@ -1,22 +1,29 @@
-"""What all figures share: looks that survive grey printing, axes, legend and the conditions under the figure."""
+"""Style that figures share: looks that survive grey printing, axes, legend and the conditions under the figure."""
 
 from __future__ import annotations
 
 import textwrap
 from itertools import cycle
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from sparsemark.engines import ENGINES
+from sparsemark.engines.base import Look
 from sparsemark.errors import UserError
-from sparsemark.report import wording
+from sparsemark.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from sparsemark.records.engine_note import EngineNote
+
 GREY = "0.4"
+
+_DPI = 110  # files stay well under 300 kB and print at the width of a page
 
 _CAPTION_POINTS = 7.5
 _CHARACTERS_AN_INCH = 17.5  # of the caption's font
@@ -24,40 +31,45 @@ _LINE_INCHES = 0.15  # height of a line of it
 _LOG_FROM = 4.0  # a linear axis would press the faster engines together where they differ by more than this
 _TICKS = (1.0, 2.0, 3.0, 5.0, 7.0)
 
-
-class Look(NamedTuple):
-    """Colour, marker and dashes of one series."""
-
-    colour: str
-    marker: str
-    dashes: str
+_SPARE = (Look("#332288", "<", "--"), Look("#882255", ">", "-."), Look("#44AA99", "h", ":"))
+"""Looks of engines that bring none: colours by Paul Tol, apart from those of Okabe and Ito."""
 
 
-# Okabe and Ito's colours, told apart by the colour-blind; markers and dashes tell them apart in grey.
-_ENGINES = {
-    "onnxruntime": Look("#0072B2", "o", "-"),
-    "torch": Look("#D55E00", "s", "--"),
-    "torch-compile": Look("#E69F00", "P", "-."),
-    "ncnn": Look("#009E73", "^", "-."),
-    "openvino": Look("#56B4E9", "v", "--"),
-    "direct-csr": Look("#000000", "D", "-"),
-    "torch-csr": Look("#CC79A7", "X", ":"),
-    "scipy-csr": Look("#8C6D31", "d", ":"),
-    "deepsparse": Look("#7F7F7F", "*", "--"),
-}
-_OTHERS = (Look("#332288", "<", "--"), Look("#882255", ">", "-."), Look("#44AA99", "h", ":"))
+def engine_looks(engines: Iterable[str | None], notes: Mapping[str, EngineNote]) -> dict[str, Look]:
+    """Return the look of each engine, in the order given; engines without one share the spare looks.
+
+    Args:
+        engines: names, None for cells without an engine.
+        notes: what the run says of its engines. Spare looks go by all of them, so that an engine has the same one in
+            every figure of a run.
+    """
+    named = list(dict.fromkeys(engine for engine in engines if engine))
+    known = {engine: _own_look(engine, notes) for engine in sorted({*named, *notes})}
+    spare = cycle(_SPARE)
+    looks = {engine: look or next(spare) for engine, look in known.items()}
+    return {engine: looks[engine] for engine in named}
 
 
-def engine_looks(engines: Iterable[str | None]) -> dict[str, Look]:
-    """Give each engine its look, the same in every figure; engines of other packages share what is left."""
-    named = sorted({engine for engine in engines if engine})
-    others = cycle(_OTHERS)
-    looks = {engine: look for engine, look in _ENGINES.items() if engine in named}
-    return looks | {engine: next(others) for engine in named if engine not in _ENGINES}
+def _own_look(engine: str, notes: Mapping[str, EngineNote]) -> Look | None:
+    note = notes.get(engine)
+    if note is None:
+        return ENGINES[engine].look if engine in ENGINES else None
+    if note.colour is None or note.marker is None or note.dashes is None:
+        return None
+    look = Look(note.colour, note.marker, note.dashes)
+    return look if _can_be_drawn(look) else None
+
+
+def _can_be_drawn(look: Look) -> bool:
+    """Check a look that another package brought: a misprint in it must not cost the figures of a whole run."""
+    from matplotlib.colors import is_color_like
+    from matplotlib.lines import Line2D
+
+    return look.marker in Line2D.markers and look.dashes in Line2D.lineStyles and is_color_like(look.colour)
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:
-    """Make an empty figure, in inches.
+    """Return an empty figure, its size in inches.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -66,14 +78,14 @@ def new_figure(width: float, height: float, title: str) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError("figures: matplotlib is not installed, expected: pip install 'sparsemark[plots]'") from error
-    # A Figure of its own, not pyplot's: nothing global is opened that somebody would have to close.
+    # Figure in place of pyplot: nothing global is opened that somebody would have to close.
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
 def tidy(axes: Axes) -> None:
-    """Leave the frame open and draw a faint grid behind the points."""
+    """Draw a faint grid behind the points, and no frame above or to the right."""
     axes.grid(visible=True, which="major", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -94,7 +106,7 @@ def scale_milliseconds(axes: Axes, which: str, values: Sequence[float]) -> None:
 
 
 def legend(figure: Figure, axes: Iterable[Axes]) -> None:
-    """Put one legend for all panels to the right of them."""
+    """Draw one legend for all panels, to the right of them."""
     entries: dict[str, Artist] = {}
     for panel in axes:
         handles, labels = panel.get_legend_handles_labels()
@@ -114,6 +126,11 @@ def caption(figure: Figure, lines: Iterable[str]) -> None:
     figure.text(0.01, 0.01, "\n".join(wrapped), fontsize=_CAPTION_POINTS, color=GREY, va="bottom", linespacing=1.3)
 
 
-def accuracy_label(sources: Iterable[str | None]) -> str:
-    """Name an axis of accuracies; images of no patient are named on the axis itself."""
-    return "accuracy on PHANTOM images, %" if any(map(wording.is_phantom, sources)) else "accuracy, %"
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with replacing(path) as target:
+        figure.savefig(target, dpi=_DPI, format="png", facecolor="white")

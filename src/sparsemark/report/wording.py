@@ -1,60 +1,94 @@
-"""How numbers and names are written, in every format alike."""
+"""Wording of numbers and names, in every format alike."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_structural
-from sparsemark.specs import DENSE
+from sparsemark.errors import UserError
+from sparsemark.records.engine_note import EngineNote
+from sparsemark.specs import DENSE, FP32, ONE_SHOT, SCHEDULES, Pruning, removes_channels
 
 if TYPE_CHECKING:
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
+    from sparsemark.records.scores import DataNote
+
+Notes = Mapping[str, EngineNote]
+"""Notes of a run on its engines, by name."""
 
 ABSENT = "-"
 
-_ENGINE_NAMES = {
-    "torch": "PyTorch",
-    "torch-compile": "torch.compile",
-    "torch-csr": "torch CSR",
-    "scipy-csr": "scipy CSR",
-    "direct-csr": "direct CSR",
-    "onnxruntime": "ONNX Runtime",
-    "openvino": "OpenVINO",
-    "deepsparse": "DeepSparse",
-}
+_DIGITS = 4
+"""Significant digits of a score that is no percentage."""
 
-_PHANTOM = "PHANTOM"
-_LEAKY = "LEAKY"
-"""What `accuracy_source` and `agreement_source` hold where the images were drawn and are of no patient."""
+_SMALLEST = 1e-4  # below, zeros behind the point would outnumber the digits
+
+_NOUNS = {"PHANTOM": "images"}
+"""Caveats that are said of something narrower than data."""
 
 
-def engine_name(engine: str | None) -> str:
-    """Write an engine as its makers do; names of other packages stay as they are."""
-    return _ENGINE_NAMES.get(engine, engine) if engine else ABSENT
+def engine_name(engine: str | None, notes: Notes) -> str:
+    """Return an engine's name as its makers write it: the run's note first, then sparsemark's own, then the bare name.
+
+    No entry point is loaded: what another package brings was noted when the run was made.
+    """
+    if not engine:
+        return ABSENT
+    if engine in notes:
+        return notes[engine].label or engine
+    from sparsemark.engines import ENGINES
+
+    return (ENGINES[engine].label if engine in ENGINES else "") or engine
+
+
+def runner(measurement: Measurement, notes: Notes) -> str:
+    """Return the engine of a cell, with its precision where that is not fp32: `ONNX Runtime int8`."""
+    return engine_name(measurement.engine, notes) + precision_mark(measurement.precision)
+
+
+def precision_mark(precision: str | None) -> str:
+    """Return ` int8` to stand behind an engine, nothing for fp32."""
+    return "" if precision in (None, FP32) else f" {precision}"
 
 
 def milliseconds(value: float | None) -> str:
-    """Write three significant digits: 14.9, 2.81, 0.0412."""
+    """Return three significant digits: 14.9, 2.81, 0.0412."""
     if value is None:
         return ABSENT
-    decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 4  # noqa: PLR2004 - powers of ten
+    decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 4
     return f"{value:.{decimals}f}"
 
 
 def ratio(interval: Interval) -> str:
-    """Write `2.91x [2.74, 3.02]`; below 1.1 with a third decimal, or the interval would vanish in the rounding."""
-    decimals = 3 if interval.high < 1.1 else 2  # noqa: PLR2004 - as said above
+    """Return `2.91x [2.74, 3.02]`; below 1.1 with a third decimal, or the interval would vanish in the rounding."""
+    decimals = 3 if interval.high < 1.1 else 2
     return f"{interval.estimate:.{decimals}f}x [{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
 
 
 def percent(fraction: float | None, decimals: int = 0) -> str:
-    """Write a fraction as `90 %`."""
+    """Return a fraction as `90 %`."""
     return ABSENT if fraction is None else f"{100 * fraction:.{decimals}f} %"
 
 
+def significant_decimals(value: float) -> int | None:
+    """Return the decimals that show four significant digits of a value, None where only an exponent can."""
+    if value == 0:
+        return _DIGITS - 1
+    if abs(value) < _SMALLEST:
+        return None
+    return max(0, _DIGITS - 1 - math.floor(math.log10(abs(value))))
+
+
+def significant(value: float) -> str:
+    """Return four significant digits of a value, or more where it has more before its point."""
+    decimals = significant_decimals(value)
+    return f"{value:.{_DIGITS - 1}e}" if decimals is None else f"{value:.{decimals}f}"
+
+
 def size(count: int | None) -> str:
-    """Write bytes in decimal units: `850 B`, `12 kB`, `3.4 MB`."""
+    """Return bytes in decimal units: `850 B`, `12 kB`, `3.4 MB`."""
     if count is None:
         return ABSENT
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -64,37 +98,52 @@ def size(count: int | None) -> str:
 
 
 def pruned(measurement: Measurement) -> str:
-    """Write what was asked for: `dense`, `magnitude 90 %`, `channels 50 % (x16)` where channels come in sixteens."""
+    """Return what was asked for: `dense`, `channels 50 % (x16) + magnitude 80 %`, `iterative magnitude 90 %`.
+
+    `(x16)` stands behind channels that come in sixteens.
+    """
     if measurement.method is None:
         return ABSENT
-    if measurement.method == DENSE:
-        return "dense"
-    asked = f" {percent(measurement.sparsity_target)}" if measurement.sparsity_target else ""
-    rounding = multiple_of(measurement.round_to or 1) if is_structural(measurement) else ""
-    return f"{measurement.method}{asked}{rounding}"
+    schedule, steps = _asked(measurement)
+    words = [f"{method}{f' {percent(share)}' if share else ''}{multiple_of(of)}" for method, share, of in steps]
+    return schedule + (" + ".join(words) or "dense")
+
+
+def kind(measurement: Measurement) -> str:
+    """Return how a network was pruned, without how much: `channels (x16)`, `iterative magnitude`."""
+    if measurement.method is None:
+        return ABSENT
+    schedule, steps = _asked(measurement)
+    return schedule + (" + ".join(method + multiple_of(of) for method, _, of in steps) or "dense")
 
 
 def multiple_of(count: int) -> str:
-    """Write ` (x16)` behind channels that come in sixteens, nothing behind those that come as they are."""
+    """Return ` (x16)` to stand behind channels that come in sixteens, nothing behind those that are not rounded."""
     return f" (x{count})" if count > 1 else ""
 
 
-def is_phantom(source: str | None) -> bool:
-    """Tell whether a number comes from images of no patient."""
-    return source is not None and _PHANTOM in source.upper()
+def _asked(m: Measurement) -> tuple[str, list[tuple[str, float, int]]]:
+    """Return the schedule and the steps (method, sparsity, multiple) that a row records."""
+    try:
+        pruning = Pruning.parse(m.pruning or "")
+    except UserError:
+        # A file of another program: no text, or one with numbers that nothing could have been pruned with.
+        method = m.method or DENSE
+        multiple = (m.round_to or 1) if removes_channels(method) else 1
+        return schedule_mark(m.schedule), [] if method == DENSE else [(method, m.sparsity_target or 0.0, multiple)]
+    return schedule_mark(pruning.schedule), [(step.method, step.sparsity, step.round_to) for step in pruning.steps]
 
 
-def caveat(source: str | None) -> str:
-    """Say in a word what keeps an accuracy from being one on new patients; empty where nothing does."""
-    if is_phantom(source):
-        return _PHANTOM
-    return _LEAKY if source is not None and _LEAKY in source.upper() else ""
+def schedule_mark(name: str | None) -> str:
+    """Return `iterative ` to stand before a method, nothing for one-shot."""
+    return "" if name not in SCHEDULES or name == ONE_SHOT else f"{name} "
 
 
-def accuracy(measurement: Measurement, dense: float | None) -> str:
-    """Write `90.8 (-0.4)` in percent and points against dense; numbers of phantom images say so in the same breath."""
-    if measurement.accuracy is None:
-        return ABSENT
-    points = 100 * (measurement.accuracy - dense) if dense is not None and measurement.method != DENSE else None
-    delta = "" if points is None else f" ({points:+.1f})"
-    return f"{100 * measurement.accuracy:.1f}{delta} {caveat(measurement.accuracy_source)}".rstrip()
+def caveat(data: DataNote | None) -> str:
+    """Return the word that keeps a number from being what it seems; empty where nothing does."""
+    return (data.caveat if data else None) or ""
+
+
+def on_caveat(word: str) -> str:
+    """Return ` on PHANTOM images` for a sentence or an axis, nothing where there is no caveat."""
+    return f" on {word} {_NOUNS.get(word, 'data')}" if word else ""

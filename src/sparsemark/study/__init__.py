@@ -1,1 +1,1 @@
-"""placeholder"""
+"""Study: a pruning grid over models, prepared, measured and published."""

@@ -1,90 +1,119 @@
-"""What a study file names.
+"""Study file: models, pruning grid, engines and protocol, parsed and validated.
 
-Models, data and training hooks, pruning grid, engines, protocol. Parsed and validated, nothing more.
+A study of one model of the user's own, as `sparsemark bench` times it, is made here as well.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-from typing import Protocol as Interface
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from sparsemark.engines import ENGINES
 from sparsemark.errors import UserError
+from sparsemark.files import convert_document
 from sparsemark.pruning import PRUNERS
 from sparsemark.references import nearest
 from sparsemark.registry import find
-from sparsemark.specs import AA, WITHOUT_SPARSITY, Cell, ModelSpec, Protocol, PruneSpec, Variant
+from sparsemark.specs import (
+    AA,
+    FP32,
+    ONE_SHOT,
+    WITHOUT_SPARSITY,
+    Cell,
+    ModelSpec,
+    Protocol,
+    PruneStep,
+    Pruning,
+    Variant,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-
-
-T = TypeVar("T", str, int, float, dict[str, Any])
-
-
-class Trainer(Interface):
-    """What a study brings to the harness: data, and how its networks learn from them.
-
-    A study file names a factory, `hooks = "training.study:open_trainer"`, which is called with the model's name, the
-    seed and the data folder or None, and returns one of these. The seed decides split, initial weights and order of the
-    data.
-    """
-
-    source: str
-    """The images in words: set, number of patients and slices, how they were split."""
-
-    provenance: Mapping[str, Any]
-    """What goes into a checkpoint's header.
-
-    Recipe, data hash, split (lists of patients), versions. JSON values only.
-    """
-
-    def has_trained(self, provenance: Mapping[str, Any]) -> bool:
-        """Whether a checkpoint with this header was trained on these very images and this split."""
-
-    def test_images(self) -> NDArray[np.float32]:
-        """Test images as the network takes them, shape (n, channels, height, width)."""
-
-    def train(self, module: torch.nn.Module, work: Path) -> Mapping[str, Any]:
-        """Fit all parameters in place; what is needed to resume goes to `work`. Returns the history, as JSON values."""
-
-    def recalibrate(self, module: torch.nn.Module) -> None:
-        """Estimate BatchNorm's statistics again, in place, on training images."""
-
-    def finetune(self, module: torch.nn.Module, work: Path) -> Mapping[str, Any]:
-        """Train a pruned network in place; attached masks stay attached. Resumes and returns as `train`."""
-
-    def evaluate(self, module: torch.nn.Module) -> Mapping[str, float]:
-        """Metrics on the test images.
-
-        Accuracy, accuracy_low, accuracy_high (bootstrap by patient), f1, recall, precision, roc_auc.
-        """
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study file, validated. `variants` are trained and evaluated; `cells` are timed as well."""
-
-    name: str
-    root: Path
-    hooks: str | None
-    variants: tuple[Variant, ...]
-    cells: tuple[Cell, ...]
-    protocol: Protocol
-
+EPOCHS = 6
+"""Of fine-tuning where neither study nor command line says how many."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """A study's name is part of file names."""
 
-_WORDS = {str: "text", int: "a whole number", float: "a number", dict: "a table"}
+
+@dataclass(frozen=True)
+class Study:
+    """A study, validated. `variants` are prepared and scored; `cells` are timed as well.
+
+    Args:
+        name: part of file names.
+        hooks: reference of the factory of its tasks, or None.
+        variants: each once.
+        cells: each once, in the order of the result.
+        protocol: how they are timed.
+        epochs: of fine-tuning in all, for every pruning alike.
+    """
+
+    name: str
+    hooks: str | None
+    variants: tuple[Variant, ...]
+    cells: tuple[Cell, ...]
+    protocol: Protocol
+    epochs: int = EPOCHS
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UserError(f"name: {self.name!r}, expected letters, digits, '_', '.' and '-'")
+        if self.epochs < 0:
+            raise UserError(f"epochs: {self.epochs}, expected a whole number from 0")
+        names = [cell.name for cell in self.cells]
+        twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+        if twice:
+            raise UserError(f"cell {twice}: asked for in two ways that have one name; expected each name once")
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of a study file, as written."""
+
+
+class _Model(_Table, frozen=True):
+    name: str
+    reference: str
+    input: tuple[int, ...]
+
+
+class _Prune(_Table, frozen=True):
+    method: str
+    sparsity: tuple[float, ...] | None = None
+    round_to: int = 1
+    schedule: str = ONE_SHOT
+    model: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] = (0,)
+    folds: tuple[int, ...] | None = None
+    engines: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
+    precision: tuple[str, ...] = (FP32,)
+
+
+class _Protocol(_Table, frozen=True):
+    threads: int = Protocol.threads
+    pairs: int = Protocol.pairs
+    block: int = Protocol.block
+    rewarm: int = Protocol.rewarm
+    warmup_calls: int = Protocol.warmup_calls
+    warmup_seconds: float = Protocol.warmup_seconds
+    images: int = Protocol.images
+    reference: str = Protocol.reference
+
+
+class _Document(_Table, frozen=True):
+    name: str
+    model: tuple[_Model, ...] = ()
+    prune: tuple[_Prune, ...] = ()
+    hooks: str | None = None
+    protocol: _Protocol = _Protocol()
+    epochs: int = EPOCHS
 
 
 def load_study(path: Path) -> Study:
@@ -97,123 +126,131 @@ def load_study(path: Path) -> Study:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not TOML: {error}") from error
+    parsed = convert_document(document, _Document, str(path))
     try:
-        return _parse(path, document)
+        return _study(parsed)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
-def _parse(path: Path, document: Mapping[str, Any]) -> Study:
-    _check_fields(document, "", ("name", "hooks", "protocol", "model", "prune"))
-    name = _one(document, "", "name", str)
-    if not _NAME.fullmatch(name):
-        raise UserError(f"name: {name!r}, expected letters, digits, '_', '.' and '-'")
-    models: dict[str, ModelSpec] = {}
-    for where, entry in _tables(document, "model", ("name", "reference", "input")):
-        model = ModelSpec(
-            _one(entry, where, "name", str), _one(entry, where, "reference", str), _many(entry, where, "input", int)
-        )
-        if model.name in models:
-            raise UserError(f"{where}name: {model.name!r} is there twice, expected each model once")
-        models[model.name] = model
-    protocol = _protocol(_one(document, "", "protocol", dict, {}))
+def _study(document: _Document) -> Study:
+    for name, tables in (("model", document.model), ("prune", document.prune)):
+        if not tables:
+            raise UserError(f"{name}: expected at least one [[{name}]]")
+    models = _models(document.model)
+    protocol = _protocol(document.protocol)
     variants: dict[Variant, None] = {}
     cells: dict[Cell, None] = {}
-    known = ("model", "method", "sparsity", "round_to", "seeds", "engines", "controls")
-    for where, entry in _tables(document, "prune", known):
-        engines = [
-            _known(engine, ENGINES, "engine", f"{where}engines") for engine in _many(entry, where, "engines", str, ())
-        ]
-        controls = [
-            _known(name, ENGINES, "engine", f"{where}controls") for name in _many(entry, where, "controls", str, ())
-        ]
-        for variant in _variants(entry, where, models):
+    for index, table in enumerate(document.prune):
+        where = f"prune[{index}]"
+        _check_names(table, where, models)
+        for variant in _variants(table, where, models):
             variants[variant] = None
-            cells |= dict.fromkeys(Cell(variant, engine, protocol.threads) for engine in engines)
-            cells |= dict.fromkeys(Cell(variant, engine, protocol.threads, control=AA) for engine in controls)
-    hooks = _one(document, "", "hooks", str, "")
-    return Study(name, path.parent, hooks or None, tuple(variants), tuple(cells), protocol)
+            cells |= dict.fromkeys(_cells(variant, table, protocol.threads))
+    return Study(document.name, document.hooks or None, tuple(variants), tuple(cells), protocol, document.epochs)
 
 
-def _variants(entry: Mapping[str, Any], where: str, models: Mapping[str, ModelSpec]) -> Iterator[Variant]:
-    method = _known(_one(entry, where, "method", str), PRUNERS, "pruner", f"{where}method")
-    names = _many(entry, where, "model", str, tuple(models))
-    unknown = [name for name in names if name not in models]
+def _models(tables: Iterable[_Model]) -> dict[str, ModelSpec]:
+    models: dict[str, ModelSpec] = {}
+    for index, table in enumerate(tables):
+        if table.name in models:
+            raise UserError(f"model[{index}].name: {table.name!r} is there twice, expected each model once")
+        models[table.name] = ModelSpec(table.name, table.reference, table.input)
+    return models
+
+
+def _check_names(table: _Prune, where: str, models: Mapping[str, ModelSpec]) -> None:
+    """Raise UserError where a table names what nobody has, or holds an empty list."""
+    for field, names in (("engines", table.engines), ("controls", table.controls)):
+        for name in names:
+            _check_known(name, ENGINES, "engine", f"{where}.{field}")
+    for step in table.method.split("+"):
+        _check_known(step.partition(":")[0], PRUNERS, "pruner", f"{where}.method")
+    if table.sparsity is None and table.method.split("+")[-1] not in WITHOUT_SPARSITY:
+        raise UserError(f"{where}.sparsity: missing, expected a list, each a number")
+    for field in ("sparsity", "seeds", "folds", "model", "precision"):
+        if getattr(table, field) == ():
+            raise UserError(f"{where}.{field}: [], expected a list that is not empty")
+    unknown = [name for name in table.model or () if name not in models]
     if unknown:
-        raise UserError(f"{where}model: {nearest(unknown[0], models, 'model')}")
-    sparsities = _many(entry, where, "sparsity", float, (0.0,) if method in WITHOUT_SPARSITY else None)
-    round_to = _one(entry, where, "round_to", int, 1)
-    for name in names:
-        for seed in _many(entry, where, "seeds", int, (0,)):
-            for sparsity in sparsities:
-                try:
-                    yield Variant(models[name], PruneSpec(method, sparsity, round_to), seed)
-                except UserError as error:
-                    raise UserError(f"{where.rstrip('.')}: {error}") from error
+        raise UserError(f"{where}.model: {nearest(unknown[0], models, 'model')}")
 
 
-def _protocol(entry: Mapping[str, Any]) -> Protocol:
-    known = {field.name: float if field.type == "float" else int for field in fields(Protocol)}
-    _check_fields(entry, "protocol.", known)
-    values: dict[str, Any] = {name: _one(entry, "protocol.", name, known[name]) for name in entry}
-    negative = [name for name, value in values.items() if not value >= 0]  # written so that NaN fails
+def _cells(variant: Variant, table: _Prune, threads: int) -> Iterator[Cell]:
+    for precision in table.precision:
+        for control, names in ((None, table.engines), (AA, table.controls)):
+            for engine in names:
+                yield cell_of(variant, engine, precision, threads, control)
+
+
+def cell_of(variant: Variant, engine: str, precision: str, threads: int, control: str | None = None) -> Cell:
+    """Return the cell of a variant on an engine, in the format that the engine takes first.
+
+    Raises:
+        UserError: the engine is not known, or does not compute in this precision.
+    """
+    found = find(engine, ENGINES, "engine")
+    if precision not in found.precisions:
+        raise UserError(f"{engine}: precision {precision!r}: expected {' or '.join(found.precisions)}")
+    return Cell(variant, found.formats[0], engine, precision, threads, control)
+
+
+def _variants(table: _Prune, where: str, models: Mapping[str, ModelSpec]) -> Iterator[Variant]:
+    try:
+        prunings = list(_prunings(table))
+        for name in models if table.model is None else table.model:
+            for seed in table.seeds:
+                for fold in (None,) if table.folds is None else table.folds:
+                    yield from (Variant(models[name], pruning, seed, fold) for pruning in prunings)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _prunings(table: _Prune) -> Iterator[Pruning]:
+    *before, last = table.method.split("+")
+    for sparsity in (0.0,) if table.sparsity is None else table.sparsity:
+        yield _pruning(before, last, sparsity, table)
+
+
+def _pruning(before: Iterable[str], last: str, sparsity: float, table: _Prune) -> Pruning:
+    """Return a table's pruning: steps before the last are written with their sparsity, `channels:0.9+magnitude`."""
+    first = tuple(map(PruneStep.parse, before))
+    if not first:
+        return Pruning.of(last, sparsity, table.round_to, table.schedule)
+    return Pruning((*first, PruneStep(last, sparsity, table.round_to)), table.schedule)
+
+
+def _protocol(table: _Protocol) -> Protocol:
+    values = {name: getattr(table, name) for name in table.__struct_fields__}
+    negative = [name for name, value in values.items() if not isinstance(value, str) and not value >= 0]  # NaN fails
     if negative:
         raise UserError(f"protocol.{negative[0]}: {values[negative[0]]!r}, expected a number from 0")
+    _check_known(table.reference, ENGINES, "engine", "protocol.reference")
     return Protocol(**values)
 
 
-def _known(name: str, own: Mapping[str, Any], kind: str, where: str) -> str:
-    """Give the name back if sparsemark or another package has it: a typo must not wait for hours of training."""
+def _check_known(name: str, own: Mapping[str, object], kind: str, where: str) -> None:
+    """Raise UserError unless sparsemark or another package has the name: a typo must not wait for hours of training."""
     try:
         find(name, own, kind)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-    return name
 
 
-def _check_fields(entry: Mapping[str, Any], where: str, known: Iterable[str]) -> None:
-    unknown = sorted(set(entry) - set(known))
-    if unknown:
-        raise UserError(f"{where}{unknown[0]}: {nearest(unknown[0], known, 'field')}")
+def own_study(
+    model: ModelSpec, prunings: Iterable[Pruning], engines: Iterable[str], protocol: Protocol, epochs: int = EPOCHS
+) -> Study:
+    """Return the study of one model of the user's own: dense, and pruned as asked.
 
-
-def _tables(document: Mapping[str, Any], name: str, known: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The tables `[[name]]`, each with the prefix of its fields in errors."""
-    entries = document.get(name)
-    if not isinstance(entries, list) or not entries:
-        raise UserError(f"{name}: expected at least one [[{name}]]")
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise UserError(f"{name}[{index}]: {entry!r}, expected a [[{name}]] table")
-        _check_fields(entry, f"{name}[{index}].", known)
-        yield f"{name}[{index}].", entry
-
-
-def _one(entry: Mapping[str, Any], where: str, field: str, kind: type[T], default: T | None = None) -> T:
-    if field not in entry and default is not None:
-        return default
-    if field not in entry:
-        raise UserError(f"{where}{field}: missing, expected {_WORDS[kind]}")
-    return _as_kind(entry[field], kind, f"{where}{field}")
-
-
-def _many(
-    entry: Mapping[str, Any], where: str, field: str, kind: type[T], default: tuple[T, ...] | None = None
-) -> tuple[T, ...]:
-    if field not in entry and default is not None:
-        return default
-    values = entry.get(field)
-    if not isinstance(values, list) or not values:
-        found = repr(values) if field in entry else "missing"
-        raise UserError(f"{where}{field}: {found}, expected a list, each {_WORDS[kind]}")
-    return tuple(_as_kind(value, kind, f"{where}{field}") for value in values)
-
-
-def _as_kind(value: Any, kind: type[T], where: str) -> T:
-    accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
-    if isinstance(value, bool) or not isinstance(value, accepted):
-        raise UserError(f"{where}: {value!r}, expected {_WORDS[kind]}")
-    # An integer is a number too; the rest is of its kind already.
-    return cast("T", float(cast("float", value)) if kind is float else value)
+    Raises:
+        UserError: a pruner or engine is not known.
+    """
+    asked = dict.fromkeys([Pruning(), *prunings])
+    for pruning in asked:
+        for step in pruning.steps:
+            find(step.method, PRUNERS, "pruner")
+    variants = [Variant(model, pruning) for pruning in asked]
+    cells = [cell_of(variant, engine, FP32, protocol.threads) for variant in variants for engine in engines]
+    return Study(model.name.strip("._-") or "own", None, tuple(variants), tuple(dict.fromkeys(cells)), protocol, epochs)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def heeded() -> Iterator[Callable[[], None]]:
+def raised_again() -> Iterator[Callable[[], None]]:
     """Give a function that raises KeyboardInterrupt if Ctrl-C has come within the block, whoever caught it then.
 
     Where the process ignores Ctrl-C, handles it in its own way, or this is not its main thread, nothing changes.

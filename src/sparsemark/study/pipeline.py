@@ -1,84 +1,84 @@
-"""From a cell to its measurement.
+"""Pipeline: from a cell to its measurement, by stages that each take the last one's frozen result.
 
-Checkpoint, artifact, parity, timing. Stages meet on disk and are skipped when their output exists.
+Prepare, export, verify, time. Stages meet on disk and are skipped when their output exists and its key matches; within
+a process each runs once for the same input.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from sparsemark import engines, formats, paths
-from sparsemark.analysis.statistics import contamination, summarise
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.files import content_hash, key_of, replacing
+from sparsemark.files import key_of, replacing
 from sparsemark.machine.fingerprint import commit, identity, package_versions
-from sparsemark.measurement.parity import Parity, ParityError, Verified, check
+from sparsemark.measurement.parity import ParityError, Verified, check
 from sparsemark.measurement.timing import measure, time_rounds
-from sparsemark.networks.checkpoint import load_checkpoint
-from sparsemark.networks.factory import example_input
 from sparsemark.networks.reference import float64_outputs
-from sparsemark.pruning import PRUNERS, accounting
-from sparsemark.records.measurement import ERROR, MEASURED, PARITY_FAILED, UNSUPPORTED, Measurement
+from sparsemark.networks.source import Source
+from sparsemark.records.measurement import ERROR, UNSUPPORTED, Measurement
 from sparsemark.registry import find
-from sparsemark.specs import AA, Cell, PruneSpec, Variant
-from sparsemark.study.subjects import model_key
+from sparsemark.specs import AA, Cell
+from sparsemark.study import counts, rows
+from sparsemark.study.inputs import inputs_of, timed_images
+from sparsemark.study.prepare import Places, Prepared, prepare
+from sparsemark.study.task import REPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Hashable
 
     from sparsemark.formats.base import Artifact
     from sparsemark.measurement.timing import Rounds, Timing
     from sparsemark.networks.reference import Outputs
-    from sparsemark.specs import Protocol
-    from sparsemark.study.subjects import Subject
+    from sparsemark.specs import Protocol, Variant
+    from sparsemark.study.task import Inputs, Task
 
-MEASUREMENT_VERSION = 3
+MEASUREMENT_VERSION = 4
 """Raised when exporting, checking or timing changes what it makes of the same cell, so that all are measured again."""
 
-REFERENCE_ENGINE = "onnxruntime"
-"""Runs the dense network that every ratio is taken against: the engine most people deploy."""
-
 FALLBACK_ENGINE = "torch"
-"""Runs the reference where the network cannot be exported to ONNX."""
+"""Runs the reference where its own engine cannot."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The dense network that a cell is timed against.
+
+    Args:
+        cell: what it is.
+        artifact: the file.
+        verified: the engine.
+    """
+
+    cell: Cell
+    artifact: Artifact
+    verified: Verified
 
 
 class Pipeline:
-    """Measures cells of one subject under one protocol.
+    """Stages of one study.
 
     Args:
-        subject: where networks and images come from.
+        open_task: returns the task of a variant's model, seed and fold, or None.
         protocol: how cells are timed.
-        work: folder for artifacts.
+        places: folders.
+        epochs: of fine-tuning in all, for every pruning alike.
     """
 
-    def __init__(self, subject: Subject, protocol: Protocol, work: Path) -> None:
-        self.subject = subject
+    def __init__(
+        self, open_task: Callable[[Variant], Task | None], protocol: Protocol, places: Places, epochs: int
+    ) -> None:
         self.protocol = protocol
-        self._work = work
+        self._open_task, self._places, self._epochs = open_task, places, epochs
+        self._done: dict[Hashable, Any] = {}
         self._verified: dict[Cell, Verified] = {}
-        self._counts: dict[str, accounting.NetworkCount] = {}
         self._outputs: dict[str, Outputs] = {}
-
-    def key(self, cell: Cell) -> str:
-        """Hash what decides a measurement: weights, code of network and engine, images, protocol, machine, versions.
-
-        Raises:
-            UnsupportedError: as `measure` would record.
-        """
-        source = self.subject.source(cell.variant)
-        dense = self.subject.source(_dense(cell.variant))
-        images = self.subject.images(cell.variant).key
-        engine = find(cell.engine, engines.ENGINES, "engine")
-        versions = package_versions(engine.requires), engine.code(), MEASUREMENT_VERSION
-        conditions = asdict(self.protocol), identity(), *versions
-        return key_of(asdict(cell), model_key(source), model_key(dense), images, *conditions)
 
     def measure(self, cell: Cell, rounds: Rounds | None = time_rounds) -> Measurement:
         """Measure a cell, or say in its row why that cannot be.
@@ -89,182 +89,185 @@ class Pipeline:
                 null.
 
         Raises:
-            UserError: the user's model or disk is at fault, so that no other cell would do better.
+            UserError: the user's model, task or disk is at fault, so that no other cell would do better.
         """
-        find(cell.engine, engines.ENGINES, "engine")
-        row = _describe(cell)
+        row = rows.asked(cell)
         try:
-            row = replace(row, **self._contents(cell), **self.subject.accuracy(cell.variant))
-            candidate = self.verify(cell)
-            row = replace(row, **_parity_fields(candidate.parity), agreement_source=self._images_in_words(cell))
+            prepared = self.prepare(cell.variant)
+            row = rows.with_scores(row, prepared.scores, prepared.data)
+            artifact = self.export(prepared, cell.format)
+            row = rows.with_contents(row, artifact, self._dense_artifact(cell), *self._counts(cell))
+            verified = self.verify(cell, artifact)
+            inputs = self.inputs(cell.variant)
+            row = rows.with_parity(row, verified, inputs)
+            row = rows.with_scores(row, *self._scored(prepared, verified, inputs))
             if rounds is None:
                 return row
-            reference_cell, reference = (cell, candidate) if cell.control == AA else self._reference(cell)
-            timing = measure(
-                candidate, reference, self._timing_images(cell), replace(self.protocol, threads=cell.threads), rounds
-            )
-            return replace(
-                row,
-                **_timing_fields(timing),
-                speedup_reference=reference_cell.name,
-                reference_engine=reference_cell.engine,
-                reference_sha256=content_hash(self.artifact(reference_cell.variant, reference_cell.engine).path),
-                measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
-                measured_commit=commit().get("id"),
-            )
+            reference = Reference(cell, artifact, verified) if cell.control == AA else self._reference(cell)
+            timing = self.time(verified, reference.verified, cell, rounds)
+            return rows.with_timing(row, timing, reference.cell, reference.artifact, **_moment())
         except UnsupportedError as error:
             return replace(row, status=UNSUPPORTED, reason=str(error))
         except ParityError as error:
-            fields = _parity_fields(error.parity) if error.parity else {}
-            return replace(row, **fields, status=PARITY_FAILED, reason=str(error))
+            return rows.failed_parity(row, error)
         except UserError:
             raise
         except Exception as error:
             return replace(row, status=ERROR, reason=" ".join(f"{type(error).__name__}: {error}".split())[:500])
 
-    def verify(self, cell: Cell) -> Verified:
-        """Load a cell's engine and check it against the float64 reference on all images.
+    def prepare(self, variant: Variant) -> Prepared:
+        """Take a variant's checkpoint, or train, prune and fine-tune it; errors as in `prepare.prepare`."""
+
+        def make() -> Prepared:
+            dense = None if variant.pruning.is_dense else self.prepare(variant.dense)
+            return prepare(variant, dense, self._open_task(variant), self._places, self._epochs)
+
+        return self._once(("prepare", variant), make)
+
+    def export(self, prepared: Prepared, format_name: str) -> Artifact:
+        """Export a network to a file, unless it is there; errors as in `formats.export`."""
+        form = find(format_name, formats.FORMATS, "format")
+
+        def make() -> Artifact:
+            # Another exporter may write another graph, so its version is part of the name.
+            key = key_of(prepared.key, package_versions(form.requires), MEASUREMENT_VERSION)
+            stem = paths.artifact_stem(self._places.work, prepared.variant.name, key)
+            source = prepared.source
+            if form.made_from is not None:
+                source = Source(source.model, self.export(prepared, form.made_from).path)
+            return formats.export(source, format_name, stem)
+
+        return self._once(("export", prepared.key, prepared.variant.name, format_name), make)
+
+    def verify(self, cell: Cell, artifact: Artifact) -> Verified:
+        """Load an artifact into a cell's engine, check it against float64 on all inputs, and score what it answers.
 
         Raises:
-            UnsupportedError: format or engine cannot handle the network.
+            UnsupportedError: the engine cannot run the network.
             ParityError: it does not agree.
+            UserError: the task fails.
         """
         plain = replace(cell, control=None)
         if plain not in self._verified:
-            predict = engines.load(self.artifact(cell.variant, cell.engine), cell.engine, cell.threads)
-            verified = check(predict, self.subject.images(cell.variant).batches, self._reference_outputs(cell.variant))
+            inputs, task = self.inputs(cell.variant), self._open_task(cell.variant)
+            predict = engines.load(artifact, cell.engine, cell.threads)
+            verified = check(
+                predict,
+                inputs.batches,
+                self._reference_outputs(cell.variant, inputs),
+                dense=self._reference_outputs(cell.variant.dense, inputs),
+                score=None if task is None else lambda outputs: task.scores(outputs, REPORT, inputs),
+            )
             # One candidate at a time stays in memory, and the reference of its model and seed.
-            self._verified = {c: v for c, v in self._verified.items() if c.variant == _dense(cell.variant)}
+            self._verified = {c: v for c, v in self._verified.items() if c.variant == cell.variant.dense}
             self._verified[plain] = verified
         return self._verified[plain]
 
-    def _reference(self, cell: Cell) -> tuple[Cell, Verified]:
-        """The dense network in ONNX Runtime, or in PyTorch where ONNX Runtime cannot run it, for whatever reason."""
-        reference = Cell(_dense(cell.variant), REFERENCE_ENGINE, cell.threads)
+    def time(self, candidate: Verified, reference: Verified, cell: Cell, rounds: Rounds = time_rounds) -> Timing:
+        """Time a verified engine against a verified reference, in pairs of blocks."""
+        images = timed_images(self.inputs(cell.variant), self.protocol.images)
+        return measure(candidate, reference, images, replace(self.protocol, threads=cell.threads), rounds)
+
+    def key(self, cell: Cell) -> str:
+        """Hash all that decides a measurement: weights, code, inputs, protocol, machine, versions.
+
+        Raises:
+            UnsupportedError: as `measure` would record.
+        """
+        networks = self.prepare(cell.variant).key, self.prepare(cell.variant.dense).key
+        engine = find(cell.engine, engines.ENGINES, "engine")
+        versions = package_versions(engine.requires), engine.code(), MEASUREMENT_VERSION
+        inputs = self.inputs(cell.variant)
+        return key_of(
+            asdict(cell), networks, inputs.digest, inputs.note.key, asdict(self.protocol), identity(), *versions
+        )
+
+    def inputs(self, variant: Variant) -> Inputs:
+        """Return what a variant is verified, scored and timed on."""
+        return self._once(
+            ("inputs", variant.model, variant.seed, variant.fold), lambda: inputs_of(variant, self._open_task(variant))
+        )
+
+    def count(self, variant: Variant) -> counts.NetworkCount:
+        """Count what a variant's network holds and does; errors as in `prepare`."""
+        prepared = self.prepare(variant)
+        return self._once(
+            ("count", prepared.key), lambda: counts.count(prepared.source, self._places.work, prepared.key)
+        )
+
+    def _counts(self, cell: Cell) -> tuple[counts.NetworkCount | None, counts.NetworkCount | None]:
+        if cell.variant.model.is_onnx:
+            return None, None
+        return self.count(cell.variant), self.count(cell.variant.dense)
+
+    def _dense_artifact(self, cell: Cell) -> Artifact:
+        return self.export(self.prepare(cell.variant.dense), cell.format)
+
+    def _scored(self, prepared: Prepared, verified: Verified, inputs: Inputs) -> tuple[Any, Any]:
+        """Return the scores of a row and their data.
+
+        The engine's own where its inputs are the data that the network was made for, or nobody knows of others; a
+        network that was trained and scored on other data keeps those scores, with their data.
+        """
+        other = prepared.data is not None and prepared.data.key != inputs.note.key
+        if not verified.scores or (other and prepared.scores):
+            return prepared.scores, prepared.data
+        steps = {
+            name: replace(score, raw=made.raw, recalibrated=made.recalibrated)
+            for name, score in verified.scores.items()
+            if (made := prepared.scores.get(name, score))
+        }
+        return steps, inputs.note
+
+    def _reference(self, cell: Cell) -> Reference:
+        """Return the dense network in the protocol's reference engine, or in PyTorch where that cannot run it."""
         try:
-            return reference, self.verify(reference)
+            return self._dense_on(cell, self.protocol.reference)
         except UserError:
             raise
         except Exception as error:
-            fallback = replace(reference, engine=FALLBACK_ENGINE)
             try:
-                return fallback, self.verify(fallback)
+                return self._dense_on(cell, FALLBACK_ENGINE)
             except UnsupportedError:
-                raise UnsupportedError(f"no reference to time against: {REFERENCE_ENGINE}: {error}") from error
+                raise UnsupportedError(f"no reference to time against: {self.protocol.reference}: {error}") from error
 
-    def artifact(self, variant: Variant, engine: str) -> Artifact:
-        """Export a variant to the file that an engine reads, unless it is there; errors as in `formats.export`."""
-        source = self.subject.source(variant)
-        form = find(engine, engines.ENGINES, "engine").format
-        # Another exporter may write another graph, so its version is part of the name.
-        requires = find(form, formats.FORMATS, "format").requires
-        key = key_of(model_key(source), package_versions(requires), MEASUREMENT_VERSION)
-        return formats.export(source, form, paths.artifact_stem(self._work, variant.name, key))
+    def _dense_on(self, cell: Cell, engine: str) -> Reference:
+        form = find(engine, engines.ENGINES, "engine").formats[0]
+        reference = Cell(cell.variant.dense, form, engine, threads=cell.threads)
+        artifact = self.export(self.prepare(reference.variant), form)
+        return Reference(reference, artifact, self.verify(reference, artifact))
 
-    def _reference_outputs(self, variant: Variant) -> Outputs:
-        source, images = self.subject.source(variant), self.subject.images(variant)
-        key = key_of(model_key(source), images.key)
-        path = paths.reference_outputs(self._work, key)
-        if key not in self._outputs and path.exists():
-            with np.load(path, allow_pickle=False) as arrays:
-                self._outputs = {key: tuple(arrays[name] for name in arrays.files)}
-        elif key not in self._outputs:
-            self._outputs = {key: float64_outputs(source, images.batches)}
-            with replacing(path) as target, target.open("wb") as file:
-                np.savez(file, *self._outputs[key])
+    def _reference_outputs(self, variant: Variant, inputs: Inputs) -> Outputs:
+        source = self.prepare(variant)
+        key = key_of(source.key, inputs.digest)
+        path = paths.reference_outputs(self._places.work, key)
+        if key not in self._outputs:
+            if path.exists():
+                with np.load(path, allow_pickle=False) as arrays:
+                    outputs = tuple(arrays[name] for name in arrays.files)
+            else:
+                outputs = float64_outputs(source.source, inputs.batches)
+                with replacing(path) as target, target.open("wb") as file:
+                    np.savez(file, *outputs)
+            # Those of one network stay, and of its dense one: they can be large.
+            self._outputs = dict(list(self._outputs.items())[-1:]) | {key: outputs}
         return self._outputs[key]
 
-    def _contents(self, cell: Cell) -> dict[str, Any]:
-        """What is left in the artifact, counted again in the file, against what the dense one holds in the same format.
-
-        Raises:
-            ParityError: the exported file has lost zeros of the network.
-        """
-        artifact, dense = self.artifact(cell.variant, cell.engine), self.artifact(_dense(cell.variant), cell.engine)
-        total = dense.weights.total
-        fields: dict[str, Any] = {
-            "format": artifact.format,
-            "artifact_bytes": artifact.bytes,
-            "nonzeros": artifact.weights.nonzeros,
-            "sparsity": 1 - artifact.weights.nonzeros / total if total else None,
-        }
-        if self.subject.source(cell.variant).is_onnx:
-            return fields
-        count, dense_count = self.count(cell.variant), self.count(_dense(cell.variant))
-        sparsity = 1 - count.nonzeros / dense_count.weights if dense_count.weights else 0.0
-        # More zeros are right where a BatchNorm of scale 0 was folded in; fewer are lost ones.
-        if total == dense_count.weights and artifact.weights.nonzeros > count.nonzeros:
-            raise ParityError(
-                f"the {artifact.format} file has sparsity {fields['sparsity']:.4f}, the network {sparsity:.4f}"
-            )
-        return fields | {
-            "mac_density": count.nonzero_macs / dense_count.macs if dense_count.macs else None,
-            "parameters": count.parameters,
-            "subnormals": count.subnormals,
-            "dead_channels": count.dead_channels,
-            "compressed_bytes": count.compressed_bytes,
-        }
-
-    def count(self, variant: Variant) -> accounting.NetworkCount:
-        """Count what a variant's network holds and does; errors as in the subject's `source`."""
-        if variant.name not in self._counts:
-            module = load_checkpoint(self.subject.source(variant).path).build()
-            self._counts[variant.name] = accounting.count(module, example_input(variant.model))
-        return self._counts[variant.name]
-
-    def _images_in_words(self, cell: Cell) -> str:
-        images = self.subject.images(cell.variant)
-        return f"{len(images.batches)} x {images.source}"
-
-    def _timing_images(self, cell: Cell) -> Sequence[NDArray[np.float32]]:
-        """Images spread evenly over all of them: neighbours in a volume are alike."""
-        batches = self.subject.images(cell.variant).batches
-        chosen = np.linspace(0, len(batches) - 1, min(self.protocol.images, len(batches))).astype(int)
-        return [batches[i] for i in chosen]
+    def _once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Run a stage once for the same input, failures included."""
+        if key not in self._done:
+            try:
+                self._done[key] = make()
+            except UserError:
+                raise
+            except Exception as error:
+                self._done[key] = error
+        done = self._done[key]
+        if isinstance(done, Exception):
+            raise done
+        found: T = done
+        return found
 
 
-def _dense(variant: Variant) -> Variant:
-    return replace(variant, prune=PruneSpec())
-
-
-def _describe(cell: Cell) -> Measurement:
-    """The row of a cell about which nothing is known yet but what was asked for."""
-    prune = cell.variant.prune
-    return Measurement(
-        cell.name,
-        MEASURED,
-        model=cell.variant.model.name,
-        method=prune.method,
-        scope=find(prune.method, PRUNERS, "pruner").scope,
-        schedule="one-shot",
-        control=cell.control,
-        sparsity_target=prune.sparsity,
-        round_to=prune.round_to,
-        format=find(cell.engine, engines.ENGINES, "engine").format,
-        engine=cell.engine,
-        threads=cell.threads,
-        batch=cell.variant.model.input_shape[0],
-        seed=cell.variant.seed,
-    )
-
-
-def _parity_fields(parity: Parity) -> dict[str, Any]:
-    finite = np.isfinite(parity.max_abs) and np.isfinite(parity.max_rel)
-    return {
-        "parity_max_abs": parity.max_abs if finite else None,
-        "parity_max_rel": parity.max_rel if finite else None,
-        "agreement": parity.agreement,
-        "disagreements": parity.disagreements or None,
-    }
-
-
-def _timing_fields(timing: Timing) -> dict[str, Any]:
-    summary = summarise(timing.samples_s, timing.reference_s, timing.block)
-    return asdict(summary) | {
-        "samples_s": timing.samples_s,
-        "reference_s": timing.reference_s,
-        "block": timing.block,
-        "steal": timing.steal,
-        "waited": timing.waited,
-        "contaminated": contamination(summary.reference_drift, timing.steal, timing.waited),
-    }
+def _moment() -> dict[str, Any]:
+    return {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "measured_commit": commit().get("id")}

@@ -1,82 +1,281 @@
-"""From a variant to its checkpoint.
+"""Preparation: from a variant to its checkpoint. Networks are trained, pruned and fine-tuned here, and nowhere else.
 
-Train the dense network, or prune it and fine-tune what is left, with the accuracy at each step.
+A study's task that trains networks keeps them in a folder of weights: what lies there is taken, what is missing is
+made. Every other network is built by its factory, pruned from that, and fine-tuned where the task can.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sparsemark.errors import UnsupportedError
-from sparsemark.files import content_hash
-from sparsemark.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from sparsemark.networks.factory import build_model, example_input
-from sparsemark.pruning import prune
-from sparsemark.pruning.base import Request
-from sparsemark.pruning.masks import make_permanent
-
-PARENT = "pruned_from"
-"""Field of a pruned network's header: SHA-256 of the dense checkpoint that it was made of."""
+from sparsemark import paths, pruning
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.files import code_digest, content_hash, key_of
+from sparsemark.networks.checkpoint import Checkpoint, Header, load_checkpoint, read_header, save_checkpoint
+from sparsemark.networks.factory import build_model, check_input, example_input, output_tensors
+from sparsemark.networks.onnx_model import check_onnx_input
+from sparsemark.networks.reference import stack
+from sparsemark.networks.source import Source, source_key
+from sparsemark.pruning.base import NO_PLAN, ChannelPlan, Request
+from sparsemark.pruning.masks import hold_zeros, make_permanent
+from sparsemark.pruning.schedules import rounds
+from sparsemark.records.scores import DataNote, Score
+from sparsemark.specs import ONE_SHOT
+from sparsemark.study.task import REPORT
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
+
+    import torch
 
     from sparsemark.specs import Variant
-    from sparsemark.study.file import Trainer
+    from sparsemark.study.task import Task
+
+PARENT = "pruned_from"
+"""Field of a pruned network's provenance: SHA-256 of the dense checkpoint that it was made of."""
+
+_MADE_OF = "made_of"
+"""Field of the provenance of networks in a working folder: key of all that decided them."""
 
 
-def train(variant: Variant, trainer: Trainer, path: Path, work: Path) -> None:
-    """Train the dense network and write its checkpoint.
+@dataclass(frozen=True)
+class Prepared:
+    """A variant on disk.
 
     Args:
-        variant: of method `none`.
-        trainer: data and training of the study, opened for the variant's model and seed.
+        variant: what it is.
+        source: its checkpoint, or the user's ONNX file.
+        sha256: of that file.
+        key: of everything that decides its artifacts.
+        provenance: how it came about; empty where nobody knows.
+        scores: what it scored when it was made; empty where it was not scored.
+        data: the data that it was scored on, or None.
+    """
+
+    variant: Variant
+    source: Source
+    sha256: str
+    key: str
+    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    scores: Mapping[str, Score] = field(default_factory=dict, repr=False)
+    data: DataNote | None = None
+
+    @classmethod
+    def of(cls, variant: Variant, path: Path, provenance: Mapping[str, Any]) -> Prepared:
+        """Describe a file that is there."""
+        sha256 = content_hash(path)
+        scores = {name: Score(**score) for name, score in provenance.get("scores", {}).items()}
+        data = None
+        if words := provenance.get("data"):
+            data = DataNote(words, provenance.get("caveat"), provenance.get("key"))
+        key = source_key(variant.model, sha256)
+        return cls(variant, Source(variant.model, path), sha256, key, provenance, scores, data)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders: `weights` of checkpoints that are kept, `work` for what a rerun would make again."""
+
+    weights: Path
+    work: Path
+
+
+def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places: Places, epochs: int) -> Prepared:
+    """Take a variant's checkpoint, or make it.
+
+    Args:
+        variant: the network and what is taken out of it.
+        dense: the same network unpruned; None where that is what is asked for.
+        task: of the variant's model, seed and fold, or None.
+        places: folders.
+        epochs: of fine-tuning in all.
+
+    Raises:
+        UserError: the model or a file is at fault, naming it.
+        UnsupportedError: the method cannot handle the network; or the dense network was trained on other data than the
+            task's, so that fine-tuning it here would leak or mislead.
+    """
+    can_finetune = task is not None and task.can_finetune
+    if variant.pruning.schedule != ONE_SHOT and not can_finetune:
+        raise UserError(
+            f"{variant.pruning.text}: a schedule fine-tunes between its rounds; expected a task with batches and loss, "
+            "or with train"
+        )
+    if variant.model.is_onnx:
+        return _users_file(variant)
+    if task is not None and task.trains_itself:
+        return _kept(variant, dense, task, places, epochs)
+    if dense is None:
+        return _built(variant, task, places)
+    path = paths.checkpoint(paths.untrained(places.work), variant.name)
+    decided = key_of(dense.key, variant.pruning.text, variant.seed, code_digest(Path(pruning.__file__).parent))
+    if task is not None:
+        budget = epochs if can_finetune else 0
+        decided = key_of(decided, task.note.key, task.images(REPORT, variant.model).digest, budget)
+    earlier = _earlier(path)
+    if earlier is not None and earlier.provenance.get(_MADE_OF) == decided:
+        return Prepared.of(variant, path, earlier.provenance)
+    work = paths.training_work(places.work, variant.name)
+    prune_from(variant, dense, task, path=path, work=work, epochs=epochs, decided=decided)
+    return Prepared.of(variant, path, read_header(path).provenance)
+
+
+def _users_file(variant: Variant) -> Prepared:
+    path = Path(variant.model.reference)
+    if not variant.pruning.is_dense:
+        raise UnsupportedError("an ONNX file cannot be pruned here; give the factory of the network")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    check_onnx_input(variant.model)
+    return Prepared.of(variant, path, {})
+
+
+def _built(variant: Variant, task: Task | None, places: Places) -> Prepared:
+    """Store the network as its factory makes it: in each process anew, since a factory may have changed."""
+    import torch
+
+    path = paths.checkpoint(paths.untrained(places.work), variant.name)
+    # A lazy layer draws its weights at its first call.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(variant.seed)
+        module = build_model(variant.model, variant.seed)
+        check_input(module, variant.model)
+    provenance = {} if task is None else _described(task, _evaluate(module, task, variant))
+    save_checkpoint(path, Checkpoint(Header(variant, provenance=provenance), module.state_dict()))
+    return Prepared.of(variant, path, provenance)
+
+
+def _earlier(path: Path) -> Header | None:
+    try:
+        return read_header(path)
+    except UserError:  # absent, or what a crash left
+        return None
+
+
+def _kept(variant: Variant, dense: Prepared | None, task: Task, places: Places, epochs: int) -> Prepared:
+    path = paths.checkpoint(places.weights, variant.name)
+    work = paths.training_work(places.work, variant.name)
+    if not path.exists() and dense is None:
+        train_dense(variant, task, path, work)
+    elif not path.exists() and dense is not None:
+        if dense.data is None or dense.data.key != task.note.key:
+            raise UnsupportedError(
+                f"{dense.source.path.name} was not trained on the images at hand ({task.note.words})"
+            )
+        prune_from(variant, dense, task, path=path, work=work, epochs=epochs)
+    header = read_header(path)
+    found, expected = ((v.name, v.model.input_shape) for v in (header.variant, variant))
+    if found != expected:
+        # A file under another's name would put one network's numbers into another's row.
+        raise UserError(f"{path}: holds {found[0]}, input {found[1]}; expected {expected[0]}, input {expected[1]}")
+    parent = header.provenance.get(PARENT)
+    if parent is not None and dense is not None and dense.sha256 != parent:
+        raise UserError(
+            f"{path}: pruned from another network than {dense.source.path}; delete one of them to make it again"
+        )
+    return Prepared.of(variant, path, header.provenance)
+
+
+def train_dense(variant: Variant, task: Task, path: Path, work: Path) -> None:
+    """Train a network from the start by its task, and write its checkpoint with its scores.
+
+    Args:
+        variant: an unpruned one.
+        task: with `train`.
         path: of the checkpoint.
         work: folder for what is needed to resume.
     """
     module = build_model(variant.model, variant.seed)
-    history = trainer.train(module, work)
-    metrics = {"trained": dict(trainer.evaluate(module.eval()))}
-    provenance = dict(trainer.provenance) | {"source": trainer.source, "metrics": metrics, "history": dict(history)}
-    save_checkpoint(path, Checkpoint(variant, module.state_dict(), provenance=provenance))
+    history = task.train(module, None, variant.seed, work)
+    provenance = _described(task, _evaluate(module, task, variant)) | {"history": history}
+    save_checkpoint(path, Checkpoint(Header(variant, provenance=provenance), module.state_dict()))
 
 
-def prune_and_finetune(variant: Variant, dense: Path, trainer: Trainer, path: Path, work: Path) -> None:
-    """Prune a trained network, fine-tune it and write its checkpoint.
+def prune_from(
+    variant: Variant,
+    dense: Prepared,
+    task: Task | None,
+    *,
+    path: Path,
+    work: Path,
+    epochs: int = 0,
+    decided: str | None = None,
+) -> None:
+    """Prune a network, fine-tune it where the task can, and write its checkpoint.
 
-    The header holds the test metrics `raw` (pruned, nothing else), `recalibrated` (BatchNorm statistics estimated again
-    on training images) and `finetuned`.
+    Its scores hold the values `raw` (pruned, nothing else) and `recalibrated` (BatchNorm's statistics estimated again
+    on training data) beside the final ones; in several rounds, those of the last one.
 
     Args:
         variant: what to prune.
-        dense: checkpoint of the same model and seed, unpruned.
-        trainer: as in `train`.
+        dense: the unpruned network.
+        task: or None, for a network that is pruned and nothing else.
         path: of the new checkpoint.
         work: folder for what is needed to resume.
+        epochs: of fine-tuning in all.
+        decided: key of all that decides the result, or None where the file is kept.
 
     Raises:
-        UnsupportedError: the dense network was trained on other images than the trainer's, so that fine-tuning it here
-            would leak or mislead; or the method cannot handle the network.
+        UnsupportedError: the method cannot handle the network.
     """
-    trained = load_checkpoint(dense)
-    if not trainer.has_trained(trained.provenance):
-        raise UnsupportedError(f"{dense.name} was not trained on the images at hand ({trainer.source})")
-    module = trained.build()
-    plan = prune(module, Request(variant.prune, example_input(variant.model), variant.seed))
-    metrics = {"raw": dict(trainer.evaluate(module.eval()))}
-    trainer.recalibrate(module)
-    metrics["recalibrated"] = dict(trainer.evaluate(module.eval()))
-    history = trainer.finetune(module, work)
+    module = load_checkpoint(dense.source.path).build()
+    trains = task is not None and task.can_finetune
+    plan: ChannelPlan = NO_PLAN
+    raw: Mapping[str, Score] = {}
+    recalibrated: Mapping[str, Score] = {}
+    histories = []
+    masked, whole = False, 0
+    for one in rounds(variant.pruning, epochs if trains else 0):
+        make_permanent(module)
+        if one.first:
+            whole = sum(parameter.numel() for parameter in module.parameters())
+        request = Request(one.step, example_input(variant.model), variant.seed, whole, more=not one.last)
+        plan += pruning.prune(module, request)
+        if masked:
+            hold_zeros(module)
+        masked = masked or not one.step.removes_channels
+        if task is not None:
+            from sparsemark.study.finetune import finetune, recalibrate  # torch, which a finished study does not need
+
+            raw = _evaluate(module, task, variant)
+            recalibrated = _evaluate(module, task, variant) if recalibrate(module, task, variant.seed) else {}
+            if trains:
+                histories.append(finetune(module, task, epochs=one.epochs, seed=variant.seed, work=work))
     make_permanent(module)
-    metrics["finetuned"] = dict(trainer.evaluate(module.eval()))
-    provenance = dict(trainer.provenance) | {"source": trainer.source, "metrics": metrics, "history": dict(history)}
-    provenance[PARENT] = content_hash(dense)
-    save_checkpoint(path, Checkpoint(variant, module.state_dict(), plan, provenance))
+    provenance: dict[str, Any] = {PARENT: dense.sha256} | ({_MADE_OF: decided} if decided else {})
+    if task is not None:
+        provenance |= _described(task, _evaluate(module, task, variant), raw, recalibrated)
+        provenance["history"] = histories[0] if len(histories) == 1 else {"rounds": histories}
+    save_checkpoint(path, Checkpoint(Header(variant, plan, provenance), module.state_dict()))
 
 
-def prune_only(variant: Variant, dense: Checkpoint, path: Path) -> None:
-    """Prune a network as it is, without data, and write its checkpoint; errors as in `sparsemark.pruning.prune`."""
-    module = dense.build()
-    plan = prune(module, Request(variant.prune, example_input(variant.model), variant.seed))
-    make_permanent(module)
-    save_checkpoint(path, Checkpoint(variant, module.state_dict(), plan))
+def _evaluate(module: torch.nn.Module, task: Task, variant: Variant) -> Mapping[str, Score]:
+    """Score a module in float32, in PyTorch, on the inputs that are reported."""
+    import torch
+
+    inputs = task.images(REPORT, variant.model)
+    module.eval()
+    with torch.inference_mode():
+        answers = [
+            [output.float().numpy() for output in output_tensors(module(torch.from_numpy(batch)))]
+            for batch in inputs.batches
+        ]
+    return task.scores(stack(answers), REPORT, inputs)
+
+
+def _described(
+    task: Task,
+    final: Mapping[str, Score],
+    raw: Mapping[str, Score] | None = None,
+    recalibrated: Mapping[str, Score] | None = None,
+) -> dict[str, Any]:
+    """Return what a header says of a network that was scored: the task's own words, the data, and the scores."""
+    steps = {"raw": raw or {}, "recalibrated": recalibrated or {}}
+    scores = {
+        name: asdict(score) | {step: found[name].value for step, found in steps.items() if name in found}
+        for name, score in final.items()
+    }
+    note = task.note
+    return {**task.header, "data": note.words, "caveat": note.caveat, "key": note.key, "scores": scores}

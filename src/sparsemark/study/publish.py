@@ -1,4 +1,4 @@
-"""What a study leaves under `results/`: the result file, tables and figures, each with its conditions."""
+"""Results of a study under `results/`: the result file, tables and figures, each with its conditions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sparsemark import paths
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import write_atomically
-from sparsemark.networks.checkpoint import load_checkpoint
 from sparsemark.report import render
 from sparsemark.report.accuracy import accuracy_markdown
-from sparsemark.report.figures.study import draw_figures
-from sparsemark.report.renderers.markdown import as_csv, layers_csv
+from sparsemark.report.figures import draw_figures
+from sparsemark.report.renderers.csv import as_csv, layers_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,14 +26,14 @@ if TYPE_CHECKING:
 def write_results(
     run: Run, study: Study, pipeline: Pipeline, machine: str, evaluated: Sequence[Measurement]
 ) -> Iterator[Path]:
-    """Write everything, and name each file once it is there.
+    """Write everything, and yield each file once it is there.
 
     Args:
         run: what was timed.
         study: names the variants.
         pipeline: measured the run.
         machine: goes into the names of what holds only on this machine.
-        evaluated: a row for each variant and baseline, with its accuracy.
+        evaluated: a row for each variant and baseline, with its scores.
 
     Raises:
         UserError: the disk is full, or matplotlib is not installed; what was written before is whole.
@@ -51,7 +50,7 @@ def write_results(
         texts |= {
             paths.accuracy_table(study.name, "md"): accuracy_markdown(evaluated),
             paths.accuracy_table(study.name, "csv"): as_csv(evaluated),
-            paths.patients(study.name): json.dumps(_patients(study, pipeline), indent=1) + "\n",
+            paths.patients(study.name): json.dumps(_splits(study, pipeline), indent=1) + "\n",
         }
     for path, text in texts.items():
         write_atomically(path, text.encode())
@@ -69,13 +68,14 @@ def _layers(study: Study, pipeline: Pipeline) -> Iterator[dict[str, Any]]:
             yield {"variant": variant.name, **vars(layer), "sparsity": layer.sparsity}
 
 
-def _patients(study: Study, pipeline: Pipeline) -> dict[str, Any]:
-    """Which patients each seed was trained, validated and tested on, as the checkpoints' headers say."""
+def _splits(study: Study, pipeline: Pipeline) -> dict[str, Any]:
+    """Return who was trained, validated and tested on, by seed and fold, as the checkpoints say."""
     splits: dict[str, Any] = {}
     for variant in study.variants:
         try:
-            provenance = load_checkpoint(pipeline.subject.source(variant).path).provenance
+            provenance = pipeline.prepare(variant).provenance
         except UnsupportedError:
             continue
-        splits.setdefault(f"seed {variant.seed}", provenance.get("split"))
+        fold = "" if variant.fold is None else f", fold {variant.fold}"
+        splits.setdefault(f"seed {variant.seed}{fold}", provenance.get("split"))
     return splits

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -38,7 +38,9 @@ def latency(
 
     def measure(pipeline: Pipeline, cell: Cell, journal: Journal | None = None) -> Measurement:
         from sparsemark.errors import UserError
+        from sparsemark.records.benchmark_json import extra_info
         from sparsemark.records.measurement import MEASURED, UNSUPPORTED
+        from sparsemark.study.run import journal_key
 
         try:
             if benchmark.disabled:
@@ -46,11 +48,13 @@ def latency(
                 measurement: Measurement = benchmark.pedantic(pipeline.measure, args=(cell, None))
             else:
                 measurement = pipeline.measure(cell, rounds)
-                benchmark.extra_info.update(measurement.extra_info())
+                benchmark.extra_info.update(extra_info(measurement))
                 benchmark.group = benchmark.group or measurement.model
                 request.config.stash.setdefault(_MEASURED, {})[request.node.nodeid] = measurement
+                key = journal_key(pipeline, cell)
                 if journal is not None:
-                    journal.append(cell.name, measurement)
+                    # A network that cannot be made has no key; its row is for the report alone.
+                    journal.append(key or cell.name, measurement)
         except UserError as error:
             pytest.fail(str(error), pytrace=False)
         if measurement.status == UNSUPPORTED:
@@ -65,10 +69,11 @@ def latency(
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """Add what decides a latency, and drop the host's name, which does not."""
-    if config.stash.get(_MEASURED, None):
-        from sparsemark.machine.fingerprint import fingerprint
+    measured = config.stash.get(_MEASURED, {})
+    if measured:
+        from sparsemark.study.conditions import conditions
 
-        machine_info.update(fingerprint(), node="")
+        machine_info.update(conditions(_engines(measured)), node="")
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -80,7 +85,8 @@ def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared
     if "cpu_model" in compared_benchmark["machine_info"]:
         from sparsemark.machine.fingerprint import fingerprint
 
-        machine_info.update(fingerprint(), node="")
+        versions = compared_benchmark["machine_info"].get("versions") or {}
+        machine_info.update(fingerprint(versions), node="")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -90,16 +96,28 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     pytest-benchmark calls this once per file it writes, on documents that share entries, so it must not matter how
     often.
     """
+    from sparsemark.records.benchmark_json import notes, raw, to_benchmark
+    from sparsemark.study.conditions import engine_notes
+
     measured = config.stash.get(_MEASURED, {})
     config.stash[_WRITTEN] = True
+    if not measured:
+        return
     entries = output_json["benchmarks"]
     for entry in entries:
         if entry["fullname"] in measured:
-            entry["sparsemark"] = measured[entry["fullname"]].raw()
+            entry["sparsemark"] = raw(measured[entry["fullname"]])
     present = {entry["fullname"] for entry in entries}
-    for nodeid, measurement in measured.items():
-        if nodeid not in present:
-            entries.append(measurement.to_benchmark() | {"name": nodeid.rpartition("::")[2], "fullname": nodeid})
+    unmeasured = [
+        to_benchmark(measurement) | {"name": nodeid.rpartition("::")[2], "fullname": nodeid}
+        for nodeid, measurement in measured.items()
+        if nodeid not in present
+    ]
+    output_json["sparsemark"] = notes(engine_notes(_engines(measured)), unmeasured)
+
+
+def _engines(measured: Mapping[str, Measurement]) -> set[str]:
+    return {name for m in measured.values() for name in (m.engine, m.reference_engine) if name}
 
 
 @pytest.hookimpl(trylast=True)
@@ -109,11 +127,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not measured or path is None or session.config.stash.get(_WRITTEN, False):
         return
     from sparsemark.errors import UserError
-    from sparsemark.machine.fingerprint import commit, fingerprint
+    from sparsemark.machine.fingerprint import commit
     from sparsemark.records.benchmark_json import write_document
     from sparsemark.records.run import Run
+    from sparsemark.study.conditions import conditions
 
-    document = Run((), fingerprint(), commit()).document()
+    document = Run((), conditions(_engines(measured)), commit()).document()
     pytest_benchmark_update_json(session.config, document)
     try:
         write_document(path, document)

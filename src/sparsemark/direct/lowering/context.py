@@ -64,7 +64,7 @@ class Context:
                 raise UnsupportedError(f"operand {name} is no activation")
             if len(self.shape) not in (2, 4) or self.shape[0] != 1:
                 raise UnsupportedError(f"an input of shape {self.shape}, expected images or vectors")
-            is_vector = len(self.shape) == 2  # noqa: PLR2004 - a batch and features
+            is_vector = len(self.shape) == 2  # a batch and features
             extents = (self.shape[1], 1, 1) if is_vector else self.shape[1:]
             self.tensors[name] = self.copied(None, extents, name, compact=is_vector)
         return self.tensors[name]
@@ -137,7 +137,7 @@ Lowering = Callable[[Context, "Node"], None]
 
 def bias_of(context: Context, node: Node, channels: int) -> NDArray[np.float32]:
     """The third operand, zeros where there is none."""
-    if len(node.inputs) < 3 or not node.inputs[2]:  # noqa: PLR2004 - input, weight, bias
+    if len(node.inputs) < 3 or not node.inputs[2]:  # input, weight, bias
         return np.zeros(channels, np.float32)
     bias = np.asarray(context.constant(node.inputs[2]), np.float32).reshape(-1)
     if bias.size != channels:

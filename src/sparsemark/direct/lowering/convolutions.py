@@ -44,7 +44,7 @@ def _conv(context: Context, node: Node) -> None:
     if weight not in context.graph.matrices:
         raise UnsupportedError("its weight is no constant")
     full = context.graph.shapes[weight]
-    if len(full) != 4:  # noqa: PLR2004 - (out, in, height, width)
+    if len(full) != 4:  # (out, in, height, width)
         raise UnsupportedError(f"{len(full) - 2} spatial axes, expected 2")
     kernel = full[2:]
     stride, dilation, pads, groups = window_of(node, kernel)
@@ -227,7 +227,7 @@ def _fuse_pooling(context: Context, step: Convolution, source: Tensor, name: str
 
 def _conv_transpose(context: Context, node: Node) -> None:
     weight = np.asarray(context.constant(node.inputs[1]), np.float32)
-    if weight.ndim != 4:  # noqa: PLR2004 - (in, out, height, width)
+    if weight.ndim != 4:  # (in, out, height, width)
         raise UnsupportedError(f"{weight.ndim - 2} spatial axes, expected 2")
     stride, dilation, pads, groups = window_of(node, weight.shape[2:])
     extra = node.attributes.get("output_padding", [0, 0])
@@ -282,7 +282,7 @@ def _resize(context: Context, node: Node) -> None:
     if how not in _REPEATING:
         raise UnsupportedError(" ".join(how))
     tensor = context.planar(node.inputs[0])
-    if len(node.inputs) > 3 and node.inputs[3]:  # noqa: PLR2004 - input, region, scales, sizes
+    if len(node.inputs) > 3 and node.inputs[3]:  # input, region, scales, sizes
         sizes = context.constant(node.inputs[3]).tolist()
         scales = [size / old for size, old in zip(sizes, context.shapes[node.inputs[0]], strict=True)]
     else:
@@ -290,7 +290,7 @@ def _resize(context: Context, node: Node) -> None:
     whole = [round(scale) for scale in scales]
     if whole[:2] != [1, 1] or [float(w) for w in whole] != [float(s) for s in scales] or min(whole) < 1:
         raise UnsupportedError(f"scales {scales}")
-    if max(whole[2:]) > 2:  # noqa: PLR2004 - as far as they agree
+    if max(whole[2:]) > 2:  # as far as they agree
         raise UnsupportedError(f"scales {scales}")
     shape = tensor.channels, tensor.height * whole[2], tensor.width * whole[3]
     _interleave(context, node, tensor, shape, (whole[2], whole[3]), 1)

@@ -47,11 +47,11 @@ def append_matrix(  # noqa: PLR0917 - a matrix is that much
 def _linear(context: Context, node: Node) -> None:
     matrix = context.graph.matrices[node.inputs[1]]
     shape = context.shapes[node.inputs[0]]
-    if len(shape) != 2 or shape[0] != 1:  # noqa: PLR2004 - batch and features
+    if len(shape) != 2 or shape[0] != 1:  # batch and features
         raise UnsupportedError(f"input of shape {shape}, expected 1 x features")
     outputs, inputs = matrix.shape
     bias = np.zeros(outputs, np.float32)
-    if len(node.inputs) > 2 and node.inputs[2]:  # noqa: PLR2004 - input, weight, bias
+    if len(node.inputs) > 2 and node.inputs[2]:  # input, weight, bias
         bias = np.broadcast_to(np.asarray(context.constant(node.inputs[2]), np.float32).reshape(-1), (outputs,)).copy()
     target = append_matrix(
         context, node, matrix.rows, matrix.indices, matrix.data, outputs, inputs, bias, outputs * inputs

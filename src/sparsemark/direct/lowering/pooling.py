@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def _pool(context: Context, node: Node, kind: int) -> None:
     kernel = node.attributes["kernel_shape"]
-    if len(kernel) != 2:  # noqa: PLR2004 - height and width
+    if len(kernel) != 2:  # height and width
         raise UnsupportedError(f"{len(kernel)} spatial axes, expected 2")
     stride, dilation, pads, _ = window_of(node, kernel)
     _, channels, height, width = context.shapes[node.inputs[0]]
@@ -86,7 +86,7 @@ def _reduce_max(context: Context, node: Node) -> None:
 
 def _reduce(context: Context, node: Node, kind: int) -> None:
     axes = node.attributes.get("axes") or context.constant(node.inputs[1]).reshape(-1).tolist()
-    if len(context.shapes[node.inputs[0]]) != 4 or sorted(int(a) % 4 for a in axes) != [2, 3]:  # noqa: PLR2004 - an image's rows and columns
+    if len(context.shapes[node.inputs[0]]) != 4 or sorted(int(a) % 4 for a in axes) != [2, 3]:  # rows, columns
         raise UnsupportedError(f"over axes {axes}")
     _global(context, node, kind, keep=bool(node.attributes.get("keepdims", 1)))
 

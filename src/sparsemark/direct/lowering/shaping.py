@@ -19,11 +19,11 @@ def _reshaped(context: Context, node: Node, shape: tuple[int, ...]) -> None:
     old = context.shapes[node.inputs[0]]
     if min(shape, default=0) < 1 or math.prod(old) != math.prod(shape) or shape[0] != 1:
         raise UnsupportedError(f"from {old} to {shape}")
-    if len(shape) == 4 and shape == old:  # noqa: PLR2004 - nothing changes
+    if len(shape) == 4 and shape == old:  # nothing changes
         context.set(node.outputs[0], context.tensor(node.inputs[0]), shape)
         return
     source = context.compact(node.inputs[0])
-    extents = shape[1:] if len(shape) == 4 else (math.prod(shape[1:]), 1, 1)  # noqa: PLR2004 - an image
+    extents = shape[1:] if len(shape) == 4 else (math.prod(shape[1:]), 1, 1)  # an image
     alias = vector(*extents)
     alias.whole, alias.first = source, 0
     context.set(node.outputs[0], alias, shape)
@@ -47,7 +47,7 @@ def _reshape(context: Context, node: Node) -> None:
 
 def _squeeze(context: Context, node: Node) -> None:
     old = context.shapes[node.inputs[0]]
-    if len(node.inputs) < 2 or not node.inputs[1]:  # noqa: PLR2004 - input, axes
+    if len(node.inputs) < 2 or not node.inputs[1]:  # input, axes
         raise UnsupportedError("without axes")
     axes = {int(a) % len(old) for a in context.constant(node.inputs[1]).reshape(-1)}
     _reshaped(context, node, tuple(n for k, n in enumerate(old) if k not in axes))
@@ -70,7 +70,7 @@ def _identity(context: Context, node: Node) -> None:
 
 def _concat(context: Context, node: Node) -> None:
     shapes = [context.shapes[name] for name in node.inputs]
-    if any(len(s) != 4 for s in shapes) or node.attributes["axis"] not in (1, -3):  # noqa: PLR2004 - images
+    if any(len(s) != 4 for s in shapes) or node.attributes["axis"] not in (1, -3):  # images
         raise UnsupportedError(f"axis {node.attributes['axis']} of {shapes}")
     if len({s[2:] for s in shapes}) != 1:
         raise UnsupportedError(f"of shapes {shapes}")

@@ -44,7 +44,7 @@ def densified(graph: Graph) -> bytes:
         if node.op == "Linear":
             columns = f"{node.name} columns first"
             extra[columns] = np.ascontiguousarray(dense[operands[1]].T)
-            product = node.outputs[0] if len(operands) < 3 or not operands[2] else f"{node.outputs[0]} without bias"  # noqa: PLR2004 - input, weight, bias
+            product = node.outputs[0] if len(operands) < 3 or not operands[2] else f"{node.outputs[0]} without bias"
             nodes.append(helper.make_node("MatMul", [operands[0], columns], [product], name=node.name))
             if product != node.outputs[0]:
                 nodes.append(helper.make_node("Add", [product, operands[2]], [node.outputs[0]]))

@@ -20,7 +20,7 @@ from sparsemark.networks import onnx_model
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sparsemark.formats.base import Source
+    from sparsemark.networks.source import Source
 
 _NARROW = np.iinfo(np.uint16)
 
@@ -109,14 +109,14 @@ def _convert(model: Any) -> tuple[list[Node], dict[str, Any], dict[str, Any]]:
 def _take_weight(node: Node, constants: Mapping[str, Any], matrices: dict[str, Any]) -> Node:
     """Move a node's constant operand to `matrices`, rows first; products of two matrices become `Linear`."""
     weight = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
-    if weight is None or node.op not in ("Conv", "Gemm", "MatMul") or weight.ndim < 2:  # noqa: PLR2004 - a matrix
+    if weight is None or node.op not in ("Conv", "Gemm", "MatMul") or weight.ndim < 2:  # a matrix
         return node
     name = node.inputs[1]
     if node.op == "Conv":
         matrices[name] = weight
         return node
     scaled = node.attributes.get("alpha", 1.0) != 1.0 or node.attributes.get("beta", 1.0) != 1.0
-    if weight.ndim > 2 or scaled or node.attributes.get("transA", 0):  # noqa: PLR2004 - a matrix
+    if weight.ndim > 2 or scaled or node.attributes.get("transA", 0):  # a matrix
         return node
     rows_first = bool(node.attributes.get("transB", 0))
     # The same constant may be used both ways, so each way has a name of its own.

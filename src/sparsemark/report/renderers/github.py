@@ -1,4 +1,4 @@
-"""What a GitHub job shows of a gate: annotations on the run, and the job's summary."""
+"""Gate on GitHub: annotations on the run, and the job's summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How `direct-csr` runs a file, layer by layer: a table, and how near each layer comes to what the machine can do."""
+"""Layers of a file as `direct-csr` runs them, each beside what the machine can do."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from sparsemark.files import replacing
 from sparsemark.report.renderers.terminal import draw, grid
-from sparsemark.report.style import caption, new_figure, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from sparsemark.direct.explanation import Layer
     from sparsemark.direct.limits import Limits
@@ -24,7 +21,7 @@ _GIGA = 1e9
 
 
 def as_layers(layers: Sequence[Layer], limits: Limits, decision: Decision, *, width: int, colour: bool) -> str:
-    """Draw the table for a terminal of `width` columns, and say which won: direct or dense."""
+    """Write the table for a terminal of `width` columns, and which won: direct or dense."""
     rows = [
         (
             layer.name,
@@ -48,7 +45,7 @@ def _in_total(layers: Sequence[Layer]) -> str:
 
 
 def in_words(limits: Limits) -> str:
-    """What one core can do, for tables and captions."""
+    """Return what one core can do, for tables and captions."""
     return (
         f"peak of one core, measured: {limits.multiply_adds / _GIGA:.1f} G multiply-adds a second, "
         f"{limits.loads / _GIGA:.1f} where each needs a load of its own, as every non-zero does"
@@ -69,32 +66,3 @@ def _contest(decision: Decision) -> list[str]:
     direct, dense = 1e3 * decision.direct_s, 1e3 * decision.dense_s
     chosen = "dense" if decision.dense else "direct"
     return [f"the whole network: {direct:.2f} ms direct, {dense:.2f} ms dense in ONNX Runtime; it runs {chosen}"]
-
-
-def draw_roofline(layers: Sequence[Layer], limits: Limits, conditions: Sequence[str], path: Path) -> None:
-    """Draw the pace of every layer with weights against the machine's limits.
-
-    Raises:
-        UserError: matplotlib is not installed, or the file cannot be written.
-    """
-    shown = [(layer, pace) for layer in layers if (pace := layer.pace) is not None and layer.density is not None]
-    figure = new_figure(9, 4.2, "Multiply-adds that are carried out, against what one core can do")
-    axes = figure.add_subplot()
-    for limit, dashes, words in (
-        (limits.multiply_adds, "-", "multiply-adds"),
-        (limits.loads, "--", "one load for each"),
-    ):
-        axes.axhline(limit / _GIGA, color="0.2", linestyle=dashes, linewidth=1.2)
-        axes.text(len(shown) - 0.5, limit / _GIGA, f" {words}", va="center", fontsize=9)
-    axes.bar(range(len(shown)), [pace / _GIGA for _, pace in shown], color="#56B4E9", edgecolor="0.2", width=0.7)
-    labels = [
-        f"{' x '.join(map(str, layer.shape))}\n"
-        + ("Winograd" if layer.winograd else f"{100 * (1 - (layer.density or 0)):.0f} % zeros")
-        for layer, _ in shown
-    ]
-    axes.set_xticks(range(len(shown)), labels, fontsize=8, rotation=30, ha="right")
-    axes.set(xlim=(-0.6, len(shown) - 0.4), ylim=(0, None), ylabel="G multiply-adds / s", xlabel="layer: what it makes")
-    tidy(axes)
-    caption(figure, conditions)
-    with replacing(path) as target:
-        figure.savefig(target, dpi=110, format="png", facecolor="white")

@@ -1,4 +1,4 @@
-"""What is installed, and whether the machine is fit: two short lists for a terminal."""
+"""Inventory of what is installed, and checklist of the machine: two short lists for a terminal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def as_inventory(rows: Sequence[Availability], *, width: int, colour: bool) -> str:
     """Write pruners, formats and engines, with the reason where one cannot be used."""
-    cells = [(row.kind, row.name, row.absent or "available") for row in rows]
+    cells = [(row.kind, row.name, row.label, row.absent or "available") for row in rows]
     styles = ["dim" if row.absent else "" for row in rows]
-    return draw([grid(("kind", "name", "status"), cells, styles=styles)], width=width, colour=colour)
+    return draw([grid(("kind", "name", "label", "status"), cells, styles=styles)], width=width, colour=colour)
 
 
 def as_checklist(checks: Sequence[Check], *, width: int, colour: bool) -> str:
-    """Write what was looked at, and last whether the machine is fit."""
+    """Write each check with what it found, and last whether the machine is fit."""
     cells = [(check.what, check.found, "ok" if check.fit else check.advice) for check in checks]
     styles = ["" if check.fit else "yellow" for check in checks]
     wrong = sum(not check.fit for check in checks)

@@ -1,4 +1,4 @@
-"""A report for a terminal: the headline, one table, and what stands below it."""
+"""Report for a terminal: headlines, one table, and the lists below it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from sparsemark.report.document import Content
 
+DEFAULT_WIDTH = 120
+"""Columns of a report that goes to a file or a pipe."""
+
 _COLOURS = {FASTER: "green", SLOWER: "red"}
 _GAP = 3  # columns between two columns of a table
 _LONGEST_WORD = 24  # columns of a word that is never broken
@@ -28,7 +31,7 @@ _UNBOUNDED = 10_000  # columns: wider than any table
 
 
 def as_terminal(content: Content, *, width: int, colour: bool) -> str:
-    """Draw the report for a terminal of `width` columns, with escape sequences if `colour`."""
+    """Write the report for a terminal of `width` columns, with escape sequences if `colour`."""
     parts: list[RenderableType] = [Text(line, style="bold") for line in content.headlines]
     if content.rows:
         columns = _fitting(content, width)
@@ -42,7 +45,7 @@ def as_terminal(content: Content, *, width: int, colour: bool) -> str:
 
 
 def _fitting(content: Content, width: int) -> list[str]:
-    """Choose the columns that fit, giving up the least needed first."""
+    """Return the columns that fit; the least needed are left out first."""
     widths = {
         column: max(len(column), *(len(row.texts[index]) for row in content.rows)) + _GAP
         for index, column in enumerate(content.columns)
@@ -72,7 +75,7 @@ def grid(
     right: Collection[str] = (),
     styles: Sequence[str] = (),
 ) -> Table:
-    """Lay a table out.
+    """Return a table.
 
     Args:
         columns: titles.
@@ -103,7 +106,7 @@ def grid(
 
 
 def draw(parts: Sequence[RenderableType], *, width: int, colour: bool) -> str:
-    """Turn what rich can draw into text, wider than `width` where a number would be cut otherwise."""
+    """Return what rich can draw as text, wider than `width` where a number would be cut otherwise."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=colour, no_color=not colour, legacy_windows=False)
     group = Group(*parts)

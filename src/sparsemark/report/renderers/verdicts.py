@@ -1,4 +1,4 @@
-"""Two runs compared, and what the gate makes of it, as text for a terminal and as Markdown."""
+"""Comparison of two runs, and the gate's verdicts on it, for a terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from sparsemark.analysis.contamination import in_words
 from sparsemark.analysis.gate import Outcome
-from sparsemark.report import DEFAULT_WIDTH, wording
+from sparsemark.report import wording
 from sparsemark.report.renderers.markdown import escape, markdown_table
-from sparsemark.report.renderers.terminal import draw, grid
+from sparsemark.report.renderers.terminal import DEFAULT_WIDTH, draw, grid
+from sparsemark.report.scores import Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import RenderableType
 
     from sparsemark.analysis.comparison import Comparison, Difference
     from sparsemark.analysis.gate import Verdict
     from sparsemark.analysis.statistics import Interval
+    from sparsemark.records.measurement import Measurement
 
 ORDER = (
     Outcome.PARITY_FAILURE,
@@ -51,7 +54,7 @@ _SHORT = 60  # characters of a condition that are shown
 
 
 def summary_line(verdicts: Sequence[Verdict]) -> str:
-    """Say the worst first: `regression: 1, inconclusive: 2, ok: 44 (12 cells)`."""
+    """Return counts, the worst first: `regression: 1, inconclusive: 2, ok: 44 (12 cells)`."""
     counts = Counter(verdict.outcome for verdict in verdicts)
     said = ", ".join(f"{outcome}: {counts[outcome]}" for outcome in ORDER if counts[outcome])
     return f"{said} ({len({verdict.cell for verdict in verdicts})} cells)"
@@ -87,19 +90,23 @@ def render_comparison(
 ) -> str:
     """Write two runs side by side for a terminal, the largest slowdown first, what cannot be compared last."""
     ordered = sorted(comparisons, key=lambda c: -c.latency.log_change.estimate if c.latency else math.inf)
+    both = [m for c in comparisons for m in (c.baseline, c.candidate) if m]
+    scoring = Scoring.of(both)
+    leading = scoring.shown(both)
     rows = [
         (
             c.cell,
             change_text(c.latency.change) if c.latency else wording.ABSENT,
-            _pair(c, "speedup", "{:.2f}x"),
-            _pair(c, "accuracy", "{:.4f}"),
-            _pair(c, "artifact_bytes", "{:,}"),
-            (c.latency.contaminated or "") if c.latency else (c.why_not or ""),
+            _pair(c, lambda m: None if m.speedup is None else f"{m.speedup:.2f}x"),
+            _pair(c, lambda m: _score(m, scoring, named=len(leading) > 1)),
+            _pair(c, lambda m: None if m.artifact_bytes is None else f"{m.artifact_bytes:,}"),
+            in_words(c.latency.contaminated) if c.latency else (c.why_not or ""),
         )
         for c in ordered
     ]
     tones = [_tone(c) for c in ordered]
-    columns = ("cell", "time [95 %]", "speedup", "accuracy", "bytes", "note")
+    score = leading[0].metric if len(leading) == 1 else "score"
+    columns = ("cell", "time [95 %]", "speedup", score, "bytes", "note")
     parts = [grid(columns, rows, whole=_WHOLE, styles=tones), *_environment(differences, same_machine=same_machine)]
     return draw(parts, width=width, colour=colour)
 
@@ -119,7 +126,7 @@ def markdown_verdicts(verdicts: Sequence[Verdict], *, same_machine: bool = True)
 
 
 def noticeable(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Pick what is not ok, worst first, and within that the largest slowdown first."""
+    """Return what is not ok, worst first, and within that the largest slowdown first."""
     noticed = [verdict for verdict in verdicts if verdict.outcome is not Outcome.OK]
     return sorted(noticed, key=lambda v: (ORDER.index(v.outcome), -v.change.estimate if v.change else 0.0))
 
@@ -138,10 +145,18 @@ def _markdown_rows(verdicts: Sequence[Verdict]) -> str:
     return markdown_table(_COLUMNS, [[escape(text) for text in _row(verdict)] for verdict in verdicts])
 
 
-def _pair(comparison: Comparison, field: str, form: str) -> str:
-    values = [getattr(m, field) if m else None for m in (comparison.baseline, comparison.candidate)]
-    before, after = (wording.ABSENT if value is None else form.format(value) for value in values)
+def _pair(comparison: Comparison, write: Callable[[Measurement], str | None]) -> str:
+    before, after = ((write(m) if m else None) or wording.ABSENT for m in (comparison.baseline, comparison.candidate))
     return before if before == after else f"{before} -> {after}"
+
+
+def _score(m: Measurement, scoring: Scoring, *, named: bool) -> str | None:
+    """Return the headline score: a fraction with four decimals, as the gate's tolerances are, or four digits."""
+    scale, score = scoring.scale(m.model), scoring.score(m)
+    if score is None:
+        return None
+    text = f"{score.value:.4f}" if scale.percent else wording.significant(score.value)
+    return f"{scale.metric} {text}" if named else text
 
 
 def _tone(comparison: Comparison) -> str:

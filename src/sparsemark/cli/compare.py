@@ -1,0 +1,35 @@
+"""`sparsemark compare`: two result files, cell by cell."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sparsemark.cli.arguments import Commands
+
+
+def add(commands: Commands) -> None:
+    """Declare the command's arguments."""
+    parser = commands.add_parser("compare", help="two result files, cell by cell, with intervals")
+    parser.add_argument("baseline", type=Path, metavar="A.json")
+    parser.add_argument("candidate", type=Path, metavar="B.json")
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Show the change of every cell, and the differences of the environments."""
+    from sparsemark.analysis.comparison import compare, environment_differences, same_machine
+    from sparsemark.cli.terminal import terminal
+    from sparsemark.records.run import Run
+    from sparsemark.report.renderers.verdicts import render_comparison
+
+    before, after = Run.load(options.baseline), Run.load(options.candidate)
+    differences, same = environment_differences(before, after), same_machine(before, after)
+    width, colour = terminal()
+    text = render_comparison(compare(before, after), differences, same_machine=same, width=width, colour=colour)
+    sys.stdout.write(text)
+    return 0

@@ -1,0 +1,59 @@
+"""`sparsemark gate`: an exit code for a result file against a baseline."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sparsemark.cli.arguments import Commands
+
+# In words here, since `analysis.gate` imports numpy; tests hold both against its constants.
+_EXIT_CODES = (
+    "exit codes: 0 ok, 1 regression, 2 usage or unreadable input, 3 inconclusive or contaminated (with --strict), "
+    "4 no baseline, 5 parity failure"
+)
+_TOLERATED = (
+    "tolerances: latency 2 % and 0.05 ms, scores as the task says (accuracy of the study: 1 point), agreement of an "
+    "engine with its own network 0.5 point, size 1 %"
+)
+
+
+def add(commands: Commands) -> None:
+    """Declare the command's arguments."""
+    parser = commands.add_parser(
+        "gate", help="fail where a result file is worse than a baseline", epilog=f"{_EXIT_CODES}; {_TOLERATED}"
+    )
+    parser.add_argument("--baseline", type=Path, required=True, metavar="A.json")
+    parser.add_argument("candidate", type=Path, metavar="B.json")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit 3 where the samples cannot tell, in place of 0 and a warning"
+    )
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Show a verdict for every quantity of every cell; on GitHub, annotate and summarise them too."""
+    from sparsemark.analysis.comparison import environment_differences, same_machine
+    from sparsemark.analysis.gate import exit_code, gate, load_runs
+    from sparsemark.cli.terminal import terminal
+    from sparsemark.report.renderers.verdicts import render_verdicts
+
+    before, after = load_runs(options.baseline, options.candidate)
+    verdicts = gate(before, after)
+    differences, same = environment_differences(before, after), same_machine(before, after)
+    width, colour = terminal()
+    sys.stdout.write(render_verdicts(verdicts, differences, same_machine=same, width=width, colour=colour))
+    if os.environ.get("GITHUB_ACTIONS"):
+        from sparsemark.report.renderers.github import annotate, job_summary
+
+        sys.stdout.write(annotate(verdicts))
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(job_summary(verdicts, same_machine=same))
+    return exit_code(verdicts, strict=options.strict)

@@ -1,0 +1,38 @@
+"""`sparsemark report`: the tables of a result file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sparsemark.cli.arguments import Commands
+
+
+def add(commands: Commands) -> None:
+    """Declare the command's arguments."""
+    parser = commands.add_parser("report", help="latency-versus-accuracy tables of a result file")
+    parser.add_argument("run", type=Path, metavar="RUN.json")
+    parser.add_argument("--format", default="table", help="table, markdown, csv or html (default: %(default)s)")
+    parser.add_argument("--output", type=Path, metavar="PATH", help="write there (default: the terminal)")
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Render a run to the terminal or to a file."""
+    from sparsemark.cli.terminal import show
+    from sparsemark.files import write_atomically
+    from sparsemark.records.run import Run
+    from sparsemark.report import render
+
+    run = Run.load(options.run)
+    if options.output is None and options.format == "table":
+        show(run)
+    elif options.output is None:
+        sys.stdout.write(render(run, options.format))
+    else:
+        write_atomically(options.output, render(run, options.format).encode())
+    return 0

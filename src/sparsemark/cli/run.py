@@ -1,0 +1,63 @@
+"""`sparsemark run`: a whole study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsemark import paths
+from sparsemark.errors import UserError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sparsemark.cli.arguments import Commands
+
+
+def add(commands: Commands) -> None:
+    """Declare the command's arguments."""
+    parser = commands.add_parser(
+        "run",
+        help="a whole study: train or load, prune, fine-tune, export, verify, time, write results (may train)",
+        description="Train or load the networks of a study, prune, fine-tune, export, verify and time them, and write "
+        "the results. May train, for hours, whatever has no checkpoint yet.",
+    )
+    parser.add_argument(
+        "study", nargs="?", type=Path, default=paths.DEFAULT_STUDY, help="study file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="images to train and test on (default: what the study's hooks choose)"
+    )
+    parser.add_argument("--epochs", type=int, help="of fine-tuning, for every pruning alike (default: the study's)")
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Measure what the journal does not hold yet, write the results and show them."""
+    from dataclasses import replace
+
+    from sparsemark.cli.terminal import show
+    from sparsemark.machine.fingerprint import machine_name
+    from sparsemark.records.journal import Journal
+    from sparsemark.registry import missing
+    from sparsemark.report.progress import watch
+    from sparsemark.study.file import load_study
+    from sparsemark.study.prepare import Places
+    from sparsemark.study.publish import write_results
+    from sparsemark.study.run import measure_cells, open_pipeline, prepare_variants
+
+    absent = missing(("matplotlib",))
+    if absent:
+        raise UserError(f"{absent}: the figures need it, pip install sparsemark[plots]")
+    study = load_study(options.study)
+    if options.epochs is not None:
+        study = replace(study, epochs=options.epochs)
+    work = paths.study_work(study.name)
+    pipeline = open_pipeline(study, Places(paths.WEIGHTS, work), data=options.data)
+    evaluated = prepare_variants(pipeline, study.variants, watch)
+    run = measure_cells(pipeline, study.cells, Journal(paths.journal(work)), watch)
+    written = list(write_results(run, study, pipeline, machine_name(), evaluated))
+    show(run)
+    for path in written:
+        print(f"wrote {path}")
+    return 0

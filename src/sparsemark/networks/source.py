@@ -1,0 +1,43 @@
+"""Source: a network on disk, from which everything else is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsemark.files import content_hash, key_of
+from sparsemark.references import ONNX_SUFFIX
+
+if TYPE_CHECKING:
+    from sparsemark.specs import ModelSpec
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network on disk.
+
+    Args:
+        model: factory reference and shape of one input.
+        path: a checkpoint (`.safetensors`), or an ONNX file (`.onnx`), which has no module to go with it.
+    """
+
+    model: ModelSpec
+    path: Path
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether there is an ONNX file in place of a checkpoint."""
+        return self.path.suffix == ONNX_SUFFIX
+
+
+def source_key(model: ModelSpec, sha256: str) -> str:
+    """Return the key of all that decides a network's artifacts: weights, and the file of the factory that rebuilds it.
+
+    Args:
+        model: the network.
+        sha256: of the checkpoint or ONNX file.
+    """
+    location = Path(model.reference.rpartition(":")[0])
+    code = content_hash(location) if location.suffix == ".py" and location.is_file() else model.reference
+    return key_of(sha256, code, model.input_shape)

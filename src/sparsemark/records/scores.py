@@ -1,0 +1,60 @@
+"""Scores of a network, and the data that they were taken on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DataNote:
+    """Data that a number was taken on.
+
+    Args:
+        words: what a reader must know: set, number of inputs, how they were split.
+        caveat: one word that stands beside every number from these data, such as `PHANTOM`, or None.
+        key: identifies the very data and split; None where nobody keeps one.
+    """
+
+    words: str
+    caveat: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of a network.
+
+    Args:
+        value: in the metric's own unit.
+        low: lower end of its 95 % interval, or None.
+        high: upper end.
+        raw: the value of the pruned network before anything else was done to it.
+        recalibrated: the value after BatchNorm's statistics were estimated again, before fine-tuning.
+        higher_is_better: direction.
+        tolerance: loss, in the metric's unit, up to which two networks count as equally good; None where that was not
+            said, so that nothing is gated.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    raw: float | None = None
+    recalibrated: float | None = None
+    higher_is_better: bool = True
+    tolerance: float | None = None
+
+    def loss_against(self, other: Score) -> float:
+        """How much worse this score is than `other`, in the metric's unit; below 0 where it is better."""
+        return other.value - self.value if self.higher_is_better else self.value - other.value
+
+
+def same_data(first: DataNote | None, second: DataNote | None) -> bool:
+    """Return whether two numbers come from the same data, by their keys where both have one, else by the words.
+
+    Two absent notes are the same: nothing says otherwise.
+    """
+    if first is None or second is None:
+        return first is second
+    if first.key is not None and second.key is not None:
+        return first.key == second.key
+    return first.words == second.words

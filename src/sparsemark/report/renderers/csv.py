@@ -1,0 +1,69 @@
+"""A run as CSV: every field of every row, unrounded."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from typing import TYPE_CHECKING, Any
+
+from sparsemark.analysis.contamination import contamination_of, in_words
+from sparsemark.records.benchmark_json import extra_info
+from sparsemark.records.measurement import MEASURED, Measurement
+from sparsemark.records.scores import Score
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+_RAW = ("samples_s", "reference_s")
+_FULL = Score(0.0, low=0.0, high=0.0, raw=0.0, recalibrated=0.0)
+
+
+def as_csv(measurements: Sequence[Measurement]) -> str:
+    """Write every field of every row but the raw samples, absent as empty; failed cells are rows too.
+
+    Columns are named as in a result file's `extra_info`. `contaminated` is derived, in words. A metric has a column for
+    its value, and one for each end of its interval and each earlier value that some row has.
+    """
+    rows = [
+        {**extra_info(m), "name": m.name, "contaminated": in_words(contamination_of(m)) or None} for m in measurements
+    ]
+    known = {column for row in rows for column in row}
+    return _write(rows, [column for column in _columns(measurements) if column in known])
+
+
+def layers_csv(layers: Iterable[Mapping[str, Any]]) -> str:
+    """Write what is left in each layer of each variant, a row a layer."""
+    rows = list(layers)
+    return _write(rows, list(dict.fromkeys(column for row in rows for column in row)))
+
+
+def _columns(measurements: Iterable[Measurement]) -> Iterator[str]:
+    """Return names in the order of the record; the data stand beside the numbers that were taken on them."""
+    for field in (f.name for f in dataclasses.fields(Measurement) if f.name not in _RAW):
+        if field == "scores":
+            yield from ("score_data", "score_caveat", "score_data_key")
+            yield from _of_scores(dict.fromkeys(metric for m in measurements for metric in m.scores))
+        elif field == "parity_data":
+            yield from ("parity_data", "parity_caveat", "parity_data_key")
+        elif field != "data":
+            yield field
+        if field == "waited":
+            yield "contaminated"
+
+
+def _of_scores(metrics: Iterable[str]) -> Iterator[str]:
+    """Return the names that the numbers of each metric have in `extra_info`."""
+    blank = Measurement("", MEASURED)
+    others = extra_info(blank)
+    for metric in metrics:
+        scored = extra_info(dataclasses.replace(blank, scores={metric: _FULL}))
+        yield from (name for name in scored if name not in others)
+
+
+def _write(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,121 @@
+"""Scores as tables, sentences and axes show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sparsemark.report import wording
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sparsemark.records.measurement import Measurement
+    from sparsemark.records.scores import Score
+
+UNSCORED = "accuracy"
+"""Metric that a report without any score says is missing."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Notation of one metric.
+
+    Args:
+        metric: its name.
+        percent: written in percent and points, since all its values are fractions; else with four significant digits.
+        higher_is_better: its direction.
+    """
+
+    metric: str
+    percent: bool = True
+    higher_is_better: bool = True
+
+    @property
+    def factor(self) -> float:
+        """Factor from the metric's unit to what is shown."""
+        return 100.0 if self.percent else 1.0
+
+    @property
+    def title(self) -> str:
+        """Title of a column: `accuracy %`, `mae`."""
+        return f"{self.metric} %" if self.percent else self.metric
+
+    @property
+    def direction(self) -> str:
+        """Direction in words: `higher is better`."""
+        return f"{'higher' if self.higher_is_better else 'lower'} is better"
+
+    def axis(self, caveats: Iterable[str]) -> str:
+        """Return the label of an axis; a caveat on any of its values stands in it."""
+        words = " and".join(wording.on_caveat(word) for word in dict.fromkeys(caveats) if word)
+        return f"{self.metric}{words}{', %' if self.percent else ''}"
+
+    def value(self, value: float) -> str:
+        """Return `92.4`, or `3.214` where it is no percentage."""
+        return f"{100 * value:.1f}" if self.percent else wording.significant(value)
+
+    def change(self, score: Score, before: Score) -> str:
+        """Return how much higher a score is than another: `+0.3` points, or as many decimals as the score shows."""
+        change = score.value - before.value
+        if self.percent:
+            return f"{100 * change:+.1f}"
+        decimals = wording.significant_decimals(score.value)
+        return f"{change:+.3e}" if decimals is None else f"{change:+.{decimals}f}"
+
+    def within(self, tolerance: float) -> str:
+        """Return up to which loss two networks count as equally good: `within one point of accuracy`."""
+        if tolerance == 0:
+            return f"without loss of {self.metric}"
+        if not self.percent:
+            return f"within {tolerance:g} of the dense {self.metric}"
+        points = f"{100 * tolerance:g}"
+        return f"within {'one point' if points == '1' else f'{points} points'} of {self.metric}"
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Metrics of some rows, and which of them leads for each network.
+
+    Args:
+        scales: notation of each metric, by its name, in the order of the rows.
+        leading: the headline metric of each network that has a score.
+    """
+
+    scales: Mapping[str, Scale]
+    leading: Mapping[str | None, str]
+
+    @classmethod
+    def of(cls, measurements: Iterable[Measurement]) -> Scoring:
+        """Return the metrics of these rows."""
+        found: dict[str, list[Score]] = {}
+        ranks: dict[str | None, dict[str, bool]] = {}
+        for m in measurements:
+            for rank, (metric, score) in enumerate(m.scores.items()):
+                found.setdefault(metric, []).append(score)
+                first = ranks.setdefault(m.model, {})
+                # Where the headline of a row is absent, the metric behind it does not take its place.
+                first[metric] = first.get(metric, True) and rank == 0
+        leading = {
+            model: next((name for name in first if first[name]), next(iter(first))) for model, first in ranks.items()
+        }
+        scales = {metric: Scale(metric, _are_fractions(of), of[0].higher_is_better) for metric, of in found.items()}
+        return cls(scales, leading)
+
+    def scale(self, model: str | None) -> Scale:
+        """Return the notation of a network's headline metric."""
+        return self.scales.get(self.leading.get(model, UNSCORED)) or Scale(UNSCORED)
+
+    def score(self, measurement: Measurement) -> Score | None:
+        """Return the headline score of a row, or None."""
+        return measurement.scores.get(self.scale(measurement.model).metric)
+
+    def shown(self, measurements: Iterable[Measurement]) -> list[Scale]:
+        """Return the headline metrics of these rows, each once; the one that is missing where there is none."""
+        named = dict.fromkeys(self.leading[m.model] for m in measurements if m.model in self.leading)
+        return [self.scales[metric] for metric in named] or [Scale(UNSCORED)]
+
+
+def _are_fractions(scores: Iterable[Score]) -> bool:
+    values = (value for score in scores for value in (score.value, score.raw, score.recalibrated) if value is not None)
+    return all(0 <= value <= 1 for value in values)

@@ -1,0 +1,46 @@
+"""Conditions of a run: the machine, the versions of whatever took part, and how its engines are called and drawn."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from sparsemark.engines import ENGINES
+from sparsemark.errors import UserError
+from sparsemark.formats import FORMATS
+from sparsemark.machine.fingerprint import fingerprint
+from sparsemark.pruning import PRUNERS
+from sparsemark.records.engine_note import EngineNote
+from sparsemark.registry import find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sparsemark.engines.base import Engine
+
+
+def conditions(engines: Iterable[str]) -> dict[str, Any]:
+    """Return the machine's fingerprint, with versions of all that these engines, the pruners and formats require."""
+    modules: dict[str, None] = {}
+    for own in (_known(engines), PRUNERS, FORMATS):
+        modules |= dict.fromkeys(module for one in own.values() for module in one.requires)
+    return fingerprint(modules)
+
+
+def engine_notes(engines: Iterable[str]) -> dict[str, EngineNote]:
+    """Return label, look and device of each engine, for whoever shows the run without having its package."""
+    notes = {}
+    for name, engine in _known(engines).items():
+        look = asdict(engine.look) if engine.look else {}
+        notes[name] = EngineNote(engine.label, **look, device=engine.device)
+    return notes
+
+
+def _known(names: Iterable[str]) -> dict[str, Engine]:
+    found = {}
+    for name in sorted(names):
+        try:
+            found[name] = find(name, ENGINES, "engine")
+        except UserError:  # its cells say so
+            continue
+    return found

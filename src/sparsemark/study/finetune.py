@@ -1,0 +1,170 @@
+"""Fine-tuning of a pruned network on a task's batches: masks held, a budget in epochs, a state to resume from.
+
+A task that brings `train` is called in place of the loop here; what it may not do is checked afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+from sparsemark.errors import UserError
+from sparsemark.files import key_of, write_atomically
+from sparsemark.references import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sparsemark.study.task import Task
+
+LEARNING_RATE = 3e-4
+"""Of AdamW at the start, falling to zero along a cosine: low enough for any network not to lose what it learnt."""
+
+_MODULE, _OPTIMIZER, _HEADER = "module", "optimizer", "finetune"
+"""Prefixes of tensors in a state file, and its header's name."""
+
+
+def finetune(module: nn.Module, task: Task, *, epochs: int, seed: int, work: Path) -> Mapping[str, Any]:
+    """Train a network in place, its masks attached, and return the history as JSON values.
+
+    Args:
+        module: the pruned network, on the CPU.
+        task: with `train`, or `batches` and `loss`.
+        epochs: passes over the task's batches; 0 leaves the network alone.
+        seed: of the batches; each epoch has one of its own.
+        work: folder for what is needed to resume.
+
+    Raises:
+        UserError: the task fails, its loss is not finite, or its `train` changes shapes or takes masks away.
+    """
+    if epochs == 0:
+        return {}
+    before = _shapes_and_masks(module)
+    history = task.train(module, epochs, seed, work) if task.trains_itself else _fit(module, task, epochs, seed, work)
+    module.eval()
+    if _shapes_and_masks(module) != before:
+        raise UserError(f"{task.name}: train: changed shapes or masks; expected new values of the weights only")
+    return history
+
+
+def _fit(module: nn.Module, task: Task, epochs: int, seed: int, work: Path) -> Mapping[str, Any]:
+    optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    path = work / f"{key_of(_digest(module), task.note.key, epochs, seed)}.state"
+    history = _resume(path, module, optimizer, schedule)
+    for epoch in range(len(history), epochs):
+        torch.manual_seed(seed * epochs + epoch)  # of dropout
+        module.train()
+        losses = []
+        for inputs, targets in task.batches(seed * epochs + epoch):
+            optimizer.zero_grad()
+            loss = task.loss(_forward(module, task, inputs), targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        if not losses:
+            raise UserError(f"{task.name}: batches: yields nothing; expected pairs of inputs and targets")
+        schedule.step()
+        history.append({"epoch": epoch + 1, "train_loss": sum(losses) / len(losses)})
+        _save(path, module, optimizer, schedule, history)
+    return {"epochs": history}
+
+
+def _forward(module: nn.Module, task: Task, inputs: Any) -> Any:
+    try:
+        return module(inputs)
+    except Exception as error:
+        raise UserError(
+            f"{task.name}: batches: inputs that the network does not take: {one_line(error)[:200]}"
+        ) from error
+
+
+def _save(path: Path, module: nn.Module, optimizer: Any, schedule: Any, history: list[dict[str, float]]) -> None:
+    """Write what `_resume` reads: tensors in safetensors, numbers in its header; no pickle."""
+    tensors = {f"{_MODULE}.{name}": value for name, value in module.state_dict().items()}
+    state = optimizer.state_dict()
+    for index, values in state["state"].items():
+        tensors |= {f"{_OPTIMIZER}.{index}.{name}": value for name, value in values.items()}
+    header = {"groups": state["param_groups"], "schedule": schedule.state_dict(), "history": history}
+    stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    write_atomically(path, save(stored, metadata={_HEADER: json.dumps(header)}))
+
+
+def _resume(path: Path, module: nn.Module, optimizer: Any, schedule: Any) -> list[dict[str, float]]:
+    """Put module, optimizer and schedule into the state that `_save` wrote, and return the history."""
+    if not path.exists():
+        return []
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads(file.metadata()[_HEADER])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        weights: dict[str, torch.Tensor] = {}
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == _MODULE:
+                weights[rest] = value
+            else:
+                index, _, field = rest.partition(".")
+                state.setdefault(int(index), {})[field] = value
+        module.load_state_dict(weights)
+        optimizer.load_state_dict({"state": state, "param_groups": header["groups"]})
+        schedule.load_state_dict(header["schedule"])
+        history: list[dict[str, float]] = header["history"]
+    except Exception as error:  # each library has errors of its own for a damaged file
+        raise UserError(f"{path}: damaged; remove it to fine-tune from the start") from error
+    return history
+
+
+def recalibrate(module: nn.Module, task: Task, seed: int) -> bool:
+    """Estimate BatchNorm's statistics again, in place, as the mean over a task's training batches.
+
+    Only BatchNorm is put in training mode, so that no dropout disturbs the estimate. A last, smaller batch is left out
+    where there are others, since it would count as much as they do.
+
+    Returns:
+        Whether the statistics are now those of the weights: not where there is BatchNorm and the task has no batches.
+    """
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return True
+    if not task.has("batches"):
+        return False
+    momenta = [layer.momentum for layer in norms]
+    module.eval()
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # torch's name for a cumulative mean
+        layer.train()
+    whole = None
+    with torch.no_grad():
+        for inputs, _ in task.batches(seed):
+            whole = whole or len(inputs)
+            if len(inputs) == whole:
+                _forward(module, task, inputs)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+    module.eval()
+    return True
+
+
+def _digest(module: nn.Module) -> list[tuple[str, float, float]]:
+    return [
+        (name, float(value.double().sum()), float(value.double().square().sum()))
+        for name, value in module.state_dict().items()
+    ]
+
+
+def _shapes_and_masks(module: nn.Module) -> Any:
+    shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    masks = {
+        name: int(torch.count_nonzero(buffer)) for name, buffer in module.named_buffers() if name.endswith("_mask")
+    }
+    return shapes, masks, torch_prune.is_pruned(module)

@@ -1,0 +1,157 @@
+"""Row of a cell: each stage adds what it found to the record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.analysis.statistics import summarise
+from sparsemark.measurement.parity import ParityError
+from sparsemark.pruning import PRUNERS
+from sparsemark.records.measurement import MEASURED, PARITY_FAILED, Measurement
+from sparsemark.registry import find
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sparsemark.formats.base import Artifact
+    from sparsemark.measurement.parity import Parity, Verified
+    from sparsemark.measurement.timing import Timing
+    from sparsemark.pruning.accounting import NetworkCount
+    from sparsemark.records.scores import DataNote, Score
+    from sparsemark.specs import Cell, Variant
+    from sparsemark.study.task import Inputs
+
+
+def of_variant(variant: Variant) -> Measurement:
+    """Return the row of a variant about which nothing is known yet but what was asked for."""
+    pruning = variant.pruning
+    methods = [step.method for step in pruning.steps] or [pruning.method]
+    return Measurement(
+        variant.name,
+        MEASURED,
+        model=variant.model.name,
+        method=pruning.method,
+        pruning=pruning.text,
+        scope=" + ".join(find(method, PRUNERS, "pruner").scope for method in methods),
+        schedule=pruning.schedule,
+        sparsity_target=pruning.sparsity,
+        round_to=pruning.round_to,
+        seed=variant.seed,
+        fold=variant.fold,
+    )
+
+
+def asked(cell: Cell) -> Measurement:
+    """Return the row of a cell about which nothing is known yet but what was asked for."""
+    return replace(
+        of_variant(cell.variant),
+        name=cell.name,
+        control=cell.control,
+        format=cell.format,
+        engine=cell.engine,
+        precision=cell.precision,
+        threads=cell.threads,
+        batch=cell.variant.model.input_shape[0],
+    )
+
+
+def with_scores(row: Measurement, scores: Mapping[str, Score], data: DataNote | None) -> Measurement:
+    """Add what the network scores, and on which data."""
+    return replace(row, scores=scores, data=data) if scores else row
+
+
+def with_contents(
+    row: Measurement,
+    artifact: Artifact,
+    dense_artifact: Artifact,
+    count: NetworkCount | None,
+    dense_count: NetworkCount | None,
+) -> Measurement:
+    """Add what is left in the artifact, counted in the file, against what the dense one holds in the same format.
+
+    Args:
+        row: to be added to.
+        artifact: of the cell.
+        dense_artifact: of the unpruned network.
+        count: of the network itself, or None where there is no module.
+        dense_count: the same of the unpruned one.
+
+    Raises:
+        ParityError: the exported file has lost zeros of the network.
+    """
+    total, nonzeros = dense_artifact.weights.total, artifact.weights.nonzeros
+    row = replace(
+        row,
+        artifact_bytes=artifact.bytes,
+        nonzeros=nonzeros,
+        sparsity=1 - nonzeros / total if total else None,
+    )
+    if count is None or dense_count is None:
+        return row
+    # More zeros are right where a BatchNorm of scale 0 was folded in; fewer are lost ones.
+    if total == dense_count.weights and nonzeros > count.nonzeros:
+        raise ParityError(
+            f"the {artifact.format} file has sparsity {row.sparsity or 0.0:.4f}, the network "
+            f"{1 - count.nonzeros / dense_count.weights:.4f}"
+        )
+    return replace(
+        row,
+        mac_density=count.nonzero_macs / dense_count.macs if dense_count.macs else None,
+        parameters=count.parameters,
+        subnormals=count.subnormals,
+        dead_channels=count.dead_channels,
+        compressed_bytes=count.compressed_bytes,
+    )
+
+
+def with_parity(row: Measurement, verified: Verified, inputs: Inputs) -> Measurement:
+    """Add how far the engine lies from float64, and on which inputs."""
+    note = replace(inputs.note, words=f"{len(inputs.batches)} x {inputs.note.words}")
+    return replace(row, **_parity(verified.parity), parity_data=note)
+
+
+def failed_parity(row: Measurement, error: ParityError) -> Measurement:
+    """Return the row of a cell that does not agree, without a latency."""
+    found = _parity(error.parity) if error.parity else {}
+    return replace(row, **found, status=PARITY_FAILED, reason=str(error))
+
+
+def _parity(parity: Parity) -> dict[str, Any]:
+    finite = np.isfinite(parity.max_abs) and np.isfinite(parity.max_rel)
+    return {
+        "parity_max_abs": parity.max_abs if finite else None,
+        "parity_max_rel": parity.max_rel if finite else None,
+        "engine_agreement": parity.agreement,
+        "agreement_with_dense": parity.with_dense,
+        "disagreements": parity.disagreements or None,
+    }
+
+
+def with_timing(row: Measurement, timing: Timing, reference: Cell, artifact: Artifact, **moment: Any) -> Measurement:
+    """Add the raw seconds, and what they support.
+
+    Args:
+        row: to be added to.
+        timing: of the cell.
+        reference: that it was timed against.
+        artifact: the reference's file.
+        moment: when and at which commit.
+    """
+    summary = summarise(timing.samples_s, timing.reference_s, timing.block)
+    return replace(
+        row,
+        **asdict(summary),
+        launches=1,
+        samples_s=timing.samples_s,
+        reference_s=timing.reference_s,
+        block=timing.block,
+        steal=timing.steal,
+        waited=timing.waited,
+        speedup_reference=reference.name,
+        reference_engine=reference.engine,
+        reference_sha256=artifact.sha256,
+        **moment,
+    )

@@ -1,0 +1,132 @@
+"""Run of a study: variants prepared, cells measured one after the other, finished ones taken from the journal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.machine.fingerprint import commit
+from sparsemark.records.measurement import MEASURED, PARITY_FAILED, UNSUPPORTED, Measurement
+from sparsemark.records.run import Run
+from sparsemark.records.scores import Score
+from sparsemark.study import rows
+from sparsemark.study.conditions import conditions, engine_notes
+from sparsemark.study.interrupts import raised_again
+from sparsemark.study.pipeline import Pipeline
+from sparsemark.study.task import load_task, opener
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from sparsemark.records.journal import Journal
+    from sparsemark.specs import Cell, Variant
+    from sparsemark.study.file import Study
+    from sparsemark.study.prepare import Places, Prepared
+
+T = TypeVar("T")
+
+
+def open_pipeline(study: Study, places: Places, *, data: Path | None = None, task: Path | None = None) -> Pipeline:
+    """Return the pipeline of a study.
+
+    Args:
+        study: names its tasks by `hooks`, or has none.
+        places: folders.
+        data: images for the study's tasks, or None for what they bring themselves.
+        task: a user's task file, for a study without hooks.
+
+    Raises:
+        UserError: images are given to a study that has no use for them, or the task cannot be loaded.
+    """
+    if study.hooks is None and data is not None:
+        raise UserError(f"--data {data}: {study.name} names no hooks, so nothing is trained or tested on images")
+    if task is not None:
+        loaded = load_task(task)
+        return Pipeline(lambda _: loaded, study.protocol, places, study.epochs)
+    return Pipeline(opener(study.hooks, data), study.protocol, places, study.epochs)
+
+
+class Watch(Protocol):
+    """Progress over a sequence."""
+
+    def __call__(self, items: Sequence[T], what: str) -> Iterable[T]:
+        """Yield the items, naming each as it begins."""
+
+
+def prepare_variants(pipeline: Pipeline, variants: Sequence[Variant], watch: Watch) -> list[Measurement]:
+    """Train, prune and fine-tune whatever has no checkpoint yet.
+
+    Returns:
+        A row for every variant: its scores at each step, or why there are none; before the first of a seed, what
+        predicts without a network. Nothing in it is a latency.
+    """
+    found: dict[str, Measurement] = {}
+    for variant in watch(variants, "networks"):
+        row = rows.of_variant(variant)
+        try:
+            prepared = pipeline.prepare(variant)
+        except UnsupportedError as error:
+            found[variant.name] = replace(row, status=UNSUPPORTED, reason=str(error))
+            continue
+        for baseline in _baselines(prepared):
+            found.setdefault(baseline.name, baseline)
+        found[variant.name] = rows.with_scores(row, prepared.scores, prepared.data)
+    return list(found.values())
+
+
+def _baselines(prepared: Prepared) -> Iterator[Measurement]:
+    variant = prepared.variant
+    for name, baseline in prepared.provenance.get("baselines", {}).items():
+        values = baseline.get("test", {})
+        scores = {
+            metric: replace(known, value=values[metric], low=None, high=None, raw=None, recalibrated=None)
+            for metric, known in prepared.scores.items()
+            if isinstance(known, Score) and values.get(metric) is not None
+        }
+        fold = "" if variant.fold is None else f"-fold{variant.fold}"
+        row = Measurement(
+            f"{name}-seed{variant.seed}{fold}",
+            MEASURED,
+            model=f"{name} (no network)",
+            seed=variant.seed,
+            fold=variant.fold,
+        )
+        yield rows.with_scores(row, scores, prepared.data)
+
+
+def measure_cells(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, watch: Watch) -> Run:
+    """Measure the cells that the journal does not hold.
+
+    Args:
+        pipeline: measures one cell.
+        cells: in the order of the result.
+        journal: finished cells; those with the same key are taken as they are.
+        watch: shows progress.
+    """
+    measurements = []
+    with raised_again() as raise_if_interrupted:
+        for cell in watch(cells, "cells"):
+            key = journal_key(pipeline, cell)
+            finished = journal.get(key) if key else None
+            measurement = finished or pipeline.measure(cell)
+            raise_if_interrupted()  # a row that an interrupt made is none
+            # What is unsupported or broken today may only lack a package: it is tried again next time, at no cost.
+            if key and not finished and measurement.status in (MEASURED, PARITY_FAILED):
+                journal.append(key, measurement)
+            measurements.append(measurement)
+    names = {cell.engine for cell in cells} | {pipeline.protocol.reference}
+    when = datetime.now(UTC).isoformat()
+    return Run(tuple(measurements), conditions(names), commit(), when, engine_notes(names))
+
+
+def journal_key(pipeline: Pipeline, cell: Cell) -> str | None:
+    """Return the cell's key; None where the network itself cannot be made, which `measure` then says in the row."""
+    try:
+        return pipeline.key(cell)
+    except UserError:
+        raise
+    except Exception:
+        return None

@@ -1,0 +1,330 @@
+"""Task: the user's side of a study. Inputs, scores, and optionally how a network learns.
+
+A task is one Python file with functions of these names, or an object with such methods:
+
+- `images(part)`: inputs, shape (n, ...), for `part` "select" (what choices are made on) or "report" (what is reported).
+- `score(outputs, part)`: a number, or numbers by name, from the tuple of arrays that the network gave for
+  `images(part)`. An array of n values in place of a number is scored by its mean. Must be pure.
+- `per_group(outputs, part)`: optional, {group: (score, weight)} of the headline metric, the unit that intervals
+  resample.
+- `batches(seed)` and `loss(outputs, targets)`: optional, one epoch of (inputs, targets), and a scalar tensor.
+- `train(module, epochs, seed, work)`: optional, replaces the harness's own loop. `epochs` is None where the network is
+  to be trained from the start, as long as the task thinks right; returns the history, as JSON values, or None.
+- `METRICS`: optional, {name: Metric(higher_is_better, tolerance)}; the first is the headline.
+- `describe()`: optional, {"data": ..., "caveat": ..., "key": ...} and whatever else belongs into a checkpoint's header.
+
+The simple form has `images()` and `score(predict)`, where `predict` takes inputs and returns the tuple of outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.analysis.groups import grouped_interval
+from sparsemark.errors import UserError
+from sparsemark.records.scores import DataNote, Score
+from sparsemark.references import load_file, one_line, resolve
+from sparsemark.specs import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    import torch
+    from numpy.typing import NDArray
+
+    from sparsemark.specs import ModelSpec, Variant
+
+SELECT, REPORT = "select", "report"
+PARTS = (SELECT, REPORT)
+
+SCORE = "score"
+"""Metric of a task that returns a bare number."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs of a network in batches of its declared size, all finite, and a digest of their content."""
+
+    batches: Sequence[NDArray[np.float32]]
+    digest: str
+    note: DataNote
+
+
+class Task:
+    """A user's task, checked at every call.
+
+    Args:
+        user: module or object with the functions described above.
+        name: file or reference that it came from, for messages.
+
+    Raises:
+        UserError: a function is missing or has the wrong form, naming `name` and the function.
+    """
+
+    def __init__(self, user: Any, name: str) -> None:
+        self._user, self.name = user, name
+        for function in ("images", "score"):
+            if not callable(getattr(user, function, None)):
+                raise UserError(f"{name}: {function}: missing, expected a function")
+        if self.has("batches") != self.has("loss"):
+            absent = "loss" if self.has("batches") else "batches"
+            raise UserError(f"{name}: {absent}: missing, expected with {'batches' if absent == 'loss' else 'loss'}")
+        self._is_simple = not _accepts(user.images, 1)
+        self.metrics = self._checked_metrics()
+
+    def has(self, function: str) -> bool:
+        """Whether the task brings an optional function."""
+        return callable(getattr(self._user, function, None))
+
+    @property
+    def can_finetune(self) -> bool:
+        """Whether pruned networks can be trained further."""
+        return self.has("train") or self.has("batches")
+
+    @property
+    def trains_itself(self) -> bool:
+        """Whether the task replaces the harness's own training loop."""
+        return self.has("train")
+
+    @cached_property
+    def header(self) -> Mapping[str, Any]:
+        """What `describe` returns, for a checkpoint's header."""
+        described = self._call("describe") if self.has("describe") else {}
+        if not isinstance(described, Mapping):
+            raise self._wrong("describe", f"returned {type(described).__name__}", "a mapping with data, caveat and key")
+        try:
+            json.dumps(described)
+        except (TypeError, ValueError) as error:
+            raise self._wrong("describe", one_line(error), "JSON values") from error
+        return described
+
+    @cached_property
+    def note(self) -> DataNote:
+        """The data in words, with its caveat and key."""
+        header = self.header
+        for field in ("data", "caveat", "key"):
+            if not isinstance(header.get(field), str | None):
+                raise self._wrong("describe", f"{field} is {header[field]!r}", "text")
+        words = header.get("data") or f"the inputs of {self.name}"
+        if self._is_simple:
+            words += "; chosen on the inputs that it reports"
+        return DataNote(words, header.get("caveat"), header.get("key"))
+
+    def images(self, part: str, model: ModelSpec) -> Inputs:
+        """Return the inputs of a part in batches of the model's size.
+
+        Raises:
+            UserError: the task fails, or its images do not fit the model.
+        """
+        given = self._call("images", *(() if self._is_simple else (part,)))
+        if isinstance(given, Mapping):
+            if len(given) != 1:
+                raise self._wrong("images", f"{len(given)} inputs ({', '.join(map(str, given))})", "one array")
+            given = next(iter(given.values()))
+        try:
+            array = np.ascontiguousarray(given, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise self._wrong("images", one_line(error), "an array of numbers") from error
+        batch, *sizes = model.input_shape
+        if array.shape[1:] != tuple(sizes) or not len(array):
+            raise UserError(
+                f"{self.name}: images: shape {array.shape}; expected (n, {', '.join(map(str, sizes))}), the input "
+                f"{model.input_shape} of {model.name}"
+            )
+        if len(array) % batch:
+            raise self._wrong("images", f"{len(array)} inputs", f"a multiple of the batch of {model.name}, {batch}")
+        if not np.isfinite(array).all():
+            raise self._wrong("images", "NaN or infinities", "finite numbers")
+        digest = hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        return Inputs([array[i : i + batch] for i in range(0, len(array), batch)], digest, self.note)
+
+    def scores(self, outputs: Sequence[NDArray[Any]], part: str, inputs: Inputs) -> dict[str, Score]:
+        """Score a network's outputs on the inputs of a part, the headline first, with its interval.
+
+        Args:
+            outputs: every output for all n inputs, each of shape (n, ...).
+            part: which inputs these are.
+            inputs: the inputs.
+
+        Raises:
+            UserError: the task fails, or returns something that is no finite number.
+        """
+        arrays = tuple(outputs)
+        if self._is_simple:
+            returned = self._call("score", _Lookup(inputs, arrays, self.name))
+        else:
+            returned = self._call("score", arrays, part)
+        found = dict(returned) if isinstance(returned, Mapping) else {SCORE: returned}
+        if not found:
+            raise self._wrong("score", "returned an empty mapping", "at least one number")
+        count = sum(map(len, inputs.batches))
+        intervals: dict[str, tuple[float | None, float | None]] = {}
+        values = {}
+        for name, value in found.items():
+            self._check_metric_name(name)
+            values[name], spread = self._number(name, value, count)
+            if spread is not None:
+                intervals[name] = grouped_interval(spread, np.ones(count))
+        unknown = [name for name in self.metrics if name not in values]
+        if unknown:
+            raise self._wrong(
+                "score", f"returned no {unknown[0]}", f"every metric of METRICS: {', '.join(self.metrics)}"
+            )
+        order = [*self.metrics, *(name for name in values if name not in self.metrics)]
+        if self.has("per_group"):
+            intervals[order[0]] = self._group_interval(arrays, part)
+        scores = {}
+        for name in order:
+            metric = self.metrics.get(name, Metric())
+            low, high = intervals.get(name, (None, None))
+            scores[name] = Score(
+                values[name], low, high, higher_is_better=metric.higher_is_better, tolerance=metric.tolerance
+            )
+        return scores
+
+    def batches(self, seed: int) -> Iterable[tuple[Any, Any]]:
+        """Return one epoch of training batches."""
+        batches: Iterable[tuple[Any, Any]] = self._call("batches", seed)
+        return batches
+
+    def loss(self, outputs: Any, targets: Any) -> torch.Tensor:
+        """Return the loss of a batch, a finite scalar tensor that gradients flow from.
+
+        Raises:
+            UserError: it is something else.
+        """
+        import torch
+
+        value = self._call("loss", outputs, targets)
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            raise self._wrong("loss", f"returned {type(value).__name__}", "a tensor of one number")
+        if not math.isfinite(float(value.detach())):
+            raise self._wrong("loss", f"is {float(value.detach())}", "a finite number")
+        return value
+
+    def train(self, module: torch.nn.Module, epochs: int | None, seed: int, work: Path) -> Mapping[str, Any]:
+        """Train `module` in place by the task's own loop and return its history."""
+        history = self._call("train", module, epochs, seed, work)
+        return dict(history) if isinstance(history, Mapping) else {}
+
+    def _call(self, function: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._user, function)(*arguments)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{self.name}: {function}: failed: {one_line(error)[:300]}") from error
+
+    def _wrong(self, function: str, found: str, expected: str) -> UserError:
+        return UserError(f"{self.name}: {function}: {found}; expected {expected}")
+
+    def _number(self, name: str, value: Any, count: int) -> tuple[float, NDArray[np.float64] | None]:
+        """Return a score as a number, and its values by input where the task gave those."""
+        try:
+            array = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise self._wrong("score", f"{name} is {type(value).__name__}", "a number") from None
+        if not np.isfinite(array).all():
+            raise self._wrong("score", f"{name} is {float(array.mean())}", "a finite number")
+        if array.ndim == 0 or array.size == 1:
+            return float(array.reshape(())), None
+        if array.shape != (count,):
+            raise self._wrong(
+                "score", f"{name} has shape {array.shape}", f"a number, or one for each of {count} inputs"
+            )
+        return float(array.mean()), array
+
+    def _group_interval(self, outputs: tuple[NDArray[Any], ...], part: str) -> tuple[float, float]:
+        groups = self._call("per_group", outputs, part)
+        try:
+            pairs = [(float(score), float(weight)) for score, weight in groups.values()]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise self._wrong("per_group", one_line(error), "{group: (score, weight)}") from error
+        values, weights = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+        if not np.isfinite(values).all() or not (weights >= 0).all() or not weights.sum() > 0:
+            raise self._wrong("per_group", "a score or weight that is no finite number from 0", "numbers")
+        return grouped_interval(values, weights)
+
+    def _checked_metrics(self) -> dict[str, Metric]:
+        metrics = getattr(self._user, "METRICS", {})
+        if not isinstance(metrics, Mapping) or not all(
+            hasattr(m, "higher_is_better") and hasattr(m, "tolerance") for m in metrics.values()
+        ):
+            raise self._wrong("METRICS", repr(metrics)[:80], "{name: sparsemark.Metric(higher_is_better, tolerance)}")
+        for name in metrics:
+            self._check_metric_name(name)
+        return dict(metrics)
+
+    def _check_metric_name(self, name: Any) -> None:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise UserError(f"{self.name}: metric {name!r}: expected letters, digits and '_'")
+
+
+class _Lookup:
+    """`predict` of the simple form: outputs that the engine already gave, found by the content of each input."""
+
+    def __init__(self, inputs: Inputs, outputs: tuple[NDArray[Any], ...], name: str) -> None:
+        rows = np.concatenate(inputs.batches)
+        self._rows = {row.tobytes(): index for index, row in enumerate(rows)}
+        self._shape, self._outputs, self._name = rows.shape[1:], outputs, name
+
+    def __call__(self, images: Any) -> tuple[NDArray[Any], ...]:
+        array = np.ascontiguousarray(images, dtype=np.float32)
+        if array.shape[1:] != self._shape:
+            raise UserError(f"{self._name}: score: predict got shape {array.shape}, expected (n, {self._shape})")
+        try:
+            chosen = [self._rows[row.tobytes()] for row in array]
+        except KeyError:
+            raise UserError(f"{self._name}: score: predict got an input that images() does not hold") from None
+        return tuple(output[chosen] for output in self._outputs)
+
+
+def _accepts(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many positional arguments."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # a callable written in C has no signature
+        return True
+    return True
+
+
+def load_task(path: Path) -> Task:
+    """Load a task file.
+
+    Raises:
+        UserError: the file cannot be imported, or lacks a function.
+    """
+    return Task(load_file(path), str(path))
+
+
+def opener(hooks: str | None, data: Path | None) -> Callable[[Variant], Task | None]:
+    """Return a function that opens the task of a variant's model, seed and fold, each once.
+
+    Args:
+        hooks: reference of a factory `open_task(model_name, seed, fold, data)`, or None for a study without a task.
+        data: the user's images, or None for what the task brings itself.
+    """
+    if hooks is None:
+        return lambda _: None
+    factory = resolve(hooks)
+    tasks: dict[tuple[str, int, int | None], Task] = {}
+
+    def open_task(variant: Variant) -> Task:
+        key = variant.model.name, variant.seed, variant.fold
+        if key not in tasks:
+            tasks[key] = Task(factory(*key, data), hooks)
+        return tasks[key]
+
+    return open_task

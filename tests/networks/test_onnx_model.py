@@ -1,0 +1,38 @@
+"""Inputs, constants and weights are read from an ONNX model wherever they are; another file is one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from sparsemark.errors import UserError
+from sparsemark.formats.csr import export as csr_export
+from sparsemark.networks import onnx_model
+
+
+@pytest.mark.parametrize("content", [b"", b"no model at all", b"\x08\x07" * 50])
+def test_file_that_is_no_onnx_is_one_line(content, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.onnx: expected an ONNX model") as caught:
+        onnx_model.load_onnx(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_constant_by_another_name_is_a_constant():
+    """PyTorch's older exporter stores equal tensors once, and names the others by `Identity`."""
+    bias = numpy_helper.from_array(np.ones(4, np.float32), "bias")
+    nodes = [
+        helper.make_node("Identity", ["bias"], ["same"]),
+        helper.make_node("Identity", ["same"], ["again"]),
+        helper.make_node("Identity", ["x"], ["image"]),
+        helper.make_node("Add", ["image", "again"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in "xy")
+    model = helper.make_model(helper.make_graph(nodes, "graph", [x], [y], [bias]))
+    assert set(onnx_model.constants_of(model)) == {"bias", "same", "again"}
+    kept, constants, _ = csr_export._convert(model)
+    assert [node.op for node in kept] == ["Identity", "Add"]
+    np.testing.assert_array_equal(constants["again"], np.ones(4))

@@ -1,0 +1,57 @@
+"""Runs that the tests of this folder show, and changes to them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sparsemark.records.measurement import Measurement
+from sparsemark.records.run import Run
+from tests.synthetic import MACHINE, accuracy, cell, study_run
+
+FAILED = tuple(
+    Measurement(f"a-{status}", status, f"why it is {status}", model="a", method="magnitude", sparsity_target=0.5)
+    for status in ("unsupported", "parity_failed", "error")
+)
+BARE = Measurement("bare", "measured")
+RUNS = {
+    "study": study_run(),
+    "nothing ran": Run(FAILED),
+    "one bare row": Run((BARE,)),
+    "bare and failed": Run((BARE, *FAILED)),
+    "one row": Run((cell(model="m", method="none", engine="onnxruntime"),), MACHINE),
+    "two networks": Run(study_run().measurements + study_run(1, model="unet").measurements, MACHINE),
+}
+
+
+def replace(run, choose, **fields):
+    """Change fields of the chosen measurements."""
+    changed = (dataclasses.replace(m, **fields) if choose(m) else m for m in run.measurements)
+    return dataclasses.replace(run, measurements=tuple(changed))
+
+
+def of(method=None, engine=None, sparsity=None, control=None):
+    return lambda m: (
+        (method is None or m.method == method)
+        and (engine is None or m.engine == engine)
+        and (sparsity is None or m.sparsity_target == sparsity)
+        and m.control == control
+    )
+
+
+def rescored(run, metric, **fields):
+    """The same run, its one metric under another name and with other fields; functions make them of the old score."""
+
+    def changed(score):
+        given = {name: make(score) if callable(make) else make for name, make in fields.items()}
+        return dataclasses.replace(score, **given)
+
+    rows = (
+        dataclasses.replace(m, scores=dict(zip([metric], map(changed, m.scores.values()), strict=False)))
+        for m in run.measurements
+    )
+    return dataclasses.replace(run, measurements=tuple(rows))
+
+
+def scored(value, **more):
+    """Fields of a measurement with this accuracy."""
+    return {"scores": accuracy(value, **more)}

@@ -1,0 +1,72 @@
+"""Findings and controls: sentences that the intervals decide."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from sparsemark.records.run import Run
+from sparsemark.report import findings
+from sparsemark.report.findings import controls
+from tests.report.runs import BARE, FAILED, RUNS, of, replace
+
+
+def test_findings_follow_the_intervals_whatever_was_expected():
+    said = findings(RUNS["study"])
+    assert any(s.startswith("zero masks on ONNX Runtime: unchanged in all 4 cells; magnitude 90 %") for s in said)
+    assert any(s.startswith("zero masks on PyTorch: unchanged") for s in said)
+    assert any(s.startswith("sparse storage (CSR) on torch CSR: slower in all 4 cells") for s in said)
+    assert any(s.startswith("sparse storage (CSR) on direct CSR: faster in all 4 cells") for s in said)
+    assert any(s.startswith("removed channels on PyTorch: faster in all 4 cells") for s in said)
+    assert all(re.search(r"x \[[\d.]+, [\d.]+\]", s) for s in said)
+    turned = replace(RUNS["study"], of("magnitude", "torch"), speedup=2.0, speedup_low=1.9, speedup_high=2.1)
+    turned = replace(turned, of("channels", "torch"), speedup=0.1, speedup_low=0.09, speedup_high=0.11)
+    turned = replace(turned, of("magnitude", "torch-csr", 0.9), speedup=1.0, speedup_low=0.8, speedup_high=1.3)
+    said = findings(turned)
+    assert any(s.startswith("zero masks on PyTorch: faster in all 4 cells; magnitude 90 % is 3.") for s in said)
+    assert any(s.startswith("removed channels on PyTorch: slower in all 4 cells") for s in said)
+    assert any(
+        s.startswith("sparse storage (CSR) on torch CSR: slower in 3, not settled in 1 of 4 cells") for s in said
+    )
+    unsettled = replace(turned, of("channels", "torch"), speedup=1.0, speedup_low=0.3, speedup_high=2.0)
+    assert any(s.startswith("removed channels on PyTorch: not settled in all 4") for s in findings(unsettled))
+    assert findings(Run(FAILED)) == findings(Run((BARE,))) == []
+
+
+def test_a_finding_says_where_the_mask_that_changes_nothing_is_not_unchanged():
+    scatter = (
+        r"; but the all-ones mask, which changes nothing, is 0\.9\d+x \[.*\] there: .* of that size are scatter\.$"
+    )
+    assert not any("scatter" in s for s in findings(RUNS["study"]))
+    off = {"speedup": 0.945, "speedup_low": 0.93, "speedup_high": 0.96, "samples_s": (), "reference_s": ()}
+    run = replace(RUNS["study"], of("all-ones"), **off)
+    said = findings(run)
+    assert [s for s in said if re.search(scatter, s)] == [s for s in said if " on ONNX Runtime: " in s]
+    other = dataclasses.replace(next(filter(of("all-ones"), run.measurements)), name="b", model="b")
+    assert findings(Run((*RUNS["study"].measurements, other))) == findings(RUNS["study"])
+
+
+def test_controls_say_whether_they_gave_the_known_answer():
+    calm = {"speedup": 1.001, "speedup_low": 0.996, "speedup_high": 1.004}
+    said = controls(replace(RUNS["study"], of("none", control="aa"), samples_s=(), reference_s=(), **calm))
+    agrees = [s for s in said if s.endswith("agrees with itself to 1%.")]
+    assert agrees
+    assert agrees[0].startswith("A/A (cnn9 dense on ONNX Runtime)")
+    assert any(s.startswith("all-ones mask on ONNX Runtime: unchanged") for s in said)
+    assert any(s.startswith("random mask on ONNX Runtime: unchanged in all 4 cells") for s in said)
+    off = {"speedup": 1.2, "speedup_low": 1.1, "speedup_high": 1.3}
+    said = controls(replace(RUNS["study"], of("none", control="aa"), **off))
+    assert any("the clock DISAGREES with itself" in s for s in said)
+    said = controls(replace(RUNS["study"], of("all-ones"), **off))
+    assert any(s.startswith("all-ones mask on ONNX Runtime: faster") for s in said)
+    vague = {"speedup": 1.0, "speedup_low": 0.8, "speedup_high": 1.3}
+    said = controls(replace(RUNS["study"], of("none", control="aa"), **vague))
+    assert any("too noisy to tell" in s for s in said)
+
+
+def test_random_masks_are_held_against_the_magnitude_mask_run_in_the_same_way():
+    run = RUNS["study"]
+    assert any(s.startswith("random mask on ONNX Runtime: ") for s in controls(run))
+    for way in ({"precision": "int8"}, {"threads": 2}, {"fold": 1}, {"schedule": "iterative"}):
+        elsewhere = replace(run, of("magnitude", "onnxruntime"), **way)
+        assert not any(s.startswith("random mask") for s in controls(elsewhere)), way

@@ -1,0 +1,63 @@
+"""Headlines: the fastest cell that keeps the score of the dense network."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sparsemark.records.run import Run
+from sparsemark.report import headlines, render
+from tests.report.runs import BARE, FAILED, RUNS, of, replace, scored
+from tests.synthetic import cell
+
+
+def test_the_headline_comes_first_and_names_the_fastest_within_one_point():
+    first = render(RUNS["study"]).splitlines()[0]
+    assert first.startswith("Fastest within one point of accuracy: channels 70 % on ncnn, 4.6")
+    assert "accuracy 88.0 -> 87.4" in headlines(RUNS["study"])[0]
+    assert "over the fastest dense engine, ncnn" in headlines(RUNS["study"])[0]
+
+
+def test_the_headline_follows_the_accuracies():
+    run = replace(RUNS["study"], of("channels"), **scored(0.8))
+    assert "magnitude 70 % on direct CSR" in headlines(run)[0]
+    lossy = replace(RUNS["study"], lambda m: m.method != "none", **scored(0.5))
+    assert "dense on ncnn" in headlines(lossy)[0]
+    assert "->" not in headlines(lossy)[0]
+
+
+def test_a_loss_of_exactly_one_point_is_within_one_point():
+    common = {"model": "m", "engine": "onnxruntime", "seed": 0}
+    dense = cell(1, name="dense", method="none", **scored(0.88), **common)
+    cut = cell(2, ms=5, name="cut", method="channels", **scored(0.87), **common)
+    assert "channels on ONNX Runtime" in headlines(Run((dense, cut)))[0]
+    assert "channels" not in headlines(Run((dense, dataclasses.replace(cut, **scored(0.8699)))))[0]
+
+
+def test_without_a_winner_the_headline_says_so():
+    slow = {"speedup": 0.5, "speedup_low": 0.4, "speedup_high": 0.6}
+    assert headlines(replace(RUNS["study"], lambda m: m.status == "measured", **slow)) == [
+        "Nothing within one point of accuracy is faster than dense ONNX Runtime."
+    ]
+    assert headlines(Run(FAILED)) == ["Nothing was measured: 1 unsupported, 1 parity_failed, 1 error."]
+    assert headlines(Run((BARE,))) == ["No cell has a speedup with an interval."]
+
+
+def test_an_unknown_accuracy_is_said_and_not_taken_for_a_good_one():
+    run = replace(RUNS["study"], lambda m: True, scores={})
+    assert headlines(run)[0].startswith("Fastest (accuracy not measured): channels 90 % on ncnn")
+    undense = Run(tuple(m for m in RUNS["study"].measurements if m.method != "none"))
+    assert headlines(undense)[0].startswith("Fastest (no dense row to hold accuracies against): channels 90 % on ncnn")
+    one_unknown = replace(RUNS["study"], of("channels"), scores={})
+    assert "channels" not in headlines(one_unknown)[0]
+
+
+def test_the_headline_prefers_the_surer_of_two_fast_cells():
+    lucky = {"speedup": 9.0, "speedup_low": 2.0, "speedup_high": 20.0}
+    run = replace(RUNS["study"], of("channels", "ncnn", 0.5), **lucky)
+    assert "channels 70 % on ncnn" in headlines(run)[0]
+    assert "(by the lower end of the interval; channels 50 % is 9.00x [2.00, 20.00])" in headlines(run)[0]
+    elsewhere = replace(RUNS["study"], of("channels", "torch", 0.5), **lucky)
+    assert "; channels 50 % on PyTorch is 9.00x [2.00, 20.00])" in headlines(elsewhere)[0]
+    assert "by the lower end" not in headlines(RUNS["study"])[0]
+    too_lossy = replace(run, of("channels", "ncnn", 0.5), **scored(0.5))
+    assert "by the lower end" not in headlines(too_lossy)[0]

@@ -1,0 +1,128 @@
+"""Formats of a report: terminal, Markdown, CSV and HTML."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from sparsemark.analysis.statistics import Interval
+from sparsemark.errors import UserError
+from sparsemark.records.run import Run
+from sparsemark.report import render, wording
+from sparsemark.report.renderers.csv import layers_csv
+from tests.report.runs import FAILED, RUNS
+from tests.synthetic import cell
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(UserError, match="--format 'pdf': expected one of table, markdown, csv, html"):
+        render(RUNS["study"], "pdf")
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_no_terminal_is_too_narrow_for_whole_numbers(width):
+    text = render(RUNS["study"], width=width)
+    for m in RUNS["study"].measured():
+        if m.method in ("magnitude", "channels"):
+            interval = wording.ratio(Interval(m.speedup, m.speedup_low, m.speedup_high))
+            row = (wording.pruned(m), wording.engine_name(m.engine, {}), wording.milliseconds(m.p50_ms), interval)
+            assert any(all(f" {part} " in line for part in row) for line in text.splitlines())
+
+
+def test_colour_only_on_request():
+    assert "\x1b[" not in render(RUNS["study"])
+    assert "\x1b[" in render(RUNS["study"], colour=True)
+
+
+def test_csv_is_unrounded_and_empty_where_nothing_is_known():
+    run = RUNS["bare and failed"]
+    rows = list(csv.DictReader(io.StringIO(render(run, "csv"))))
+    assert [row["name"] for row in rows] == [m.name for m in run.measurements]
+    assert rows[0]["p50_ms"] == ""
+    first = next(csv.DictReader(io.StringIO(render(RUNS["study"], "csv"))))
+    assert float(first["p50_ms"]) == RUNS["study"].measurements[0].p50_ms
+
+
+class _Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags = []
+        self.loaded = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loaded += [value for name, value in attrs if name in ("src", "href")]
+
+
+def test_html_escapes_what_others_wrote_and_loads_nothing():
+    nasty = dataclasses.replace(FAILED[0], reason="<script>alert('x')</script> & | more", model="<b>m</b>")
+    text = render(Run((*RUNS["study"].measurements, nasty)), "html")
+    page = _Page()
+    page.feed(text)
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert page.loaded == []
+    assert "&lt;script&gt;" in text
+    markdown = render(Run((nasty,)), "markdown")
+    assert "<script>" not in markdown
+    assert "\\| more" in markdown
+
+
+def test_brackets_in_names_are_no_markup():
+    odd = cell(model="[red]net[/red]", method="none", engine="[bold]")
+    assert "[red]net[/red]" in render(Run((odd,)))
+
+
+def test_showing_a_run_imports_nothing_heavy(tmp_path):
+    path = tmp_path / "run.json"
+    RUNS["study"].save(path)
+    code = (
+        "import sys, pathlib\n"
+        "from sparsemark.records.run import Run\n"
+        "from sparsemark.report import FORMATS, figures, render\n"
+        "from sparsemark.report.renderers import verdicts, github\n"
+        "run = Run.load(pathlib.Path(sys.argv[1]))\n"
+        "[render(run, form) for form in FORMATS]\n"
+        "print([m for m in ('torch', 'matplotlib', 'pandas', 'scipy', 'onnxruntime', 'pytest') if m in sys.modules])\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_csv_of_nothing_but_failures_has_no_column_for_a_score():
+    (first, *_) = csv.DictReader(io.StringIO(render(RUNS["nothing ran"], "csv")))
+    assert first["reason"] == FAILED[0].reason
+    assert "accuracy" not in first
+    assert first["contaminated"] == ""
+
+
+def test_csv_says_why_a_cell_is_contaminated():
+    m = dataclasses.replace(cell(name="c"), reference_drift=0.05, steal=0.03)
+    (row,) = csv.DictReader(io.StringIO(render(Run((m,)), "csv")))
+    assert row["contaminated"] == (
+        "the reference moved 5.0 % within the run; other tenants took 3.0 % of the processor"
+    )
+
+
+def test_csv_keeps_commas_quotes_and_line_ends():
+    reason = 'a, "b"\nc'
+    (row,) = csv.DictReader(io.StringIO(render(Run((dataclasses.replace(FAILED[0], reason=reason),)), "csv")))
+    assert row["reason"] == reason
+
+
+def test_layers_are_a_row_each():
+    layers = [
+        {"variant": "v", "name": "a", "weights": 3, "sparsity": 1 / 3},
+        {"variant": "v", "name": "b", "bias": None},
+    ]
+    text = layers_csv(layers)
+    assert text.splitlines()[0] == "variant,name,weights,sparsity,bias"
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert float(rows[0]["sparsity"]) == 1 / 3
+    assert rows[1] == {"variant": "v", "name": "b", "weights": "", "sparsity": "", "bias": ""}

@@ -1,0 +1,218 @@
+"""Fine-tuning holds masks, resumes where it was stopped, and is the same for every schedule in total."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sparsemark import Metric
+from sparsemark.errors import UserError
+from sparsemark.networks.checkpoint import load_checkpoint
+from sparsemark.pruning import prune
+from sparsemark.pruning.base import Request
+from sparsemark.pruning.masks import make_permanent
+from sparsemark.specs import ModelSpec, PruneStep, Pruning, Variant
+from sparsemark.study.finetune import finetune, recalibrate
+from sparsemark.study.prepare import Places, prepare
+from sparsemark.study.task import Task
+
+FACTORY = """
+import torch
+from torch import nn
+def build():
+    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 3))
+"""
+SHAPE = (1, 1, 8, 8)
+
+
+class Points:
+    """Random images in three classes."""
+
+    METRICS: ClassVar = {"accuracy": Metric()}
+    epochs_seen: list[int]
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.labels = rng.integers(0, 3, 24)
+        self.x = rng.standard_normal((24, *SHAPE[1:]), dtype=np.float32) + self.labels[:, None, None, None].astype(
+            np.float32
+        )
+        self.epochs_seen = []
+
+    def images(self, part):
+        return self.x[16:] if part == "report" else self.x[8:16]
+
+    def score(self, outputs, part):
+        labels = self.labels[16:] if part == "report" else self.labels[8:16]
+        return {"accuracy": outputs[0].argmax(1) == labels}
+
+    def batches(self, seed):
+        self.epochs_seen.append(seed)
+        order = np.random.default_rng(seed).permutation(16)
+        for start in range(0, 16, 6):
+            chosen = order[start : start + 6]
+            yield torch.from_numpy(self.x[chosen]), torch.from_numpy(self.labels[chosen])
+
+    def loss(self, outputs, targets):
+        return nn.functional.cross_entropy(outputs, targets)
+
+
+@pytest.fixture
+def model(tmp_path):
+    (tmp_path / "net.py").write_text(FACTORY)
+    return ModelSpec("net", f"{tmp_path / 'net.py'}:build", SHAPE)
+
+
+def network():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 3))
+    prune(module, Request(PruneStep("magnitude", 0.6), torch.zeros(SHAPE)))
+    return module
+
+
+def state_of(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def test_masked_weights_stay_zero_and_others_learn(tmp_path):
+    module, task = network(), Task(Points(), "points")
+    before = [layer.weight.detach().clone() for layer in (module[0], module[4])]
+    history = finetune(module, task, epochs=2, seed=0, work=tmp_path)
+    for layer, weight in zip((module[0], module[4]), before, strict=True):
+        assert torch.equal(layer.weight == 0, weight == 0)
+        assert not torch.equal(layer.weight, weight)
+    assert [entry["epoch"] for entry in history["epochs"]] == [1, 2]
+    assert not module.training
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
+    whole, parted = network(), network()
+    finetune(whole, Task(Points(), "points"), epochs=3, seed=4, work=tmp_path / "whole")
+
+    class Dies(Points):
+        def batches(self, seed):
+            if len(self.epochs_seen) == 2:
+                raise KeyboardInterrupt
+            return super().batches(seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(parted, Task(Dies(), "points"), epochs=3, seed=4, work=tmp_path / "parted")
+    again, points = network(), Points()
+    history = finetune(again, Task(points, "points"), epochs=3, seed=4, work=tmp_path / "parted")
+    assert len(points.epochs_seen) == 1, "two epochs are not done again"
+    assert len(history["epochs"]) == 3
+    for name, value in state_of(whole).items():
+        assert torch.equal(value, state_of(again)[name]), name
+
+
+def test_a_damaged_state_is_named(tmp_path):
+    finetune(network(), Task(Points(), "points"), epochs=1, seed=0, work=tmp_path)
+    (state,) = tmp_path.glob("*.state")
+    state.write_bytes(b"damaged")
+    with pytest.raises(UserError, match=rf"{state.name}: damaged; remove it"):
+        finetune(network(), Task(Points(), "points"), epochs=1, seed=0, work=tmp_path)
+
+
+@pytest.mark.parametrize("spoil", ["masks", "shapes"])
+def test_a_train_that_takes_masks_away_or_changes_shapes_is_refused(spoil, tmp_path):
+    class Spoils(Points):
+        def train(self, module, epochs, seed, work):
+            if spoil == "masks":
+                make_permanent(module)
+            else:
+                module[4] = nn.Linear(6 * 36, 4)
+
+    with pytest.raises(UserError, match=r"^points: train: changed shapes or masks"):
+        finetune(network(), Task(Spoils(), "points"), epochs=1, seed=0, work=tmp_path)
+
+
+def test_batches_that_yield_nothing_are_refused(tmp_path):
+    class Empty(Points):
+        def batches(self, seed):
+            return iter(())
+
+    with pytest.raises(UserError, match=r"^points: batches: yields nothing"):
+        finetune(network(), Task(Empty(), "points"), epochs=1, seed=0, work=tmp_path)
+
+
+def test_inputs_that_the_network_does_not_take_are_one_line(tmp_path):
+    class Doubles(Points):
+        def batches(self, seed):
+            return ((images.double(), labels) for images, labels in super().batches(seed))
+
+    with pytest.raises(UserError, match=r"^points: batches: inputs that the network does not take: RuntimeError"):
+        finetune(network(), Task(Doubles(), "points"), epochs=1, seed=0, work=tmp_path)
+
+
+def test_recalibration_takes_the_mean_over_whole_batches_and_touches_nothing_else():
+    module, points = network(), Points()
+    weights = state_of(module)
+    assert recalibrate(module, Task(points, "points"), seed=3)
+    with torch.no_grad():
+        means = [module[0](images).mean(dim=(0, 2, 3)) for images, _ in Points().batches(3) if len(images) == 6]
+    torch.testing.assert_close(module[1].running_mean, torch.stack(means).mean(dim=0))
+    assert module[1].momentum == 0.1
+    for name, value in state_of(module).items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(value, weights[name])
+
+
+# --- schedules, from the variant to its checkpoint
+
+
+def prepared(model, text, tmp_path, points=None, epochs=4):
+    task = Task(points or Points(), "points")
+    places = Places(tmp_path / "weights", tmp_path / "work")
+    dense = prepare(Variant(model), None, task, places, epochs)
+    return prepare(Variant(model, Pruning.parse(text)), dense, task, places, epochs)
+
+
+@pytest.mark.parametrize("text", ["magnitude:0.8", "iterative-magnitude:0.8", "gradual-magnitude:0.8"])
+def test_every_schedule_has_the_same_total_of_fine_tuning_and_ends_at_the_target(text, model, tmp_path):
+    points = Points()
+    made = prepared(model, text, tmp_path, points)
+    fine_tuning = list(points.epochs_seen)
+    rounds = 1 if text.startswith("magnitude") else 3 if text.startswith("iterative") else 4
+    assert len(fine_tuning) == 4 + rounds, "four epochs, and one pass for each recalibration"
+    weights = [v for n, v in load_checkpoint(made.source.path).state.items() if n.endswith("weight") and v.ndim > 1]
+    zeros = sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+    assert zeros == pytest.approx(0.8, abs=0.002)
+    score = made.scores["accuracy"]
+    assert None not in (score.raw, score.recalibrated, score.low, score.high)
+
+
+def test_channels_then_zeros_are_composed_with_fine_tuning_between(model, tmp_path):
+    made = prepared(model, "channels:0.5+magnitude:0.5", tmp_path)
+    module = load_checkpoint(made.source.path).build()
+    assert module[0].out_channels < 6
+    zeros = int((module[4].weight == 0).sum()) + int((module[0].weight == 0).sum())
+    assert zeros / (module[4].weight.numel() + module[0].weight.numel()) == pytest.approx(0.5, abs=0.02)
+    assert len(made.provenance["history"]["rounds"]) == 2
+
+
+def test_zeros_of_an_earlier_step_are_held_through_the_fine_tuning_of_a_later_one(model, tmp_path):
+    made = prepared(model, "magnitude:0.5+filters:0.3", tmp_path)
+    module = load_checkpoint(made.source.path).build()
+    weights = torch.cat([module[0].weight.flatten(), module[4].weight.flatten()])
+    assert float((weights == 0).float().mean()) >= 0.5
+
+
+def test_what_was_fine_tuned_is_taken_again_where_nothing_changed(model, tmp_path):
+    prepared(model, "magnitude:0.5", tmp_path)
+    points = Points()
+    prepared(model, "magnitude:0.5", tmp_path, points)
+    assert points.epochs_seen == []
+    prepared(model, "magnitude:0.5", tmp_path, points, epochs=5)
+    assert points.epochs_seen, "another budget is another network"
+
+
+def test_a_schedule_without_a_way_to_fine_tune_is_refused(model, tmp_path):
+    places = Places(tmp_path, tmp_path)
+    dense = prepare(Variant(model), None, None, places, 4)
+    with pytest.raises(UserError, match=r"^gradual-magnitude:0.5: a schedule fine-tunes between its rounds"):
+        prepare(Variant(model, Pruning.parse("gradual-magnitude:0.5")), dense, None, places, 4)
