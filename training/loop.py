@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from sparsemark.errors import UserError
 from sparsemark.files import key_of, replacing
 from training.classifier import Classifier
+from training.device import choose_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,21 +26,6 @@ if TYPE_CHECKING:
     from training.recipe import Phase
     from training.slices import Slices
     from training.split import Split
-
-DEVICES = ("auto", "cpu", "cuda")
-
-
-def choose_device(name: str) -> str:
-    """Return `cuda` or `cpu` for `auto`, and check the device otherwise.
-
-    Raises:
-        UserError: an unknown name, or `cuda` on a machine without it.
-    """
-    if name not in DEVICES:
-        raise UserError(f"--device {name!r}: expected one of {', '.join(DEVICES)}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this torch finds no CUDA device; expected one, or --device cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def fit(

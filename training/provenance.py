@@ -6,7 +6,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.files import key_of
-from training.baselines import fit_baselines, score_baselines
 from training.data import describe_source
 
 if TYPE_CHECKING:
@@ -17,19 +16,22 @@ if TYPE_CHECKING:
 LIBRARIES = ("torch", "lightning", "torchmetrics", "albumentations", "numpy")
 
 
-def describe_training(model_name: str, recipe: Recipe, slices: Slices, split: Split, *, seed: int) -> dict[str, Any]:
-    """Return recipe, data, split with its lists of patients, fitted baselines with their test scores, and versions.
-
-    `data`, `caveat` and `key` are what the harness shows and compares. The key depends on pixels, labels, patients and
-    split, not on seed or recipe.
-    """
-    baselines = fit_baselines(slices, split.train)
-    scores = score_baselines(baselines, slices, split.test)
-    parts = split.describe(slices)
+def describe_data(slices: Slices, split: Split) -> dict[str, Any]:
+    """Return the data in words, their caveat, and a key of pixels, labels, patients and split (no seed, no recipe)."""
     return {
         "data": describe_source(slices, split),
         "caveat": slices.caveat or split.caveat,
-        "key": key_of(slices.digest, parts),
+        "key": key_of(slices.digest, split.describe(slices)),
+    }
+
+
+def describe_training(model_name: str, recipe: Recipe, slices: Slices, split: Split, *, seed: int) -> dict[str, Any]:
+    """Return recipe, data, split with its lists of patients, fitted baselines with their test scores, and versions."""
+    from training.baselines import fit_baselines, score_baselines  # torchmetrics, which a finished study can spare
+
+    baselines = fit_baselines(slices, split.train)
+    scores = score_baselines(baselines, slices, split.test)
+    return {
         "model": model_name,
         "recipe": recipe.describe(),
         "seed": seed,
@@ -37,7 +39,7 @@ def describe_training(model_name: str, recipe: Recipe, slices: Slices, split: Sp
         "hash": slices.digest,
         "slices": len(slices),
         "patients": len(slices.patient_ids),
-        "split": parts,
+        "split": split.describe(slices),
         "baselines": {name: {**fitted, "test": scores[name]} for name, fitted in baselines.items()},
         "origin": f"trained on the {slices.origin}",
         "versions": {name: version(name) for name in LIBRARIES},

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torchmetrics import MetricCollection
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score, BinaryPrecision, BinaryRecall
 
 from training.slices import to_input
 
@@ -49,6 +47,10 @@ def score(probabilities: NDArray[np.floating], labels: NDArray[np.bool_]) -> dic
 
     `roc_auc` is None where only one class occurs; F1, recall and precision are 0 where their denominator is.
     """
+    # Imported late: it takes a second, and a finished study scores nothing.
+    from torchmetrics import MetricCollection
+    from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score, BinaryPrecision, BinaryRecall
+
     one_class = len(np.unique(labels)) < 2
     metrics = MetricCollection(
         {

@@ -13,9 +13,9 @@ from sparsemark.specs import Metric
 from sparsemark.study.task import REPORT, SELECT
 from training.batches import TrainingBatches
 from training.data import load_slices
+from training.device import choose_device
 from training.initialization import initialize
-from training.loop import choose_device, fit
-from training.provenance import describe_training
+from training.provenance import describe_data, describe_training
 from training.recipe import load_recipe, with_epochs
 from training.scoring import BATCH, THRESHOLD, score, tumour_probability
 from training.slices import to_input
@@ -143,10 +143,16 @@ class StudyTask:
             initialize(module, phase.initialization, seed)
         else:
             phase = with_epochs(self._recipe.finetune, epochs)
+        from training.loop import fit  # Lightning takes seconds to import, and a finished study does not train
+
         return {"epochs": fit(module, self.slices, self.split, phase, seed=seed, work=work, device=self._device)}
 
     def describe(self) -> dict[str, Any]:
-        """Return the data in words, with caveat and key, and the rest of a checkpoint's header."""
+        """Return the data in words, with caveat and key."""
+        return describe_data(self.slices, self.split)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the rest of a checkpoint's header."""
         return describe_training(self._model_name, self._recipe, self.slices, self.split, seed=self._seed)
 
     def _indices(self, part: str) -> NDArray[np.intp]:

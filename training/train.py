@@ -20,7 +20,7 @@ from sparsemark.specs import ModelSpec, Variant
 from sparsemark.study.prepare import train_dense
 from sparsemark.study.task import Task
 from training.data import DATA_VARIABLE
-from training.loop import DEVICES
+from training.device import DEVICES
 from training.split import BY_PATIENT, FOLDS, KINDS
 from training.study import DEFAULT_RECIPE, open_task
 

@@ -96,6 +96,11 @@ def patients(study: str) -> Path:
     return RESULTS / "tables" / f"{study}-patients.json"
 
 
+def drawn(work: Path) -> Path:
+    """Figures that were drawn, and from which numbers."""
+    return work / "figures.json"
+
+
 def figures(machine: str, study: str) -> Path:
     """Stem of a study's figures on a machine."""
     return RESULTS / "figures" / f"{study}-{machine}"

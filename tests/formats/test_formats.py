@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -145,108 +143,6 @@ def test_file_that_is_there_is_taken_as_it_is(tmp_path):
     stamp = (tmp_path / "mlp.safetensors").stat().st_mtime_ns
     assert formats.export(source("plain"), "dense", tmp_path / "mlp") == first
     assert (tmp_path / "mlp.safetensors").stat().st_mtime_ns == stamp
-
-
-def counted(monkeypatch):
-    """Names of what is called from now on: exporters and counters of all formats, and torch's own exporter."""
-    calls = []
-
-    def noted(name, function):
-        def call(*arguments, **options):
-            calls.append(name)
-            return function(*arguments, **options)
-
-        return call
-
-    for name, form in FORMATS.items():
-        export, count = noted(f"export {name}", form.export), noted(f"count {name}", form.count)
-        monkeypatch.setitem(FORMATS, name, dataclasses.replace(form, export=export, count=count))
-    monkeypatch.setattr(torch.onnx, "export", noted("torch", torch.onnx.export))
-    return calls
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_file_is_exported_and_counted_once(form, tmp_path, monkeypatch):
-    calls = counted(monkeypatch)
-    first = formats.export(source("mlp"), form, tmp_path / "mlp")
-    assert {f"export {form}", f"count {form}"} <= set(calls)
-    calls.clear()
-    assert formats.export(source("mlp"), form, tmp_path / "mlp") == first
-    assert calls == []
-
-
-@pytest.mark.parametrize("order", [("csr", "onnx"), ("onnx", "csr")])
-def test_torch_exports_once_for_onnx_and_csr(order, tmp_path, monkeypatch):
-    """CSR is converted from the ONNX artifact, so the slow exporter runs once for both."""
-    calls = counted(monkeypatch)
-    made = {form: formats.export(source("mlp"), form, tmp_path / "mlp") for form in order}
-    assert sorted(calls) == ["count csr", "count onnx", "export csr", "export onnx", "torch"]
-    assert made["csr"].weights == made["onnx"].weights
-    assert (made["csr"].path.name, made["onnx"].path.name) == ("mlp.csr", "mlp.onnx")
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_artifact_holds_digest_size_and_weights_of_the_file(form, tmp_path):
-    for made in (formats.export(source("mlp"), form, tmp_path / "mlp") for _ in range(2)):
-        content = made.path.read_bytes()
-        assert made.sha256 == hashlib.sha256(content).hexdigest()
-        assert (made.bytes, made.format) == (len(content), form)
-        assert made.weights == FORMATS[form].count(made.path)
-
-
-def flip(content):
-    """The content with one bit of its middle changed."""
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-@pytest.mark.parametrize("damage", [flip, lambda content: content[:-1], lambda content: b"", None], ids=str)
-@pytest.mark.parametrize("form", FORMATS)
-def test_damaged_artifact_is_exported_again(form, damage, tmp_path):
-    first = formats.export(source("mlp"), form, tmp_path / "mlp")
-    content = first.path.read_bytes()
-    if damage is None:
-        first.path.unlink()
-    else:
-        first.path.write_bytes(damage(content))
-    assert formats.export(source("mlp"), form, tmp_path / "mlp") == first
-    assert first.path.read_bytes() == content
-
-
-@pytest.mark.parametrize(
-    "note",
-    [
-        None,
-        b"",
-        b"\xff\xfe",
-        b"[]",
-        b"null",
-        b"{}",
-        b'{"sha256": "0", "weights": {"total": 1, "nonzeros": 1}}',
-        b'{"sha256": 3, "weights": 4}',
-        b'{"weights": {"total": 1, "nonzeros": 1}}',
-    ],
-)
-def test_note_that_is_lost_or_damaged_is_made_again_with_its_file(note, tmp_path):
-    first = formats.export(source("mlp"), "dense", tmp_path / "mlp")
-    path = tmp_path / "mlp.safetensors.json"
-    whole = path.read_bytes()
-    if note is None:
-        path.unlink()
-    else:
-        path.write_bytes(note)
-    assert formats.export(source("mlp"), "dense", tmp_path / "mlp") == first
-    assert path.read_bytes() == whole
-
-
-def test_csr_is_made_from_a_whole_onnx_file_though_the_one_there_is_damaged(tmp_path):
-    first = formats.export(source("mlp"), "csr", tmp_path / "mlp")
-    content = first.path.read_bytes()
-    first.path.unlink()
-    exported = tmp_path / "mlp.onnx"
-    exported.write_bytes(flip(exported.read_bytes()))
-    assert formats.export(source("mlp"), "csr", tmp_path / "mlp") == first
-    assert first.path.read_bytes() == content
 
 
 def test_network_that_cannot_be_exported_is_one_line(tmp_path):

@@ -16,7 +16,7 @@ from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.networks.factory import output_tensors
 from sparsemark.pruning import PRUNERS, Request, prune
 from sparsemark.pruning.channels import replay
-from sparsemark.pruning.masks import hold_zeros, make_permanent, named_layers, output_layers, prunable_layers
+from sparsemark.pruning.masks import make_permanent, named_layers, output_layers, prunable_layers
 from sparsemark.specs import DENSE, WITHOUT_SPARSITY, PruneStep
 from tests.small_networks import NETWORKS, OUTPUT_LAYERS, SHAPES, build, example
 
@@ -251,82 +251,6 @@ def test_random_depends_on_its_seed_and_on_nothing_else():
     assert any(not torch.equal(zeros(one)[name], zeros(two)[name]) for name in zeros(one))
 
 
-@given(
-    st.sampled_from(["magnitude", "magnitude-layerwise", "threshold", "filters"]), st.tuples(*[st.floats(0, 0.99)] * 2)
-)
-@settings(max_examples=30, deadline=None)
-def test_what_is_zero_stays_zero_when_more_is_asked(method, sparsities):
-    less, more = (zeros(pruned("unet", method, sparsity)[0]) for sparsity in sorted(sparsities))
-    for name, mask in less.items():
-        assert more[name][mask].all()
-
-
-# What is held through fine-tuning.
-
-
-def step(module, network):
-    """One step of an optimiser that moves every weight with a gradient."""
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.5, momentum=0.9)
-    for _ in range(2):
-        optimizer.zero_grad()
-        sum(tensor.square().sum() for tensor in output_tensors(module.train()(example(network)))).backward()
-        optimizer.step()
-    outputs(module, network)
-
-
-@pytest.mark.parametrize("network", ["plain", "unet", "grouped", "mlp"])
-def test_zeros_that_are_written_into_the_weights_are_held_through_training(network):
-    module, _ = pruned(network, "magnitude", 0.5)
-    make_permanent(module)
-    before = zeros(module)
-    hold_zeros(module)
-    assert torch_prune.is_pruned(module)
-    weights = {name: layer.weight.detach().clone() for name, layer in named_layers(module)}
-    step(module, network)
-    after = zeros(module)
-    assert all(after[name][mask].all() for name, mask in before.items())
-    assert any(not torch.equal(layer.weight, weights[name]) for name, layer in named_layers(module)), "nothing moved"
-    make_permanent(module)
-    assert all(zeros(module)[name][mask].all() for name, mask in before.items())
-    assert set(module.state_dict()) == set(build(network).state_dict())
-
-
-def test_zeros_that_are_not_held_come_back():
-    """Or the tests above would show nothing."""
-    module, _ = pruned("plain", "magnitude", 0.5)
-    make_permanent(module)
-    before = zeros(module)
-    step(module, "plain")
-    assert not all(zeros(module)[name][mask].all() for name, mask in before.items())
-
-
-@pytest.mark.parametrize("network", ["plain", "unet"])
-def test_zeros_are_held_beside_masks_that_are_attached(network):
-    """As when filters are masked after single weights: both stay zero, whatever is trained."""
-    module, _ = pruned(network, "magnitude", 0.5)
-    make_permanent(module)
-    first = zeros(module)
-    prune(module, Request(PruneStep("filters", 0.4), example(network)))
-    second = zeros(module)
-    hold_zeros(module)
-    step(module, network)
-    after = zeros(module)
-    for mask in (first, second):
-        assert all(after[name][held].all() for name, held in mask.items())
-    make_permanent(module)
-    assert all(zeros(module)[name][held].all() for name, held in first.items())
-
-
-def test_nothing_is_held_where_nothing_is_zero():
-    module = build("plain")
-    hold_zeros(module)
-    expected = outputs(build("plain"), "plain")
-    for got, other in zip(outputs(module, "plain"), expected, strict=True):
-        assert torch.equal(got, other)
-    make_permanent(module)
-    assert zeros_in_all(module) == 0
-
-
 @pytest.mark.parametrize("network", ["plain", "unet"])
 def test_random_counts_the_zeros_that_are_there(network):
     module, _ = pruned(network, "magnitude", 0.6)
@@ -335,6 +259,16 @@ def test_random_counts_the_zeros_that_are_there(network):
     prune(module, Request(PruneStep("random", 0.8), example(network), 3))
     assert zeros_in_all(module) == round(0.8 * weights_in_all(module))
     assert all(zeros(module)[name][mask].all() for name, mask in before.items())
+
+
+@given(
+    st.sampled_from(["magnitude", "magnitude-layerwise", "threshold", "filters"]), st.tuples(*[st.floats(0, 0.99)] * 2)
+)
+@settings(max_examples=30, deadline=None)
+def test_what_is_zero_stays_zero_when_more_is_asked(method, sparsities):
+    less, more = (zeros(pruned("unet", method, sparsity)[0]) for sparsity in sorted(sparsities))
+    for name, mask in less.items():
+        assert more[name][mask].all()
 
 
 # Networks as users have them.

@@ -186,6 +186,18 @@ def test_every_schedule_has_the_same_total_of_fine_tuning_and_ends_at_the_target
     assert None not in (score.raw, score.recalibrated, score.low, score.high)
 
 
+@pytest.mark.parametrize("schedule", ["iterative", "gradual"])
+def test_channels_by_rounds_leave_as_many_as_one_shot(schedule, model, tmp_path):
+    """Shares of one network, not of what each round finds; a round too small for a channel is passed over."""
+    widths = []
+    for text in ("channels:0.5", f"{schedule}-channels:0.5"):
+        made = prepared(model, text, tmp_path / schedule, epochs=9)
+        widths.append(load_checkpoint(made.source.path).build()[0].out_channels)
+    assert widths == [3, 3]
+    rounds = made.provenance["history"]["rounds"]
+    assert [len(one["epochs"]) for one in rounds] == ([3, 3, 3] if schedule == "iterative" else [1] * 7 + [2])
+
+
 def test_channels_then_zeros_are_composed_with_fine_tuning_between(model, tmp_path):
     made = prepared(model, "channels:0.5+magnitude:0.5", tmp_path)
     module = load_checkpoint(made.source.path).build()

@@ -12,6 +12,7 @@ from torch.nn.utils import prune
 from sparsemark.errors import UserError
 from tests.training.tiny import draw_slices, tiny_network
 from training import loop
+from training.device import choose_device
 from training.initialization import INITIALIZATIONS, initialize
 from training.recipe import Phase
 from training.split import BY_PATIENT, split_slices
@@ -151,11 +152,11 @@ def test_pickle_on_disk_is_refused_not_run(fit, tmp_path, monkeypatch):
 
 def test_unknown_or_absent_device_is_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert loop.choose_device("auto") == "cpu"
+    assert choose_device("auto") == "cpu"
     with pytest.raises(UserError, match=r"--device cuda: .* expected one, or --device cpu"):
-        loop.choose_device("cuda")
+        choose_device("cuda")
     with pytest.raises(UserError, match="--device 'tpu': expected one of auto, cpu, cuda"):
-        loop.choose_device("tpu")
+        choose_device("tpu")
 
 
 @pytest.mark.parametrize("name", INITIALIZATIONS)

@@ -41,6 +41,11 @@ batch = 8
 """
 
 
+def header_of(study):
+    """What a checkpoint's header says of the task, beside scores and history."""
+    return study.describe() | study.provenance()
+
+
 @pytest.fixture
 def recipe(tmp_path):
     path = tmp_path / "quick.toml"
@@ -89,9 +94,9 @@ def test_choices_and_reports_are_made_on_different_patients_than_training(study)
 
 def test_header_is_json_and_recognised_by_the_same_data_and_split_only(study, folder, recipe, tmp_path):
     def key(*arguments, **options):
-        return open_task("tiny", *arguments, recipe=recipe, **options).describe()["key"]
+        return header_of(open_task("tiny", *arguments, recipe=recipe, **options))["key"]
 
-    header = json.loads(json.dumps(study.describe(), allow_nan=False))
+    header = json.loads(json.dumps(header_of(study), allow_nan=False))
     assert header["key"] == key(0, None, folder)
     assert header["key"] == key(0, None, write_set(tmp_path / "copy"), epochs=9)
     fewer = write_set(tmp_path / "fewer", PATIENTS[:-1])
@@ -106,7 +111,7 @@ def test_header_is_json_and_recognised_by_the_same_data_and_split_only(study, fo
 
 
 def test_key_of_a_fold_does_not_depend_on_the_seed(folder, recipe):
-    described = [open_task("tiny", seed, 2, folder, recipe=recipe).describe() for seed in (0, 1)]
+    described = [header_of(open_task("tiny", seed, 2, folder, recipe=recipe)) for seed in (0, 1)]
     assert described[0]["key"] == described[1]["key"]
     assert [header["seed"] for header in described] == [0, 1]
     assert [header["fold"] for header in described] == [2, 2]
@@ -115,7 +120,7 @@ def test_key_of_a_fold_does_not_depend_on_the_seed(folder, recipe):
 def test_harness_reads_header_note_and_metrics(task, study):
     assert task.header["recipe"]["name"] == "quick"
     assert (task.note.words, task.note.caveat, task.note.key) == tuple(
-        study.describe()[name] for name in ("data", "caveat", "key")
+        header_of(study)[name] for name in ("data", "caveat", "key")
     )
     assert {name: metric.tolerance for name, metric in task.metrics.items()} == {
         "accuracy": 0.01,
@@ -129,7 +134,7 @@ def test_harness_reads_header_note_and_metrics(task, study):
 
 def test_a_header_of_schema_1_is_upgraded_to_what_the_task_describes(study):
     """So that committed weights are known to be trained on these data."""
-    described = study.describe()
+    described = header_of(study)
     moved = {name: described[name] for name in ("hash", "slices", "patients")}
     old = {name: value for name, value in described.items() if name not in {*moved, "data", "caveat", "key", "fold"}}
     old["data"] = {"source": described["data"], "split": study.split.words, **moved}
@@ -143,7 +148,7 @@ def test_committed_weights_were_trained_on_the_set_at_hand():
     headers = [read_header(path) for path in sorted(paths.WEIGHTS.glob("*.safetensors"))]
     assert headers
     seeds = sorted({header.variant.seed for header in headers})
-    described = {seed: open_task("cnn9", seed, None, REAL_SET).describe() for seed in seeds}
+    described = {seed: header_of(open_task("cnn9", seed, None, REAL_SET)) for seed in seeds}
     if described[0]["hash"] != headers[0].provenance["hash"]:
         pytest.skip("another set than that of the committed weights")
     for header in headers:
@@ -153,7 +158,7 @@ def test_committed_weights_were_trained_on_the_set_at_hand():
 
 
 def test_header_lists_every_patient_once(study):
-    header = study.describe()
+    header = header_of(study)
     split = header["split"]
     assert sorted(split["train"] + split["validation"] + split["test"]) == sorted(
         p[: -len("_19990101")] for p in PATIENTS
@@ -163,10 +168,10 @@ def test_header_lists_every_patient_once(study):
 
 
 def test_source_says_how_it_was_split_and_warns_of_leaks(folder, recipe):
-    whole = open_task("tiny", 0, None, folder, recipe=recipe).describe()
+    whole = header_of(open_task("tiny", 0, None, folder, recipe=recipe))
     assert "split by patient;" in whole["data"]
     assert whole["caveat"] is None
-    leaky = open_task("tiny", 0, None, folder, recipe=recipe, split="slice").describe()
+    leaky = header_of(open_task("tiny", 0, None, folder, recipe=recipe, split="slice"))
     assert "leaky slice split" in leaky["data"]
     assert leaky["caveat"] == "LEAKY"
 
@@ -174,7 +179,7 @@ def test_source_says_how_it_was_split_and_warns_of_leaks(folder, recipe):
 @pytest.mark.parametrize("split", ["patient", "slice"])
 def test_without_a_folder_the_phantom_is_named(recipe, monkeypatch, split):
     monkeypatch.setattr("training.data.load_phantom", lambda: phantom.generate(6, 6, 3))
-    header = open_task("tiny", 0, recipe=recipe, split=split).describe()
+    header = header_of(open_task("tiny", 0, recipe=recipe, split=split))
     assert "PHANTOM" in header["data"]
     assert header["caveat"] == "PHANTOM"
 
@@ -183,7 +188,7 @@ def test_caveat_is_a_fact_and_no_word_of_a_sentence(tmp_path, recipe):
     """A folder whose patients are called so is not a phantom."""
     patients = tuple(f"TCGA_PHANTOMLEAKY_{number}_19990101" for number in range(6))
     assert (
-        open_task("tiny", 0, None, write_set(tmp_path / "phantom", patients), recipe=recipe).describe()["caveat"]
+        header_of(open_task("tiny", 0, None, write_set(tmp_path / "phantom", patients), recipe=recipe))["caveat"]
         is None
     )
 

@@ -25,13 +25,30 @@ from sparsemark.registry import find, why_not
 if TYPE_CHECKING:
     from sparsemark.formats.base import Artifact
 
-# Okabe and Ito's colours, told apart by the colour-blind; markers and dashes tell them apart in grey.
+# In the order of legends: the usual reference first. Okabe and Ito's colours, which the colour-blind can tell apart;
+# markers and dashes tell them apart in grey.
 ENGINES: dict[str, Engine] = {
+    "onnxruntime": Engine(
+        ("onnx",), onnx_runtime.load, requires=("onnxruntime",), label="ONNX Runtime", look=Look("#0072B2", "o", "-")
+    ),
     "torch": Engine(
         ("dense",), torch_eager.load, requires=("torch",), label="PyTorch", look=Look("#D55E00", "s", "--")
     ),
     "torch-compile": Engine(
         ("dense",), torch_compile.load, requires=("torch",), label="torch.compile", look=Look("#E69F00", "P", "-.")
+    ),
+    "ncnn": Engine(("dense",), ncnn_net.load, requires=("ncnn", "pnnx"), look=Look("#009E73", "^", "-.")),
+    "openvino": Engine(
+        ("onnx",), open_vino.load, requires=("openvino",), label="OpenVINO", look=Look("#56B4E9", "v", "--")
+    ),
+    "direct-csr": Engine(
+        ("csr",),
+        direct_csr.load,
+        requires=("numba",),
+        label="direct CSR",
+        look=Look("#000000", "D", "-"),
+        sparse=True,
+        code=direct_csr.code,
     ),
     "torch-csr": Engine(
         ("csr",),
@@ -49,22 +66,6 @@ ENGINES: dict[str, Engine] = {
         look=Look("#8C6D31", "d", ":"),
         sparse=True,
     ),
-    "direct-csr": Engine(
-        ("csr",),
-        direct_csr.load,
-        requires=("numba",),
-        label="direct CSR",
-        look=Look("#000000", "D", "-"),
-        sparse=True,
-        code=direct_csr.code,
-    ),
-    "onnxruntime": Engine(
-        ("onnx",), onnx_runtime.load, requires=("onnxruntime",), label="ONNX Runtime", look=Look("#0072B2", "o", "-")
-    ),
-    "openvino": Engine(
-        ("onnx",), open_vino.load, requires=("openvino",), label="OpenVINO", look=Look("#56B4E9", "v", "--")
-    ),
-    "ncnn": Engine(("dense",), ncnn_net.load, requires=("ncnn", "pnnx"), look=Look("#009E73", "^", "-.")),
     "deepsparse": Engine(
         ("onnx",),
         deep_sparse.load,

@@ -79,7 +79,7 @@ class Content:
 
 
 def content_of(run: Run) -> Content:
-    """Put a run into words; the fastest cell of a network comes first, so what is above the reference is faster."""
+    """Return a run in words; the fastest cell of a network comes first, so what is above the reference is faster."""
     cells = [m for m in run.measured() if m.control is None]
     order = {model: index for index, model in enumerate(dict.fromkeys(m.model for m in cells))}
     cells.sort(key=lambda m: (order[m.model], -(m.speedup or -math.inf), m.p50_ms or math.inf))

@@ -36,7 +36,7 @@ _SPARE = (Look("#332288", "<", "--"), Look("#882255", ">", "-."), Look("#44AA99"
 
 
 def engine_looks(engines: Iterable[str | None], notes: Mapping[str, EngineNote]) -> dict[str, Look]:
-    """Return the look of each engine, in the order given; engines without one share the spare looks.
+    """Return the look of each engine, ours in the order of the registry, then others; those without share spare looks.
 
     Args:
         engines: names, None for cells without an engine.
@@ -47,7 +47,8 @@ def engine_looks(engines: Iterable[str | None], notes: Mapping[str, EngineNote])
     known = {engine: _own_look(engine, notes) for engine in sorted({*named, *notes})}
     spare = cycle(_SPARE)
     looks = {engine: look or next(spare) for engine, look in known.items()}
-    return {engine: looks[engine] for engine in named}
+    ordered = [*(engine for engine in ENGINES if engine in named), *(one for one in named if one not in ENGINES)]
+    return {engine: looks[engine] for engine in ordered}
 
 
 def _own_look(engine: str, notes: Mapping[str, EngineNote]) -> Look | None:

@@ -278,4 +278,4 @@ def _described(
         for name, score in final.items()
     }
     note = task.note
-    return {**task.header, "data": note.words, "caveat": note.caveat, "key": note.key, "scores": scores}
+    return {**task.provenance(), "data": note.words, "caveat": note.caveat, "key": note.key, "scores": scores}

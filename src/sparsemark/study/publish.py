@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsemark import paths
+from sparsemark import paths, report
 from sparsemark.errors import UnsupportedError
-from sparsemark.files import write_atomically
+from sparsemark.files import code_digest, content_hash, key_of, write_atomically
+from sparsemark.machine.fingerprint import package_versions
+from sparsemark.records.benchmark_json import to_benchmark
 from sparsemark.report import render
 from sparsemark.report.accuracy import accuracy_markdown
 from sparsemark.report.figures import draw_figures
@@ -15,7 +18,6 @@ from sparsemark.report.renderers.csv import as_csv, layers_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
@@ -55,7 +57,26 @@ def write_results(
     for path, text in texts.items():
         write_atomically(path, text.encode())
         yield path
-    yield from draw_figures(run, paths.figures(machine, study.name), evaluated)
+    yield from _figures(run, study, machine, evaluated)
+
+
+def _figures(run: Run, study: Study, machine: str, evaluated: Sequence[Measurement]) -> list[Path]:
+    """Draw the figures, unless those of the same numbers and the same code are there: drawing takes seconds."""
+    note = paths.drawn(paths.study_work(study.name))
+    rows = [to_benchmark(row) for row in evaluated]
+    code = code_digest(Path(report.__file__).parent), package_versions(("matplotlib",))
+    key = key_of(content_hash(paths.run(machine, study.name)), rows, *code)
+    try:
+        known = json.loads(note.read_bytes())
+        files = {Path(name): digest for name, digest in known["files"].items()}
+        if known["key"] == key and all(content_hash(path) == digest for path, digest in files.items()):
+            return list(files)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        pass  # never drawn here, or something of it is gone: drawn again
+    drawn = draw_figures(run, paths.figures(machine, study.name), evaluated)
+    described = {"key": key, "files": {str(path): content_hash(path) for path in drawn}}
+    write_atomically(note, json.dumps(described).encode())
+    return drawn
 
 
 def _layers(study: Study, pipeline: Pipeline) -> Iterator[dict[str, Any]]:

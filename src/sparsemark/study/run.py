@@ -118,7 +118,8 @@ def measure_cells(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, w
                 journal.append(key, measurement)
             measurements.append(measurement)
     names = {cell.engine for cell in cells} | {pipeline.protocol.reference}
-    when = datetime.now(UTC).isoformat()
+    # A run that takes every cell from the journal is the same document again.
+    when = max((m.measured_at for m in measurements if m.measured_at), default=datetime.now(UTC).isoformat())
     return Run(tuple(measurements), conditions(names), commit(), when, engine_notes(names))
 
 

@@ -11,7 +11,8 @@ A task is one Python file with functions of these names, or an object with such 
 - `train(module, epochs, seed, work)`: optional, replaces the harness's own loop. `epochs` is None where the network is
   to be trained from the start, as long as the task thinks right; returns the history, as JSON values, or None.
 - `METRICS`: optional, {name: Metric(higher_is_better, tolerance)}; the first is the headline.
-- `describe()`: optional, {"data": ..., "caveat": ..., "key": ...} and whatever else belongs into a checkpoint's header.
+- `describe()`: optional, {"data": ..., "caveat": ..., "key": ...}: what a reader must know of the data.
+- `provenance()`: optional, whatever else belongs into the header of a checkpoint that is trained here, as JSON values.
 
 The simple form has `images()` and `score(predict)`, where `predict` takes inputs and returns the tuple of outputs.
 """
@@ -97,28 +98,30 @@ class Task:
         return self.has("train")
 
     @cached_property
-    def header(self) -> Mapping[str, Any]:
-        """What `describe` returns, for a checkpoint's header."""
-        described = self._call("describe") if self.has("describe") else {}
-        if not isinstance(described, Mapping):
-            raise self._wrong("describe", f"returned {type(described).__name__}", "a mapping with data, caveat and key")
-        try:
-            json.dumps(described)
-        except (TypeError, ValueError) as error:
-            raise self._wrong("describe", one_line(error), "JSON values") from error
-        return described
-
-    @cached_property
     def note(self) -> DataNote:
         """The data in words, with its caveat and key."""
-        header = self.header
+        described = self._json("describe")
         for field in ("data", "caveat", "key"):
-            if not isinstance(header.get(field), str | None):
-                raise self._wrong("describe", f"{field} is {header[field]!r}", "text")
-        words = header.get("data") or f"the inputs of {self.name}"
+            if not isinstance(described.get(field), str | None):
+                raise self._wrong("describe", f"{field} is {described[field]!r}", "text")
+        words = described.get("data") or f"the inputs of {self.name}"
         if self._is_simple:
             words += "; chosen on the inputs that it reports"
-        return DataNote(words, header.get("caveat"), header.get("key"))
+        return DataNote(words, described.get("caveat"), described.get("key"))
+
+    def provenance(self) -> Mapping[str, Any]:
+        """Return what a header says of a network that is trained here, beside the data."""
+        return {**self._json("describe"), **self._json("provenance")}
+
+    def _json(self, function: str) -> Mapping[str, Any]:
+        returned = self._call(function) if self.has(function) else {}
+        if not isinstance(returned, Mapping):
+            raise self._wrong(function, f"returned {type(returned).__name__}", "a mapping")
+        try:
+            json.dumps(returned)
+        except (TypeError, ValueError) as error:
+            raise self._wrong(function, one_line(error), "JSON values") from error
+        return returned
 
     def images(self, part: str, model: ModelSpec) -> Inputs:
         """Return the inputs of a part in batches of the model's size.

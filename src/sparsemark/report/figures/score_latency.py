@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from sparsemark.engines.base import Look
     from sparsemark.records.measurement import Measurement
     from sparsemark.report.scores import Scale
     from sparsemark.report.wording import Notes
@@ -53,7 +52,18 @@ def score_against_latency(cells: Iterable[Measurement], notes: Notes) -> Figure 
         axes.scatter([], [], marker=look.marker, color=look.colour, label=wording.engine_name(engine, notes))
         for (kind, face), precision in itertools.product(_FACES.items(), precisions):
             chosen = [m for m in both if (m.engine, _kind(m), precision_of(m)) == (engine, kind, precision)]
-            _draw_points(axes, *_places(chosen, scale), _area(precision), look, face or look.colour)
+            x, y = _places(chosen, scale)
+            fill = face or look.colour
+            axes.scatter(
+                x,
+                y,
+                s=_area(precision),
+                marker=look.marker,
+                facecolors=fill,
+                edgecolors=look.colour,
+                linewidths=1.4,
+                zorder=3,
+            )
     for kind, face in _FACES.items():
         axes.scatter([], [], marker="o", facecolors=face or GREY, edgecolors=GREY, label=kind)
     for precision in precisions:
@@ -66,10 +76,6 @@ def score_against_latency(cells: Iterable[Measurement], notes: Notes) -> Figure 
     tidy(axes)
     legend(figure, [axes])
     return figure
-
-
-def _draw_points(axes: Axes, x: Sequence[float], y: Sequence[float], area: int, look: Look, fill: str) -> None:
-    axes.scatter(x, y, s=area, marker=look.marker, facecolors=fill, edgecolors=look.colour, linewidths=1.4, zorder=3)
 
 
 def _kind(m: Measurement) -> str:
