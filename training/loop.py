@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from sparsemark.errors import UserError
 from sparsemark.files import key_of, replacing
+from sparsemark.networks.checkpoint import state_digest
 from training.classifier import Classifier
 from training.device import choose_device
 
@@ -48,10 +49,7 @@ def fit(
         UserError: no such device, or the state is damaged or cannot be written.
     """
     accelerator = choose_device(device)
-    start = [
-        (name, float(value.double().sum()), float(value.double().square().sum()))
-        for name, value in network.state_dict().items()
-    ]
+    start = state_digest(network.state_dict())
     path = work / f"{key_of(start, slices.digest, split.describe(slices), phase, seed)}.ckpt"
     network.train()
     if phase.channels_last:

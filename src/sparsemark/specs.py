@@ -5,6 +5,7 @@ A `Cell` is one row of a table: a network, what was pruned from it, and the engi
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -263,6 +264,13 @@ class Metric:
 
     higher_is_better: bool = True
     tolerance: float | None = 0.01
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.higher_is_better, bool):
+            raise UserError(f"higher_is_better {self.higher_is_better!r}: expected true or false")
+        tolerance = self.tolerance
+        if tolerance is not None and not (isinstance(tolerance, int | float) and 0 <= tolerance < math.inf):
+            raise UserError(f"tolerance {tolerance!r}: expected a number from 0, or None")
 
 
 @dataclass(frozen=True)

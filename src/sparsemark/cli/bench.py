@@ -82,11 +82,11 @@ def execute(options: argparse.Namespace) -> int:
     journal = Journal(paths.bench_journal(options.json))
     with TemporaryDirectory(prefix="sparsemark-") as folder:
         work = Path(folder)
-        pipeline = open_pipeline(study, Places(work / "weights", work), task=options.task)
+        pipeline = open_pipeline(study, Places(None, work), task=options.task)
         pipeline.prepare(study.variants[0])  # a network or task that is at fault comes to light before any progress
         run = measure_cells(pipeline, study.cells, journal, watch)
+        run.save(options.json)
         kept = [] if options.artifacts is None else list(_keep_artifacts(pipeline, study, options.artifacts))
-    run.save(options.json)
     journal.discard()
     show(run)
     for path in (options.json, *kept):
@@ -98,14 +98,16 @@ def _keep_artifacts(pipeline: Pipeline, study: Study, folder: Path) -> Iterator[
     """Copy what could be exported to a folder, under names without a key, and yield each path once."""
     from shutil import copyfile
 
-    from sparsemark.errors import UnsupportedError
+    from sparsemark.errors import UserError
 
     kept = set()
     for cell in study.cells:
         try:
             source = pipeline.export(pipeline.prepare(cell.variant), cell.format).path
-        except UnsupportedError:
-            continue  # the cell's row says why
+        except UserError:
+            raise
+        except Exception:  # noqa: S112 - whatever kept it from being exported is the reason in the cell's row
+            continue
         path = folder / f"{cell.variant.name}{source.suffix}"
         if path not in kept:
             copyfile(source, path)

@@ -10,6 +10,7 @@ History of `schema`:
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,14 @@ class Checkpoint:
             first = " ".join(str(error).split())
             raise UserError(f"{variant.model.reference}: makes another network than {variant.name}: {first}") from error
         return module.eval()
+
+
+def state_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of a state dict's names, shapes and bytes, masks among them."""
+    from safetensors.torch import save
+
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    return hashlib.sha256(save(copies)).hexdigest()
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sparsemark.errors import UserError
 from sparsemark.specs import ITERATIVE, ONE_SHOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sparsemark.specs import PruneStep, Pruning
+from sparsemark.specs import PruneStep, Pruning
 
 ITERATIVE_ROUNDS = 3
 """90 % is reached by 54 and 78 %, near the paper's 50 and 75."""
@@ -48,13 +49,20 @@ def rounds(pruning: Pruning, epochs: int) -> list[Round]:
 
     Args:
         pruning: steps and schedule.
-        epochs: of fine-tuning in all; with fewer than there are rounds, rounds are left out.
+        epochs: of fine-tuning in all; with fewer than there are rounds, there are as many rounds as epochs.
+
+    Raises:
+        UserError: a schedule has too few epochs for more than one round.
     """
     if not pruning.steps:
         return []
     *before, last = pruning.steps
     most = {ONE_SHOT: 1, ITERATIVE: ITERATIVE_ROUNDS}.get(pruning.schedule, GRADUAL_ROUNDS)
     count = max(1, min(most, epochs - len(before)))
+    if pruning.schedule != ONE_SHOT and count == 1:
+        raise UserError(
+            f"{pruning.text}: {epochs} epochs of fine-tuning; a schedule needs at least {len(before) + 2}, one a round"
+        )
     each, rest = divmod(epochs, len(before) + count)
     reached = [
         Round(replace(last, sparsity=sparsity), each, first=index == 0, last=False)

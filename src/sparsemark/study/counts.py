@@ -19,8 +19,6 @@ from sparsemark.pruning.accounting import NetworkCount
 if TYPE_CHECKING:
     from sparsemark.networks.source import Source
 
-__all__ = ["NetworkCount", "count"]
-
 
 def count(source: Source, work: Path, key: str) -> NetworkCount:
     """Count what a checkpoint's network holds and does, unless that was counted before.

@@ -6,8 +6,10 @@ A task that brings `train` is called in place of the loop here; what it may not 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
@@ -15,12 +17,12 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from sparsemark.errors import UserError
-from sparsemark.files import key_of, write_atomically
+from sparsemark.files import code_digest, key_of, write_atomically
+from sparsemark.networks.checkpoint import state_digest
 from sparsemark.references import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from sparsemark.study.task import Task
 
@@ -31,15 +33,16 @@ _MODULE, _OPTIMIZER, _HEADER = "module", "optimizer", "finetune"
 """Prefixes of tensors in a state file, and its header's name."""
 
 
-def finetune(module: nn.Module, task: Task, *, epochs: int, seed: int, work: Path) -> Mapping[str, Any]:
+def finetune(module: nn.Module, task: Task, *, epochs: int, seed: int, work: Path, done: int = 0) -> Mapping[str, Any]:
     """Train a network in place, its masks attached, and return the history as JSON values.
 
     Args:
         module: the pruned network, on the CPU.
         task: with `train`, or `batches` and `loss`.
         epochs: passes over the task's batches; 0 leaves the network alone.
-        seed: of the batches; each epoch has one of its own.
+        seed: of the batches; each epoch of each round has another.
         work: folder for what is needed to resume.
+        done: epochs of earlier rounds.
 
     Raises:
         UserError: the task fails, its loss is not finite, or its `train` changes shapes or takes masks away.
@@ -47,6 +50,8 @@ def finetune(module: nn.Module, task: Task, *, epochs: int, seed: int, work: Pat
     if epochs == 0:
         return {}
     before = _shapes_and_masks(module)
+    if done:
+        seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
     history = task.train(module, epochs, seed, work) if task.trains_itself else _fit(module, task, epochs, seed, work)
     module.eval()
     if _shapes_and_masks(module) != before:
@@ -57,7 +62,8 @@ def finetune(module: nn.Module, task: Task, *, epochs: int, seed: int, work: Pat
 def _fit(module: nn.Module, task: Task, epochs: int, seed: int, work: Path) -> Mapping[str, Any]:
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    path = work / f"{key_of(_digest(module), task.note.key, epochs, seed)}.state"
+    key = key_of(state_digest(module.state_dict()), task.digest, code_digest(Path(__file__).parent), epochs, seed)
+    path = work / f"{key}.state"
     history = _resume(path, module, optimizer, schedule)
     for epoch in range(len(history), epochs):
         torch.manual_seed(seed * epochs + epoch)  # of dropout
@@ -153,13 +159,6 @@ def recalibrate(module: nn.Module, task: Task, seed: int) -> bool:
         layer.momentum = momentum
     module.eval()
     return True
-
-
-def _digest(module: nn.Module) -> list[tuple[str, float, float]]:
-    return [
-        (name, float(value.double().sum()), float(value.double().square().sum()))
-        for name, value in module.state_dict().items()
-    ]
 
 
 def _shapes_and_masks(module: nn.Module) -> Any:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sparsemark.formats.base import Artifact
     from sparsemark.measurement.timing import Rounds, Timing
     from sparsemark.networks.reference import Outputs
+    from sparsemark.pruning.accounting import NetworkCount
     from sparsemark.specs import Protocol, Variant
     from sparsemark.study.task import Inputs, Task
 
@@ -96,7 +97,9 @@ class Pipeline:
             prepared = self.prepare(cell.variant)
             row = rows.with_scores(row, prepared.scores, prepared.data)
             artifact = self.export(prepared, cell.format)
-            row = rows.with_contents(row, artifact, self._dense_artifact(cell), *self._counts(cell))
+            row = rows.with_contents(
+                row, artifact, self._dense_artifact(cell), self.count(cell.variant), self.count(cell.variant.dense)
+            )
             verified = self.verify(cell, artifact)
             inputs = self.inputs(cell.variant)
             row = rows.with_parity(row, verified, inputs)
@@ -176,11 +179,15 @@ class Pipeline:
         """
         networks = self.prepare(cell.variant).key, self.prepare(cell.variant.dense).key
         engine = find(cell.engine, engines.ENGINES, "engine")
-        versions = package_versions(engine.requires), engine.code(), MEASUREMENT_VERSION
-        inputs = self.inputs(cell.variant)
-        return key_of(
-            asdict(cell), networks, inputs.digest, inputs.note.key, asdict(self.protocol), identity(), *versions
-        )
+        timed = [
+            engine,
+            *(find(name, engines.ENGINES, "engine") for name in (self.protocol.reference, FALLBACK_ENGINE)),
+        ]
+        code = [(package_versions(one.requires), one.code()) for one in timed]
+        inputs, task = self.inputs(cell.variant), self._open_task(cell.variant)
+        scored = None if task is None else task.digest
+        conditions = asdict(self.protocol), identity(), MEASUREMENT_VERSION
+        return key_of(asdict(cell), networks, inputs.digest, scored, code, *conditions)
 
     def inputs(self, variant: Variant) -> Inputs:
         """Return what a variant is verified, scored and timed on."""
@@ -188,17 +195,14 @@ class Pipeline:
             ("inputs", variant.model, variant.seed, variant.fold), lambda: inputs_of(variant, self._open_task(variant))
         )
 
-    def count(self, variant: Variant) -> counts.NetworkCount:
-        """Count what a variant's network holds and does; errors as in `prepare`."""
+    def count(self, variant: Variant) -> NetworkCount | None:
+        """Count what a variant's network holds and does; None for an ONNX file. Errors as in `prepare`."""
         prepared = self.prepare(variant)
+        if prepared.source.is_onnx:
+            return None
         return self._once(
             ("count", prepared.key), lambda: counts.count(prepared.source, self._places.work, prepared.key)
         )
-
-    def _counts(self, cell: Cell) -> tuple[counts.NetworkCount | None, counts.NetworkCount | None]:
-        if cell.variant.model.is_onnx:
-            return None, None
-        return self.count(cell.variant), self.count(cell.variant.dense)
 
     def _dense_artifact(self, cell: Cell) -> Artifact:
         return self.export(self.prepare(cell.variant.dense), cell.format)
@@ -212,12 +216,11 @@ class Pipeline:
         other = prepared.data is not None and prepared.data.key != inputs.note.key
         if not verified.scores or (other and prepared.scores):
             return prepared.scores, prepared.data
-        steps = {
-            name: replace(score, raw=made.raw, recalibrated=made.recalibrated)
-            for name, score in verified.scores.items()
-            if (made := prepared.scores.get(name, score))
-        }
-        return steps, inputs.note
+        scores = dict(verified.scores)
+        for name, made in prepared.scores.items():
+            if name in scores:
+                scores[name] = replace(scores[name], raw=made.raw, recalibrated=made.recalibrated)
+        return scores, inputs.note
 
     def _reference(self, cell: Cell) -> Reference:
         """Return the dense network in the protocol's reference engine, or in PyTorch where that cannot run it."""
@@ -249,8 +252,9 @@ class Pipeline:
                 outputs = float64_outputs(source.source, inputs.batches)
                 with replacing(path) as target, target.open("wb") as file:
                     np.savez(file, *outputs)
-            # Those of one network stay, and of its dense one: they can be large.
-            self._outputs = dict(list(self._outputs.items())[-1:]) | {key: outputs}
+            # Those of the dense network stay, beside one other: they can be large.
+            dense = key_of(self.prepare(variant.dense).key, inputs.digest)
+            self._outputs = {known: kept for known, kept in self._outputs.items() if known == dense} | {key: outputs}
         return self._outputs[key]
 
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sparsemark import paths, pruning
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import code_digest, content_hash, key_of
+from sparsemark.machine.fingerprint import package_versions
 from sparsemark.networks.checkpoint import Checkpoint, Header, load_checkpoint, read_header, save_checkpoint
 from sparsemark.networks.factory import build_model, check_input, example_input, output_tensors
 from sparsemark.networks.onnx_model import check_onnx_input
@@ -22,6 +23,7 @@ from sparsemark.pruning.base import NO_PLAN, ChannelPlan, Request
 from sparsemark.pruning.masks import hold_zeros, make_permanent
 from sparsemark.pruning.schedules import rounds
 from sparsemark.records.scores import DataNote, Score
+from sparsemark.registry import find
 from sparsemark.specs import ONE_SHOT
 from sparsemark.study.task import REPORT
 
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 PARENT = "pruned_from"
 """Field of a pruned network's provenance: SHA-256 of the dense checkpoint that it was made of."""
+
+_EPOCHS = "finetuning_epochs"
+"""Field of a pruned network's provenance: epochs of fine-tuning in all."""
 
 _MADE_OF = "made_of"
 """Field of the provenance of networks in a working folder: key of all that decided them."""
@@ -66,7 +71,10 @@ class Prepared:
     def of(cls, variant: Variant, path: Path, provenance: Mapping[str, Any]) -> Prepared:
         """Describe a file that is there."""
         sha256 = content_hash(path)
-        scores = {name: Score(**score) for name, score in provenance.get("scores", {}).items()}
+        try:
+            scores = {name: Score(**score) for name, score in provenance.get("scores", {}).items()}
+        except (AttributeError, TypeError) as error:
+            raise UserError(f"{path}: header.provenance.scores: {error}") from error
         data = None
         if words := provenance.get("data"):
             data = DataNote(words, provenance.get("caveat"), provenance.get("key"))
@@ -76,9 +84,15 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Places:
-    """Folders: `weights` of checkpoints that are kept, `work` for what a rerun would make again."""
+    """Folders.
 
-    weights: Path
+    Args:
+        weights: of checkpoints that are kept, trained by the study's tasks; None where networks come from their
+            factories with the user's weights in them.
+        work: for what a rerun would make again.
+    """
+
+    weights: Path | None
     work: Path
 
 
@@ -98,28 +112,42 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
             task's, so that fine-tuning it here would leak or mislead.
     """
     can_finetune = task is not None and task.can_finetune
-    if variant.pruning.schedule != ONE_SHOT and not can_finetune:
-        raise UserError(
-            f"{variant.pruning.text}: a schedule fine-tunes between its rounds; expected a task with batches and loss, "
-            "or with train"
-        )
+    check_schedule(variant, task, epochs)
     if variant.model.is_onnx:
         return _users_file(variant)
-    if task is not None and task.trains_itself:
-        return _kept(variant, dense, task, places, epochs)
+    work = paths.training_work(places.work, variant.name)
+    if task is not None and task.trains_itself and places.weights is not None:
+        path = paths.checkpoint(places.weights, variant.name)
+        return _kept(variant, dense, task, path=path, work=work, epochs=epochs)
     if dense is None:
         return _built(variant, task, places)
     path = paths.checkpoint(paths.untrained(places.work), variant.name)
-    decided = key_of(dense.key, variant.pruning.text, variant.seed, code_digest(Path(pruning.__file__).parent))
+    pruners = [find(step.method, pruning.PRUNERS, "pruner") for step in variant.pruning.steps]
+    requires = package_versions(module for pruner in pruners for module in pruner.requires)
+    code = code_digest(Path(pruning.__file__).parent), code_digest(Path(__file__).parent)
+    decided = key_of(dense.key, variant.pruning.text, variant.seed, requires, *code)
     if task is not None:
         budget = epochs if can_finetune else 0
-        decided = key_of(decided, task.note.key, task.images(REPORT, variant.model).digest, budget)
+        decided = key_of(decided, task.digest, task.images(REPORT, variant.model).digest, budget)
     earlier = _earlier(path)
     if earlier is not None and earlier.provenance.get(_MADE_OF) == decided:
         return Prepared.of(variant, path, earlier.provenance)
-    work = paths.training_work(places.work, variant.name)
     prune_from(variant, dense, task, path=path, work=work, epochs=epochs, decided=decided)
     return Prepared.of(variant, path, read_header(path).provenance)
+
+
+def check_schedule(variant: Variant, task: Task | None, epochs: int) -> None:
+    """Check that a schedule other than one-shot has something to fine-tune with.
+
+    Raises:
+        UserError: there is no task, it has no batches and loss, or there are too few epochs.
+    """
+    if variant.pruning.schedule == ONE_SHOT:
+        return
+    if task is None or not task.can_finetune:
+        whose = "no task" if task is None else f"{task.name} has neither batches and loss nor train"
+        raise UserError(f"{variant.pruning.text}: a schedule fine-tunes between its rounds; {whose}")
+    rounds(variant.pruning, epochs)
 
 
 def _users_file(variant: Variant) -> Prepared:
@@ -154,9 +182,7 @@ def _earlier(path: Path) -> Header | None:
         return None
 
 
-def _kept(variant: Variant, dense: Prepared | None, task: Task, places: Places, epochs: int) -> Prepared:
-    path = paths.checkpoint(places.weights, variant.name)
-    work = paths.training_work(places.work, variant.name)
+def _kept(variant: Variant, dense: Prepared | None, task: Task, *, path: Path, work: Path, epochs: int) -> Prepared:
     if not path.exists() and dense is None:
         train_dense(variant, task, path, work)
     elif not path.exists() and dense is not None:
@@ -174,6 +200,11 @@ def _kept(variant: Variant, dense: Prepared | None, task: Task, places: Places, 
     if parent is not None and dense is not None and dense.sha256 != parent:
         raise UserError(
             f"{path}: pruned from another network than {dense.source.path}; delete one of them to make it again"
+        )
+    spent = header.provenance.get(_EPOCHS)
+    if spent is not None and spent != epochs:
+        raise UserError(
+            f"{path}: fine-tuned for {spent} epochs, now {epochs} are asked for; delete it to make it again"
         )
     return Prepared.of(variant, path, header.provenance)
 
@@ -226,8 +257,9 @@ def prune_from(
     raw: Mapping[str, Score] = {}
     recalibrated: Mapping[str, Score] = {}
     histories = []
-    masked, whole = False, 0
-    for one in rounds(variant.pruning, epochs if trains else 0):
+    masked, whole, done = False, 0, 0
+    planned = rounds(variant.pruning, epochs if trains else 0)
+    for one in planned:
         make_permanent(module)
         if one.first:
             whole = sum(parameter.numel() for parameter in module.parameters())
@@ -236,18 +268,25 @@ def prune_from(
         if masked:
             hold_zeros(module)
         masked = masked or not one.step.removes_channels
-        if task is not None:
-            from sparsemark.study.finetune import finetune, recalibrate  # torch, which a finished study does not need
+        if task is None:
+            continue
+        from sparsemark.study.finetune import finetune, recalibrate  # torch, which a finished study does not need
 
+        if one is planned[-1]:
             raw = _evaluate(module, task, variant)
-            recalibrated = _evaluate(module, task, variant) if recalibrate(module, task, variant.seed) else {}
-            if trains:
-                histories.append(finetune(module, task, epochs=one.epochs, seed=variant.seed, work=work))
+        recalibrates = recalibrate(module, task, variant.seed)
+        if one is planned[-1] and recalibrates:
+            recalibrated = _evaluate(module, task, variant)
+        if trains:
+            histories.append(finetune(module, task, epochs=one.epochs, seed=variant.seed, work=work, done=done))
+            done += one.epochs
     make_permanent(module)
-    provenance: dict[str, Any] = {PARENT: dense.sha256} | ({_MADE_OF: decided} if decided else {})
+    provenance: dict[str, Any] = {}
     if task is not None:
-        provenance |= _described(task, _evaluate(module, task, variant), raw, recalibrated)
+        provenance = _described(task, _evaluate(module, task, variant), raw, recalibrated)
         provenance["history"] = histories[0] if len(histories) == 1 else {"rounds": histories}
+    # Last, so that no task's own words stand in place of ours.
+    provenance |= {PARENT: dense.sha256, _EPOCHS: done} | ({_MADE_OF: decided} if decided else {})
     save_checkpoint(path, Checkpoint(Header(variant, plan, provenance), module.state_dict()))
 
 

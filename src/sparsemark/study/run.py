@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.machine.fingerprint import commit
-from sparsemark.records.measurement import MEASURED, PARITY_FAILED, UNSUPPORTED, Measurement
+from sparsemark.records.measurement import ERROR, MEASURED, PARITY_FAILED, UNSUPPORTED, Measurement
 from sparsemark.records.run import Run
 from sparsemark.records.scores import Score
+from sparsemark.references import one_line
+from sparsemark.specs import ONE_SHOT
 from sparsemark.study import rows
 from sparsemark.study.conditions import conditions, engine_notes
 from sparsemark.study.interrupts import raised_again
 from sparsemark.study.pipeline import Pipeline
-from sparsemark.study.task import load_task, opener
+from sparsemark.study.prepare import check_schedule
+from sparsemark.study.task import always, load_task, opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,14 +42,17 @@ def open_pipeline(study: Study, places: Places, *, data: Path | None = None, tas
         task: a user's task file, for a study without hooks.
 
     Raises:
-        UserError: images are given to a study that has no use for them, or the task cannot be loaded.
+        UserError: images are given to a study that has no use for them, the task cannot be loaded, or a schedule has
+            nothing to fine-tune with.
     """
     if study.hooks is None and data is not None:
         raise UserError(f"--data {data}: {study.name} names no hooks, so nothing is trained or tested on images")
-    if task is not None:
-        loaded = load_task(task)
-        return Pipeline(lambda _: loaded, study.protocol, places, study.epochs)
-    return Pipeline(opener(study.hooks, data), study.protocol, places, study.epochs)
+    open_task = opener(study.hooks, data) if task is None else always(load_task(task))
+    for variant in study.variants:
+        # Hours of training, or of timing, before this comes to light would be lost.
+        if variant.pruning.schedule != ONE_SHOT:
+            check_schedule(variant, open_task(variant), study.epochs)
+    return Pipeline(open_task, study.protocol, places, study.epochs)
 
 
 class Watch(Protocol):
@@ -70,6 +76,11 @@ def prepare_variants(pipeline: Pipeline, variants: Sequence[Variant], watch: Wat
             prepared = pipeline.prepare(variant)
         except UnsupportedError as error:
             found[variant.name] = replace(row, status=UNSUPPORTED, reason=str(error))
+            continue
+        except UserError:
+            raise
+        except Exception as error:
+            found[variant.name] = replace(row, status=ERROR, reason=one_line(error)[:500])
             continue
         for baseline in _baselines(prepared):
             found.setdefault(baseline.name, baseline)

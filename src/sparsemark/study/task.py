@@ -10,7 +10,8 @@ A task is one Python file with functions of these names, or an object with such 
 - `batches(seed)` and `loss(outputs, targets)`: optional, one epoch of (inputs, targets), and a scalar tensor.
 - `train(module, epochs, seed, work)`: optional, replaces the harness's own loop. `epochs` is None where the network is
   to be trained from the start, as long as the task thinks right; returns the history, as JSON values, or None.
-- `METRICS`: optional, {name: Metric(higher_is_better, tolerance)}; the first is the headline.
+- `METRICS`: optional, {name: Metric(higher_is_better, tolerance)}; the first is the headline. Metrics that it does not
+  name are reported and not gated; without it the first score is the headline, and higher is better.
 - `describe()`: optional, {"data": ..., "caveat": ..., "key": ...}: what a reader must know of the data.
 - `provenance()`: optional, whatever else belongs into the header of a checkpoint that is trained here, as JSON values.
 
@@ -26,19 +27,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sparsemark.analysis.groups import grouped_interval
 from sparsemark.errors import UserError
+from sparsemark.files import content_hash, key_of
 from sparsemark.records.scores import DataNote, Score
 from sparsemark.references import load_file, one_line, resolve
 from sparsemark.specs import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     import torch
     from numpy.typing import NDArray
@@ -80,6 +82,7 @@ class Task:
         if self.has("batches") != self.has("loss"):
             absent = "loss" if self.has("batches") else "batches"
             raise UserError(f"{name}: {absent}: missing, expected with {'batches' if absent == 'loss' else 'loss'}")
+        self._inputs: dict[tuple[str, str, tuple[int, ...]], Inputs] = {}
         self._is_simple = not _accepts(user.images, 1)
         self.metrics = self._checked_metrics()
 
@@ -114,7 +117,9 @@ class Task:
         return {**self._json("describe"), **self._json("provenance")}
 
     def _json(self, function: str) -> Mapping[str, Any]:
-        returned = self._call(function) if self.has(function) else {}
+        return self._checked_json(function, self._call(function) if self.has(function) else {})
+
+    def _checked_json(self, function: str, returned: Any) -> Mapping[str, Any]:
         if not isinstance(returned, Mapping):
             raise self._wrong(function, f"returned {type(returned).__name__}", "a mapping")
         try:
@@ -123,12 +128,28 @@ class Task:
             raise self._wrong(function, one_line(error), "JSON values") from error
         return returned
 
+    @cached_property
+    def digest(self) -> str:
+        """Key of the data and of the code of the task's own file: what it decided is decided anew where they change."""
+        kind = self._user if inspect.ismodule(self._user) else type(self._user)
+        try:
+            code = content_hash(Path(inspect.getsourcefile(kind) or ""))
+        except (OSError, TypeError):  # made on the fly
+            code = ""
+        return key_of(self.note.key, code)
+
     def images(self, part: str, model: ModelSpec) -> Inputs:
         """Return the inputs of a part in batches of the model's size.
 
         Raises:
             UserError: the task fails, or its images do not fit the model.
         """
+        key = part, model.name, model.input_shape
+        if key not in self._inputs:
+            self._inputs[key] = self._checked_images(part, model)
+        return self._inputs[key]
+
+    def _checked_images(self, part: str, model: ModelSpec) -> Inputs:
         given = self._call("images", *(() if self._is_simple else (part,)))
         if isinstance(given, Mapping):
             if len(given) != 1:
@@ -188,7 +209,8 @@ class Task:
             intervals[order[0]] = self._group_interval(arrays, part)
         scores = {}
         for name in order:
-            metric = self.metrics.get(name, Metric())
+            assumed = Metric() if not self.metrics and name == order[0] else Metric(tolerance=None)
+            metric = self.metrics.get(name, assumed)
             low, high = intervals.get(name, (None, None))
             scores[name] = Score(
                 values[name], low, high, higher_is_better=metric.higher_is_better, tolerance=metric.tolerance
@@ -217,8 +239,7 @@ class Task:
 
     def train(self, module: torch.nn.Module, epochs: int | None, seed: int, work: Path) -> Mapping[str, Any]:
         """Train `module` in place by the task's own loop and return its history."""
-        history = self._call("train", module, epochs, seed, work)
-        return dict(history) if isinstance(history, Mapping) else {}
+        return dict(self._checked_json("train", self._call("train", module, epochs, seed, work) or {}))
 
     def _call(self, function: str, *arguments: Any) -> Any:
         try:
@@ -260,9 +281,7 @@ class Task:
 
     def _checked_metrics(self) -> dict[str, Metric]:
         metrics = getattr(self._user, "METRICS", {})
-        if not isinstance(metrics, Mapping) or not all(
-            hasattr(m, "higher_is_better") and hasattr(m, "tolerance") for m in metrics.values()
-        ):
+        if not isinstance(metrics, Mapping) or not all(isinstance(metric, Metric) for metric in metrics.values()):
             raise self._wrong("METRICS", repr(metrics)[:80], "{name: sparsemark.Metric(higher_is_better, tolerance)}")
         for name in metrics:
             self._check_metric_name(name)
@@ -312,6 +331,11 @@ def load_task(path: Path) -> Task:
     return Task(load_file(path), str(path))
 
 
+def always(task: Task | None) -> Callable[[Variant], Task | None]:
+    """Return a function that opens the same task for every variant."""
+    return lambda _: task
+
+
 def opener(hooks: str | None, data: Path | None) -> Callable[[Variant], Task | None]:
     """Return a function that opens the task of a variant's model, seed and fold, each once.
 
@@ -320,14 +344,20 @@ def opener(hooks: str | None, data: Path | None) -> Callable[[Variant], Task | N
         data: the user's images, or None for what the task brings itself.
     """
     if hooks is None:
-        return lambda _: None
+        return always(None)
     factory = resolve(hooks)
     tasks: dict[tuple[str, int, int | None], Task] = {}
 
     def open_task(variant: Variant) -> Task:
         key = variant.model.name, variant.seed, variant.fold
         if key not in tasks:
-            tasks[key] = Task(factory(*key, data), hooks)
+            try:
+                made = factory(*key, data)
+            except UserError:
+                raise
+            except Exception as error:
+                raise UserError(f"{hooks}: the factory of tasks failed: {one_line(error)[:300]}") from error
+            tasks[key] = Task(made, hooks)
         return tasks[key]
 
     return open_task

@@ -32,7 +32,7 @@ _TAKE_A_MATRIX = ("Conv", "Linear")
 
 
 def export(source: Source, path: Path) -> None:
-    """Convert the variant's ONNX graph; errors as in `onnx_file.export`."""
+    """Convert the variant's ONNX graph; errors as in `formats.onnx.export`."""
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / "network.onnx"
         onnx_file.export(source, exported)

@@ -1,6 +1,6 @@
 """The CSR file: every weight matrix in compressed sparse rows, and the graph that uses them; no Python class needed.
 
-`csr_export` writes it; to read it takes NumPy and nothing heavier. The container is safetensors: per matrix
+`export.py` writes it; to read it takes NumPy and nothing heavier. The container is safetensors: per matrix
 `<name>.values` (float32), `<name>.columns` (16 bits where the columns fit, else 32) and `<name>.rows` (row pointers),
 other constants as they are, and the graph as JSON in the header. A convolution's matrix has one row per output channel
 and one column per (input channel, kernel row, kernel column), as im2col lays them out; a linear layer's has one row per
