@@ -1,4 +1,4 @@
-"""What the benchmarks share: the study they measure, and one pipeline for all of them."""
+"""Options and fixtures of the benchmarks: the study they measure, and one pipeline for all of them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def pipeline(study: Study, pytestconfig: pytest.Config) -> Pipeline:
 
 @pytest.fixture(scope="session")
 def journal(study: Study) -> Journal:
-    """Finished cells of this run, should pytest not live to write its JSON: `sparsemark report` reads it."""
+    """Finished cells of this run; `sparsemark report` reads them if pytest is killed before it writes its JSON."""
     path = paths.pytest_journal(paths.study_work(study.name))
     path.unlink(missing_ok=True)
     return Journal(path)

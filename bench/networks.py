@@ -72,10 +72,10 @@ class _UNet(nn.Module):
 
 
 def residual(widths: tuple[int, ...] = (24, 32, 64, 128)) -> nn.Module:
-    """Make a residual network: a stem and two blocks at each further width."""
+    """Build a residual network: a stem and two blocks at each further width."""
     return _Residual(widths)
 
 
 def unet(widths: tuple[int, ...] = (16, 32, 64, 128)) -> nn.Module:
-    """Make a U-Net with two outputs: a mask of the image's size, and logits."""
+    """Build a U-Net with two outputs: a mask of the image's size, and logits."""
     return _UNet(widths)

@@ -1,6 +1,6 @@
 """Peak memory of a process that loads an artifact and runs one image: `python -m bench.peak_memory ENGINE FILE SIZES`.
 
-A process of its own for each engine, since the peak of a process is that of all it ever did.
+One process per engine, since the peak of a process covers everything it ever did.
 """
 
 from __future__ import annotations

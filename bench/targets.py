@@ -44,7 +44,7 @@ EVENLY, GLOBALLY = "magnitude-layerwise", "magnitude"
 
 @dataclass(frozen=True)
 class Target:
-    """How many times as fast as `reference` the `candidate` must be: engine, method, sparsity, threads."""
+    """Least speedup of `candidate` over `reference`, each given as engine, method, sparsity, threads."""
 
     model: str
     candidate: tuple[str, str, float, int]
@@ -101,13 +101,13 @@ MEMORY_TARGET = 1.5
 
 
 class Report:
-    """Prints each finding as it comes, and writes all of them at the end, unless only some were asked for."""
+    """Findings, printed as they come and written at the end, unless only some were asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.rows = path, list[list[str]]()
 
     def add(self, capsys: pytest.CaptureFixture[str], what: str, found: str, target: str, *, reached: bool) -> None:
-        """Add a finding: what was measured, what came out, and what was wanted."""
+        """Add a finding: the quantity, its value and its target."""
         self.rows.append([what, found, target, "reached" if reached else "MISSED"])
         with capsys.disabled():
             print(f"\n{what}: {found}; {target}: {self.rows[-1][-1]}")  # noqa: T201

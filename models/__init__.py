@@ -1,4 +1,4 @@
-"""What is studied: networks by name, as references that the harness resolves from the repository's root."""
+"""Networks of the study by name, as references that the harness resolves from the repository's root."""
 
 NETWORKS = {
     "cnn3": "models/cnn.py:cnn3",

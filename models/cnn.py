@@ -61,20 +61,20 @@ class CNN(nn.Module):
 
 
 def cnn3(widths: tuple[int, int] = (16, 32), dropout: float = DROPOUT) -> CNN:
-    """Make the 3-layer network: two convolutions and the linear layer."""
+    """Build the 3-layer network: two convolutions and the linear layer."""
     return CNN([[width] for width in widths], dropout)
 
 
 def cnn4(widths: tuple[int, int, int] = (16, 32, 64), dropout: float = DROPOUT) -> CNN:
-    """Make the 4-layer network: three convolutions and the linear layer."""
+    """Build the 4-layer network: three convolutions and the linear layer."""
     return CNN([[width] for width in widths], dropout)
 
 
 def cnn9(widths: tuple[int, int, int, int] = (16, 32, 64, 128), dropout: float = DROPOUT) -> CNN:
-    """Make the 9-layer network: four pairs of convolutions and the linear layer."""
+    """Build the 9-layer network: four pairs of convolutions and the linear layer."""
     return CNN([[width, width] for width in widths], dropout)
 
 
 def cnn9_wide(widths: tuple[int, int, int, int] = (32, 64, 128, 256), dropout: float = DROPOUT) -> CNN:
-    """Make the 9-layer network at twice the width: four times the multiply-adds, for timing."""
+    """Build the 9-layer network at twice the width: four times the multiply-adds, for timing."""
     return cnn9(widths, dropout)

@@ -1,4 +1,4 @@
-"""Who imports whom in this repository: edges between files, and the circles among them."""
+"""Import graph of this repository: edges between files, and the circles among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may import whom, and what a command may load: the house stays as it was drawn."""
+"""Structure of the code: the imports allowed between modules, and the libraries a command may load."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def find_state(path: Path) -> Path | None:
 
 
 class StateOnDisk(Checkpoint):
-    """Keep the trainer's state in one file, replaced whole after each epoch."""
+    """Trainer's state in one file, replaced whole after each epoch."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

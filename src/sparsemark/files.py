@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and move it there once the block has ended without an error.
+    """Yield a temporary path beside `path`, and rename it to `path` once the block has ended without an error.
 
     Raises:
         UserError: where the disk is full or the folder cannot be written; `path` is then as it was.
@@ -56,10 +56,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Make the folder of a file that is to be written later, and see that it could be.
+    """Create the folder of a file that is to be written later, and check that the file can be written.
 
     Raises:
-        UserError: it could not, or `path` is a folder itself.
+        UserError: it cannot, or `path` is a folder itself.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def convert_document(value: Any, kind: type[T], where: str) -> T:
 
 
 def _explain(message: str, value: Any, kind: Any) -> str:
-    """Put msgspec's message into words: the field first, what was found, and what was expected."""
+    """Format msgspec's message: the field first, then the value found, then what was expected."""
     problem, _, place = message.partition(" - at `$")
     at = ""
     for index, name in re.findall(r"\[(\d+|\.\.\.)\]|\.(\w+)", place):

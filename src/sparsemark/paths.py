@@ -8,12 +8,12 @@ from pathlib import Path
 from sparsemark.errors import UserError
 
 DEFAULT_STUDY = Path("bench/cnn9.toml")
-"""What `sparsemark run` and `pytest bench` take when they are told nothing else."""
+"""Study file that `sparsemark run` and `pytest bench` use by default."""
 
 WEIGHTS = Path("models/weights")
 RESULTS = Path("results")
 WORK = Path(".sparsemark")
-"""Artifacts, journals, decoded images: whatever a rerun would make again."""
+"""Artifacts, journals, decoded images: everything that a rerun would recreate."""
 
 
 def checkpoint(weights: Path, variant: str) -> Path:
@@ -42,7 +42,7 @@ def counts(work: Path, key: str) -> Path:
 
 
 def training_work(work: Path, variant: str) -> Path:
-    """What a training needs to resume."""
+    """State from which a training resumes."""
     return work / "training" / variant
 
 
@@ -77,7 +77,7 @@ def table(machine: str, study: str, suffix: str) -> Path:
 
 
 def targets(machine: str) -> Path:
-    """What `bench/targets.py` found on a machine."""
+    """Results of `bench/targets.py` on a machine."""
     return RESULTS / "tables" / f"targets-{machine}.md"
 
 
@@ -87,17 +87,17 @@ def accuracy_table(study: str, suffix: str) -> Path:
 
 
 def layers_table(study: str) -> Path:
-    """What is left in every layer of every variant."""
+    """Remaining weights, multiply-adds and channels of every layer of every variant."""
     return RESULTS / "tables" / f"{study}-layers.csv"
 
 
 def patients(study: str) -> Path:
-    """Which patients were trained on, validated on and tested on, per seed."""
+    """Patients of the training, validation and test parts, per seed."""
     return RESULTS / "tables" / f"{study}-patients.json"
 
 
 def drawn(work: Path) -> Path:
-    """Figures that were drawn, and from which numbers."""
+    """Digests of the figures that were drawn, and the key of their inputs."""
     return work / "figures.json"
 
 
@@ -107,12 +107,12 @@ def figures(machine: str, study: str) -> Path:
 
 
 def decisions() -> Path:
-    """What `direct-csr` measured on this machine, for networks of any project: in the user's cache."""
+    """Measured decisions of `direct-csr` on this machine, in the user's cache, shared by all projects."""
     return _user_cache() / "direct"
 
 
 def machine_code(key: str) -> Path:
-    """What `direct-csr` compiled; the key names its sources, the processor and the compiler."""
+    """Machine code of `direct-csr`; the key identifies its sources, the processor and the compiler."""
     return _user_cache() / "compiled" / f"{key}.o"
 
 

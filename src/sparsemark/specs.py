@@ -1,4 +1,4 @@
-"""What is measured and how: frozen, validated once, free of I/O and of torch.
+"""Specifications of models, prunings, protocols and cells: frozen, validated once, free of I/O and of torch.
 
 A `Cell` is one row of a table: a network, what was pruned from it, and the engine that runs the result.
 """
@@ -34,7 +34,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
 
 def removes_channels(method: str) -> bool:
-    """Whether a method changes the shapes of the weights: another package's says so by its name, as ours does."""
+    """Whether a method changes the shapes of the weights: recognised by its name, in other packages too."""
     return method.endswith("channels")
 
 
@@ -134,7 +134,7 @@ class PruneStep:
 
 @dataclass(frozen=True)
 class Pruning:
-    """What is taken out of a network: steps in their order, and how their sparsity is reached.
+    """Pruning of a network: steps in their order, and the schedule by which their sparsity is reached.
 
     Args:
         steps: none leaves the network dense.
@@ -211,7 +211,7 @@ class Pruning:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a cell is timed; MEASURING in the README gives the reasons.
+    """Timing of a cell; "How it measures" in the root README gives the reasons.
 
     Args:
         threads: of every library's pool, in every engine.
@@ -240,10 +240,10 @@ class Protocol:
 
     @classmethod
     def of_rounds(cls, rounds: int, threads: int) -> Protocol:
-        """Make a protocol of at least `rounds` timed calls.
+        """Build a protocol of at least `rounds` timed calls.
 
         Raises:
-            UserError: there is no call, or no thread.
+            UserError: `rounds` or `threads` is below 1.
         """
         if rounds < 1:
             raise UserError(f"rounds {rounds}: expected a whole number from 1")

@@ -1,4 +1,4 @@
-"""Where a program reads and writes, worked out from its tables alone: every address, of every operation.
+"""Bounds of a program's reads and writes, derived from its tables alone: every address of every operation.
 
 The interpreter tests nothing while it runs, so this does it beforehand, apart from the code that made the program.
 """

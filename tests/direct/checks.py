@@ -1,4 +1,4 @@
-"""What the tests of the engine compare, and small networks to compare it on."""
+"""Comparisons that the tests of the engine share, and small networks to run them on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each layer runs is measured once and remembered; what is remembered is believed only if it fits."""
+"""Decisions on how each layer runs: measured once and stored, and a stored one is used only if it fits."""
 
 from __future__ import annotations
 

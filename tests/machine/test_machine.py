@@ -1,4 +1,4 @@
-"""What a machine is said to be, and that what is held still for a measurement is let go again."""
+"""Fingerprint of the machine, and settings held for a measurement that are restored after it."""
 
 from __future__ import annotations
 

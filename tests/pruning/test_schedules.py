@@ -6,11 +6,11 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sparsemark.errors import UnsupportedError
+from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.pruning import Request, prune
 from sparsemark.pruning.masks import hold_zeros, make_permanent, named_layers
 from sparsemark.pruning.schedules import GRADUAL_ROUNDS, ITERATIVE_ROUNDS, rounds
@@ -30,9 +30,15 @@ ANY = st.builds(
 )
 
 
+def enough(pruning, epochs):
+    """Whether a schedule has at least two rounds, each with an epoch."""
+    return pruning.schedule == ONE_SHOT or epochs > len(pruning.steps)
+
+
 @given(ANY, st.integers(0, 400))
 @settings(max_examples=300, deadline=None)
 def test_every_schedule_spends_all_epochs_and_ends_at_the_step_that_was_asked(pruning, epochs):
+    assume(enough(pruning, epochs))
     found = rounds(pruning, epochs)
     assert sum(one.epochs for one in found) == epochs
     assert found[-1].step == pruning.steps[-1]
@@ -45,6 +51,7 @@ def test_every_schedule_spends_all_epochs_and_ends_at_the_step_that_was_asked(pr
 @given(ANY, st.integers(0, 400))
 @settings(max_examples=300, deadline=None)
 def test_earlier_steps_are_applied_once_and_the_last_one_in_rounds_that_rise(pruning, epochs):
+    assume(enough(pruning, epochs))
     *before, last = pruning.steps
     found = rounds(pruning, epochs)
     once, several = found[: len(before)], found[len(before) :]
@@ -85,15 +92,26 @@ def test_gradual_follows_the_cubic_schedule():
 
 
 def test_fewer_epochs_than_rounds_leave_rounds_out():
-    for epochs in range(1, 12):
+    for epochs in range(2, 12):
         found = rounds(Pruning.of("magnitude", 0.8, schedule=GRADUAL), epochs)
         assert len(found) == min(epochs, GRADUAL_ROUNDS)
         assert found[-1].step.sparsity == 0.8
-    composed = rounds(Pruning.parse("gradual-channels:0.5+magnitude:0.8"), 2)
+    composed = rounds(Pruning.parse("gradual-channels:0.5+magnitude:0.8"), 3)
     assert [(one.step.method, one.step.sparsity, one.epochs) for one in composed] == [
         ("channels", 0.5, 1),
+        ("magnitude", pytest.approx(0.7), 1),
         ("magnitude", 0.8, 1),
     ]
+
+
+@given(ANY, st.integers(0, 6))
+@settings(max_examples=100, deadline=None)
+def test_a_schedule_of_one_round_is_refused_for_it_would_be_one_shot_under_another_name(pruning, epochs):
+    if enough(pruning, epochs):
+        assert rounds(pruning, epochs)
+    else:
+        with pytest.raises(UserError, match=rf"{epochs} epochs of fine-tuning; a schedule needs at least"):
+            rounds(pruning, epochs)
 
 
 def parameters(module):

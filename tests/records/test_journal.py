@@ -1,4 +1,4 @@
-"""What was finished is found again, whatever happened while the next cell was written."""
+"""Journal: finished cells are found again, whatever happened while the next one was written."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +20,7 @@ from sparsemark.pruning.masks import make_permanent
 from sparsemark.specs import ModelSpec, PruneStep, Pruning, Variant
 from sparsemark.study.finetune import finetune, recalibrate
 from sparsemark.study.prepare import Places, prepare
-from sparsemark.study.task import Task
+from sparsemark.study.task import Task, load_task
 
 FACTORY = """
 import torch
@@ -108,6 +110,29 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
     assert len(history["epochs"]) == 3
     for name, value in state_of(whole).items():
         assert torch.equal(value, state_of(again)[name]), name
+
+
+def test_another_mask_of_the_same_size_is_not_resumed_from(tmp_path):
+    """Sums of weights and counts of ones are the same for both."""
+    first, second = network(), network()
+    mask = second[4].weight_mask
+    second[4].weight_mask = mask.flip(1)
+    second[4].weight_orig.data = second[4].weight_orig.data.flip(1)
+    finetune(first, Task(Points(), "points"), epochs=1, seed=0, work=tmp_path)
+    points = Points()
+    finetune(second, Task(points, "points"), epochs=1, seed=0, work=tmp_path)
+    assert points.epochs_seen, "trained, not resumed"
+    assert not torch.equal(second[4].weight_mask, first[4].weight_mask)
+
+
+def test_each_round_draws_other_batches(tmp_path):
+    seen = []
+    for done in (0, 1, 2):
+        points = Points()
+        finetune(network(), Task(points, "points"), epochs=1, seed=5, work=tmp_path / str(done), done=done)
+        seen += points.epochs_seen
+    assert len(set(seen)) == 3
+    assert seen[0] == 5
 
 
 def test_a_damaged_state_is_named(tmp_path):
@@ -221,6 +246,66 @@ def test_what_was_fine_tuned_is_taken_again_where_nothing_changed(model, tmp_pat
     assert points.epochs_seen == []
     prepared(model, "magnitude:0.5", tmp_path, points, epochs=5)
     assert points.epochs_seen, "another budget is another network"
+
+
+def test_a_task_whose_code_changed_fine_tunes_anew(model, tmp_path):
+    """Its loss may be another."""
+    (tmp_path / "task.py").write_text(TASK_FILE)
+    dense_and_tuned(model, tmp_path)
+    before = (tmp_path / "log").read_text()
+    dense_and_tuned(model, tmp_path)
+    assert (tmp_path / "log").read_text() == before, "the same code is taken as it was"
+    (tmp_path / "task.py").write_text(TASK_FILE.replace("cross_entropy(outputs", "cross_entropy(-outputs"))
+    dense_and_tuned(model, tmp_path)
+    assert len((tmp_path / "log").read_text()) > len(before)
+
+
+TASK_FILE = """
+from pathlib import Path
+import numpy as np, torch
+LOG = Path(__file__).with_name("log")
+images = lambda part: np.ones((4, 1, 8, 8), np.float32)
+score = lambda outputs, part: 0.5
+def batches(seed):
+    LOG.open("a").write("epoch\\n")
+    yield torch.ones(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
+def loss(outputs, targets):
+    return torch.nn.functional.cross_entropy(outputs, targets)
+"""
+
+
+def dense_and_tuned(model, tmp_path):
+    for name in [name for name in sys.modules if str(tmp_path / "task.py") in name]:
+        del sys.modules[name]  # as in the next process
+    shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+    task, places = load_task(tmp_path / "task.py"), Places(None, tmp_path / "work")
+    dense = prepare(Variant(model), None, task, places, 2)
+    return prepare(Variant(model, Pruning.parse("magnitude:0.5")), dense, task, places, 2)
+
+
+def test_a_users_task_with_train_never_trains_the_users_own_network(model, tmp_path):
+    class Wipes(Points):
+        def train(self, module, epochs, seed, work):
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    parameter.zero_()
+
+    dense = prepare(Variant(model), None, Task(Wipes(), "points"), Places(None, tmp_path / "work"), 1)
+    state = load_checkpoint(dense.source.path).state
+    assert all(bool(value.any()) for name, value in state.items() if name.endswith("weight"))
+
+
+def test_a_kept_checkpoint_of_another_budget_is_refused(model, tmp_path):
+    class Trains(Points):
+        def train(self, module, epochs, seed, work):
+            pass
+
+    task, places = Task(Trains(), "points"), Places(tmp_path / "weights", tmp_path / "work")
+    dense = prepare(Variant(model), None, task, places, 3)
+    pruned = Variant(model, Pruning.parse("magnitude:0.5"))
+    prepare(pruned, dense, task, places, 3)
+    with pytest.raises(UserError, match=r"fine-tuned for 3 epochs, now 4 are asked for"):
+        prepare(pruned, dense, task, places, 4)
 
 
 def test_a_schedule_without_a_way_to_fine_tune_is_refused(model, tmp_path):

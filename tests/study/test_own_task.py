@@ -153,7 +153,7 @@ def test_a_task_that_is_none_is_one_line_and_exit_2(content, words, tmp_path, mo
     ("pruning", "words"),
     [
         ("magnitude:0.5+nonsense:0.5", "unknown pruner 'nonsense'"),
-        ("gradual-magnitude:0.5", "a schedule fine-tunes between its rounds; expected a task"),
+        ("gradual-magnitude:0.5", "a schedule fine-tunes between its rounds; no task"),
         ("iterative-all-ones", "expected a step that removes something"),
         ("none:0.5", "this method removes nothing"),
     ],

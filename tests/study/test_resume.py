@@ -1,4 +1,4 @@
-"""What is finished stays finished, whenever the process dies: kill -9, Ctrl-C.
+"""Resuming a study: finished work is never repeated, whenever the process dies (kill -9, Ctrl-C).
 
 `SPARSEMARK_KILLS` sets how many times it is killed (default 3).
 """

@@ -70,6 +70,17 @@ def test_a_bare_number_is_the_metric_score_without_an_interval():
     assert (scores[SCORE].value, scores[SCORE].low) == (3.0, None)
 
 
+def test_a_metric_that_nobody_declared_is_reported_and_not_gated():
+    scores = scored(with_(METRICS={"accuracy": Metric(tolerance=0.2)}, per_group=None))
+    assert (scores["accuracy"].tolerance, scores["distance"].tolerance) == (0.2, None)
+
+
+@pytest.mark.parametrize("wrong", [{"tolerance": float("inf")}, {"tolerance": -1}, {"higher_is_better": "yes"}])
+def test_a_metric_with_a_number_that_is_none_is_refused(wrong):
+    with pytest.raises(UserError, match="expected"):
+        Metric(**wrong)
+
+
 def test_images_come_in_batches_of_the_models_size_with_the_digest_of_their_content():
     task = with_()
     pairs = task.images(REPORT, ModelSpec("net", "m:f", (2, 3)))

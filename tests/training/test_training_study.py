@@ -118,7 +118,7 @@ def test_key_of_a_fold_does_not_depend_on_the_seed(folder, recipe):
 
 
 def test_harness_reads_header_note_and_metrics(task, study):
-    assert task.header["recipe"]["name"] == "quick"
+    assert task.provenance()["recipe"]["name"] == "quick"
     assert (task.note.words, task.note.caveat, task.note.key) == tuple(
         header_of(study)[name] for name in ("data", "caveat", "key")
     )

@@ -86,7 +86,7 @@ def break_evens(measurements: Iterable[Measurement]) -> list[BreakEven]:
 
 
 def _break_even(example: Measurement, cells: Iterable[Measurement]) -> BreakEven | None:
-    """Return the break-even of the cells that differ from `example` in nothing but what was removed."""
+    """Return the break-even of the cells that differ from `example` only in what was removed."""
     dense, own = [], []
     for m in cells:
         if way(m) == way(example):

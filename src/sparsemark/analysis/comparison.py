@@ -52,19 +52,19 @@ _VOLATILE = ("cpu.hz_", "commit.time", "commit.author_time")
 
 @dataclass(frozen=True)
 class LatencyChange:
-    """How the time of one cell changed, relative to its reference; logarithms are of candidate / baseline.
+    """Change of one cell's time, relative to its reference; logarithms are of candidate / baseline.
 
     Args:
         log_change: median and 95 % interval; above 0 the candidate is slower.
-        slower_ms: what the change comes to, in milliseconds of the candidate's machine.
+        slower_ms: the change in milliseconds of the candidate's machine.
         log_halves: the change in the first and in the second half of the blocks, two batches that share no sample; None
             where the raw samples are missing.
         baseline_blocks: ln(cell / reference) of each pair of blocks; empty where the raw samples are missing.
         candidate_blocks: the same.
         paired: both were timed beside the very same calls of the reference, so that block i of the one belongs to block
             i of the other.
-        contaminated: why the latency of one or both cannot be trusted, the baseline's causes first.
-        doubt: how large an effect the contamination could imitate, as a logarithm; 0 where paired, since both felt it.
+        contaminated: reasons not to trust the latency of one or both, the baseline's first.
+        doubt: largest effect that the contamination could imitate, as a logarithm; 0 where paired, since both felt it.
     """
 
     log_change: Interval
@@ -93,7 +93,7 @@ class Comparison:
         candidate: the same.
         latency: None where it cannot be compared.
         too_few: it cannot, for want of blocks.
-        why_not: why it cannot.
+        why_not: the reason.
     """
 
     cell: str

@@ -72,7 +72,7 @@ class NoBaselineError(UserError):
 
 @dataclass(frozen=True)
 class Tolerances:
-    """How much worse a candidate may be.
+    """Losses up to which a candidate passes, and the level of the tests.
 
     Args:
         latency: fraction of the time; 2 % is what fresh processes of one binary differ by through memory layout alone.
@@ -268,7 +268,7 @@ def _bar(latency: LatencyChange, tolerances: Tolerances) -> float:
 
 
 def _p_value(latency: LatencyChange, direction: int, bar: float) -> float:
-    """Test that the change goes beyond the bar, not that there is any."""
+    """Return the p-value of a change beyond the bar, not of any change at all."""
     if latency.baseline_blocks:
         before = [direction * value + bar for value in latency.baseline_blocks]
         after = [direction * value for value in latency.candidate_blocks]

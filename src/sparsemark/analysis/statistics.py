@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 PERCENTILE_CONFIDENCE = 0.99
-"""How sure we are that a sample reaches beyond the percentile asked for; MLPerf's early stopping asks the same."""
+"""Confidence that a sample reaches beyond the percentile asked for; MLPerf's early stopping uses the same."""
 
 INTERVAL_CONFIDENCE = 0.95
 

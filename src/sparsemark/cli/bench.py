@@ -1,4 +1,4 @@
-"""`sparsemark bench`: one model of the user's own."""
+"""`sparsemark bench`: one model that the user names."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def execute(options: argparse.Namespace) -> int:
     usable = [row.name for row in availability(ENGINES, "engine") if row.absent is None]
     prunings = list(map(Pruning.parse, options.prune))
     protocol = Protocol.of_rounds(options.rounds, options.threads)
-    # A misspelt name or an absent folder must not come to light after the first cells are measured.
+    # Checked first: a misspelt name or an absent folder must not surface after the first cells are measured.
     check_writable(options.json)
     if options.artifacts:
         check_writable(options.artifacts / "artifact")
@@ -83,7 +83,7 @@ def execute(options: argparse.Namespace) -> int:
     with TemporaryDirectory(prefix="sparsemark-") as folder:
         work = Path(folder)
         pipeline = open_pipeline(study, Places(None, work), task=options.task)
-        pipeline.prepare(study.variants[0])  # a network or task that is at fault comes to light before any progress
+        pipeline.prepare(study.variants[0])  # a network or task that is at fault fails before any progress is shown
         run = measure_cells(pipeline, study.cells, journal, watch)
         run.save(options.json)
         kept = [] if options.artifacts is None else list(_keep_artifacts(pipeline, study, options.artifacts))
@@ -95,7 +95,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _keep_artifacts(pipeline: Pipeline, study: Study, folder: Path) -> Iterator[Path]:
-    """Copy what could be exported to a folder, under names without a key, and yield each path once."""
+    """Copy the exported files to a folder, under names without a key, and yield each path once."""
     from shutil import copyfile
 
     from sparsemark.errors import UserError

@@ -1,4 +1,4 @@
-"""What runs an artifact.
+"""Engines: the runtimes that run an artifact.
 
 A new engine is one file and one line in `ENGINES`; nothing heavy is imported before it is loaded.
 """

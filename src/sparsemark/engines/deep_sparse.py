@@ -1,4 +1,4 @@
-"""DeepSparse 1.8 in a process of its own, for those who opt in.
+"""DeepSparse 1.8 in a separate process, for those who opt in.
 
 DeepSparse is closed, abandoned and licensed for evaluation only, and needs Python 3.11 with an old NumPy and ONNX. So
 it is never a dependency: users name an environment that has it, and state that they accept its licence.

@@ -1,7 +1,4 @@
-"""The dense file.
-
-The checkpoint itself, weights as float32 whether zero or not, run by the Python class that made it.
-"""
+"""The dense file: the checkpoint itself, weights as float32 whether zero or not, run by the class that made it."""
 
 from __future__ import annotations
 

@@ -18,6 +18,8 @@ import numpy as np
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import replacing
 from sparsemark.formats.base import Weights
+from sparsemark.networks.onnx_model import load_onnx, weights_of
+from sparsemark.references import root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +27,12 @@ if TYPE_CHECKING:
 
     from sparsemark.networks.source import Source
 
-from sparsemark.networks.onnx_model import load_onnx, weights_of
-from sparsemark.references import root_cause
-
 
 def export(source: Source, path: Path) -> None:
     """Export the checkpoint's network with torch.onnx, or copy the user's own ONNX file.
 
     Raises:
-        UnsupportedError: what the exporter says, where it cannot handle the network.
+        UnsupportedError: the exporter cannot handle the network; the message is the exporter's.
         UserError: the user's file is no ONNX.
     """
     if source.is_onnx:
@@ -64,7 +63,7 @@ def export(source: Source, path: Path) -> None:
 
 
 def _strip_remarks(path: Path) -> None:
-    """Take out the exporter's remarks, stack traces among them: one network must have the same bytes in any folder."""
+    """Remove the exporter's remarks, stack traces among them: one network must have the same bytes in any folder."""
     import onnx
 
     model = onnx.load(str(path))
@@ -85,7 +84,7 @@ def _is_one_file(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress, and its regrets about torchvision, off the terminal."""
+    """Silence the exporter's progress on stdout, and its warnings about torchvision."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -39,8 +39,8 @@ def pinned(threads: int) -> Iterator[None]:
 def library_threads(threads: int) -> Iterator[None]:
     """Set the pools of all loaded BLAS and OpenMP libraries, and torch's, for the block; restore them after it.
 
-    A library that is loaded within the block keeps its default. Engines with sessions of their own take their number of
-    threads when they open one.
+    A library that is loaded within the block keeps its default. Engines that open sessions take their number of threads
+    at that moment.
     """
     from threadpoolctl import threadpool_limits
 

@@ -38,7 +38,7 @@ _PASS = object()
 
 
 class ParityError(Exception):
-    """An engine that does not agree; `parity` says by how much."""
+    """An engine that does not agree; `parity` holds the distances, where they could be computed."""
 
     def __init__(self, reason: str, parity: Parity | None = None) -> None:
         super().__init__(reason)
@@ -99,7 +99,7 @@ def check(
 
     Raises:
         ParityError: another number or shape of outputs, a value that is not finite where the reference is, or a
-            difference above `TOLERANCE`; or the reference itself is nothing but NaN and infinities.
+            difference above `TOLERANCE`; or the reference itself holds no finite value.
     """
     answers = [predict(image) for image in images]
     for answer in answers:
@@ -157,7 +157,7 @@ def _compare(outputs: Sequence[NDArray[Any]], reference: Outputs, images: int) -
 
 
 def decisions(output: NDArray[Any]) -> NDArray[np.intp]:
-    """What a user would act on: the index of the largest class (axis 1), or for one value whether it is positive.
+    """Return the decisions: the index of the largest class (axis 1), or for one value whether it is positive.
 
     Args:
         output: shape (images, classes, ...) or (images,); the result lacks the class axis.

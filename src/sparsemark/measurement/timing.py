@@ -51,7 +51,7 @@ class Timing:
 
 
 def time_rounds(function: Callable[..., Any], setup: Callable[[], Arguments], rounds: int) -> list[float]:
-    """Time `rounds` calls, each by itself, in seconds."""
+    """Return the seconds of `rounds` calls, each timed separately."""
     samples = []
     for _ in range(rounds):
         args, kwargs = setup()

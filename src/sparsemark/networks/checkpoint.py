@@ -4,7 +4,7 @@ Zeros need no mask beside them: a masked weight is stored as the zero it is, and
 are a plan (torch-pruning's own history of what it cut), replayed on a new module.
 
 History of `schema`:
-1. One pruning step as a table; scores and data of the training in fields of their own.
+1. One pruning step as a table; scores and data of the training in separate fields.
 2. `pruning` as text, with steps and schedule; `fold`; provenance as tasks describe it.
 """
 
@@ -34,12 +34,12 @@ _SCHEMA = 2
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says of itself.
+    """Header of a checkpoint.
 
     Args:
-        variant: what it holds.
-        channel_plan: what was cut away for good, in the order of cutting.
-        provenance: how it came about, as JSON values: what the task describes, scores, history, digests.
+        variant: the stored network.
+        channel_plan: channels that were cut, in the order of cutting.
+        provenance: origin of the weights, as JSON values: the task's description, scores, history, digests.
     """
 
     variant: Variant
@@ -56,19 +56,19 @@ class Checkpoint:
 
     @property
     def variant(self) -> Variant:
-        """What it holds."""
+        """Variant that is stored."""
         return self.header.variant
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """How it came about."""
+        """Origin of the weights, from the header."""
         return self.header.provenance
 
     def build(self) -> torch.nn.Module:
-        """Make the network from its factory and this state, in eval mode.
+        """Build the network from its factory and this state, in eval mode.
 
         Raises:
-            UserError: the factory fails, or makes another network than the one that was stored.
+            UserError: the factory fails, or builds another network than the stored one.
         """
         from sparsemark.networks.factory import build_model
         from sparsemark.pruning.channels import replay
@@ -121,7 +121,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_header(path: Path) -> Header:
-    """Read what a checkpoint says of itself, without its weights and without torch; errors as in `load_checkpoint`."""
+    """Read a checkpoint's header, without its weights and without torch; errors as in `load_checkpoint`."""
     return _open(path, framework="np", with_state=False)[0]
 
 

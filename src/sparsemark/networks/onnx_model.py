@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
     from sparsemark.specs import ModelSpec
 
-
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators whose constant operand is a weight."""
 
-
 _CONSTANT_TYPES = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
-"""Attributes of the `Constant` operator that hold numbers, and what type the specification gives them."""
+"""Attributes of the `Constant` operator that hold numbers, and the dtype that the specification gives them."""
 
 
 def load_onnx(path: Path) -> Any:
@@ -44,13 +42,13 @@ def load_onnx(path: Path) -> Any:
 
 
 def inputs_of(model: Any) -> list[str]:
-    """Names of what must be fed to an `onnx.ModelProto`; older files list their constants among the inputs too."""
+    """Names of the inputs to feed to an `onnx.ModelProto`; older files list their constants among the inputs too."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return [value.name for value in model.graph.input if value.name not in constants]
 
 
 def constants_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """Constants of an `onnx.ModelProto` by name: initialisers, what `Constant` nodes hold, and other names of both."""
+    """Constants of an `onnx.ModelProto` by name: initialisers, values of `Constant` nodes, and other names of both."""
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -89,7 +87,7 @@ def input_shape_of(reference: str) -> tuple[int, ...] | None:
 
 
 def check_onnx_input(model: ModelSpec) -> None:
-    """Hold the given input shape against the one that the ONNX file declares.
+    """Check the given input shape against the one that the ONNX file declares.
 
     Raises:
         UserError: they differ in a size that the file does not leave open; or as `input_shape_of`.

@@ -21,7 +21,7 @@ Outputs = tuple["NDArray[np.float64]", ...]
 
 
 def stack(answers: Sequence[Sequence[NDArray[Any]]]) -> tuple[NDArray[Any], ...]:
-    """Put the answers for all images together, output by output; a single number becomes one value per image."""
+    """Concatenate the answers for all images, output by output; a single number becomes one value per image."""
     return tuple(np.concatenate([np.atleast_1d(one) for one in output]) for output in zip(*answers, strict=True))
 
 
@@ -47,7 +47,7 @@ def _torch_answers(source: Source, images: Sequence[NDArray[np.float32]]) -> lis
 
     module = load_checkpoint(source.path).build().double()
     with torch.inference_mode():
-        # Copied: a network may put out a buffer of its own.
+        # Copied: a network may return one of its buffers.
         return [
             [output.numpy().copy() for output in output_tensors(module(torch.from_numpy(image).double()))]
             for image in images

@@ -1,4 +1,4 @@
-"""What is taken out of a network. A new pruner is one file and one line in `PRUNERS`."""
+"""Pruners: methods that remove weights or channels. A new one is one file and one line in `PRUNERS`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def prune(module: torch.nn.Module, request: Request) -> ChannelPlan:
         request: method, fraction, an input, a seed.
 
     Returns:
-        What was cut by a structural method, to be replayed on a new module; empty for masks.
+        Channels that a structural method cut, to be replayed on a new module; empty for masks.
 
     Raises:
         UserError: the method is not known.

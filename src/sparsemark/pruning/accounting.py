@@ -1,4 +1,4 @@
-"""What is left in a pruned network: zeros, multiply-adds on non-zeros, dead channels, per layer and in all."""
+"""Counts of a pruned network: zeros, multiply-adds on non-zeros, dead channels, per layer and in total."""
 
 from __future__ import annotations
 

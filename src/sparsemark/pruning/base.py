@@ -1,4 +1,4 @@
-"""What a pruner is."""
+"""Pruner: a pruning method, the request passed to it and the channel plan that it returns."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Layer, whether its outputs or inputs were cut, and which channels, in the order 
 """
 
 NO_PLAN: ChannelPlan = ()
-"""What a method returns that leaves every shape as it is."""
+"""Plan of a method that leaves every shape unchanged."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a pruner.
+    """Request to a pruner.
 
     Args:
         spec: method and fraction.
@@ -44,11 +44,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Pruner:
-    """A method that takes something out of a network.
+    """A pruning method.
 
     Args:
         scope: over what its fraction is counted.
-        apply: prunes the module in place, masks left attached, and returns what it cut away for good.
+        apply: prunes the module in place, masks left attached, and returns the plan of the channels that it cut.
         requires: modules without which it cannot run.
     """
 

@@ -1,4 +1,4 @@
-"""What a pruning result is held against: nothing removed, a mask of ones, and as many weights removed at random."""
+"""Controls for a pruning result: nothing removed, a mask of ones, and as many weights removed at random."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mask_nothing(module: torch.nn.Module, request: Request) -> ChannelPlan:  # n
 
 
 def mask_at_random(module: torch.nn.Module, request: Request) -> ChannelPlan:
-    """Mask weights at random, in each layer as many as global magnitude would: does it matter which ones?"""
+    """Mask weights at random, as many in each layer as global magnitude would: a control for the choice of weights."""
     layers = prunable_layers(module)
     twin = copy.deepcopy(module)
     mask_globally(twin, request)

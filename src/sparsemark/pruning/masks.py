@@ -31,7 +31,7 @@ LAYERS: tuple[type[Layer], ...] = (
 
 
 def named_layers(module: nn.Module) -> Iterator[tuple[str, Layer]]:
-    """The layers with a weight of their own, in order of registration, with their names."""
+    """Yield the layers that own their weight, with their names, in order of registration."""
     for name, layer in module.named_modules():
         # A re-parametrised weight (weight_norm, quantisation) is computed at each call and cannot hold a mask.
         masked = "weight_orig" in layer._parameters and "weight_mask" in layer._buffers

@@ -44,7 +44,7 @@ class Score:
     tolerance: float | None = None
 
     def loss_against(self, other: Score) -> float:
-        """How much worse this score is than `other`, in the metric's unit; below 0 where it is better."""
+        """Return by how much this score is worse than `other`, in the metric's unit; below 0 where it is better."""
         return other.value - self.value if self.higher_is_better else self.value - other.value
 
 

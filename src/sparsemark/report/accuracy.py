@@ -26,7 +26,7 @@ def accuracy_markdown(evaluated: Sequence[Measurement]) -> str:
 
     `raw` is the pruned network before anything else was done, `recalibrated` with BatchNorm statistics estimated again,
     `final` after fine-tuning, or after training where nothing was pruned. Variants with different headline metrics
-    stand in tables of their own.
+    stand in separate tables.
 
     Args:
         evaluated: a row a variant and seed, in the order in which they shall stand.

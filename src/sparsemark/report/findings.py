@@ -34,7 +34,7 @@ NEGLIGIBLE = 0.03
 """A change of time inside this band is called none: machines move as much within a run without anybody noticing."""
 
 _AGREES = 0.01
-"""How far from one the whole interval of a cell against itself may lie."""
+"""Largest allowed distance from one of the whole interval of a cell against itself."""
 
 _MAGNITUDE = "magnitude"
 """Method that random masks are held against."""

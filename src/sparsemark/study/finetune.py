@@ -104,7 +104,7 @@ def _save(path: Path, module: nn.Module, optimizer: Any, schedule: Any, history:
 
 
 def _resume(path: Path, module: nn.Module, optimizer: Any, schedule: Any) -> list[dict[str, float]]:
-    """Put module, optimizer and schedule into the state that `_save` wrote, and return the history."""
+    """Load the state that `_save` wrote into module, optimizer and schedule, and return the history."""
     if not path.exists():
         return []
     try:
@@ -124,7 +124,7 @@ def _resume(path: Path, module: nn.Module, optimizer: Any, schedule: Any) -> lis
         optimizer.load_state_dict({"state": state, "param_groups": header["groups"]})
         schedule.load_state_dict(header["schedule"])
         history: list[dict[str, float]] = header["history"]
-    except Exception as error:  # each library has errors of its own for a damaged file
+    except Exception as error:  # each library raises different errors for a damaged file
         raise UserError(f"{path}: damaged; remove it to fine-tune from the start") from error
     return history
 

@@ -1,4 +1,4 @@
-"""Ctrl-C that nobody swallows: libraries turn it into errors of their own, above all while they are being imported."""
+"""Ctrl-C that no library swallows: some turn it into other errors, above all while they are being imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def raised_again() -> Iterator[Callable[[], None]]:
-    """Give a function that raises KeyboardInterrupt if Ctrl-C has come within the block, whoever caught it then.
+    """Yield a function that raises KeyboardInterrupt if Ctrl-C came within the block, even if a library caught it.
 
     Where the process ignores Ctrl-C, handles it in its own way, or this is not its main thread, nothing changes.
     """

@@ -52,7 +52,7 @@ class Reference:
     """The dense network that a cell is timed against.
 
     Args:
-        cell: what it is.
+        cell: network, format and engine.
         artifact: the file.
         verified: the engine.
     """
@@ -82,7 +82,7 @@ class Pipeline:
         self._outputs: dict[str, Outputs] = {}
 
     def measure(self, cell: Cell, rounds: Rounds | None = time_rounds) -> Measurement:
-        """Measure a cell, or say in its row why that cannot be.
+        """Measure a cell, or return its row with the reason why it cannot be measured.
 
         Args:
             cell: a variant on an engine.
@@ -119,7 +119,10 @@ class Pipeline:
             return replace(row, status=ERROR, reason=" ".join(f"{type(error).__name__}: {error}".split())[:500])
 
     def prepare(self, variant: Variant) -> Prepared:
-        """Take a variant's checkpoint, or train, prune and fine-tune it; errors as in `prepare.prepare`."""
+        """Return a variant on disk: taken from its folder, or built, trained, pruned and fine-tuned now.
+
+        Errors as in `prepare.prepare`.
+        """
 
         def make() -> Prepared:
             dense = None if variant.pruning.is_dense else self.prepare(variant.dense)
@@ -190,13 +193,13 @@ class Pipeline:
         return key_of(asdict(cell), networks, inputs.digest, scored, code, *conditions)
 
     def inputs(self, variant: Variant) -> Inputs:
-        """Return what a variant is verified, scored and timed on."""
+        """Return the inputs on which a variant is verified, scored and timed."""
         return self._once(
             ("inputs", variant.model, variant.seed, variant.fold), lambda: inputs_of(variant, self._open_task(variant))
         )
 
     def count(self, variant: Variant) -> NetworkCount | None:
-        """Count what a variant's network holds and does; None for an ONNX file. Errors as in `prepare`."""
+        """Count a network's weights, zeros and multiply-adds; None for an ONNX file. Errors as in `prepare`."""
         prepared = self.prepare(variant)
         if prepared.source.is_onnx:
             return None

@@ -1,7 +1,7 @@
 """Preparation: from a variant to its checkpoint. Networks are trained, pruned and fine-tuned here, and nowhere else.
 
-A study's task that trains networks keeps them in a folder of weights: what lies there is taken, what is missing is
-made. Every other network is built by its factory, pruned from that, and fine-tuned where the task can.
+A study's task that trains networks keeps them in a folder of weights: checkpoints found there are used, missing
+ones are made. Every other network is built by its factory, pruned from that, and fine-tuned where the task can.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class Prepared:
     """A variant on disk.
 
     Args:
-        variant: what it is.
+        variant: the network and its pruning.
         source: its checkpoint, or the user's ONNX file.
         sha256: of that file.
         key: of everything that decides its artifacts.
-        provenance: how it came about; empty where nobody knows.
-        scores: what it scored when it was made; empty where it was not scored.
+        provenance: origin of the weights; empty where none is recorded.
+        scores: its scores when it was made; empty where it was not scored.
         data: the data that it was scored on, or None.
     """
 
@@ -69,7 +69,7 @@ class Prepared:
 
     @classmethod
     def of(cls, variant: Variant, path: Path, provenance: Mapping[str, Any]) -> Prepared:
-        """Describe a file that is there."""
+        """Describe an existing file."""
         sha256 = content_hash(path)
         try:
             scores = {name: Score(**score) for name, score in provenance.get("scores", {}).items()}
@@ -97,11 +97,11 @@ class Places:
 
 
 def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places: Places, epochs: int) -> Prepared:
-    """Take a variant's checkpoint, or make it.
+    """Return a variant on disk: taken from its folder, or built, trained, pruned and fine-tuned now.
 
     Args:
         variant: the network and what is taken out of it.
-        dense: the same network unpruned; None where that is what is asked for.
+        dense: the same network unpruned; None where `variant` is that network.
         task: of the variant's model, seed and fold, or None.
         places: folders.
         epochs: of fine-tuning in all.
@@ -310,7 +310,7 @@ def _described(
     raw: Mapping[str, Score] | None = None,
     recalibrated: Mapping[str, Score] | None = None,
 ) -> dict[str, Any]:
-    """Return what a header says of a network that was scored: the task's own words, the data, and the scores."""
+    """Return the provenance of a network that was scored: the task's own words, the data, and the scores."""
     steps = {"raw": raw or {}, "recalibrated": recalibrated or {}}
     scores = {
         name: asdict(score) | {step: found[name].value for step, found in steps.items() if name in found}

@@ -28,7 +28,7 @@ def latency(
     """Measure one cell through pytest-benchmark: `latency(pipeline, cell, journal)`.
 
     The result goes into `extra_info` and, when it is finished, into the journal. A cell that cannot be measured is a
-    row that says why, and a skipped test; one that fails parity or breaks is a row and a failed test.
+    row with the reason, and a skipped test; one that fails parity or breaks is a row and a failed test.
     """
 
     def rounds(function: Callable[..., Any], setup: Callable[[], Arguments], count: int) -> Sequence[float]:
@@ -91,7 +91,7 @@ def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Put the reference's raw samples beside each benchmark's own, and add the rows that have no latency.
+    """Write the reference's raw samples beside each benchmark's own, and add the rows that have no latency.
 
     pytest-benchmark calls this once per file it writes, on documents that share entries, so it must not matter how
     often.

@@ -119,7 +119,7 @@ def _take_weight(node: Node, constants: Mapping[str, Any], matrices: dict[str, A
     if weight.ndim > 2 or scaled or node.attributes.get("transA", 0):  # a matrix
         return node
     rows_first = bool(node.attributes.get("transB", 0))
-    # The same constant may be used both ways, so each way has a name of its own.
+    # The same constant may be used both ways, so each way has a separate name.
     stored = name if rows_first else f"{name}.T"
     matrices[stored] = weight if rows_first else weight.T
     return Node("Linear", node.name, (node.inputs[0], stored, *node.inputs[2:]), node.outputs, {})

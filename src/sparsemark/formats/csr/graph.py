@@ -36,7 +36,7 @@ OLDEST_OPSET = 13
 """Before it Squeeze, Softmax, ReduceSum and others took other operands or meant something else."""
 
 _NEWEST_OPSET = 1000
-"""Far beyond any that there is."""
+"""Far beyond any existing opset."""
 
 _WIDEST = np.iinfo(np.int32).max
 _NO_ATTRIBUTES = ("op_type", "inputs", "outputs", "name", "doc_string", "domain", "overload")
@@ -65,7 +65,7 @@ class CsrMatrix:
 
     @classmethod
     def compress(cls, dense: NDArray[np.float32]) -> CsrMatrix:
-        """Keep the non-zeros of a matrix."""
+        """Build the matrix from the non-zeros of a dense one."""
         rows, columns = np.nonzero(dense)
         indptr = np.searchsorted(rows, np.arange(len(dense) + 1))
         return cls(dense[rows, columns], columns.astype(np.int32), indptr.astype(np.int32), dense.shape)
@@ -154,7 +154,7 @@ def load_csr(path: Path) -> Graph:
 def _matrix(
     values: np.ndarray[Any, Any], columns: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], shape: tuple[int, ...]
 ) -> CsrMatrix:
-    """Put a matrix together; ValueError unless every index lies inside, in order, once."""
+    """Build a matrix; raise ValueError unless every index lies inside, in order, once."""
     whole = shape and all(type(size) is int and size > 0 for size in shape)
     if not whole or any(array.ndim != 1 for array in (values, columns, rows)):
         raise ValueError(f"a matrix of shape {shape}")
