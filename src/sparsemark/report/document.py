@@ -205,7 +205,7 @@ def conditions(run: Run, measurements: Sequence[Measurement]) -> list[str]:
     disturbed = [(m, found) for m in cells if (found := contamination_of(m))]
     lines += [f"(!) contaminated: {m.name}: {in_words(found)}" for m, found in disturbed[:_NAMED]]
     if len(disturbed) > _NAMED:
-        lines.append(f"(!) {len(disturbed)} of {len(cells)} cells are contaminated; --format csv has the reason for each")
+        lines.append(f"(!) {len(disturbed)} of {len(cells)} cells are contaminated; --format csv says why for each")
     lines.append(_origin(run))
     return [line for line in lines if line]
 
