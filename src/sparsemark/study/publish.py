@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import sparsemark
 from sparsemark import paths
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import code_digest, content_hash, key_of, write_atomically
@@ -65,7 +64,7 @@ def _figures(run: Run, study: Study, machine: str, evaluated: Sequence[Measureme
     """Draw the figures, unless those of the same numbers and the same code are there: drawing takes seconds."""
     note = paths.drawn(paths.study_work(study.name))
     rows = [to_benchmark(row) for row in evaluated]
-    code = code_digest(Path(sparsemark.__file__).parent), package_versions(("matplotlib",))
+    code = code_digest(Path(paths.__file__).parent), package_versions(("matplotlib",))
     key = key_of(content_hash(paths.run(machine, study.name)), rows, *code)
     try:
         known = json.loads(note.read_bytes())
