@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,10 +31,8 @@ def count(source: Source, work: Path, key: str) -> NetworkCount:
     """
     code = code_digest(Path(accounting.__file__).parent)
     path = paths.counts(work, key_of(key, code))
-    try:
+    with suppress(OSError, msgspec.DecodeError):  # absent, or what a crash left: counted again
         return msgspec.json.decode(path.read_bytes(), type=NetworkCount)
-    except (OSError, msgspec.DecodeError):  # absent, or what a crash left
-        pass
     counted = accounting.count(load_checkpoint(source.path).build(), example_input(source.model))
     write_atomically(path, json.dumps(asdict(counted)).encode())
     return counted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,13 +67,12 @@ def _figures(run: Run, study: Study, machine: str, evaluated: Sequence[Measureme
     rows = [to_benchmark(row) for row in evaluated]
     code = code_digest(Path(paths.__file__).parent), package_versions(("matplotlib",))
     key = key_of(content_hash(paths.run(machine, study.name)), rows, *code)
-    try:
+    # Never drawn here, or something of it is gone: drawn again.
+    with suppress(OSError, ValueError, KeyError, AttributeError, TypeError):
         known = json.loads(note.read_bytes())
         files = {Path(name): digest for name, digest in known["files"].items()}
         if known["key"] == key and all(content_hash(path) == digest for path, digest in files.items()):
             return list(files)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        pass  # never drawn here, or something of it is gone: drawn again
     drawn = draw_figures(run, paths.figures(machine, study.name), evaluated)
     described = {"key": key, "files": {str(path): content_hash(path) for path in drawn}}
     write_atomically(note, json.dumps(described).encode())
