@@ -17,7 +17,8 @@ import torch
 from torch.nn import functional as F
 
 from training.batches import Batch, TrainingBatches, steps_per_epoch
-from training.recipe import BEST, BF16, ONE_CYCLE
+from training.device import BF16
+from training.recipe import BEST, ONE_CYCLE
 from training.scoring import predict, score, tumour_probability
 
 if TYPE_CHECKING:

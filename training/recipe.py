@@ -13,19 +13,20 @@ from sparsemark.errors import UserError
 from sparsemark.files import convert_document
 from sparsemark.references import nearest
 from training.augmentation import AUGMENTATIONS
+from training.device import BF16, FP32, native_precision
 from training.initialization import INITIALIZATIONS
 
 RECIPES = Path(__file__).parent / "recipes"
 
 CONSTANT = "constant"
 ONE_CYCLE = "one-cycle"
-BF16 = "bf16-mixed"
+AUTO = "auto"
 LAST = "last"
 BEST = "best"
 _CHOICES = {
     "schedule": (CONSTANT, ONE_CYCLE),
     "select": (LAST, BEST),
-    "precision": ("32-true", BF16),
+    "precision": (FP32, BF16, AUTO),
     "augmentation": tuple(AUGMENTATIONS),
     "initialization": tuple(INITIALIZATIONS),
 }
@@ -44,7 +45,7 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         augmentation: a name in `training.augmentation.AUGMENTATIONS`.
         initialization: a name in `training.initialization.INITIALIZATIONS`; fine-tuning starts from the weights given.
         select: the epoch to keep: `last`, or `best` by validation ROC AUC.
-        precision: `32-true`, or `bf16-mixed` for bfloat16 autocast.
+        precision: `32-true`, `bf16-mixed` for bfloat16 autocast, or `auto` for what the device computes natively.
         channels_last: memory format of the convolutions.
 
     Raises:
@@ -60,7 +61,7 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     augmentation: str = "paper"
     initialization: str = "kaiming"
     select: str = LAST
-    precision: str = "32-true"
+    precision: str = FP32
     channels_last: bool = False
 
     def __post_init__(self) -> None:
@@ -88,6 +89,15 @@ class Recipe(msgspec.Struct, frozen=True):
     name: str
     train: Phase
     finetune: Phase
+
+    def on(self, device: str) -> Recipe:
+        """Return the recipe with precision `auto` resolved for a device: what a header records and a rerun repeats."""
+        phases = {
+            name: msgspec.structs.replace(phase, precision=native_precision(device))
+            for name in ("train", "finetune")
+            if (phase := getattr(self, name)).precision == AUTO
+        }
+        return msgspec.structs.replace(self, **phases)
 
     def describe(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""

@@ -64,7 +64,7 @@ def open_task(
     choose_device(device)
     if seed < 0:
         raise UserError(f"--seed {seed}: expected a whole number from 0")
-    chosen = load_recipe(recipe, epochs)
+    chosen = load_recipe(recipe, epochs).on(device)
     slices = load_slices(data)
     try:
         parts = split_slices(slices, split, seed, fold)
