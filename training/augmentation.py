@@ -57,3 +57,10 @@ class Augmentation:
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Augment each image independently; the shape stays (n, height, width, 3)."""
         return np.stack([self._pipeline(image=image)["image"] for image in images])
+
+    def with_masks(
+        self, images: NDArray[np.uint8], masks: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Augment each image independently, and move its mask, shape (n, height, width), with it."""
+        pairs = [self._pipeline(image=image, mask=mask) for image, mask in zip(images, masks, strict=True)]
+        return np.stack([pair["image"] for pair in pairs]), np.stack([pair["mask"] for pair in pairs])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from training.slices import Slices
+    from training.tasks.base import SliceTask
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, Any]
+"""Images, shape (n, 3, height, width), and the targets of a task."""
 
 
 def steps_per_epoch(slices: int, batch: int) -> int:
@@ -27,7 +29,7 @@ def steps_per_epoch(slices: int, batch: int) -> int:
 
 
 class TrainingBatches:
-    """Images and labels of one epoch.
+    """Images and targets of one epoch.
 
     Augmentation runs in this process: it takes about a tenth of the time of a step, and worker processes would take the
     cores that the step needs.
@@ -35,26 +37,51 @@ class TrainingBatches:
     Args:
         slices: the whole set.
         indices: the training slices.
+        task: makes the targets.
         batch: slices in a batch.
         augmentation: a name in `training.augmentation.AUGMENTATIONS`, or None for the images as stored.
         seed: of order and augmentation.
+        coarse: images and masks at half their height and width.
     """
 
     def __init__(
-        self, slices: Slices, indices: NDArray[np.intp], batch: int, augmentation: str | None, seed: int
+        self,
+        slices: Slices,
+        indices: NDArray[np.intp],
+        task: SliceTask,
+        *,
+        batch: int,
+        augmentation: str | None,
+        seed: int,
+        coarse: bool = False,
     ) -> None:
         self._slices = slices
+        self._task = task
         self._batch = batch
-        self._order = np.random.default_rng(seed).permutation(indices)
+        self.order = np.random.default_rng(seed).permutation(indices)
         self._augment = None if augmentation is None else Augmentation(augmentation, seed)
+        self._coarse = coarse
 
     def __len__(self) -> int:
-        return steps_per_epoch(len(self._order), self._batch)
+        return steps_per_epoch(len(self.order), self._batch)
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self._order), self._batch):
-            chosen = self._order[start : start + self._batch]
+        for start in range(0, len(self.order), self._batch):
+            chosen = self.order[start : start + self._batch]
             images, labels = self._slices.images[chosen], self._slices.labels[chosen]
-            if self._augment is not None:
+            masks = self._slices.masks[chosen] if self._task.uses_masks else None
+            if self._augment is not None and masks is not None:
+                images, masks = self._augment.with_masks(images, masks)
+            elif self._augment is not None:
                 images = self._augment(images)
-            yield to_input(images), torch.from_numpy(labels.astype(np.int64))
+            if self._coarse:
+                images, masks = _halved(images), None if masks is None else _halved(masks)
+            yield to_input(images), self._task.targets(labels, masks)
+
+
+def _halved(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the rounded mean of each 2 x 2 pixels, shape (n, height, width, ...); of a mask, the majority."""
+    n, height, width, *rest = images.shape
+    blocks = images.reshape(n, height // 2, 2, width // 2, 2, *rest)
+    halved: NDArray[np.uint8] = ((blocks.sum(axis=(2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
+    return halved

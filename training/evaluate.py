@@ -16,17 +16,20 @@ import numpy as np
 from sparsemark.errors import UserError
 from sparsemark.files import write_atomically
 from sparsemark.networks.checkpoint import load_checkpoint, read_header
+from sparsemark.references import nearest
 from training.baselines import score_baselines
 from training.data import DATA_VARIABLE, load_slices
-from training.scoring import predict, score
+from training.prediction import summarise as summarise_slices
 from training.slices import SIZE
 from training.split import BY_PATIENT, BY_SLICE
+from training.tasks import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sparsemark.networks.checkpoint import Checkpoint, Header
     from training.slices import Slices
+    from training.tasks.base import SliceTask
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,10 +60,11 @@ def _only(patients: Sequence[str], slices: Slices, options: argparse.Namespace) 
 
 
 def evaluate(checkpoint: Checkpoint, slices: Slices) -> dict[str, Any]:
-    """Score all slices together, and each patient's alone, in float32.
+    """Score all slices together, and each patient's alone, in float32, by the task that the network was trained for.
 
-    `roc_auc` is None where there is one class only. `seen_in_training` counts patients whose slices the network was
-    trained on. `baselines` are those fitted on the training patients, where the header has them.
+    A score is None where the slices cannot show it: `roc_auc` of one class, Dice without a tumour. `seen_in_training`
+    counts patients whose slices the network was trained on. `baselines` are those fitted on the training patients,
+    where the header has them.
 
     Raises:
         UserError: the network takes images of another size, or its factory is missing.
@@ -68,17 +72,21 @@ def evaluate(checkpoint: Checkpoint, slices: Slices) -> dict[str, Any]:
     model = checkpoint.variant.model
     if model.input_shape[1:] != (3, SIZE, SIZE):
         raise UserError(f"{model.name}: input {model.input_shape}; expected 3 x {SIZE} x {SIZE} images")
-    network = checkpoint.build()
+    task = task_of(checkpoint)
     everything = np.arange(len(slices))
-    probabilities = predict(network, slices, everything)
+    try:
+        table = summarise_slices(checkpoint.build(), task, slices, everything)
+    except UserError as error:
+        raise UserError(f"{checkpoint.variant.name}: {error}") from error
     patients = {}
     for patient in slices.patient_ids:
         own = slices.of([patient])
-        patients[patient] = {**score(probabilities[own], slices.labels[own]), "slices": len(own)}
+        scores = task.score({name: values[own] for name, values in table.items()}, [patient] * len(own))
+        patients[patient] = {**scores, "slices": len(own)}
     baselines = checkpoint.provenance.get("baselines")
     return {
         "overall": {
-            **score(probabilities, slices.labels),
+            **task.score(table, slices.patients),
             "slices": len(slices),
             "patients": len(patients),
         },
@@ -89,6 +97,23 @@ def evaluate(checkpoint: Checkpoint, slices: Slices) -> dict[str, Any]:
         "source": slices.origin,
         "data_hash": slices.digest,
     }
+
+
+def task_of(checkpoint: Checkpoint) -> SliceTask:
+    """Return the task that a network was trained for: classification where its header does not say.
+
+    Raises:
+        UserError: the header names a task that is not known, or a weight of its losses that is no fraction.
+    """
+    recipe = checkpoint.provenance.get("recipe")
+    described = recipe if isinstance(recipe, dict) else {}
+    name, theta = described.get("task", "classification"), described.get("theta")
+    if name not in TASKS:
+        raise UserError(
+            f"{checkpoint.variant.name}: header.provenance.recipe.task: {nearest(str(name), TASKS, 'task')}"
+        )
+    # The weights of losses decide nothing here.
+    return TASKS[name](theta if isinstance(theta, float) else 0.5)
 
 
 def untouched(header: Header, others: Sequence[Header]) -> list[str]:
@@ -128,8 +153,11 @@ def summarise(checkpoint: Checkpoint, slices: Slices, report: Mapping[str, Any])
 
 
 def _line(name: str, scores: Mapping[str, float | None]) -> str:
-    names = ("accuracy", "f1", "recall", "precision", "roc_auc")
-    shown = (f"{key} {value:.4f}" if (value := scores[key]) is not None else f"{key} -" for key in names)
+    shown = (
+        f"{key} -" if value is None else f"{key} {value:.4f}"
+        for key, value in scores.items()
+        if key not in ("slices", "patients")
+    )
     return f"{name}: {', '.join(shown)}"
 
 

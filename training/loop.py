@@ -17,8 +17,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from sparsemark.errors import UserError
 from sparsemark.files import key_of, replacing
 from sparsemark.networks.checkpoint import state_digest
-from training.classifier import Classifier
 from training.device import choose_device
+from training.learner import Learner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from training.recipe import Phase
     from training.slices import Slices
     from training.split import Split
+    from training.tasks.base import SliceTask
 
 
 def fit(
     network: torch.nn.Module,
+    task: SliceTask,
     slices: Slices,
     split: Split,
     phase: Phase,
@@ -38,23 +40,24 @@ def fit(
     seed: int,
     work: Path,
     device: str = "auto",
+    separate: bool = False,
 ) -> list[dict[str, float]]:
     """Train `network` in place and return the scores of each epoch.
 
     The state after each epoch goes to `work`, in a file named after all that decides the outcome: starting weights,
-    data, split, phase and seed. If that file exists, training resumes from it. Attached pruning masks are buffers
-    like any other, and stay.
+    data, split, task, phase and seed. If that file exists, training resumes from it. Attached pruning masks are buffers
+    like any other, and stay. `separate` takes a step for each loss of the task, in place of one for their sum.
 
     Raises:
         UserError: no such device, or the state is damaged or cannot be written.
     """
     accelerator = choose_device(device)
     start = state_digest(network.state_dict())
-    path = work / f"{key_of(start, slices.digest, split.describe(slices), phase, seed)}.ckpt"
+    path = work / f"{key_of(start, slices.digest, split.describe(slices), repr(task), separate, phase, seed)}.ckpt"
     network.train()
     if phase.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub lacks it
-    classifier = Classifier(network, slices, split, phase, seed=seed)
+    learner = Learner(network, task, slices, split, phase, seed=seed, separate=separate)
     with quiet(), memory_kept():
         trainer = lightning.Trainer(
             accelerator=accelerator,
@@ -68,11 +71,11 @@ def fit(
             enable_checkpointing=True,
             logger=False,
         )
-        trainer.fit(classifier, ckpt_path=find_state(path), weights_only=True)
-    classifier.keep()
+        trainer.fit(learner, ckpt_path=find_state(path), weights_only=True)
+    learner.keep()
     network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
     network.eval()
-    return classifier.history
+    return learner.history
 
 
 def find_state(path: Path) -> Path | None:

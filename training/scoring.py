@@ -1,4 +1,4 @@
-"""Predictions and their scores: accuracy, F1, recall, precision and ROC AUC of the probability of a tumour."""
+"""Scores of the probability of a tumour: accuracy, F1, recall, precision and ROC AUC; accuracy by patient."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from training.slices import to_input
-
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from training.slices import Slices
+    from training.tasks.base import PatientScores
 
-BATCH = 64
 THRESHOLD = 0.5
 """Of the probability of a tumour: the larger of two logits wins."""
 
@@ -22,24 +21,6 @@ THRESHOLD = 0.5
 def tumour_probability(logits: torch.Tensor) -> torch.Tensor:
     """Return the probability of a tumour, shape (n,), from logits of shape (n, 2)."""
     return logits.softmax(dim=1)[:, 1]
-
-
-def predict(network: torch.nn.Module, slices: Slices, indices: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return the probability of a tumour in each slice, in eval mode and the caller's precision.
-
-    The network's mode is restored.
-    """
-    training = network.training
-    device = next(network.parameters()).device
-    network.eval()
-    found = []
-    with torch.no_grad():
-        for start in range(0, len(indices), BATCH):
-            images = to_input(slices.images[indices[start : start + BATCH]]).to(device)
-            found.append(tumour_probability(network(images).float()).cpu())
-    network.train(training)
-    probabilities: NDArray[np.float32] = torch.cat(found).numpy()
-    return probabilities
 
 
 def score(probabilities: NDArray[np.floating], labels: NDArray[np.bool_]) -> dict[str, float | None]:
@@ -64,3 +45,30 @@ def score(probabilities: NDArray[np.floating], labels: NDArray[np.bool_]) -> dic
     metrics.update(torch.as_tensor(np.asarray(probabilities, np.float32)), torch.as_tensor(labels.astype(np.int64)))
     scores: dict[str, float | None] = {name: float(value) for name, value in metrics.compute().items()}
     return scores | {"roc_auc": None} if one_class else scores
+
+
+def patient_accuracies(
+    metric: str, probabilities: torch.Tensor, labels: torch.Tensor, patients: Sequence[str]
+) -> PatientScores:
+    """Return the accuracy of each patient, under the name of a metric, weighted by its slices.
+
+    Args:
+        metric: its name.
+        probabilities: of a tumour, shape (n,).
+        labels: above 0 where there is one, shape (n,).
+        patients: id of each slice.
+    """
+    correct = ((probabilities > THRESHOLD) == (labels > 0)).numpy()
+    names, owners = np.unique(np.asarray(patients), return_inverse=True)
+    slices = np.bincount(owners)
+    hits = np.bincount(owners, weights=correct)
+    return {str(name): {metric: (float(h / n), float(n))} for name, h, n in zip(names, hits, slices, strict=True)}
+
+
+def weighted_mean(by_patient: PatientScores, metric: str) -> float | None:
+    """Return the mean of a metric over patients by their weights; None where no patient has it."""
+    pairs = [scores[metric] for scores in by_patient.values() if metric in scores]
+    if not pairs:
+        return None
+    values, weights = zip(*pairs, strict=True)
+    return float(np.average(values, weights=weights))

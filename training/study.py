@@ -1,25 +1,26 @@
-"""Task of the study: brain slices with or without a tumour, behind the functions that the harness calls."""
+"""Task of the study: brain slices, their tumours and masks, behind the functions that the harness calls."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from sparsemark.errors import UserError
-from sparsemark.specs import Metric
+from sparsemark.networks.factory import output_tensors
 from sparsemark.study.task import REPORT, SELECT
 from training.batches import TrainingBatches
 from training.data import load_slices
 from training.device import choose_device
 from training.initialization import initialize
+from training.prediction import BATCH
 from training.provenance import describe_data, describe_training
-from training.recipe import load_recipe, with_epochs
-from training.scoring import BATCH, THRESHOLD, score, tumour_probability
+from training.recipe import load_recipe, recipe_of, with_epochs
 from training.slices import to_input
-from training.split import BY_PATIENT, split_slices
+from training.split import split_slices
+from training.tasks import TASKS
+from training.tasks.base import total
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sparsemark.specs import Metric
     from training.batches import Batch
     from training.recipe import Recipe
     from training.slices import Slices
     from training.split import Split
-
-DEFAULT_RECIPE = "better"
+    from training.tasks.base import PatientScores, PerSlice, SliceTask
 
 
 def open_task(
@@ -41,8 +42,8 @@ def open_task(
     fold: int | None = None,
     data: str | Path | None = None,
     *,
-    recipe: str = DEFAULT_RECIPE,
-    split: str = BY_PATIENT,
+    recipe: str | None = None,
+    split: str | None = None,
     device: str = "auto",
     epochs: int | None = None,
 ) -> StudyTask:
@@ -53,8 +54,8 @@ def open_task(
         seed: of the split where there is no fold; goes into the header of checkpoints.
         fold: number of the patient fold to test, 0 to 4; None lets the seed draw the split.
         data: folder of the LGG set; None for the one that `LGG_DATA` names, or the phantom.
-        recipe: a name in `training/recipes`, or a path.
-        split: `patient`, or `slice` for the paper's leaky one.
+        recipe: a name in `training/recipes`, or a path; None for the one that is called like the model, or `better`.
+        split: `patient`, or `slice` for the paper's leaky one; None for what the recipe says.
         device: `auto`, `cpu` or `cuda`.
         epochs: of training, in place of the recipe's.
 
@@ -64,35 +65,33 @@ def open_task(
     choose_device(device)
     if seed < 0:
         raise UserError(f"--seed {seed}: expected a whole number from 0")
-    chosen = load_recipe(recipe, epochs).on(device)
+    chosen = load_recipe(recipe or recipe_of(model_name), epochs).on(device)
     slices = load_slices(data)
     try:
-        parts = split_slices(slices, split, seed, fold)
+        parts = split_slices(slices, split or chosen.split, seed, fold)
     except UserError as error:
         raise UserError(f"{data or slices.origin}: {error}") from error
     return StudyTask(model_name, slices, parts, recipe=chosen, seed=seed, device=device)
 
 
 class StudyTask:
-    """Classification of slices on one split: choices on validation slices, reports on test slices."""
-
-    METRICS: ClassVar[Mapping[str, Metric]] = {
-        "accuracy": Metric(higher_is_better=True, tolerance=0.01),
-        "f1": Metric(higher_is_better=True, tolerance=None),
-        "recall": Metric(higher_is_better=True, tolerance=None),
-        "precision": Metric(higher_is_better=True, tolerance=None),
-        "roc_auc": Metric(higher_is_better=True, tolerance=None),
-    }
+    """A task of a recipe on one split: choices on validation slices, reports on test slices."""
 
     def __init__(
         self, model_name: str, slices: Slices, split: Split, *, recipe: Recipe, seed: int, device: str
     ) -> None:
         self.slices = slices
         self.split = split
+        self.task: SliceTask = task_of(recipe)
         self._model_name = model_name
-        self._recipe = recipe
+        self.recipe = recipe
         self._seed = seed
         self._device = device
+
+    @property
+    def METRICS(self) -> Mapping[str, Metric]:  # noqa: N802 - the harness's name
+        """Metrics of the task, the headline first."""
+        return self.task.metrics
 
     def images(self, part: str) -> NDArray[np.float32]:
         """Return the images of a part, float32 in [0, 1], shape (n, 3, 128, 128), contiguous."""
@@ -100,31 +99,26 @@ class StudyTask:
         return np.ascontiguousarray(images.numpy())
 
     def score(self, outputs: Sequence[NDArray[Any]], part: str) -> dict[str, float]:
-        """Score the logits in `outputs[0]`, shape (n, 2), against the labels of a part.
+        """Score a network's logits against labels and masks of a part.
 
         Raises:
-            UserError: the output has another shape, or is not finite.
+            UserError: the outputs have other shapes, or are not finite.
         """
-        scores = score(self._probabilities(outputs, part), self.slices.labels[self._indices(part)])
+        scores = self.task.score(self._summary(outputs, part), self._patients(part))
         # A split whose parts hold one class only is refused, so no score is None.
         return {name: value for name, value in scores.items() if value is not None}
 
-    def per_group(self, outputs: Sequence[NDArray[Any]], part: str) -> dict[str, tuple[float, int]]:
-        """Return each patient's accuracy and number of slices: slices of one patient depend on each other."""
-        indices = self._indices(part)
-        correct = (self._probabilities(outputs, part) > THRESHOLD) == self.slices.labels[indices]
-        patients, owners = np.unique(np.asarray(self.slices.patients)[indices], return_inverse=True)
-        slices = np.bincount(owners)
-        hits = np.bincount(owners, weights=correct)
-        return {str(patient): (float(h / n), int(n)) for patient, h, n in zip(patients, hits, slices, strict=True)}
+    def per_group(self, outputs: Sequence[NDArray[Any]], part: str) -> PatientScores:
+        """Return each patient's scores with their weights: slices of one patient depend on each other."""
+        return self.task.by_patient(self._summary(outputs, part), self._patients(part))
 
     def batches(self, seed: int) -> Iterable[Batch]:
-        """Return one epoch of training images and labels, shuffled, not augmented."""
-        return TrainingBatches(self.slices, self.split.train, BATCH, None, seed)
+        """Return one epoch of training images and targets, shuffled, not augmented."""
+        return TrainingBatches(self.slices, self.split.train, self.task, batch=BATCH, augmentation=None, seed=seed)
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the cross entropy of logits, shape (n, 2), and labels, shape (n,)."""
-        return F.cross_entropy(outputs, targets)
+    def loss(self, outputs: Any, targets: Any) -> torch.Tensor:
+        """Return the weighted sum of the task's losses."""
+        return total(self.task.losses(output_tensors(outputs), targets))
 
     def train(self, module: torch.nn.Module, epochs: int | None, seed: int, work: Path) -> dict[str, Any]:
         """Train in place by a phase of the recipe; attached masks stay attached.
@@ -139,13 +133,24 @@ class StudyTask:
             `epochs`, with the scores of each epoch.
         """
         if epochs is None:
-            phase = self._recipe.train
+            phase = self.recipe.train
             initialize(module, phase.initialization, seed)
         else:
-            phase = with_epochs(self._recipe.finetune, epochs)
+            phase = with_epochs(self.recipe.finetune, epochs)
         from training.loop import fit  # Lightning takes seconds to import, and a finished study does not train
 
-        return {"epochs": fit(module, self.slices, self.split, phase, seed=seed, work=work, device=self._device)}
+        history = fit(
+            module,
+            self.task,
+            self.slices,
+            self.split,
+            phase,
+            seed=seed,
+            work=work,
+            device=self._device,
+            separate=self.recipe.separate,
+        )
+        return {"epochs": history}
 
     def describe(self) -> dict[str, Any]:
         """Return the data in words, with caveat and key."""
@@ -153,17 +158,25 @@ class StudyTask:
 
     def provenance(self) -> dict[str, Any]:
         """Return the rest of a checkpoint's header."""
-        return describe_training(self._model_name, self._recipe, self.slices, self.split, seed=self._seed)
+        return describe_training(self._model_name, self.recipe, self.slices, self.split, seed=self._seed)
 
     def _indices(self, part: str) -> NDArray[np.intp]:
         return {SELECT: self.split.validation, REPORT: self.split.test}[part]
 
-    def _probabilities(self, outputs: Sequence[NDArray[Any]], part: str) -> NDArray[np.float32]:
-        logits = np.asarray(outputs[0], np.float32)
-        expected = (len(self._indices(part)), 2)
-        if logits.shape != expected:
-            raise UserError(f"{self._model_name}: output of shape {logits.shape}; expected logits {expected}")
-        if not np.isfinite(logits).all():
-            raise UserError(f"{self._model_name}: output holds NaN or infinities; expected finite logits")
-        probabilities: NDArray[np.float32] = tumour_probability(torch.from_numpy(logits)).numpy()
-        return probabilities
+    def _patients(self, part: str) -> list[str]:
+        return [self.slices.patients[i] for i in self._indices(part)]
+
+    def _summary(self, outputs: Sequence[NDArray[Any]], part: str) -> PerSlice:
+        indices = self._indices(part)
+        targets = self.task.targets(self.slices.labels[indices], self.slices.masks[indices])
+        try:
+            return self.task.summarise(
+                [torch.from_numpy(np.asarray(output, np.float32)) for output in outputs], targets
+            )
+        except UserError as error:
+            raise UserError(f"{self._model_name}: {error}") from error
+
+
+def task_of(recipe: Recipe) -> SliceTask:
+    """Return the task of a recipe."""
+    return TASKS[recipe.task](0.5 if recipe.theta is None else recipe.theta)

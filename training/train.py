@@ -1,6 +1,9 @@
 """Train a network of the study and write its checkpoint.
 
 `python -m training.train --recipe better --data DIR --seed 0`
+
+A recipe that is for one network names it, and the checkpoint is called after the recipe: `unet_head_theta20` is a way
+to train `unet_head`. With any other recipe the checkpoint is called after the network.
 """
 
 from __future__ import annotations
@@ -21,29 +24,32 @@ from sparsemark.study.prepare import train_dense
 from sparsemark.study.task import Task
 from training.data import DATA_VARIABLE
 from training.device import DEVICES
+from training.recipe import DEFAULT, load_recipe, recipe_of
 from training.split import BY_PATIENT, FOLDS, KINDS
-from training.study import DEFAULT_RECIPE, open_task
+from training.study import open_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 WORK = paths.WORK / "training"
+MODEL = "cnn9"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0, or 2 after one line on standard error where the input is wrong."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    model = ModelSpec(options.model, NETWORKS[options.model], INPUT_SHAPE)
-    variant = Variant(model, seed=options.seed, fold=options.fold)
-    path = paths.checkpoint(options.out, variant.name)
     try:
+        recipe = options.recipe or recipe_of(options.model or MODEL)
+        model = _model(options.model, recipe)
+        variant = Variant(model, seed=options.seed, fold=options.fold)
+        path = paths.checkpoint(options.out, variant.name)
         study = open_task(
-            options.model,
+            model.name,
             options.seed,
             options.fold,
             options.data,
-            recipe=options.recipe,
+            recipe=recipe,
             split=options.split,
             device=options.device,
             epochs=options.epochs,
@@ -58,17 +64,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _model(network: str | None, recipe_name: str) -> ModelSpec:
+    """Return the network, under the name of its checkpoint.
+
+    Raises:
+        UserError: the recipe is for another network.
+    """
+    recipe = load_recipe(recipe_name)
+    if recipe.network is None:
+        name = network or MODEL
+        return ModelSpec(name, NETWORKS[name], INPUT_SHAPE)
+    if network not in (None, recipe.network):
+        raise UserError(f"--recipe {recipe_name}: for {recipe.network}; expected with --model {network} another recipe")
+    return ModelSpec(recipe.name, NETWORKS[recipe.network], INPUT_SHAPE)
+
+
 def summarise(provenance: Mapping[str, Any]) -> str:
     """Format the scores of a training in a few lines, with those of the baselines on the same slices."""
     last = provenance["history"]["epochs"][-1]
     speeds = [epoch["slices_per_second"] for epoch in provenance["history"]["epochs"]]
     scores = provenance["scores"]
-    accuracy, f1, roc_auc = (scores[name] for name in ("accuracy", "f1", "roc_auc"))
+    validated = [f"{name} {last[key]:.4f}" for name in scores if (key := f"validation_{name}") in last]
     lines = [
         f"{statistics.median(speeds):.0f} training slices per second, the median over {len(speeds)} epochs",
-        f"validation, last epoch: accuracy {last['validation_accuracy']:.4f}, ROC AUC {last['validation_roc_auc']:.4f}",
-        f"test: accuracy {accuracy['value']:.4f} ({accuracy['low']:.4f} to {accuracy['high']:.4f}, bootstrap by "
-        f"patient), F1 {f1['value']:.4f}, ROC AUC {roc_auc['value']:.4f}",
+        f"validation, last epoch: {', '.join(validated)}",
+        f"test, with bootstrap by patient: {', '.join(map(_written, scores, scores.values()))}",
     ]
     for name, baseline in provenance["baselines"].items():
         test = baseline["test"]
@@ -76,18 +96,25 @@ def summarise(provenance: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _written(name: str, score: Mapping[str, Any]) -> str:
+    interval = "" if score["low"] is None else f" ({score['low']:.4f} to {score['high']:.4f})"
+    return f"{name} {score['value']:.4f}{interval}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="training.train", description="Train a network of the study and write its checkpoint."
     )
-    parser.add_argument("--recipe", default=DEFAULT_RECIPE, help="name in training/recipes, or path (%(default)s)")
+    parser.add_argument(
+        "--recipe", help=f"name in training/recipes, or path (the one called like the model, or {DEFAULT})"
+    )
     parser.add_argument("--data", help=f"folder of the LGG set; else {DATA_VARIABLE}, else a generated phantom")
     parser.add_argument(
         "--seed", type=int, default=0, help="of weights, order, and the split without a fold (%(default)s)"
     )
     parser.add_argument("--out", type=Path, default=paths.WEIGHTS, help="folder of the checkpoint (%(default)s)")
-    parser.add_argument("--model", choices=NETWORKS, default="cnn9", help="network (%(default)s)")
-    parser.add_argument("--split", choices=KINDS, default=BY_PATIENT, help="slice leaks (%(default)s)")
+    parser.add_argument("--model", choices=NETWORKS, help=f"network (the recipe's, or {MODEL})")
+    parser.add_argument("--split", choices=KINDS, help=f"slice leaks (the recipe's, or {BY_PATIENT})")
     parser.add_argument("--fold", type=int, help=f"test this fold of the patients, 0 to {FOLDS - 1}")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="(%(default)s)")
     parser.add_argument("--epochs", type=int, help="of training, in place of the recipe's")

@@ -91,9 +91,19 @@ def layers_table(study: str) -> Path:
     return RESULTS / "tables" / f"{study}-layers.csv"
 
 
+def epochs_table(study: str) -> Path:
+    """Losses and scores of every epoch of training and fine-tuning of every variant."""
+    return RESULTS / "tables" / f"{study}-epochs.csv"
+
+
 def patients(study: str) -> Path:
     """Patients of the training, validation and test parts, per seed."""
     return RESULTS / "tables" / f"{study}-patients.json"
+
+
+def groups(study: str) -> Path:
+    """Score and weight of every variant by metric and group."""
+    return RESULTS / "tables" / f"{study}-groups.json"
 
 
 def drawn(work: Path) -> Path:

@@ -37,7 +37,7 @@ def resolve(reference: str) -> Callable[..., Any]:
 
     Args:
         reference: `file.py:factory`, whose folder becomes importable as if the file were run, or
-            `package.module:factory`, looked for from the working directory as well.
+            `package.module:factory`. Both find modules from the working directory as well.
 
     Raises:
         UserError: no such file, module or attribute; the import fails; what is named cannot be called.
@@ -57,7 +57,7 @@ def resolve(reference: str) -> Callable[..., Any]:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Import a Python file, once a process; its folder becomes importable as if the file were run.
+    """Import a Python file, once a process; its folder and the working directory become importable.
 
     Raises:
         UserError: no such file, or importing it fails.
@@ -71,9 +71,10 @@ def load_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path}: expected a Python file")
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
+    # Its folder as if the file were run, and the working directory, where the package is that it may be part of.
+    for folder in (str(path.resolve().parent), str(Path.cwd())):
+        if folder not in sys.path:
+            sys.path.append(folder)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -15,7 +15,7 @@ from sparsemark.analysis.statistics import Interval
 from sparsemark.errors import UserError
 from sparsemark.records.run import Run
 from sparsemark.report import render, wording
-from sparsemark.report.renderers.csv import layers_csv
+from sparsemark.report.renderers.csv import table_csv
 from tests.report.runs import FAILED, RUNS
 from tests.synthetic import cell
 
@@ -121,7 +121,7 @@ def test_layers_are_a_row_each():
         {"variant": "v", "name": "a", "weights": 3, "sparsity": 1 / 3},
         {"variant": "v", "name": "b", "bias": None},
     ]
-    text = layers_csv(layers)
+    text = table_csv(layers)
     assert text.splitlines()[0] == "variant,name,weights,sparsity,bias"
     rows = list(csv.DictReader(io.StringIO(text)))
     assert float(rows[0]["sparsity"]) == 1 / 3

@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from sparsemark.analysis.groups import grouped_interval, pooled
 from sparsemark.records.run import Run
 from sparsemark.records.scores import Score
 from sparsemark.report import FORMATS, headlines, render
@@ -293,6 +294,40 @@ def test_folds_are_counted_where_there_are_any():
     header, _, only = table_lines(accuracy_markdown(rows))
     assert header.startswith("| network | pruned | seeds | folds | raw mae |")
     assert only == "| m | dense | 2 | 3 | - | - | 3.000 [2.000, 4.000] |"
+
+
+def test_folds_and_seeds_are_not_averaged_together():
+    rows = [
+        cell(1, model="m", method="none", seed=seed, fold=fold, scores={MAE: Score(value)})
+        for seed, fold, value in ((0, None, 9.0), (1, None, 9.0), (0, 0, 1.0), (0, 1, 3.0))
+    ]
+    _, _, seeds, folds = table_lines(accuracy_markdown(rows))
+    assert seeds == "| m | dense | 2 | - | - | - | 9.000 [9.000, 9.000] |"
+    assert folds == "| m | dense | 1 | 2 | - | - | 2.000 [1.000, 3.000] |"
+
+
+def test_the_interval_is_that_of_all_groups_together():
+    """Two folds of two patients each: four patients are resampled; a single network keeps its own interval."""
+    groups = [{"a": (0.5, 2.0), "b": (0.75, 2.0)}, {"c": (1.0, 2.0), "d": (0.25, 4.0)}]
+    rows = [
+        cell(1, model="m", method="none", seed=0, fold=fold, scores={"accuracy": Score(0.6, 0.1, 0.2, groups=of)})
+        for fold, of in enumerate(groups)
+    ]
+    header, _, only = table_lines(accuracy_markdown(rows))
+    assert header.endswith("| final % | 95 % interval |")
+    low, high = grouped_interval([0.5, 0.75, 1.0, 0.25], [2, 2, 2, 4])
+    assert only.endswith(f"| {100 * low:.1f} to {100 * high:.1f} |")
+    _, _, alone = table_lines(accuracy_markdown(rows[:1]))
+    assert alone.endswith("| 10.0 to 20.0 |")
+    without = [*rows, dataclasses.replace(rows[0], fold=2, scores={"accuracy": Score(0.6)})]
+    assert table_lines(accuracy_markdown(without))[2].endswith("| - |"), "not all are known by group"
+
+
+def test_a_patient_that_two_networks_were_tested_on_is_one():
+    assert pooled([{"a": (0.5, 2.0), "b": (1.0, 1.0)}, {"a": (0.8, 4.0)}]) == {
+        "a": (pytest.approx(0.7), 6.0),
+        "b": (1.0, 1.0),
+    }
 
 
 def test_an_empty_table_over_seeds_still_says_what_failed():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sparsemark import paths
@@ -90,7 +93,7 @@ def test_the_studies_of_this_repository_can_be_read():
     bench = HERE.parents[1] / "bench"
     for path in sorted(bench.glob("*.toml")):
         study = load_study(path)
-        assert study.cells, path
+        assert study.variants, path
         assert len({cell.name for cell in study.cells}) == len(study.cells)
         assert len({variant.name for variant in study.variants}) == len(study.variants)
 
@@ -142,6 +145,25 @@ def test_tables_figures_and_patients_are_written(once):
     assert list((once / "results" / "figures").iterdir())
 
 
+def test_scores_by_group_and_every_epoch_are_written(once):
+    tables = once / "results" / "tables"
+    groups = json.loads((tables / "toy-groups.json").read_text())
+    assert set(groups) == {line.split()[1] for line in TRAININGS}
+    scores = {row["name"]: float(row["accuracy"]) for row in rows_of(tables / "toy-accuracy.csv")}
+    for name, of in groups.items():
+        values, weights = zip(*of["accuracy"].values(), strict=True)
+        assert np.average(values, weights=weights) == pytest.approx(scores[name])
+    epochs = rows_of(tables / "toy-epochs.csv")
+    assert [f"{row['variant']}" for row in epochs] == [line.split()[1] for line in TRAININGS]
+    assert {row["round"] for row in epochs} == {"1"}
+    assert all(float(row["train_loss"]) > 0 for row in epochs)
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_nothing_is_left_over(once):
     assert not [path for path in once.rglob("*") if path.name.endswith(".tmp")]
 
@@ -191,6 +213,33 @@ def test_a_checkpoint_that_was_removed_is_made_again_and_the_others_are_kept(aga
     Path("models/weights/toy-magnitude50-seed0.safetensors").unlink()
     assert main(["run", "toy.toml"]) == 0
     assert trained(again) == [*TRAININGS, "finetune toy-magnitude50-seed0"]
+
+
+def test_without_training_a_missing_checkpoint_is_a_row_with_that_reason(again, capsys):
+    missing = Path("models/weights/toy-magnitude90-seed0.safetensors")
+    missing.unlink()
+    before = trained(again)
+    assert main(["run", "toy.toml", "--no-training"]) == 0
+    assert trained(again) == before
+    assert not missing.exists()
+    rows = {m.name: m for m in Run.load(RESULT).measurements}
+    assert rows["toy-magnitude90-seed0-torch"].status == UNSUPPORTED
+    assert rows["toy-magnitude90-seed0-torch"].reason == f"{missing}: no such checkpoint, and nothing is to be trained"
+    assert rows["toy-magnitude50-seed0-torch"].status == MEASURED
+    table = Path("results/tables/toy-accuracy.md").read_text()
+    assert f"- toy-magnitude90-seed0: {missing}: no such" in table.replace("\\", "")
+
+
+def test_a_study_without_engines_is_scored_and_not_timed(again, capsys):
+    text = re.sub(r"\n(engines|controls) = .*", "", Path("toy.toml").read_text())
+    Path("scored.toml").write_text(text.replace('name = "toy"', 'name = "scored"', 1))
+    assert main(["run", "scored.toml"]) == 0
+    assert trained(again) == TRAININGS, "the checkpoints of the other study serve"
+    shown = capsys.readouterr().out
+    assert "| toy | magnitude 90 % |" in shown
+    assert not paths.run(machine_name(), "scored").exists()
+    assert not paths.table(machine_name(), "scored", "md").exists()
+    assert "magnitude" in paths.accuracy_table("scored", "csv").read_text()
 
 
 def test_a_checkpoint_under_anothers_name_is_refused(again, capsys):

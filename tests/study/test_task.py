@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sparsemark import Metric
+from sparsemark.analysis.groups import grouped_interval
 from sparsemark.errors import UserError
 from sparsemark.specs import ModelSpec
 from sparsemark.study.task import REPORT, SCORE, SELECT, Task, load_task, opener
@@ -62,6 +63,20 @@ def test_scores_carry_direction_tolerance_and_interval_the_headline_first():
     assert (distance.low, distance.high) == (1.0, 2.0), "of the two groups' weighted mean"
     assert accuracy.value == 0.75, "an array is scored by its mean"
     assert 0 <= accuracy.low <= 0.75 <= accuracy.high <= 1, "and its single inputs are resampled"
+
+
+def test_groups_of_several_metrics_give_each_its_interval_and_are_kept():
+    def per_group(self, outputs, part):
+        return {"a": {"accuracy": (1.0, 3.0), "distance": (1.5, 1.0)}, "b": {"accuracy": (0.5, 1.0)}}
+
+    scores = scored(with_(per_group=per_group))
+    assert scores["accuracy"].groups == {"a": (1.0, 3.0), "b": (0.5, 1.0)}
+    assert (scores["accuracy"].low, scores["accuracy"].high) == grouped_interval([1.0, 0.5], [3.0, 1.0])
+    assert (scores["distance"].low, scores["distance"].high) == (1.5, 1.5)
+    assert (scored(with_())["accuracy"].groups, scored(with_())["distance"].groups) == (
+        None,
+        {"a": (1.0, 3.0), "b": (2.0, 1.0)},
+    )
 
 
 def test_a_bare_number_is_the_metric_score_without_an_interval():
@@ -165,6 +180,11 @@ def raises(*_):
         ({"per_group": lambda self, outputs, part: {"a": 3}}, "per_group: TypeError"),
         ({"per_group": lambda self, outputs, part: {"a": (1, -1)}}, "per_group: a score or weight"),
         ({"per_group": lambda self, outputs, part: {}}, "per_group: "),
+        (
+            {"per_group": lambda self, outputs, part: {"a": {"acuracy": (1, 1)}}},
+            "per_group: metric 'acuracy'; expected",
+        ),
+        ({"per_group": lambda self, outputs, part: {"a": {"accuracy": 1}}}, "per_group: TypeError"),
     ],
 )
 def test_what_a_task_does_wrong_is_one_line_that_names_file_and_function(changes, words):

@@ -14,9 +14,12 @@ from tests.training.tiny import draw_slices, tiny_network
 from training import loop
 from training.device import choose_device
 from training.initialization import INITIALIZATIONS, initialize
+from training.prediction import summarise
 from training.recipe import Phase
 from training.split import BY_PATIENT, split_slices
+from training.tasks.classification import Classification
 
+TASK = Classification()
 PHASE = Phase(epochs=3, learning_rate=0.02, batch=8, schedule="one-cycle", weight_decay=0.01, channels_last=True)
 
 
@@ -32,8 +35,8 @@ def split(slices):
 
 @pytest.fixture
 def fit(slices, split, tmp_path):
-    def run(network, phase=PHASE, seed=0, work="work"):
-        return loop.fit(network, slices, split, phase, seed=seed, work=tmp_path / work, device="cpu")
+    def run(network, phase=PHASE, seed=0, work="work", task=TASK, **options):
+        return loop.fit(network, task, slices, split, phase, seed=seed, work=tmp_path / work, device="cpu", **options)
 
     return run
 
@@ -57,6 +60,12 @@ def test_loss_falls_and_history_tells_every_epoch(fit, split):
             assert 0 <= history[-1][f"{part}_{name}"] <= 1
     last = history[-1]
     assert last["slices_per_second"] * last["seconds"] == pytest.approx(len(split.train))
+
+
+@pytest.mark.parametrize(("epochs", "batch"), [(1, 100), (2, 100), (2, 18), (5, 100)])
+def test_one_cycle_of_a_few_steps_is_possible(fit, epochs, batch):
+    phase = Phase(epochs=epochs, learning_rate=0.01, batch=batch, schedule="one-cycle")
+    assert len(fit(started(), phase)) == epochs
 
 
 def test_same_seed_same_network_other_seed_another(fit):
@@ -123,9 +132,7 @@ def test_best_epoch_is_the_one_that_validation_chose(fit, slices, split):
 
 
 def loop_scores(network, slices, split):
-    from training.scoring import predict, score
-
-    return score(predict(network, slices, split.validation), slices.labels[split.validation])["roc_auc"]
+    return TASK.score(summarise(network, TASK, slices, split.validation), [])["roc_auc"]
 
 
 def test_bfloat16_leaves_float32_weights_contiguous_in_eval_mode(fit):

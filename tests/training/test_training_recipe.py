@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from sparsemark.errors import UserError
-from training.recipe import RECIPES, load_recipe
+from training.device import native_precision
+from training.recipe import RECIPES, load_recipe, recipe_of
 
 PHASES = "[train]\nepochs = 2\nlearning_rate = 1e-3\n[finetune]\nepochs = 1\nlearning_rate = 1e-3\n"
 
@@ -75,7 +77,16 @@ def test_epochs_of_the_command_line_are_checked():
 def test_description_holds_every_field_as_json():
     """Committed headers hold recipes in this form."""
     described = json.loads(json.dumps(load_recipe("better", epochs=7).describe()))
-    assert list(described) == ["name", "train", "finetune"]
+    assert list(described) == [
+        "name",
+        "train",
+        "finetune",
+        "network",
+        "task",
+        "split",
+        "theta",
+        "separate",
+    ]
     assert (described["train"]["epochs"], described["finetune"]["epochs"]) == (7, 6)
     assert described["finetune"] == {
         "epochs": 6,
@@ -87,6 +98,70 @@ def test_description_holds_every_field_as_json():
         "augmentation": "strong",
         "initialization": "kaiming",
         "select": "last",
-        "precision": "bf16-mixed",
+        "precision": "auto",
         "channels_last": True,
+        "coarse": 0.0,
     }
+
+
+def test_a_recipe_extends_another_field_by_field(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text('extends = "unet_head"\ntheta = 0.25\n[train]\nepochs = 3\n')
+    own, base = load_recipe(str(path)), load_recipe("unet_head")
+    assert (own.theta, own.train.epochs, own.task, own.network) == (0.25, 3, "both", "unet_head")
+    assert own.finetune == base.finetune
+    assert own.train.learning_rate == base.train.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('extends = "unet_heat"', "own.toml: extends: unknown recipe 'unet_heat'; did you mean 'unet_head'"),
+        ('extends = "unet_head"\ntheta = 1.5', "own.toml: theta: 1.5, expected a fraction in [0, 1]"),
+        ('extends = "unet_head"\ntheta = nan', "own.toml: theta: nan, expected a fraction in [0, 1]"),
+        ('extends = "unet_head"\nseparate = true', "expected either theta or separate"),
+        ('extends = "unet"\ntheta = 0.5', "theta and separate: expected with task 'both' only"),
+        ('extends = "unet"\ntask = "segmentaton"', "unknown task 'segmentaton'; did you mean 'segmentation'"),
+        ('extends = "unet"\nnetwork = "unett"', "unknown network 'unett'; did you mean 'unet'"),
+        ('extends = "better"\nsplit = "slices"', "unknown split 'slices'; did you mean 'slice'"),
+        ('extends = "better"\nthet = 0.5', "unknown field 'thet'; did you mean 'theta'"),
+        ('extends = "better"\n[train]\ncoarse = 1.0', "train: coarse: 1.0, expected a fraction in [0, 1)"),
+    ],
+)
+def test_mistake_in_an_extended_recipe_is_one_line(tmp_path, text, words):
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_recipe(str(path))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_recipes_that_extend_each_other_in_a_circle_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("training.recipe.RECIPES", tmp_path)
+    (tmp_path / "one.toml").write_text('extends = "two"')
+    (tmp_path / "two.toml").write_text('extends = "one"')
+    with pytest.raises(UserError, match=r"two.toml: extends: one.toml extends it in turn"):
+        load_recipe("one")
+
+
+@pytest.mark.parametrize("native", ["32-true", "bf16-mixed"])
+def test_automatic_precision_is_what_the_device_computes(monkeypatch, native):
+    monkeypatch.setattr("training.recipe.native_precision", lambda _: native)
+    recipe = load_recipe("better").on("cpu")
+    assert recipe.train.precision == recipe.finetune.precision == native
+    assert load_recipe("paper").on("cpu").train.precision == "32-true"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [({"avx2": True}, "32-true"), ({"avx512_bf16": True}, "bf16-mixed"), ({"amx_bf16": True}, "bf16-mixed")],
+)
+def test_bfloat16_needs_instructions_for_it(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert native_precision("cpu") == expected
+
+
+def test_a_network_is_trained_by_the_recipe_of_its_name_or_the_better_one():
+    assert recipe_of("unet") == "unet"
+    assert recipe_of("cnn4") == "better"

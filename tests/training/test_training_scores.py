@@ -10,7 +10,9 @@ import pytest
 
 from tests.training.tiny import draw_slices, tiny_network
 from training.baselines import fit_baselines, score_baselines
-from training.scoring import predict, score
+from training.prediction import summarise
+from training.scoring import score
+from training.tasks.classification import Classification
 
 LABELS = np.array([True, True, True, False, False, False, False, False])
 
@@ -33,15 +35,19 @@ def test_one_class_has_no_roc_auc(label):
     json.dumps(found, allow_nan=False)
 
 
+def probabilities(network, slices, indices):
+    return summarise(network, Classification(), slices, indices)["tumour"].numpy()
+
+
 def test_predictions_do_not_depend_on_batches_or_mode(monkeypatch):
     slices = draw_slices(3)
     network = tiny_network().train()
     everything = np.arange(len(slices))
-    together = predict(network, slices, everything)
+    together = probabilities(network, slices, everything)
     assert network.training
-    monkeypatch.setattr("training.scoring.BATCH", 5)
-    np.testing.assert_allclose(predict(network, slices, everything), together, atol=1e-6)
-    np.testing.assert_allclose(predict(network, slices, everything[::-1])[::-1], together, atol=1e-6)
+    monkeypatch.setattr("training.prediction.BATCH", 5)
+    np.testing.assert_allclose(probabilities(network, slices, everything), together, atol=1e-6)
+    np.testing.assert_allclose(probabilities(network, slices, everything[::-1])[::-1], together, atol=1e-6)
 
 
 def test_position_baseline_learns_position_and_survives_json():

@@ -23,7 +23,8 @@ from tests.training.tiny import PATIENTS, tiny_network, write_set
 from training import phantom
 from training.data import DATA_VARIABLE
 from training.initialization import initialize
-from training.scoring import predict, score
+from training.prediction import summarise
+from training.scoring import score
 from training.slices import to_input
 from training.study import open_task
 
@@ -239,7 +240,9 @@ def test_scores_are_those_of_the_network_and_come_in_the_order_of_the_metrics(st
     found = study.score(outputs, part)
     np.testing.assert_array_equal(outputs[0], before)
     indices = study.split.validation if part == SELECT else study.split.test
-    assert found == score(predict(network, study.slices, indices), study.slices.labels[indices])
+    assert found == score(
+        summarise(network, study.task, study.slices, indices)["tumour"].numpy(), study.slices.labels[indices]
+    )
     scores = task.scores(outputs, part, task.images(part, MODEL))
     assert list(scores) == ["accuracy", "f1", "recall", "precision", "roc_auc"]
     assert {name: value.value for name, value in scores.items()} == found
@@ -280,8 +283,9 @@ def test_interval_resamples_patients_not_slices(tmp_path, recipe):
     outputs = logits_for(labels, correct)
     groups = study.per_group(outputs, REPORT)
     assert list(groups) == sorted(set(patients))
-    assert sum(count for _, count in groups.values()) == len(labels)
-    for patient, (accuracy, count) in groups.items():
+    assert sum(count for _, count in (scores["accuracy"] for scores in groups.values())) == len(labels)
+    for patient, scores in groups.items():
+        accuracy, count = scores["accuracy"]
         own = np.array([name == patient for name in patients])
         assert (accuracy, count) == (pytest.approx(correct[own].mean()), own.sum())
     found = task.scores(outputs, REPORT, task.images(REPORT, MODEL))["accuracy"]

@@ -1,4 +1,4 @@
-"""Interval of a score over groups: patients, users, videos, or single inputs."""
+"""Interval of a score over groups: patients, users, videos, or single inputs; also of several networks together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike
+
+    from sparsemark.records.scores import Groups
 
 RESAMPLES = 2000
 """Of the bootstrap: each end of a 95 % interval then stands on 50 resamples."""
@@ -28,3 +32,22 @@ def grouped_interval(scores: ArrayLike, weights: ArrayLike, seed: int = 0) -> tu
     sums = (value * weight)[drawn].sum(axis=1)[totals > 0]
     low, high = np.quantile(sums / totals[totals > 0], [0.025, 0.975])
     return float(low), float(high)
+
+
+def interval_of(groups: Groups) -> tuple[float, float]:
+    """Return the 95 % interval of the weighted mean over groups, by resampling them."""
+    scores, weights = zip(*groups.values(), strict=True)
+    return grouped_interval(scores, weights)
+
+
+def pooled(of_networks: Iterable[Groups]) -> Groups:
+    """Return the groups of several networks as one each: the weighted mean of its scores, and the sum of its weights.
+
+    A patient that several networks were tested on is still one patient.
+    """
+    sums: dict[str, tuple[float, float]] = {}
+    for groups in of_networks:
+        for group, (score, weight) in groups.items():
+            before, of = sums.get(group, (0.0, 0.0))
+            sums[group] = before + score * weight, of + weight
+    return {group: (total / weight, weight) for group, (total, weight) in sums.items() if weight > 0}

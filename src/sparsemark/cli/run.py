@@ -20,13 +20,19 @@ def add(commands: Commands) -> None:
         "run",
         help="a whole study: train or load, prune, fine-tune, export, verify, time, write results (may train)",
         description="Train or load the networks of a study, prune, fine-tune, export, verify and time them, and write "
-        "the results. May train, for hours, whatever has no checkpoint yet.",
+        "the results; a study that names no engines is trained and scored only. May train, for hours, whatever has no "
+        "checkpoint yet.",
     )
     parser.add_argument(
         "study", nargs="?", type=Path, default=paths.DEFAULT_STUDY, help="study file (default: %(default)s)"
     )
     parser.add_argument(
         "--data", type=Path, help="images to train and test on (default: what the study's hooks choose)"
+    )
+    parser.add_argument(
+        "--no-training",
+        action="store_true",
+        help="only networks that have a checkpoint; the others are rows without one",
     )
     parser.add_argument("--epochs", type=int, help="of fine-tuning, for every pruning alike (default: the study's)")
     parser.set_defaults(execute=execute)
@@ -40,6 +46,7 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.machine.fingerprint import machine_name
     from sparsemark.records.journal import Journal
     from sparsemark.registry import missing
+    from sparsemark.report.accuracy import accuracy_markdown
     from sparsemark.report.progress import watch
     from sparsemark.study.file import load_study
     from sparsemark.study.prepare import Places
@@ -53,11 +60,14 @@ def execute(options: argparse.Namespace) -> int:
     if options.epochs is not None:
         study = replace(study, epochs=options.epochs)
     work = paths.study_work(study.name)
-    pipeline = open_pipeline(study, Places(paths.WEIGHTS, work), data=options.data)
+    pipeline = open_pipeline(study, Places(paths.WEIGHTS, work, may_train=not options.no_training), data=options.data)
     evaluated = prepare_variants(pipeline, study.variants, watch)
     run = measure_cells(pipeline, study.cells, Journal(paths.journal(work)), watch)
     written = list(write_results(run, study, pipeline, machine_name(), evaluated))
-    show(run)
+    if study.cells:
+        show(run)
+    else:
+        print(accuracy_markdown(evaluated))
     for path in written:
         print(f"wrote {path}")
     return 0

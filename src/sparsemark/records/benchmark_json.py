@@ -115,7 +115,7 @@ def raw(measurement: Measurement) -> dict[str, Any]:
     """Return what stands beside pytest-benchmark's own: raw samples of the reference in seconds, scores in order."""
     return {
         "reference_data": list(measurement.reference_s),
-        "scores": {metric: dataclasses.asdict(score) for metric, score in measurement.scores.items()},
+        "scores": flat_scores.stored(measurement.scores),
     }
 
 

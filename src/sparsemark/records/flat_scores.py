@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 _ENDS = {"value": "", "low": "_low", "high": "_high", "raw": "_raw", "recalibrated": "_recalibrated"}
 """Numbers of a score, with what follows the metric in their names."""
 
-_PARTS = tuple(f.name for f in dataclasses.fields(Score))
+_PARTS = tuple(f.name for f in dataclasses.fields(Score) if f.name != "groups")
+"""Parts of a score in a result file: all but its groups, which would come with every cell."""
+
 _STORED = "sparsemark.scores"
 
 
@@ -27,6 +29,11 @@ def flattened(scores: Mapping[str, Score], reserved: Collection[str]) -> dict[st
     """
     numbers = {name: getattr(scores[metric], part) for (metric, part), name in _names(scores, reserved).items()}
     return {name: number for name, number in numbers.items() if number is not None}
+
+
+def stored(scores: Mapping[str, Score]) -> dict[str, dict[str, Any]]:
+    """Return what `read` takes as `stored`."""
+    return {metric: {part: getattr(score, part) for part in _PARTS} for metric, score in scores.items()}
 
 
 def read(info: Mapping[str, Any], stored: Mapping[str, Any] | None, reserved: Collection[str]) -> dict[str, Score]:
@@ -48,7 +55,8 @@ def read(info: Mapping[str, Any], stored: Mapping[str, Any] | None, reserved: Co
         where = f"{_STORED}.{metric}"
         flat = {part: names[metric, part] for part in _ENDS if names.get((metric, part)) in info}
         numbers = {part: typed.scalar(info[name], float | None, f"extra_info.{name}") for part, name in flat.items()}
-        values = {**typed.mapping(known, metric, where), **numbers}
+        given = typed.mapping(known, metric, where)
+        values = {part: given[part] for part in _PARTS if part in given} | numbers
         if values.get("value") is not None:
             scores[metric] = typed.record(values, Score, {part: f"{where}.{part}" for part in _PARTS})
     return scores

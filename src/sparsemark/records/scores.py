@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Groups = Mapping[str, tuple[float, float]]
+"""Score and weight of a metric by group: by patient, user or video."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Score:
         higher_is_better: direction.
         tolerance: loss, in the metric's unit, up to which two networks count as equally good; None where that was not
             said, so that nothing is gated.
+        groups: score and weight by group, of which the interval was made; None where the task does not tell them apart.
+            Kept in checkpoints, not in result files.
     """
 
     value: float
@@ -42,6 +48,7 @@ class Score:
     recalibrated: float | None = None
     higher_is_better: bool = True
     tolerance: float | None = None
+    groups: Groups | None = field(default=None, repr=False)
 
     def loss_against(self, other: Score) -> float:
         """Return by how much this score is worse than `other`, in the metric's unit; below 0 where it is better."""

@@ -90,10 +90,12 @@ class Places:
         weights: of checkpoints that are kept, trained by the study's tasks; None where networks come from their
             factories with the user's weights in them.
         work: for what a rerun would make again.
+        may_train: whether checkpoints that `weights` lacks are made, which can take hours.
     """
 
     weights: Path | None
     work: Path
+    may_train: bool = True
 
 
 def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places: Places, epochs: int) -> Prepared:
@@ -109,7 +111,7 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     Raises:
         UserError: the model or a file is at fault, naming it.
         UnsupportedError: the method cannot handle the network; or the dense network was trained on other data than the
-            task's, so that fine-tuning it here would leak or mislead.
+            task's, so that fine-tuning it here would leak or mislead; or a checkpoint is missing and must not be made.
     """
     can_finetune = task is not None and task.can_finetune
     check_schedule(variant, task, epochs)
@@ -118,6 +120,8 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     work = paths.training_work(places.work, variant.name)
     if task is not None and task.trains_itself and places.weights is not None:
         path = paths.checkpoint(places.weights, variant.name)
+        if not places.may_train and not path.exists():
+            raise UnsupportedError(f"{path}: no such checkpoint, and nothing is to be trained")
         return _kept(variant, dense, task, path=path, work=work, epochs=epochs)
     if dense is None:
         return _built(variant, task, places)

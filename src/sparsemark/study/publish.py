@@ -15,13 +15,14 @@ from sparsemark.records.benchmark_json import to_benchmark
 from sparsemark.report import render
 from sparsemark.report.accuracy import accuracy_markdown
 from sparsemark.report.figures import draw_figures
-from sparsemark.report.renderers.csv import as_csv, layers_csv
+from sparsemark.report.renderers.csv import as_csv, table_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
+    from sparsemark.specs import Variant
     from sparsemark.study.file import Study
     from sparsemark.study.pipeline import Pipeline
 
@@ -36,24 +37,27 @@ def write_results(
         study: names the variants.
         pipeline: measured the run.
         machine: goes into the names of what holds only on this machine.
-        evaluated: a row for each variant and baseline, with its scores.
+        evaluated: a row for each variant and baseline, with its scores. A study without cells has nothing else.
 
     Raises:
         UserError: the disk is full, or matplotlib is not installed; what was written before is whole.
     """
-    path = paths.run(machine, study.name)
-    run.save(path)
-    yield path
-    texts = {
-        paths.table(machine, study.name, "md"): render(run, "markdown"),
-        paths.table(machine, study.name, "csv"): render(run, "csv"),
-        paths.layers_table(study.name): layers_csv(_layers(study, pipeline)),
-    }
+    texts = {paths.layers_table(study.name): table_csv(_layers(study, pipeline))}
+    if study.cells:
+        path = paths.run(machine, study.name)
+        run.save(path)
+        yield path
+        texts |= {
+            paths.table(machine, study.name, "md"): render(run, "markdown"),
+            paths.table(machine, study.name, "csv"): render(run, "csv"),
+        }
     if study.hooks is not None:
         texts |= {
             paths.accuracy_table(study.name, "md"): accuracy_markdown(evaluated),
             paths.accuracy_table(study.name, "csv"): as_csv(evaluated),
             paths.patients(study.name): json.dumps(_splits(study, pipeline), indent=1) + "\n",
+            paths.epochs_table(study.name): table_csv(_epochs(study, pipeline)),
+            paths.groups(study.name): json.dumps(_groups(evaluated)) + "\n",
         }
     for path, text in texts.items():
         write_atomically(path, text.encode())
@@ -66,7 +70,7 @@ def _figures(run: Run, study: Study, machine: str, evaluated: Sequence[Measureme
     note = paths.drawn(paths.study_work(study.name))
     rows = [to_benchmark(row) for row in evaluated]
     code = code_digest(Path(paths.__file__).parent), package_versions(("matplotlib",))
-    key = key_of(content_hash(paths.run(machine, study.name)), rows, *code)
+    key = key_of([to_benchmark(row) for row in run.measurements], rows, *code)
     # Never drawn here, or something of it is gone: drawn again.
     with suppress(OSError, ValueError, KeyError, AttributeError, TypeError):
         known = json.loads(note.read_bytes())
@@ -89,14 +93,39 @@ def _layers(study: Study, pipeline: Pipeline) -> Iterator[dict[str, Any]]:
             yield {"variant": variant.name, **vars(layer), "sparsity": layer.sparsity}
 
 
+def _epochs(study: Study, pipeline: Pipeline) -> Iterator[dict[str, Any]]:
+    """Yield what the histories of the checkpoints say of each epoch; a schedule has several rounds of them.
+
+    A task's own history may have another form, and has no rows then.
+    """
+    for variant, provenance in _provenances(study, pipeline):
+        history = provenance.get("history", {})
+        for number, part in enumerate(history.get("rounds", [history])):
+            epochs = part.get("epochs")
+            for epoch in epochs if isinstance(epochs, list) else ():
+                if isinstance(epoch, dict):
+                    yield {"variant": variant.name, "round": number + 1, **epoch}
+
+
 def _splits(study: Study, pipeline: Pipeline) -> dict[str, Any]:
     """Return who was trained, validated and tested on, by seed and fold, as the checkpoints say."""
     splits: dict[str, Any] = {}
-    for variant in study.variants:
-        try:
-            provenance = pipeline.prepare(variant).provenance
-        except UnsupportedError:
-            continue
+    for variant, provenance in _provenances(study, pipeline):
         fold = "" if variant.fold is None else f", fold {variant.fold}"
         splits.setdefault(f"seed {variant.seed}{fold}", provenance.get("split"))
     return splits
+
+
+def _provenances(study: Study, pipeline: Pipeline) -> Iterator[tuple[Variant, Mapping[str, Any]]]:
+    for variant in study.variants:
+        with suppress(UnsupportedError):
+            yield variant, pipeline.prepare(variant).provenance
+
+
+def _groups(evaluated: Sequence[Measurement]) -> dict[str, Any]:
+    """Return score and weight by variant, metric and group, for paired comparisons of networks."""
+    return {
+        row.name: of
+        for row in evaluated
+        if (of := {metric: score.groups for metric, score in row.scores.items() if score.groups})
+    }

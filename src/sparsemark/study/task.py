@@ -5,8 +5,8 @@ A task is one Python file with functions of these names, or an object with such 
 - `images(part)`: inputs, shape (n, ...), for `part` "select" (what choices are made on) or "report" (what is reported).
 - `score(outputs, part)`: a number, or numbers by name, from the tuple of arrays that the network gave for
   `images(part)`. An array of n values in place of a number is scored by its mean. Must be pure.
-- `per_group(outputs, part)`: optional, {group: (score, weight)} of the headline metric, the unit that intervals
-  resample.
+- `per_group(outputs, part)`: optional, {group: (score, weight)} of the headline metric, or {group: {metric: (score,
+  weight)}} of several: the unit that intervals resample.
 - `batches(seed)` and `loss(outputs, targets)`: optional, one epoch of (inputs, targets), and a scalar tensor.
 - `train(module, epochs, seed, work)`: optional, replaces the harness's own loop. `epochs` is None where the network is
   to be trained from the start, as long as the task thinks right; returns the history, as JSON values, or None.
@@ -32,10 +32,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.analysis.groups import grouped_interval
+from sparsemark.analysis.groups import grouped_interval, interval_of
 from sparsemark.errors import UserError
 from sparsemark.files import content_hash, key_of
-from sparsemark.records.scores import DataNote, Score
+from sparsemark.records.scores import DataNote, Groups, Score
 from sparsemark.references import load_file, one_line, resolve
 from sparsemark.specs import Metric
 
@@ -193,6 +193,7 @@ class Task:
             raise self._wrong("score", "returned an empty mapping", "at least one number")
         count = sum(map(len, inputs.batches))
         intervals: dict[str, tuple[float | None, float | None]] = {}
+        groups: Mapping[str, Groups] = {}
         values = {}
         for name, value in found.items():
             self._check_metric_name(name)
@@ -206,14 +207,20 @@ class Task:
             )
         order = [*self.metrics, *(name for name in values if name not in self.metrics)]
         if self.has("per_group"):
-            intervals[order[0]] = self._group_interval(arrays, part)
+            groups = self._groups(arrays, part, order)
+            intervals |= {metric: interval_of(of) for metric, of in groups.items()}
         scores = {}
         for name in order:
             assumed = Metric() if not self.metrics and name == order[0] else Metric(tolerance=None)
             metric = self.metrics.get(name, assumed)
             low, high = intervals.get(name, (None, None))
             scores[name] = Score(
-                values[name], low, high, higher_is_better=metric.higher_is_better, tolerance=metric.tolerance
+                values[name],
+                low,
+                high,
+                higher_is_better=metric.higher_is_better,
+                tolerance=metric.tolerance,
+                groups=groups.get(name),
             )
         return scores
 
@@ -268,16 +275,27 @@ class Task:
             )
         return float(array.mean()), array
 
-    def _group_interval(self, outputs: tuple[NDArray[Any], ...], part: str) -> tuple[float, float]:
-        groups = self._call("per_group", outputs, part)
+    def _groups(
+        self, outputs: tuple[NDArray[Any], ...], part: str, metrics: Sequence[str]
+    ) -> dict[str, dict[str, tuple[float, float]]]:
+        """Return the groups of each metric that `per_group` gives; a bare pair is of the headline."""
+        returned = self._call("per_group", outputs, part)
+        groups: dict[str, dict[str, tuple[float, float]]] = {}
         try:
-            pairs = [(float(score), float(weight)) for score, weight in groups.values()]
+            for group, found in returned.items():
+                named = found if isinstance(found, Mapping) else {metrics[0]: found}
+                for metric, (score, weight) in named.items():
+                    groups.setdefault(metric, {})[str(group)] = float(score), float(weight)
         except (AttributeError, TypeError, ValueError) as error:
             raise self._wrong("per_group", one_line(error), "{group: (score, weight)}") from error
-        values, weights = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-        if not np.isfinite(values).all() or not (weights >= 0).all() or not weights.sum() > 0:
-            raise self._wrong("per_group", "a score or weight that is no finite number from 0", "numbers")
-        return grouped_interval(values, weights)
+        unknown = [metric for metric in groups if metric not in metrics]
+        if unknown:
+            raise self._wrong("per_group", f"metric {unknown[0]!r}", f"those of score: {', '.join(metrics)}")
+        for pairs in groups.values() or ({},):
+            values, weights = np.array(list(pairs.values()), dtype=np.float64).reshape(-1, 2).T
+            if not np.isfinite(values).all() or not (weights >= 0).all() or not weights.sum() > 0:
+                raise self._wrong("per_group", "a score or weight that is no finite number from 0", "numbers")
+        return groups
 
     def _checked_metrics(self) -> dict[str, Metric]:
         metrics = getattr(self._user, "METRICS", {})

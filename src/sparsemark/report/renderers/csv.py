@@ -32,9 +32,9 @@ def as_csv(measurements: Sequence[Measurement]) -> str:
     return _write(rows, [column for column in _columns(measurements) if column in known])
 
 
-def layers_csv(layers: Iterable[Mapping[str, Any]]) -> str:
-    """Write what is left in each layer of each variant, a row a layer."""
-    rows = list(layers)
+def table_csv(table: Iterable[Mapping[str, Any]]) -> str:
+    """Write rows with the columns that any of them has, such as a row for each layer or epoch of each variant."""
+    rows = list(table)
     return _write(rows, list(dict.fromkeys(column for row in rows for column in row)))
 
 
