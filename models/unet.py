@@ -1,6 +1,6 @@
 """U-Net (Ronneberger et al., 2015), slim: 16 channels at full size, BatchNorm, transposed convolutions.
 
-Input: float32 in [0, 1], shape (n, 3, 128, 128); height and width are multiples of 8. Output: the mask's logits, shape
+Input: float32 in [0, 1], shape (n, 3, 128, 128); height and width are multiples of 16. Output: the mask's logits, shape
 (n, 1, 128, 128), above 0 where a tumour is the likelier.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 IMAGE_CHANNELS = 3
-WIDTHS = (16, 32, 64, 128)
+WIDTHS = (16, 32, 64, 96, 128)
 """Channels at full size, and after each halving."""
 
 

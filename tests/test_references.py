@@ -67,6 +67,16 @@ def test_file_may_import_its_neighbours_and_hold_dataclasses(tmp_path):
     assert resolve(f"{write(tmp_path / 'mine.py', code)}:build")() == 3
 
 
+def test_file_may_import_the_package_that_it_is_part_of_from_the_working_directory(tmp_path, monkeypatch):
+    package = tmp_path / "owned"
+    package.mkdir()
+    (package / "blocks.py").write_text("def block():\n    return 7\n")
+    (package / "net.py").write_text("from owned.blocks import block\n\ndef build():\n    return block()\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert resolve("owned/net.py:build")() == 7
+
+
 def test_two_files_of_one_name_in_different_folders_are_two(tmp_path):
     one = write(tmp_path / "one" / "model.py", "def build():\n    return 1\n")
     two = write(tmp_path / "two" / "model.py", "def build():\n    return 2\n")

@@ -74,8 +74,9 @@ def evaluate(checkpoint: Checkpoint, slices: Slices) -> dict[str, Any]:
         raise UserError(f"{model.name}: input {model.input_shape}; expected 3 x {SIZE} x {SIZE} images")
     task = task_of(checkpoint)
     everything = np.arange(len(slices))
+    network = checkpoint.build()
     try:
-        table = summarise_slices(checkpoint.build(), task, slices, everything)
+        table = summarise_slices(network, task, slices, everything)
     except UserError as error:
         raise UserError(f"{checkpoint.variant.name}: {error}") from error
     patients = {}

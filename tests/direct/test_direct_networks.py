@@ -8,6 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from models import INPUT_SHAPE, NETWORKS
 from sparsemark.direct import machine_code
 from sparsemark.direct.steps import Convolution
 from sparsemark.engines import direct_csr
@@ -212,11 +213,26 @@ def test_answers_stay_as_they_are_and_the_image_too(no_contest, quick):
         np.testing.assert_array_equal(output, copy)
 
 
-@pytest.mark.parametrize("prune", ["none", "magnitude:0.5", "magnitude:0.9", "channels:0.5"])
-@pytest.mark.parametrize("name", ["cnn3", "cnn4", "cnn9"])
-def test_every_model_of_the_study_agrees_with_float64_however_it_is_pruned(name, prune, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    model = ModelSpec(name, f"models/cnn.py:{name}", (1, 3, 128, 128))
+PRUNED = [
+    *(("cnn3", prune) for prune in ("none", "magnitude:0.5")),
+    *(("cnn9", prune) for prune in ("magnitude:0.9", "channels:0.5")),
+    *((name, "channels:0.9+magnitude:0.7") for name in ("resnet3_max", "unet")),
+    ("unet_head", "magnitude:0.9"),
+]
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory):
+    """A folder of machine code and measured decisions that tests share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize(("name", "prune"), PRUNED)
+def test_every_model_of_the_study_agrees_with_float64_however_it_is_pruned(
+    name, prune, compiled_once, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(compiled_once))
+    model = ModelSpec(name, NETWORKS[name], INPUT_SHAPE)
     study = own_study(model, [Pruning.parse(prune)], ["direct-csr"], Protocol())
     pipeline, cell = open_pipeline(study, Places(tmp_path / "weights", tmp_path)), study.cells[-1]
     artifact = pipeline.export(pipeline.prepare(cell.variant), cell.format)

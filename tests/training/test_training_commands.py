@@ -8,9 +8,9 @@ import json
 import pytest
 
 from sparsemark.errors import UserError
-from sparsemark.networks.checkpoint import load_checkpoint, read_header
+from sparsemark.networks.checkpoint import load_checkpoint, read_header, save_checkpoint
 from tests.training.tiny import PATIENTS, write_set
-from training import evaluate, train
+from training import budget, evaluate, train
 
 RECIPE = """
 [train]
@@ -161,6 +161,120 @@ def test_train_refuses_in_one_line(trained, capsys, change, words):
     assert train.main([*command(trained[0]), *change]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
+
+
+JOINT = """
+extends = "unet_head"
+theta = 0.75
+[train]
+epochs = 1
+batch = 12
+"""
+
+
+@pytest.fixture(scope="module")
+def segmented(trained, tmp_path_factory):
+    """A U-Net with a head, trained for an epoch, called like its recipe."""
+    place = tmp_path_factory.mktemp("segmented")
+    (place / "joint.toml").write_text(JOINT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.cache.FOLDER", place / "cache")
+        patch.setattr(train, "WORK", place / "work")
+        data = ["--data", str(trained[0] / "set"), "--device", "cpu"]
+        assert train.main(["--recipe", str(place / "joint.toml"), *data, "--out", str(place)]) == 0
+    return place / "joint-dense-seed0.safetensors"
+
+
+def test_a_recipe_for_one_network_trains_it_and_names_the_checkpoint(segmented):
+    header = read_header(segmented)
+    assert (header.variant.model.name, header.variant.model.reference) == ("joint", "models/unet_head.py:unet_head")
+    recipe = header.provenance["recipe"]
+    assert (recipe["task"], recipe["theta"], recipe["network"]) == ("both", 0.75, "unet_head")
+    scores = header.provenance["scores"]
+    assert next(iter(scores)) == "accuracy"
+    for metric in ("accuracy", "dice_volume", "dice_tumour_slices", "accuracy_any_pixel"):
+        groups = scores[metric]["groups"]
+        values, weights = zip(*groups.values(), strict=True)
+        assert sum(v * w for v, w in groups.values()) / sum(weights) == pytest.approx(scores[metric]["value"])
+        assert scores[metric]["low"] <= scores[metric]["value"] <= scores[metric]["high"]
+        assert set(groups) <= set(header.provenance["split"]["test"])
+        assert all(0 <= value <= 1 for value in values)
+
+
+def test_a_segmentation_is_evaluated_by_its_masks(segmented, trained, tmp_path):
+    report = run_evaluate(segmented, trained[0] / "set", tmp_path / "scores.json")
+    assert {"dice_volume", "dice_tumour_slices", "accuracy", "roc_auc", "accuracy_any_pixel"} < set(report["overall"])
+    of_patients = [scores["dice_volume"] for scores in report["patients"].values()]
+    assert sum(of_patients) / len(of_patients) == pytest.approx(report["overall"]["dice_volume"])
+
+
+def test_a_folder_without_a_tumour_has_no_dice(segmented, tmp_path, capsys):
+    healthy = write_set(tmp_path / "one", ("TCGA_HT_9_19990101",), first_tumour=99)
+    report = run_evaluate(segmented, healthy, tmp_path / "scores.json")
+    assert report["overall"]["dice_volume"] is None
+    assert report["patients"]["TCGA_HT_9"]["dice_tumour_slices"] is None
+    assert report["overall"]["accuracy"] is not None
+    assert "dice_volume -" in capsys.readouterr().out
+
+
+def test_a_recipe_for_another_network_is_refused(tmp_path, capsys):
+    (tmp_path / "joint.toml").write_text(JOINT)
+    assert train.main(["--recipe", str(tmp_path / "joint.toml"), "--model", "cnn3"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "for unet_head; expected with --model cnn3 another recipe" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda recipe: recipe | {"task": "segmentation"},
+            "output of shape (32, 2); expected logits (32, 1, 128, 128)",
+        ),
+        (lambda recipe: recipe | {"task": "segmenting"}, "recipe.task: unknown task 'segmenting'"),
+    ],
+)
+def test_a_checkpoint_whose_task_is_not_its_networks_is_refused(trained, tmp_path, capsys, change, words):
+    checkpoint = load_checkpoint(trained[1])
+    header = checkpoint.header
+    provenance = {**header.provenance, "recipe": change(header.provenance["recipe"])}
+    path = tmp_path / "changed.safetensors"
+    save_checkpoint(path, dataclasses.replace(checkpoint, header=dataclasses.replace(header, provenance=provenance)))
+    assert evaluate.main([str(path), "--data", str(trained[0] / "set")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(trained, tmp_path, capsys):
+    checkpoint = load_checkpoint(trained[1])
+    model = dataclasses.replace(checkpoint.variant.model, reference="models/resnet3.py:resnet3")
+    header = dataclasses.replace(checkpoint.header, variant=dataclasses.replace(checkpoint.variant, model=model))
+    path = tmp_path / "changed.safetensors"
+    save_checkpoint(path, dataclasses.replace(checkpoint, header=header))
+    assert evaluate.main([str(path), "--data", str(trained[0] / "set")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "models/resnet3.py:resnet3: makes another network than cnn3-dense-seed0" in line
+
+
+def test_the_budget_counts_what_was_spent_and_expects_what_is_missing(trained, tmp_path, capsys, monkeypatch):
+    (tmp_path / "study.toml").write_text(
+        'name = "small"\n[[model]]\nname = "cnn3"\nreference = "models/cnn.py:cnn3"\ninput = [1, 3, 128, 128]\n'
+        '[[prune]]\nmethod = "none"\nseeds = [0, 1]\n[[prune]]\nmethod = "magnitude"\nsparsity = [0.9]\n'
+    )
+    monkeypatch.setattr("sparsemark.paths.WEIGHTS", trained[1].parent)
+    monkeypatch.setattr("training.cache.FOLDER", tmp_path / "cache")
+    assert budget.main([str(tmp_path / "study.toml"), "--data", str(trained[0] / "set")]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| cnn3 |"))
+    trained_count, _, missing, _ = (cell.strip() for cell in row.split("|")[2:6])
+    assert (trained_count, missing) == ("1", "2")
+    assert budget.main([str(tmp_path / "absent.toml")]) == 2
+
+
+def test_seconds_of_every_round_are_counted():
+    rounds = {"rounds": [{"epochs": [{"seconds": 2.0}]}, {"epochs": [{"seconds": 3.0}, {"seconds": 1.0}]}]}
+    assert sum(budget.seconds_of(rounds)) == 6
+    assert sum(budget.seconds_of(rounds["rounds"][1])) == 4
+    assert sum(budget.seconds_of({})) == 0
 
 
 def test_evaluate_refuses_in_one_line(trained, tmp_path, capsys):
