@@ -45,24 +45,16 @@ class UNet(nn.Module):
         self.join = nn.ModuleList(double_convolution(2 * b, b) for _, b in rising)
         self.mask = nn.Conv2d(widths[0], 1, 1)
 
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """Return the features of each level, full size first."""
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the mask's logits, shape (n, 1, height, width), of images, shape (n, 3, height, width)."""
         features = [self.down[0](images)]
         for level in self.down[1:]:
             features.append(level(self.downsample(features[-1])))
-        return features
-
-    def decode(self, features: list[Tensor]) -> Tensor:
-        """Return the mask's logits, shape (n, 1, height, width), from the features of each level."""
         *skipped, x = features
         for upsample, join in zip(self.upsample, self.join, strict=True):
             x = join(torch.cat([upsample(x), skipped.pop()], dim=1))
         logits: Tensor = self.mask(x)
         return logits
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the mask's logits, shape (n, 1, height, width), of images, shape (n, 3, height, width)."""
-        return self.decode(self.encode(images))
 
 
 def unet(widths: tuple[int, ...] = WIDTHS) -> UNet:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from training.scoring import score
+from training.scoring import patient_accuracies, score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,9 +40,30 @@ def score_baselines(
 ) -> dict[str, dict[str, float | None]]:
     """Score both on these slices, as `training.scoring.score` does."""
     labels = slices.labels[indices]
-    constant = np.full(len(indices), float(baselines["majority"]["tumour"]))
-    shares = np.asarray(baselines["position"]["tumour_by_bin"])
-    return {"majority": score(constant, labels), "position": score(shares[_bin(slices.positions[indices])], labels)}
+    return {name: score(found, labels) for name, found in _probabilities(baselines, slices, indices).items()}
+
+
+def baseline_groups(
+    baselines: Mapping[str, Any], slices: Slices, indices: NDArray[np.intp]
+) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+    """Return accuracy and number of slices of each patient, by baseline and metric."""
+    labels = torch.from_numpy(slices.labels[indices])
+    patients = [slices.patients[i] for i in indices]
+    groups = {}
+    for name, probabilities in _probabilities(baselines, slices, indices).items():
+        by_patient = patient_accuracies("accuracy", torch.from_numpy(probabilities), labels, patients)
+        groups[name] = {"accuracy": {patient: scores["accuracy"] for patient, scores in by_patient.items()}}
+    return groups
+
+
+def _probabilities(
+    baselines: Mapping[str, Any], slices: Slices, indices: NDArray[np.intp]
+) -> dict[str, NDArray[np.float32]]:
+    shares = np.asarray(baselines["position"]["tumour_by_bin"], np.float32)
+    return {
+        "majority": np.full(len(indices), float(baselines["majority"]["tumour"]), np.float32),
+        "position": shares[_bin(slices.positions[indices])],
+    }
 
 
 def _bin(positions: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from training.augmentation import Augmentation
-from training.slices import to_input
+from training.slices import halved, to_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ class TrainingBatches:
         batch: slices in a batch.
         augmentation: a name in `training.augmentation.AUGMENTATIONS`, or None for the images as stored.
         seed: of order and augmentation.
-        coarse: images and masks at half their height and width.
+        half_resolution: images and masks at half their height and width.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class TrainingBatches:
         batch: int,
         augmentation: str | None,
         seed: int,
-        coarse: bool = False,
+        half_resolution: bool = False,
     ) -> None:
         self._slices = slices
         self._task = task
         self._batch = batch
         self.order = np.random.default_rng(seed).permutation(indices)
         self._augment = None if augmentation is None else Augmentation(augmentation, seed)
-        self._coarse = coarse
+        self._half_resolution = half_resolution
 
     def __len__(self) -> int:
         return steps_per_epoch(len(self.order), self._batch)
@@ -74,14 +74,6 @@ class TrainingBatches:
                 images, masks = self._augment.with_masks(images, masks)
             elif self._augment is not None:
                 images = self._augment(images)
-            if self._coarse:
-                images, masks = _halved(images), None if masks is None else _halved(masks)
+            if self._half_resolution:
+                images, masks = halved(images), None if masks is None else halved(masks)
             yield to_input(images), self._task.targets(labels, masks)
-
-
-def _halved(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the rounded mean of each 2 x 2 pixels, shape (n, height, width, ...); of a mask, the majority."""
-    n, height, width, *rest = images.shape
-    blocks = images.reshape(n, height // 2, 2, width // 2, 2, *rest)
-    halved: NDArray[np.uint8] = ((blocks.sum(axis=(2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
-    return halved

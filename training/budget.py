@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from dataclasses import dataclass
@@ -18,15 +19,19 @@ from sparsemark import paths
 from sparsemark.errors import UserError
 from sparsemark.networks.checkpoint import read_header
 from sparsemark.networks.factory import build_model, output_tensors
+from sparsemark.records.epochs import epochs_of
 from sparsemark.study.file import load_study
 from training.batches import TrainingBatches
 from training.data import DATA_VARIABLE
+from training.device import BF16
+from training.gradients import gradients
 from training.loop import memory_kept
+from training.prediction import BATCH, summarise_slices
 from training.study import open_task
 from training.tasks.base import total
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from sparsemark.specs import ModelSpec, Variant
     from sparsemark.study.file import Study
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
     from training.study import StudyTask
 
 STEPS = 2
-"""Timed after one that is not."""
+"""Timed after one that is not, on the processor, whatever trains."""
 
 
 @dataclass
@@ -72,26 +77,19 @@ def estimate(study: Study, data: str | None) -> dict[str, Budget]:
         path = paths.checkpoint(paths.WEIGHTS, variant.name)
         if path.exists():
             budget.trained += 1
-            budget.spent += sum(seconds_of(read_header(path).provenance.get("history", {}))) / 60
+            budget.spent += sum(map(_spent, epochs_of(read_header(path).provenance.get("history")))) / 60
             continue
         budget.missing += 1
         key = variant.model, variant.pruning.is_dense
         if key not in epochs:
             epochs[key] = _epoch(variant, data)
-        seconds, coarse_seconds, phase = epochs[key]
+        seconds, half_seconds, phase = epochs[key]
         if not variant.pruning.is_dense:
             budget.expected += study.epochs * seconds / 60
         else:
-            fine = phase.epochs - phase.coarse_epochs
-            budget.expected += (fine * seconds + phase.coarse_epochs * coarse_seconds) / 60
+            fine = phase.epochs - phase.half_resolution_epochs
+            budget.expected += (fine * seconds + phase.half_resolution_epochs * half_seconds) / 60
     return budgets
-
-
-def seconds_of(history: Mapping[str, Any]) -> Iterable[float]:
-    """Yield the seconds of every epoch of a history, which may have several rounds."""
-    for part in history.get("rounds", [history]):
-        for epoch in part.get("epochs", ()):
-            yield epoch.get("seconds", 0.0)
 
 
 def tabulate(budgets: Mapping[str, Budget], threads: int) -> str:
@@ -107,17 +105,24 @@ def tabulate(budgets: Mapping[str, Budget], threads: int) -> str:
     )
 
 
+def _spent(numbered: tuple[int, Mapping[str, Any]]) -> float:
+    _, epoch = numbered
+    return sum(value for name in ("seconds", "validation_seconds") if isinstance(value := epoch.get(name), float))
+
+
 def _epoch(variant: Variant, data: str | None) -> tuple[float, float, Phase]:
-    """Return the seconds of an epoch at full and at half size, and the phase."""
+    """Return the seconds of an epoch at full and at half resolution, and the phase."""
     study = open_task(variant.model.name, variant.seed, variant.fold, data)
     phase = study.recipe.train if variant.pruning.is_dense else study.recipe.finetune
     network = build_model(variant.model, variant.seed).train()
-    fine, coarse = (_seconds(network, study, phase, coarse=coarse) for coarse in (False, True))
-    return fine, coarse, phase
+    if phase.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub lacks it
+    whole, half = (_seconds(network, study, phase, half_resolution=half) for half in (False, True))
+    return whole, half, phase
 
 
-def _seconds(network: torch.nn.Module, study: StudyTask, phase: Phase, *, coarse: bool) -> float:
-    network.to(memory_format=torch.channels_last if phase.channels_last else torch.contiguous_format)  # type: ignore[call-overload]  # torch's own stub lacks it
+def _seconds(network: torch.nn.Module, study: StudyTask, phase: Phase, *, half_resolution: bool) -> float:
+    """Return the seconds of an epoch, training and validation, from a few batches of each."""
     batches = TrainingBatches(
         study.slices,
         study.split.train,
@@ -125,20 +130,28 @@ def _seconds(network: torch.nn.Module, study: StudyTask, phase: Phase, *, coarse
         batch=phase.batch,
         augmentation=phase.augmentation,
         seed=0,
-        coarse=coarse,
+        half_resolution=half_resolution,
     )
-    started = 0.0
-    steps = 0
+    parameters = list(network.parameters())
+
+    def step(images: torch.Tensor, targets: Any) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=phase.precision == BF16):
+            outputs = output_tensors(network(images))
+        losses = study.task.losses(outputs, targets)
+        gradients([loss for _, loss in losses.values()] if study.recipe.separate else [total(losses)], parameters)
+
+    validation = study.split.validation[:BATCH]
     with memory_kept():
-        for steps, (images, targets) in enumerate(batches):
-            if steps == 1:
-                started = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=phase.precision != "32-true"):
-                outputs = output_tensors(network(images))
-            total(study.task.losses(outputs, targets)).backward()  # type: ignore[no-untyped-call]
-            if steps == STEPS:
-                break
-    return (time.perf_counter() - started) / max(steps, 1) * len(batches)
+        step(*next(iter(batches)))
+        started = time.perf_counter()
+        few = list(itertools.islice(batches, STEPS))
+        for images, targets in few:
+            step(images, targets)
+        trained = time.perf_counter()
+        summarise_slices(network, study.task, study.slices, validation, half_resolution=half_resolution)
+        validated = time.perf_counter()
+    validating = (validated - trained) * len(study.split.validation) / len(validation)
+    return (trained - started) / len(few) * len(batches) + validating
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """Dice coefficient of masks, from counts of pixels a slice.
 
-Two masks without a tumour agree for free, so neither a patient nor a slice without one counts. A tumour that is marked
-on a healthy slice lowers its patient's volume.
+Two masks without a tumour agree for free, so neither a patient nor a slice without one counts. A tumour predicted on a
+healthy slice lowers its patient's volume.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from training.tasks.base import PatientScores, PerSlice
 
+    Pixels = NDArray[np.float64]
+
 LOGIT = 0.0
 """Above this a pixel is tumour: probability one half."""
 
@@ -27,17 +29,17 @@ VOLUME, TUMOUR_SLICES = "dice_volume", "dice_tumour_slices"
 
 
 def count_pixels(logits: torch.Tensor, masks: torch.Tensor) -> PerSlice:
-    """Return pixels marked, pixels of tumour and pixels that are both, of each slice.
+    """Return predicted pixels, tumour pixels and pixels that are both, of each slice.
 
     Args:
         logits: shape (n, 1, height, width).
         masks: 1 where there is tumour, same shape.
     """
-    marked, tumour = logits.flatten(1) > LOGIT, masks.flatten(1) > 0
+    predicted, tumour = logits.flatten(1) > LOGIT, masks.flatten(1) > 0
     return {
-        "marked": marked.sum(dim=1),
+        "predicted": predicted.sum(dim=1),
         "tumour_pixels": tumour.sum(dim=1),
-        "both": (marked & tumour).sum(dim=1),
+        "both": (predicted & tumour).sum(dim=1),
     }
 
 
@@ -49,15 +51,16 @@ def dice_by_patient(table: PerSlice, patients: Sequence[str]) -> PatientScores:
         patients: id of each slice.
     """
     owners = np.asarray(patients)
-    marked, tumour, both = (table[name].numpy().astype(np.float64) for name in ("marked", "tumour_pixels", "both"))
+    names = ("predicted", "tumour_pixels", "both")
+    predicted, tumour, both = (table[name].numpy().astype(np.float64) for name in names)
     found: PatientScores = {}
     for patient in np.unique(owners):
         own = owners == patient
         shown = own & (tumour > 0)
         if not shown.any():
             continue
-        slices = _dice(both[shown], marked[shown], tumour[shown])
-        volume = _dice(both[own].sum(), marked[own].sum(), tumour[own].sum())
+        slices = _dice(both[shown], predicted[shown], tumour[shown])
+        volume = _dice(both[own].sum(), predicted[own].sum(), tumour[own].sum())
         found[str(patient)] = {
             VOLUME: (float(volume), 1.0),
             TUMOUR_SLICES: (float(slices.mean()), float(len(slices))),
@@ -71,5 +74,5 @@ def dice_scores(table: PerSlice, patients: Sequence[str]) -> dict[str, float | N
     return {metric: weighted_mean(by_patient, metric) for metric in (VOLUME, TUMOUR_SLICES)}
 
 
-def _dice(both: NDArray[np.float64], marked: NDArray[np.float64], tumour: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 2 * both / (marked + tumour)
+def _dice(both: Pixels, predicted: Pixels, tumour: Pixels) -> Pixels:
+    return 2 * both / (predicted + tumour)

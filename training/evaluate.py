@@ -19,10 +19,10 @@ from sparsemark.networks.checkpoint import load_checkpoint, read_header
 from sparsemark.references import nearest
 from training.baselines import score_baselines
 from training.data import DATA_VARIABLE, load_slices
-from training.prediction import summarise as summarise_slices
+from training.prediction import summarise_slices
 from training.slices import SIZE
 from training.split import BY_PATIENT, BY_SLICE
-from training.tasks import TASKS
+from training.tasks import CLASSIFICATION, EQUAL, TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,17 +104,14 @@ def task_of(checkpoint: Checkpoint) -> SliceTask:
     """Return the task that a network was trained for: classification where its header does not say.
 
     Raises:
-        UserError: the header names a task that is not known, or a weight of its losses that is no fraction.
+        UserError: the header names a task that is not known.
     """
     recipe = checkpoint.provenance.get("recipe")
-    described = recipe if isinstance(recipe, dict) else {}
-    name, theta = described.get("task", "classification"), described.get("theta")
-    if name not in TASKS:
-        raise UserError(
-            f"{checkpoint.variant.name}: header.provenance.recipe.task: {nearest(str(name), TASKS, 'task')}"
-        )
-    # The weights of losses decide nothing here.
-    return TASKS[name](theta if isinstance(theta, float) else 0.5)
+    name = recipe.get("task", CLASSIFICATION) if isinstance(recipe, dict) else CLASSIFICATION
+    if str(name) not in TASKS:
+        where = f"{checkpoint.variant.name}: header.provenance.recipe.task"
+        raise UserError(f"{where}: {nearest(str(name), TASKS, 'task')}")
+    return TASKS[name](EQUAL)
 
 
 def untouched(header: Header, others: Sequence[Header]) -> list[str]:

@@ -19,7 +19,7 @@ def draw_normal(weight: torch.Tensor, generator: torch.Generator) -> None:
 
 
 def draw_kaiming(weight: torch.Tensor, generator: torch.Generator) -> None:
-    """Draw so that the variance survives a ReLU (He et al., 2015)."""
+    """Draw so that the variance survives a convolution and a ReLU (He et al., 2015)."""
     nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
 
 

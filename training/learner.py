@@ -15,17 +15,20 @@ import lightning
 import numpy as np
 import torch
 
+from sparsemark.errors import UserError
 from sparsemark.networks.factory import output_tensors
 from training.batches import Batch, TrainingBatches, steps_per_epoch
 from training.device import BF16
-from training.gradients import Angles, gradients
-from training.prediction import joined, summarise
+from training.gradients import ANGLE_EVERY, Angles, gradients
+from training.prediction import joined, summarise_slices
 from training.recipe import BEST, ONE_CYCLE
+from training.slices import SIZE
 from training.tasks.base import total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from training.gradients import Gradients
     from training.recipe import Phase
     from training.slices import Slices
     from training.split import Split
@@ -48,7 +51,8 @@ class Learner(lightning.LightningModule):
         split: indices of the parts.
         phase: of a recipe.
         seed: of order, augmentation and dropout.
-        separate: a step for each loss of the task, with an optimiser of its own, in place of one for their sum.
+        separate: a step for each loss of the task, each with its optimiser, in place of one for their sum. Layers that
+            both losses reach take both steps, each at the full learning rate.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class Learner(lightning.LightningModule):
             batch=phase.batch,
             augmentation=phase.augmentation,
             seed=self._epoch_seed(),
-            coarse=self.current_epoch < phase.coarse_epochs,
+            half_resolution=self._half_resolution,
         )
         self._order = batches.order
         return batches
@@ -103,7 +107,8 @@ class Learner(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return Adam for each step of a batch, with the phase's schedule.
 
-        Decay is decoupled, on convolution and linear weights only, and shared among the optimisers.
+        Decay is decoupled, on convolution and linear weights only, and shared among the optimisers, since a weight that
+        all losses reach decays in each of them.
         """
         return [self._optimizer(share=1 / self._steps) for _ in range(self._steps)]
 
@@ -139,10 +144,14 @@ class Learner(lightning.LightningModule):
         images, targets = batch
         outputs = output_tensors(self.network(images))
         # First, since it checks what the losses rely on.
-        self._tables.append(self._task.summarise([output.detach() for output in outputs], targets))
+        try:
+            self._tables.append(self._task.summarise([output.detach() for output in outputs], targets))
+        except UserError as error:
+            raise UserError(f"epoch {self.current_epoch + 1}: {error}") from error
         losses = self._task.losses(outputs, targets)
-        self._measure_angle(losses, index)
-        for optimizer, found in zip(self._optimizers(), self._gradients(losses), strict=True):
+        # All at the weights before the first step.
+        steps = self._gradients(losses, index)
+        for optimizer, found in zip(self._optimizers(), steps, strict=True):
             for parameter, gradient in zip(self.network.parameters(), found, strict=True):
                 parameter.grad = gradient
             optimizer.step()
@@ -152,16 +161,20 @@ class Learner(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Append the epoch to the history: running scores on training slices, and scores on validation slices."""
-        seconds = time.perf_counter() - self._started
+        trained_at = time.perf_counter()
+        seconds = trained_at - self._started
         trained = [self._slices.patients[i] for i in self._order]
         validated = [self._slices.patients[i] for i in self._split.validation]
         training = self._task.score(joined(self._tables), trained)
         validation = self._task.score(self._validate(), validated)
+        validation_seconds = time.perf_counter() - trained_at
         means = {name: float(torch.stack([loss[name] for loss in self._losses]).mean()) for name in self._losses[0]}
         parts = {f"train_loss_{name}": mean for name, mean in means.items() if name} if len(means) > 2 else {}
         entry = {
             "epoch": self.current_epoch + 1,
+            "image_size": SIZE // 2 if self._half_resolution else SIZE,
             "seconds": seconds,
+            "validation_seconds": validation_seconds,
             "slices_per_second": len(self._split.train) / seconds,
             "train_loss": means[""],
             **parts,
@@ -171,7 +184,9 @@ class Learner(lightning.LightningModule):
         }
         self.history.append(entry)
         selected = validation[self._task.selects]
-        if self._phase.select == BEST and selected is not None and selected > self._best:
+        # Scores at half resolution say little about full size.
+        chosen = self._phase.select == BEST and not self._half_resolution
+        if chosen and selected is not None and selected > self._best:
             self._best = selected
             self._kept = self._state()
         shown = dict.fromkeys([*list(self._task.metrics)[:1], "accuracy", self._task.selects])
@@ -192,6 +207,10 @@ class Learner(lightning.LightningModule):
         self.history, self._kept, self._best = own["history"], own["kept"], own["best"]
 
     @property
+    def _half_resolution(self) -> bool:
+        return self.current_epoch < self._phase.half_resolution_epochs
+
+    @property
     def _steps(self) -> int:
         """Optimiser steps a batch."""
         return 2 if self._separate else 1
@@ -206,14 +225,15 @@ class Learner(lightning.LightningModule):
             return []
         return found if isinstance(found, list) else [found]
 
-    def _gradients(self, losses: dict[str, tuple[float, torch.Tensor]]) -> list[list[torch.Tensor | None]]:
-        """Return the gradients of each step, all at the weights before the first one."""
-        steps = [loss for _, loss in losses.values()] if self._separate else [total(losses)]
-        return gradients(steps, list(self.network.parameters()))
-
-    def _measure_angle(self, losses: dict[str, tuple[float, torch.Tensor]], index: int) -> None:
-        if len(losses) > 1:
-            self._angles.measure([loss for _, loss in losses.values()], self.network, index)
+    def _gradients(self, losses: dict[str, tuple[float, torch.Tensor]], index: int) -> list[Gradients]:
+        """Return the gradients of each step; of two losses, measure their angle now and then."""
+        parameters = list(self.network.parameters())
+        alone = [loss for _, loss in losses.values()]
+        measured = len(alone) > 1 and index % ANGLE_EVERY == 0
+        of_each = gradients(alone, parameters, keep_graph=not self._separate) if measured or self._separate else []
+        if measured:
+            self._angles.add(*of_each)
+        return of_each if self._separate else gradients([total(losses)], parameters)
 
     def _epoch_seed(self) -> int:
         return int(np.random.SeedSequence([self._seed, self.current_epoch]).generate_state(1)[0])
@@ -223,4 +243,10 @@ class Learner(lightning.LightningModule):
 
     def _validate(self) -> PerSlice:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._phase.precision == BF16):
-            return summarise(self.network, self._task, self._slices, self._split.validation)
+            return summarise_slices(
+                self.network,
+                self._task,
+                self._slices,
+                self._split.validation,
+                half_resolution=self._half_resolution,
+            )

@@ -53,7 +53,8 @@ def fit(
     """
     accelerator = choose_device(device)
     start = state_digest(network.state_dict())
-    path = work / f"{key_of(start, slices.digest, split.describe(slices), repr(task), separate, phase, seed)}.ckpt"
+    data = (slices.digest, slices.masks_digest) if task.uses_masks else (slices.digest,)
+    path = work / f"{key_of(start, *data, split.describe(slices), repr(task), separate, phase, seed)}.ckpt"
     network.train()
     if phase.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub lacks it

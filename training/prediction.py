@@ -1,4 +1,4 @@
-"""What a network says of slices, summarised by its task."""
+"""Prediction of slices in batches, summarised by a task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sparsemark.networks.factory import output_tensors
-from training.slices import to_input
+from training.slices import halved, to_input
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 BATCH = 64
 
 
-def summarise(network: torch.nn.Module, task: SliceTask, slices: Slices, indices: NDArray[np.intp]) -> PerSlice:
+def summarise_slices(
+    network: torch.nn.Module,
+    task: SliceTask,
+    slices: Slices,
+    indices: NDArray[np.intp],
+    *,
+    half_resolution: bool = False,
+) -> PerSlice:
     """Return what the scores of a task need of each slice, in eval mode and the caller's precision, on the CPU.
 
-    The network's mode is restored.
+    The network's mode is restored. `half_resolution` halves height and width of images and masks.
 
     Raises:
         UserError: the network's outputs are not those of the task.
@@ -34,8 +41,11 @@ def summarise(network: torch.nn.Module, task: SliceTask, slices: Slices, indices
     with torch.no_grad():
         for start in range(0, len(indices), BATCH):
             chosen = indices[start : start + BATCH]
-            outputs = output_tensors(network(to_input(slices.images[chosen]).to(device)))
-            targets = task.targets(slices.labels[chosen], slices.masks[chosen])
+            images, masks = slices.images[chosen], slices.masks[chosen]
+            if half_resolution:
+                images, masks = halved(images), halved(masks)
+            outputs = output_tensors(network(to_input(images).to(device)))
+            targets = task.targets(slices.labels[chosen], masks)
             found.append(task.summarise([output.float().cpu() for output in outputs], targets))
     network.train(training)
     return joined(found)

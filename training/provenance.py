@@ -16,21 +16,29 @@ if TYPE_CHECKING:
 LIBRARIES = ("torch", "lightning", "torchmetrics", "albumentations", "numpy")
 
 
-def describe_data(slices: Slices, split: Split) -> dict[str, Any]:
-    """Return the data in words, their caveat, and a key of pixels, labels, patients and split (no seed, no recipe)."""
+def describe_data(slices: Slices, split: Split, *, with_masks: bool = False) -> dict[str, Any]:
+    """Return the data in words, their caveat, and a key of pixels, labels, patients and split (no seed, no recipe).
+
+    Masks are part of the key of a task that learns them.
+    """
+    masks = (slices.masks_digest,) if with_masks else ()
     return {
         "data": describe_source(slices, split),
         "caveat": slices.caveat or split.caveat,
-        "key": key_of(slices.digest, split.describe(slices)),
+        "key": key_of(slices.digest, split.describe(slices), *masks),
     }
 
 
 def describe_training(model_name: str, recipe: Recipe, slices: Slices, split: Split, *, seed: int) -> dict[str, Any]:
     """Return recipe, data, split with its lists of patients, fitted baselines with their test scores, and versions."""
-    from training.baselines import fit_baselines, score_baselines  # torchmetrics, which a finished study can spare
+    from training.baselines import (  # torchmetrics, which a finished study can spare
+        baseline_groups,
+        fit_baselines,
+        score_baselines,
+    )
 
     baselines = fit_baselines(slices, split.train)
-    scores = score_baselines(baselines, slices, split.test)
+    scores, groups = (of(baselines, slices, split.test) for of in (score_baselines, baseline_groups))
     return {
         "model": model_name,
         "recipe": recipe.describe(),
@@ -40,7 +48,9 @@ def describe_training(model_name: str, recipe: Recipe, slices: Slices, split: Sp
         "slices": len(slices),
         "patients": len(slices.patient_ids),
         "split": split.describe(slices),
-        "baselines": {name: {**fitted, "test": scores[name]} for name, fitted in baselines.items()},
+        "baselines": {
+            name: {**fitted, "test": scores[name], "groups": groups[name]} for name, fitted in baselines.items()
+        },
         "origin": f"trained on the {slices.origin}",
         "versions": {name: version(name) for name in LIBRARIES},
     }

@@ -1,6 +1,6 @@
 """Recipe of a training, as a TOML file: the task, one table for training, one for fine-tuning after pruning.
 
-A recipe may extend another one: fields and tables of its own then replace single fields of that.
+A recipe may extend another one, whose fields it replaces one by one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from training.augmentation import AUGMENTATIONS
 from training.device import BF16, FP32, native_precision
 from training.initialization import INITIALIZATIONS
 from training.split import BY_PATIENT, KINDS
-from training.tasks import BOTH, TASKS
+from training.tasks import BOTH, CLASSIFICATION, TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,11 +54,11 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         schedule: `constant` or `one-cycle`.
         augmentation: a name in `training.augmentation.AUGMENTATIONS`.
         initialization: a name in `training.initialization.INITIALIZATIONS`; fine-tuning starts from the weights given.
-        select: the epoch to keep: `last`, or `best` by validation ROC AUC.
+        select: the epoch to keep: `last`, or `best` by a validation score (ROC AUC, or Dice where masks are learnt).
         precision: `32-true`, `bf16-mixed` for bfloat16 autocast, or `auto` for what the device computes natively.
         channels_last: memory format of the convolutions.
-        coarse: share of the epochs, from the first on, that see images at half their height and width: a quarter of the
-            time. Scores are always those at full size.
+        half_resolution: share of the epochs, from the first on, that train and validate on images of half their height
+            and width, in a quarter of the time.
 
     Raises:
         ValueError: a value is out of range, or a name unknown.
@@ -75,7 +75,7 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     select: str = LAST
     precision: str = FP32
     channels_last: bool = False
-    coarse: float = 0.0
+    half_resolution: float = 0.0
 
     def __post_init__(self) -> None:
         """Check ranges and names; msgspec adds the table to a ValueError, so it is none of ours here."""
@@ -89,20 +89,20 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"beta1: {self.beta1!r}, expected a fraction in [0, 1)")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay: {self.weight_decay!r}, expected a number from 0")
-        if not 0 <= self.coarse < 1:
-            raise ValueError(f"coarse: {self.coarse!r}, expected a fraction in [0, 1)")
+        if not 0 <= self.half_resolution < 1:
+            raise ValueError(f"half_resolution: {self.half_resolution!r}, expected a fraction in [0, 1)")
 
     @property
-    def coarse_epochs(self) -> int:
+    def half_resolution_epochs(self) -> int:
         """Epochs at half size."""
-        return int(self.coarse * self.epochs)
+        return int(self.half_resolution * self.epochs)
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     train: Phase
     finetune: Phase
     network: str | None = None
-    task: str = "classification"
+    task: str = CLASSIFICATION
     split: str = BY_PATIENT
     theta: float | None = None
     separate: bool = False
@@ -124,7 +124,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"task {BOTH!r}: expected either theta or separate = true")
 
 
-class Recipe(msgspec.Struct, frozen=True):
+class Recipe(_File, frozen=True, kw_only=True):
     """A recipe file, validated.
 
     Args:
@@ -135,17 +135,10 @@ class Recipe(msgspec.Struct, frozen=True):
         task: a name in `training.tasks.TASKS`.
         split: `patient` or `slice`.
         theta: weight of the mask's loss in the joint loss of task `both`, or None.
-        separate: each loss of task `both` has steps of its own.
+        separate: each loss of task `both` has steps, in place of the joint loss.
     """
 
     name: str
-    train: Phase
-    finetune: Phase
-    network: str | None = None
-    task: str = "classification"
-    split: str = BY_PATIENT
-    theta: float | None = None
-    separate: bool = False
 
     def on(self, device: str) -> Recipe:
         """Return the recipe with precision `auto` resolved for a device: what a header records and a rerun repeats."""
@@ -175,7 +168,7 @@ def load_recipe(name: str, epochs: int | None = None) -> Recipe:
     fields = {field: getattr(file, field) for field in file.__struct_fields__}
     if epochs is not None:
         fields["train"] = with_epochs(file.train, epochs)
-    return Recipe(path.stem, **fields)
+    return Recipe(name=path.stem, **fields)
 
 
 def recipe_of(model: str) -> str:

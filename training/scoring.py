@@ -42,7 +42,7 @@ def score(probabilities: NDArray[np.floating], labels: NDArray[np.bool_]) -> dic
             **({} if one_class else {"roc_auc": BinaryAUROC()}),
         }
     )
-    metrics.update(torch.as_tensor(np.asarray(probabilities, np.float32)), torch.as_tensor(labels.astype(np.int64)))
+    metrics.update(torch.as_tensor(np.asarray(probabilities)), torch.as_tensor(labels.astype(np.int64)))
     scores: dict[str, float | None] = {name: float(value) for name, value in metrics.compute().items()}
     return scores | {"roc_auc": None} if one_class else scores
 

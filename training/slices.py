@@ -28,7 +28,7 @@ class Slices:
         masks: uint8, 1 where there is tumour, shape (n, 128, 128).
         labels: whether there is tumour, bool, shape (n,); from the mask at its original size, so that one pixel counts.
         patients: id of the patient of each slice, `<set>_<site>_<number>`.
-        digest: SHA-256 over pixels, labels and ids, in hex.
+        digest: SHA-256 over pixels, labels and ids, in hex. Masks have one that a task with masks adds to it.
         origin: the set in words, with its licence where it has one.
         ignored: files found in the folder that are not part of the layout.
         caveat: one word that stands beside every number from these images, or None.
@@ -61,6 +61,11 @@ class Slices:
             positions[own] = np.linspace(0.0, 1.0, len(own)) if len(own) > 1 else 0.5
         return positions
 
+    @cached_property
+    def masks_digest(self) -> str:
+        """SHA-256 over the masks, in hex."""
+        return hashlib.sha256(np.packbits(self.masks > 0).tobytes()).hexdigest()
+
     def of(self, patients: Sequence[str]) -> NDArray[np.intp]:
         """Return the indices of the slices of these patients, in order."""
         return np.flatnonzero(np.isin(np.asarray(self.patients), list(patients)))
@@ -89,3 +94,11 @@ def digest_of(images: NDArray[np.uint8], labels: NDArray[np.bool_], patients: Se
 def to_input(images: NDArray[np.uint8]) -> torch.Tensor:
     """Return images as network input: float32 in [0, 1], shape (n, 3, height, width), channels last in memory."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
+
+
+def halved(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the rounded mean of each 2 x 2 pixels, shape (n, height, width, ...); of a mask, the majority."""
+    n, height, width, *rest = images.shape
+    blocks = images.reshape(n, height // 2, 2, width // 2, 2, *rest)
+    halved: NDArray[np.uint8] = ((blocks.sum(axis=(2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
+    return halved

@@ -19,7 +19,7 @@ from training.provenance import describe_data, describe_training
 from training.recipe import load_recipe, recipe_of, with_epochs
 from training.slices import to_input
 from training.split import split_slices
-from training.tasks import TASKS
+from training.tasks import EQUAL, TASKS
 from training.tasks.base import total
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sparsemark.specs import Metric
     from training.batches import Batch
-    from training.recipe import Recipe
+    from training.recipe import Phase, Recipe
     from training.slices import Slices
     from training.split import Split
     from training.tasks.base import PatientScores, PerSlice, SliceTask
@@ -137,9 +137,16 @@ class StudyTask:
             initialize(module, phase.initialization, seed)
         else:
             phase = with_epochs(self.recipe.finetune, epochs)
+        try:
+            history = self._fit(module, phase, seed, work)
+        except UserError as error:
+            raise UserError(f"{self._model_name}, recipe {self.recipe.name}: {error}") from error
+        return {"epochs": history}
+
+    def _fit(self, module: torch.nn.Module, phase: Phase, seed: int, work: Path) -> list[dict[str, float]]:
         from training.loop import fit  # Lightning takes seconds to import, and a finished study does not train
 
-        history = fit(
+        return fit(
             module,
             self.task,
             self.slices,
@@ -150,11 +157,10 @@ class StudyTask:
             device=self._device,
             separate=self.recipe.separate,
         )
-        return {"epochs": history}
 
     def describe(self) -> dict[str, Any]:
         """Return the data in words, with caveat and key."""
-        return describe_data(self.slices, self.split)
+        return describe_data(self.slices, self.split, with_masks=self.task.uses_masks)
 
     def provenance(self) -> dict[str, Any]:
         """Return the rest of a checkpoint's header."""
@@ -179,4 +185,4 @@ class StudyTask:
 
 def task_of(recipe: Recipe) -> SliceTask:
     """Return the task of a recipe."""
-    return TASKS[recipe.task](0.5 if recipe.theta is None else recipe.theta)
+    return TASKS[recipe.task](EQUAL if recipe.theta is None else recipe.theta)

@@ -76,6 +76,10 @@ def _model(network: str | None, recipe_name: str) -> ModelSpec:
         return ModelSpec(name, NETWORKS[name], INPUT_SHAPE)
     if network not in (None, recipe.network):
         raise UserError(f"--recipe {recipe_name}: for {recipe.network}; expected with --model {network} another recipe")
+    if recipe.name in NETWORKS and recipe.name != recipe.network:
+        raise UserError(
+            f"--recipe {recipe_name}: for {recipe.network}, called like {recipe.name}; expected another name"
+        )
     return ModelSpec(recipe.name, NETWORKS[recipe.network], INPUT_SHAPE)
 
 

@@ -71,7 +71,7 @@ def load_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path}: expected a Python file")
-    # Its folder as if the file were run, and the working directory, where the package is that it may be part of.
+    # Its folder as if the file were run, and the working directory, where its package may be.
     for folder in (str(path.resolve().parent), str(Path.cwd())):
         if folder not in sys.path:
             sys.path.append(folder)

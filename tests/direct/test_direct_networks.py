@@ -228,7 +228,7 @@ def compiled_once(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "prune"), PRUNED)
-def test_every_model_of_the_study_agrees_with_float64_however_it_is_pruned(
+def test_networks_of_the_study_agree_with_float64_dense_masked_cut_and_composed(
     name, prune, compiled_once, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(compiled_once))

@@ -97,14 +97,13 @@ def test_shortcut_goes_around_each_block():
 
 
 def test_unet_sees_fine_and_coarse():
-    """A pixel of the mask depends on its own image pixel, and on one far away."""
+    """A pixel of the mask depends on its own image pixel, and on one half the image away."""
     network = build("unet").eval()
     images = torch.rand(1, 3, 128, 128, requires_grad=True)
     network(images)[0, 0, 64, 64].backward()
     seen = images.grad.abs().sum(dim=1)[0]
     assert seen[64, 64] > 0
-    assert seen[64, 96] > 0
-    assert seen[64, 127] == 0
+    assert seen[64, 127] > 0
 
 
 def test_head_of_the_unet_shares_the_way_down_and_nothing_else():

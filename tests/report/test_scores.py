@@ -7,6 +7,7 @@ import dataclasses
 import io
 import re
 
+import numpy as np
 import pytest
 
 from sparsemark.analysis.groups import grouped_interval, pooled
@@ -315,7 +316,7 @@ def test_the_interval_is_that_of_all_groups_together():
     ]
     header, _, only = table_lines(accuracy_markdown(rows))
     assert header.endswith("| final % | 95 % interval |")
-    low, high = grouped_interval([0.5, 0.75, 1.0, 0.25], [2, 2, 2, 4])
+    low, high = grouped_interval([0.5, 0.75, 1.0, 0.25], [2 / 4, 2 / 4, 2 / 6, 4 / 6])
     assert only.endswith(f"| {100 * low:.1f} to {100 * high:.1f} |")
     _, _, alone = table_lines(accuracy_markdown(rows[:1]))
     assert alone.endswith("| 10.0 to 20.0 |")
@@ -324,10 +325,10 @@ def test_the_interval_is_that_of_all_groups_together():
 
 
 def test_a_patient_that_two_networks_were_tested_on_is_one():
-    assert pooled([{"a": (0.5, 2.0), "b": (1.0, 1.0)}, {"a": (0.8, 4.0)}]) == {
-        "a": (pytest.approx(0.7), 6.0),
-        "b": (1.0, 1.0),
-    }
+    found = pooled([{"a": (0.5, 2.0), "b": (1.0, 2.0)}, {"a": (0.8, 40.0)}])
+    assert found == {"a": (pytest.approx((0.5 * 0.5 + 0.8) / 1.5), 1.5), "b": (1.0, 0.5)}
+    values, weights = zip(*found.values(), strict=True)
+    assert np.average(values, weights=weights) == pytest.approx((0.75 + 0.8) / 2), "the mean over networks"
 
 
 def test_an_empty_table_over_seeds_still_says_what_failed():

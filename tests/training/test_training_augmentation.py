@@ -91,13 +91,17 @@ def test_masks_change_nothing_about_the_images(name, slices):
     np.testing.assert_array_equal(Augmentation(name, 0).with_masks(slices.images, slices.masks)[0], alone)
 
 
-def test_coarse_batches_are_means_of_four_pixels_and_masks_majorities(slices):
+def test_batches_at_half_resolution_are_means_of_four_pixels_and_masks_majorities(slices):
     indices = np.arange(12)
-    fine, coarse = (
-        list(TrainingBatches(slices, indices, Both(0.5), batch=12, augmentation=None, seed=0, coarse=coarse))
-        for coarse in (False, True)
+    whole, half = (
+        list(
+            TrainingBatches(
+                slices, indices, Both(0.5), batch=12, augmentation=None, seed=0, half_resolution=half_resolution
+            )
+        )
+        for half_resolution in (False, True)
     )
-    (images, (masks, labels)), (small, (small_masks, small_labels)) = fine[0], coarse[0]
+    (images, (masks, labels)), (small, (small_masks, small_labels)) = whole[0], half[0]
     assert small.shape == (12, 3, 64, 64)
     assert small_masks.shape == (12, 1, 64, 64)
     assert (labels == small_labels).all()

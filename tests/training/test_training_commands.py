@@ -231,6 +231,7 @@ def test_a_recipe_for_another_network_is_refused(tmp_path, capsys):
             lambda recipe: recipe | {"task": "segmentation"},
             "output of shape (32, 2); expected logits (32, 1, 128, 128)",
         ),
+        (lambda recipe: recipe | {"task": ["segmentation"]}, "unknown task"),
         (lambda recipe: recipe | {"task": "segmenting"}, "recipe.task: unknown task 'segmenting'"),
     ],
 )
@@ -265,16 +266,18 @@ def test_the_budget_counts_what_was_spent_and_expects_what_is_missing(trained, t
     monkeypatch.setattr("training.cache.FOLDER", tmp_path / "cache")
     assert budget.main([str(tmp_path / "study.toml"), "--data", str(trained[0] / "set")]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| cnn3 |"))
-    trained_count, _, missing, _ = (cell.strip() for cell in row.split("|")[2:6])
-    assert (trained_count, missing) == ("1", "2")
+    found, spent, missing, expected = (float(cell) for cell in row.split("|")[2:6])
+    assert (found, missing) == (1, 2)
+    assert spent < 5
+    assert 0 <= expected < 5, "minutes of two networks on 24 slices"
     assert budget.main([str(tmp_path / "absent.toml")]) == 2
 
 
-def test_seconds_of_every_round_are_counted():
-    rounds = {"rounds": [{"epochs": [{"seconds": 2.0}]}, {"epochs": [{"seconds": 3.0}, {"seconds": 1.0}]}]}
-    assert sum(budget.seconds_of(rounds)) == 6
-    assert sum(budget.seconds_of(rounds["rounds"][1])) == 4
-    assert sum(budget.seconds_of({})) == 0
+def test_a_recipe_called_like_another_network_is_refused(tmp_path, capsys):
+    (tmp_path / "cnn9.toml").write_text(JOINT)
+    assert train.main(["--recipe", str(tmp_path / "cnn9.toml")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "for unet_head, called like cnn9; expected another name" in line
 
 
 def test_evaluate_refuses_in_one_line(trained, tmp_path, capsys):

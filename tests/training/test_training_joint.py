@@ -10,15 +10,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from models.unet_head import unet_head
 from sparsemark.errors import UserError
 from sparsemark.networks.checkpoint import load_checkpoint
 from tests.training.tiny import draw_slices
 from training import loop
+from training.batches import TrainingBatches
 from training.initialization import initialize
 from training.recipe import Phase
 from training.split import BY_PATIENT, split_slices
@@ -26,7 +29,7 @@ from training.tasks.both import Both
 from training.tasks.classification import Classification
 from training.tasks.segmentation import Segmentation
 
-PHASE = Phase(epochs=2, learning_rate=0.01, batch=6, schedule="one-cycle", weight_decay=0.01, coarse=0.5)
+PHASE = Phase(epochs=2, learning_rate=0.01, batch=6, schedule="one-cycle", weight_decay=0.01, half_resolution=0.5)
 
 
 class Small(nn.Module):
@@ -81,6 +84,43 @@ def test_both_outputs_learn(fit):
         assert history[-1][loss] < 0.7 * history[0][loss]
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_separate_losses_take_two_steps_of_two_optimisers(slices, tmp_path, channels_last, masked):
+    """One batch, against the same two steps by hand, unfused."""
+    phase = Phase(epochs=1, learning_rate=0.01, batch=100, weight_decay=0.5, channels_last=channels_last)
+    split, task = split_slices(slices, BY_PATIENT, 0), Both(0.5)
+    trained, by_hand = Small(), Small()
+    for network in (trained, by_hand):
+        initialize(network, "kaiming", 0)
+        if masked:
+            prune.l1_unstructured(network.shared[0], "weight", 0.5)
+    seed = int(np.random.SeedSequence([0, 0]).generate_state(1)[0])
+    ((images, targets),) = TrainingBatches(slices, split.train, task, batch=100, augmentation="paper", seed=seed)
+    optimisers = [
+        torch.optim.AdamW(
+            [
+                {"params": [p for p in by_hand.parameters() if p.ndim > 1], "weight_decay": 0.25},
+                {"params": [p for p in by_hand.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=0.01,
+        )
+        for _ in range(2)
+    ]
+    found = []
+    for index in range(2):
+        by_hand.zero_grad()
+        tuple(task.losses(by_hand.train()(images), targets).values())[index][1].backward()
+        found.append([p.grad for p in by_hand.parameters()])
+    for optimiser, of_loss in zip(optimisers, found, strict=True):
+        for parameter, gradient in zip(by_hand.parameters(), of_loss, strict=True):
+            parameter.grad = gradient
+        optimiser.step()
+    loop.fit(trained, task, slices, split, phase, seed=0, work=tmp_path, device="cpu", separate=True)
+    for a, b in zip(trained.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=2e-4, rtol=1e-3)
+
+
 def test_separate_steps_are_another_training_than_the_joint_one(fit):
     joint, _ = fit(Both(0.5), work="joint")
     separate, _ = fit(Both(0.5), separate=True, work="separate")
@@ -116,8 +156,10 @@ def test_only_the_first_epochs_are_at_half_size(fit):
                 sizes.append(images.shape[-1])
             return super().forward(images)
 
-    fit(Both(0.5), Phase(epochs=4, learning_rate=0.01, batch=100, coarse=0.6), network=Watched())
+    phase = Phase(epochs=4, learning_rate=0.01, batch=100, half_resolution=0.6)
+    _, history = fit(Both(0.5), phase, network=Watched())
     assert sizes == [64, 64, 128, 128]
+    assert [entry["image_size"] for entry in history] == sizes
 
 
 @pytest.mark.parametrize("separate", [False, True])

@@ -14,7 +14,7 @@ from tests.training.tiny import draw_slices, tiny_network
 from training import loop
 from training.device import choose_device
 from training.initialization import INITIALIZATIONS, initialize
-from training.prediction import summarise
+from training.prediction import summarise_slices
 from training.recipe import Phase
 from training.split import BY_PATIENT, split_slices
 from training.tasks.classification import Classification
@@ -132,7 +132,7 @@ def test_best_epoch_is_the_one_that_validation_chose(fit, slices, split):
 
 
 def loop_scores(network, slices, split):
-    return TASK.score(summarise(network, TASK, slices, split.validation), [])["roc_auc"]
+    return TASK.score(summarise_slices(network, TASK, slices, split.validation), [])["roc_auc"]
 
 
 def test_bfloat16_leaves_float32_weights_contiguous_in_eval_mode(fit):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.training.tiny import draw_slices, tiny_network
 from training.baselines import fit_baselines, score_baselines
-from training.prediction import summarise
+from training.prediction import summarise_slices
 from training.scoring import score
 from training.tasks.classification import Classification
 
@@ -36,7 +36,7 @@ def test_one_class_has_no_roc_auc(label):
 
 
 def probabilities(network, slices, indices):
-    return summarise(network, Classification(), slices, indices)["tumour"].numpy()
+    return summarise_slices(network, Classification(), slices, indices)["tumour"].numpy()
 
 
 def test_predictions_do_not_depend_on_batches_or_mode(monkeypatch):

@@ -23,7 +23,7 @@ from tests.training.tiny import PATIENTS, tiny_network, write_set
 from training import phantom
 from training.data import DATA_VARIABLE
 from training.initialization import initialize
-from training.prediction import summarise
+from training.prediction import summarise_slices
 from training.scoring import score
 from training.slices import to_input
 from training.study import open_task
@@ -241,7 +241,7 @@ def test_scores_are_those_of_the_network_and_come_in_the_order_of_the_metrics(st
     np.testing.assert_array_equal(outputs[0], before)
     indices = study.split.validation if part == SELECT else study.split.test
     assert found == score(
-        summarise(network, study.task, study.slices, indices)["tumour"].numpy(), study.slices.labels[indices]
+        summarise_slices(network, study.task, study.slices, indices)["tumour"].numpy(), study.slices.labels[indices]
     )
     scores = task.scores(outputs, part, task.images(part, MODEL))
     assert list(scores) == ["accuracy", "f1", "recall", "precision", "roc_auc"]

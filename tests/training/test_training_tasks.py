@@ -12,7 +12,7 @@ from torch import nn
 from sparsemark.errors import UserError
 from tests.training.tiny import draw_slices
 from training.dice import count_pixels, dice_by_patient, dice_scores
-from training.prediction import summarise
+from training.prediction import summarise_slices
 from training.scoring import weighted_mean
 from training.tasks import TASKS
 from training.tasks.base import total
@@ -89,7 +89,7 @@ def name(request):
 
 def test_every_metric_is_scored_and_is_the_mean_of_its_patients(name, slices):
     task = TASKS[name](0.3)
-    table = summarise(Guess(name), task, slices, np.arange(len(slices)))
+    table = summarise_slices(Guess(name), task, slices, np.arange(len(slices)))
     scores = task.score(table, slices.patients)
     assert set(scores) == set(task.metrics)
     assert task.selects in scores
@@ -103,7 +103,7 @@ def test_every_metric_is_scored_and_is_the_mean_of_its_patients(name, slices):
 
 def test_a_patient_alone_scores_what_it_does_among_others(name, slices):
     task = TASKS[name](0.5)
-    table = summarise(Guess(name), task, slices, np.arange(len(slices)))
+    table = summarise_slices(Guess(name), task, slices, np.arange(len(slices)))
     by_patient = task.by_patient(table, slices.patients)
     own = slices.of([slices.patient_ids[2]])
     alone = task.score({key: values[own] for key, values in table.items()}, [slices.patient_ids[2]] * len(own))
@@ -117,6 +117,13 @@ def test_any_pixel_decides_without_a_head(slices):
     table = Segmentation().summarise([logits_of(1, 0)], masks_of(3, 0))
     scores = Segmentation().score(table, ["a", "a"])
     assert scores["accuracy"] == scores["accuracy_any_pixel"] == 1
+
+
+def test_sure_pixels_still_rank():
+    """Logits far above 17 are all 1 in float32; the ROC AUC must tell them apart."""
+    logits = torch.tensor([18.0, 30.0, 25.0, -3.0]).reshape(4, 1, 1, 1).expand(4, 1, 4, 4)
+    table = Segmentation().summarise([logits], masks_of(0, 3, 3, 0))
+    assert Segmentation().score(table, list("abcd"))["roc_auc"] == 1
 
 
 def test_head_and_any_pixel_are_two_accuracies():

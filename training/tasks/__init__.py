@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
     from training.tasks.base import SliceTask
 
-BOTH = "both"
+CLASSIFICATION, BOTH = "classification", "both"
 
 TASKS: dict[str, Callable[[float], SliceTask]] = {
-    "classification": lambda _: Classification(),
+    CLASSIFICATION: lambda _: Classification(),
     "segmentation": lambda _: Segmentation(),
     BOTH: Both,
 }
 """Made with theta, the weight of the mask's loss, which only `both` has a use for."""
+
+EQUAL = 0.5
+"""Theta where it decides nothing: in scoring, and where each loss has its steps."""

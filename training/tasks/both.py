@@ -70,7 +70,7 @@ class Both:
         return {**of_mask, **_LABEL.summarise(outputs[1:], labels)}
 
     def score(self, table: PerSlice, patients: Sequence[str]) -> dict[str, float | None]:
-        """Return the head's scores, both Dice coefficients, and the accuracy of "any pixel marked"."""
+        """Return the head's scores, both Dice coefficients, and the accuracy of "any pixel predicted"."""
         of_mask = _MASK.score(table, patients)
         own = _LABEL.score(table, patients)
         return {metric: own[metric] if metric in own else of_mask[metric] for metric in self.metrics}

@@ -1,6 +1,6 @@
 """Segmentation of slices: the logits of a mask.
 
-A slice counts as one with a tumour where any pixel of the mask is marked: that is what `accuracy` and its kin mean for
+A slice counts as one with a tumour where any pixel of the mask is predicted: that is what `accuracy` and its kin mean for
 a network without a classification head.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ANY_PIXEL = "accuracy_any_pixel"
-"""Accuracy of "any pixel marked" as an answer to "a tumour anywhere?"."""
+"""Accuracy of "any pixel predicted" as an answer to "a tumour anywhere?"."""
 
 SMOOTH = 1.0
 """Pixels added to both terms of the Dice loss, so that a batch without a tumour has one."""
@@ -84,7 +84,7 @@ class Segmentation:
         return summarise_mask(outputs[0].float(), targets)
 
     def score(self, table: PerSlice, patients: Sequence[str]) -> dict[str, float | None]:
-        """Return both Dice coefficients, and the scores of "any pixel marked"."""
+        """Return both Dice coefficients, and the scores of "any pixel predicted"."""
         found = score(table["any_pixel"].numpy(), table["label"].numpy() > 0)
         return {**dice_scores(table, patients), **found, ANY_PIXEL: found["accuracy"]}
 
@@ -102,6 +102,6 @@ def summarise_mask(logits: torch.Tensor, masks: torch.Tensor) -> PerSlice:
     counts = count_pixels(logits, masks)
     return {
         **counts,
-        "any_pixel": logits.flatten(1).amax(dim=1).sigmoid(),
+        "any_pixel": logits.flatten(1).amax(dim=1).double().sigmoid(),  # float32 ties above a logit of 17
         "label": counts["tumour_pixels"].gt(0).long(),
     }

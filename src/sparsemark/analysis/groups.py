@@ -41,13 +41,15 @@ def interval_of(groups: Groups) -> tuple[float, float]:
 
 
 def pooled(of_networks: Iterable[Groups]) -> Groups:
-    """Return the groups of several networks as one each: the weighted mean of its scores, and the sum of its weights.
+    """Return the groups of several networks as one set, whose weighted mean is the mean over the networks.
 
-    A patient that several networks were tested on is still one patient.
+    Weights are normalised within each network, so that all count alike. A patient that several networks were tested on
+    is still one patient: its score is the weighted mean of theirs.
     """
-    sums: dict[str, tuple[float, float]] = {}
+    totals: dict[str, tuple[float, float]] = {}
     for groups in of_networks:
+        whole = sum(weight for _, weight in groups.values())
         for group, (score, weight) in groups.items():
-            before, of = sums.get(group, (0.0, 0.0))
-            sums[group] = before + score * weight, of + weight
-    return {group: (total / weight, weight) for group, (total, weight) in sums.items() if weight > 0}
+            scored, weighed = totals.get(group, (0.0, 0.0))
+            totals[group] = scored + score * weight / whole, weighed + weight / whole
+    return {group: (scored / weighed, weighed) for group, (scored, weighed) in totals.items() if weighed > 0}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemark import paths, pruning
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.files import code_digest, content_hash, key_of
+from sparsemark.files import code_digest, content_hash, convert_document, key_of
 from sparsemark.machine.fingerprint import package_versions
 from sparsemark.networks.checkpoint import Checkpoint, Header, load_checkpoint, read_header, save_checkpoint
 from sparsemark.networks.factory import build_model, check_input, example_input, output_tensors
@@ -71,10 +71,7 @@ class Prepared:
     def of(cls, variant: Variant, path: Path, provenance: Mapping[str, Any]) -> Prepared:
         """Describe an existing file."""
         sha256 = content_hash(path)
-        try:
-            scores = {name: Score(**score) for name, score in provenance.get("scores", {}).items()}
-        except (AttributeError, TypeError) as error:
-            raise UserError(f"{path}: header.provenance.scores: {error}") from error
+        scores = convert_document(provenance.get("scores", {}), dict[str, Score], f"{path}: header.provenance.scores")
         data = None
         if words := provenance.get("data"):
             data = DataNote(words, provenance.get("caveat"), provenance.get("key"))
@@ -90,7 +87,7 @@ class Places:
         weights: of checkpoints that are kept, trained by the study's tasks; None where networks come from their
             factories with the user's weights in them.
         work: for what a rerun would make again.
-        may_train: whether checkpoints that `weights` lacks are made, which can take hours.
+        may_train: whether networks without a checkpoint are trained or fine-tuned, which can take hours.
     """
 
     weights: Path | None
@@ -136,6 +133,8 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     earlier = _earlier(path)
     if earlier is not None and earlier.provenance.get(_MADE_OF) == decided:
         return Prepared.of(variant, path, earlier.provenance)
+    if can_finetune and not places.may_train:
+        raise UnsupportedError("not fine-tuned yet, and nothing is to be trained")
     prune_from(variant, dense, task, path=path, work=work, epochs=epochs, decided=decided)
     return Prepared.of(variant, path, read_header(path).provenance)
 

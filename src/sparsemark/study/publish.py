@@ -12,6 +12,7 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.files import code_digest, content_hash, key_of, write_atomically
 from sparsemark.machine.fingerprint import package_versions
 from sparsemark.records.benchmark_json import to_benchmark
+from sparsemark.records.epochs import epochs_of
 from sparsemark.report import render
 from sparsemark.report.accuracy import accuracy_markdown
 from sparsemark.report.figures import draw_figures
@@ -94,25 +95,18 @@ def _layers(study: Study, pipeline: Pipeline) -> Iterator[dict[str, Any]]:
 
 
 def _epochs(study: Study, pipeline: Pipeline) -> Iterator[dict[str, Any]]:
-    """Yield what the histories of the checkpoints say of each epoch; a schedule has several rounds of them.
-
-    A task's own history may have another form, and has no rows then.
-    """
     for variant, provenance in _provenances(study, pipeline):
-        history = provenance.get("history", {})
-        for number, part in enumerate(history.get("rounds", [history])):
-            epochs = part.get("epochs")
-            for epoch in epochs if isinstance(epochs, list) else ():
-                if isinstance(epoch, dict):
-                    yield {"variant": variant.name, "round": number + 1, **epoch}
+        for number, epoch in epochs_of(provenance.get("history")):
+            yield {"variant": variant.name, "round": number, **epoch}
 
 
 def _splits(study: Study, pipeline: Pipeline) -> dict[str, Any]:
-    """Return who was trained, validated and tested on, by seed and fold, as the checkpoints say."""
+    """Return who was trained, validated and tested on, by seed, fold and caveat, as the checkpoints say."""
     splits: dict[str, Any] = {}
     for variant, provenance in _provenances(study, pipeline):
         fold = "" if variant.fold is None else f", fold {variant.fold}"
-        splits.setdefault(f"seed {variant.seed}{fold}", provenance.get("split"))
+        caveat = f", {provenance['caveat']}" if provenance.get("caveat") else ""
+        splits.setdefault(f"seed {variant.seed}{fold}{caveat}", provenance.get("split"))
     return splits
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from sparsemark.analysis.groups import interval_of
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.machine.fingerprint import commit
 from sparsemark.records.measurement import ERROR, MEASURED, PARITY_FAILED, UNSUPPORTED, Measurement
@@ -92,14 +93,17 @@ def _baselines(prepared: Prepared) -> Iterator[Measurement]:
     variant = prepared.variant
     for name, baseline in prepared.provenance.get("baselines", {}).items():
         values = baseline.get("test", {})
-        scores = {
-            metric: replace(known, value=values[metric], low=None, high=None, raw=None, recalibrated=None)
-            for metric, known in prepared.scores.items()
-            if isinstance(known, Score) and values.get(metric) is not None
-        }
+        groups = baseline.get("groups", {})
+        scores = {}
+        for metric, known in prepared.scores.items():
+            if values.get(metric) is not None:
+                of = groups.get(metric)
+                low, high = interval_of(of) if of else (None, None)
+                scores[metric] = Score(values[metric], low, high, higher_is_better=known.higher_is_better, groups=of)
+        caveat = f"-{prepared.data.caveat.lower()}" if prepared.data and prepared.data.caveat else ""
         fold = "" if variant.fold is None else f"-fold{variant.fold}"
         row = Measurement(
-            f"{name}-seed{variant.seed}{fold}",
+            f"{name}-seed{variant.seed}{fold}{caveat}",
             MEASURED,
             model=f"{name} (no network)",
             seed=variant.seed,
