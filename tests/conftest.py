@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
+
+# A worker of pytest-xdist marks its environment; pytest-benchmark in a pytest that a test starts would then be disabled.
+os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
 @pytest.fixture

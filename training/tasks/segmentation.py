@@ -1,7 +1,7 @@
 """Segmentation of slices: the logits of a mask.
 
-A slice counts as one with a tumour where any pixel of the mask is predicted: that is what `accuracy` and its kin mean for
-a network without a classification head.
+A slice counts as one with a tumour where any pixel of the mask is predicted: that is what `accuracy` and its kin mean
+for a network without a classification head.
 """
 
 from __future__ import annotations
