@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-# A worker of pytest-xdist marks its environment; pytest-benchmark in a pytest that a test starts would then be disabled.
+# pytest-xdist marks the environment of its workers, which disables pytest-benchmark in a pytest that a test starts.
 os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 

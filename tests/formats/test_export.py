@@ -87,7 +87,10 @@ def flip(content):
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize("damage", [flip, lambda content: content[:-1], lambda content: b"", None], ids=str)
+DAMAGES = {"a bit": flip, "torn": lambda content: content[:-1], "empty": lambda content: b"", "gone": None}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("form", FORMATS)
 def test_damaged_artifact_is_exported_again(form, damage, tmp_path):
     first = formats.export(short(form), form, tmp_path / "mlp")
