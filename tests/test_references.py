@@ -12,7 +12,7 @@ import torch
 from sparsemark.errors import UserError
 from sparsemark.networks.factory import build_model, check_input, example_input, name_of, output_tensors
 from sparsemark.networks.onnx_model import input_shape_of
-from sparsemark.references import nearest, one_line, resolve, root_cause
+from sparsemark.references import load_file, nearest, one_line, resolve, root_cause
 from sparsemark.specs import ModelSpec
 
 FACTORY = "from torch import nn\ndef build():\n    return nn.Linear(3, 2)\n"
@@ -24,7 +24,7 @@ def _own_imports(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     yield
-    for name in [name for name in sys.modules if "_of_mine" in name or str(tmp_path) in name]:
+    for name in [name for name in sys.modules if "_of_mine" in name or name.startswith("_sparsemark_")]:
         del sys.modules[name]
 
 
@@ -81,6 +81,16 @@ def test_two_files_of_one_name_in_different_folders_are_two(tmp_path):
     one = write(tmp_path / "one" / "model.py", "def build():\n    return 1\n")
     two = write(tmp_path / "two" / "model.py", "def build():\n    return 2\n")
     assert [resolve(f"{path}:build")() for path in (one, two, one)] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("name", ["2-fast.v1.py", "net-é.py", "a b.py"])
+def test_the_module_of_a_file_has_a_plain_name_whatever_its_path(tmp_path, name):
+    """TorchScript makes class names of it, and pnnx aborts on anything else."""
+    path = write(tmp_path / "my-nets.d" / name, FACTORY + "\nclass Mine:\n    pass\n")
+    module = load_file(path)
+    assert module.Mine.__module__ == module.__name__
+    assert module.__name__.isidentifier()
+    assert module.__name__.isascii()
 
 
 def test_file_is_imported_once(tmp_path):

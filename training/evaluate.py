@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models import NETWORKS
 from sparsemark.errors import UserError
 from sparsemark.files import write_atomically
 from sparsemark.networks.checkpoint import load_checkpoint, read_header
@@ -70,6 +71,9 @@ def evaluate(checkpoint: Checkpoint, slices: Slices) -> dict[str, Any]:
         UserError: the network takes images of another size, or its factory is missing.
     """
     model = checkpoint.variant.model
+    if model.reference not in NETWORKS.values():
+        # What code runs is never a file's to say.
+        raise UserError(f"{model.name}: header.model.reference is {model.reference!r}; expected a network of models/")
     if model.input_shape[1:] != (3, SIZE, SIZE):
         raise UserError(f"{model.name}: input {model.input_shape}; expected 3 x {SIZE} x {SIZE} images")
     task = task_of(checkpoint)

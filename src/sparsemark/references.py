@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import re
@@ -64,8 +65,7 @@ def load_file(path: Path) -> ModuleType:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    # Named by its path: two users' files called model.py can be loaded in one process.
-    name = f"_sparsemark_reference_{path.resolve()}"
+    name = _module_name(path.resolve())
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -83,6 +83,15 @@ def load_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise UserError(f"{path}: importing it failed: {one_line(error)}") from error
     return module
+
+
+def _module_name(path: Path) -> str:
+    """Return an identifier for a file's module, other than that of a file of the same name elsewhere.
+
+    It becomes part of TorchScript's class names, and pnnx aborts on slashes, dots and dashes in them.
+    """
+    stem = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
+    return f"_sparsemark_{stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
 
 
 def _import_module(name: str) -> ModuleType:

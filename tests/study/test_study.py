@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -240,6 +241,19 @@ def test_a_study_without_engines_is_scored_and_not_timed(again, capsys):
     assert not paths.run(machine_name(), "scored").exists()
     assert not paths.table(machine_name(), "scored", "md").exists()
     assert "magnitude" in paths.accuracy_table("scored", "csv").read_text()
+
+
+def test_a_checkpoint_that_names_another_factory_is_refused_and_its_code_never_runs(again, capsys):
+    path = Path("models/weights/toy-dense-seed0.safetensors")
+    checkpoint = load_checkpoint(path)
+    Path("theirs.py").write_text("open('ran', 'w')\nfrom network import build\n")
+    model = dataclasses.replace(checkpoint.variant.model, reference="theirs.py:build")
+    header = dataclasses.replace(checkpoint.header, variant=dataclasses.replace(checkpoint.variant, model=model))
+    save_checkpoint(path, dataclasses.replace(checkpoint, header=header))
+    assert main(["run", "toy.toml"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert f"{path}: header.model.reference is 'theirs.py:build'; expected 'network.py:build'" in line
+    assert not Path("ran").exists()
 
 
 def test_a_checkpoint_under_anothers_name_is_refused(again, capsys):

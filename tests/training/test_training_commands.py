@@ -257,6 +257,18 @@ def test_a_checkpoint_of_another_architecture_is_refused(trained, tmp_path, caps
     assert "models/resnet3.py:resnet3: makes another network than cnn3-dense-seed0" in line
 
 
+def test_a_checkpoint_never_says_what_code_runs(trained, tmp_path, capsys):
+    checkpoint = load_checkpoint(trained[1])
+    (tmp_path / "theirs.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    model = dataclasses.replace(checkpoint.variant.model, reference=f"{tmp_path / 'theirs.py'}:build")
+    header = dataclasses.replace(checkpoint.header, variant=dataclasses.replace(checkpoint.variant, model=model))
+    save_checkpoint(tmp_path / "changed.safetensors", dataclasses.replace(checkpoint, header=header))
+    assert evaluate.main([str(tmp_path / "changed.safetensors"), "--data", str(trained[0] / "set")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "theirs.py:build'; expected a network of models/" in line
+    assert not (tmp_path / "ran").exists()
+
+
 def test_the_budget_counts_what_was_spent_and_expects_what_is_missing(trained, tmp_path, capsys, monkeypatch):
     (tmp_path / "study.toml").write_text(
         'name = "small"\n[[model]]\nname = "cnn3"\nreference = "models/cnn.py:cnn3"\ninput = [1, 3, 128, 128]\n'

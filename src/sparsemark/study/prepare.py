@@ -199,6 +199,12 @@ def _kept(variant: Variant, dense: Prepared | None, task: Task, *, path: Path, w
     if found != expected:
         # A file under another's name would put one network's numbers into another's row.
         raise UserError(f"{path}: holds {found[0]}, input {found[1]}; expected {expected[0]}, input {expected[1]}")
+    if header.variant.model.reference != variant.model.reference:
+        # What code runs is the study's to say, never a file's.
+        raise UserError(
+            f"{path}: header.model.reference is {header.variant.model.reference!r}; expected "
+            f"{variant.model.reference!r}, as the study says"
+        )
     parent = header.provenance.get(PARENT)
     if parent is not None and dense is not None and dense.sha256 != parent:
         raise UserError(
