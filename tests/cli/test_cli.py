@@ -258,6 +258,13 @@ def test_an_onnx_file_is_measured_and_what_needs_a_module_says_so(onnx_file, cap
     assert onnx_file.exists()
 
 
+def test_where_nothing_could_be_measured_bench_exits_2_and_keeps_the_rows(onnx_file, capsys):
+    assert bench("model.onnx", "--engine", "torch", "--json", "nothing.json") == 2
+    assert states("nothing.json") == {"model-dense-seed0-torch": UNSUPPORTED}
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "nothing was measured: model-dense-seed0-torch: the source is an ONNX file" in line
+
+
 def test_an_onnx_file_says_what_shape_it_expects(onnx_file, capsys):
     assert bench("model.onnx", "--input", "1,3,9,9", "--json", "shape.json") == 2
     line = capsys.readouterr().err

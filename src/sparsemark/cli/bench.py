@@ -58,10 +58,12 @@ def execute(options: argparse.Namespace) -> int:
 
     from sparsemark.cli.terminal import show
     from sparsemark.engines import ENGINES
+    from sparsemark.errors import UserError
     from sparsemark.files import check_writable
     from sparsemark.networks.factory import name_of
     from sparsemark.networks.onnx_model import input_shape_of
     from sparsemark.records.journal import Journal
+    from sparsemark.records.measurement import MEASURED
     from sparsemark.registry import availability
     from sparsemark.report.progress import watch
     from sparsemark.specs import ModelSpec, Protocol, Pruning
@@ -91,6 +93,8 @@ def execute(options: argparse.Namespace) -> int:
     show(run)
     for path in (options.json, *kept):
         print(f"wrote {path}")
+    if not any(m.status == MEASURED for m in run.measurements):
+        raise UserError(f"nothing was measured: {run.measurements[0].name}: {run.measurements[0].reason}")
     return 0
 
 
