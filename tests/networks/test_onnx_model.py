@@ -36,3 +36,16 @@ def test_constant_by_another_name_is_a_constant():
     kept, constants, _ = csr_export._convert(model)
     assert [node.op for node in kept] == ["Identity", "Add"]
     np.testing.assert_array_equal(constants["again"], np.ones(4))
+
+
+def test_minus_one_is_an_open_size(tmp_path):
+    """As old exporters write it; an open batch is one, another open size has to be given."""
+    path = tmp_path / "old.onnx"
+    for sizes, shape in (([-1, 4], (1, 4)), ([1, -1], None)):
+        x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes) for name in "xy")
+        onnx.save(helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])), path)
+        if shape:
+            assert onnx_model.input_shape_of(str(path)) == shape
+        else:
+            with pytest.raises(UserError, match="declares an input of 1,any; say which sizes"):
+                onnx_model.input_shape_of(str(path))

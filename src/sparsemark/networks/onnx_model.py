@@ -112,4 +112,5 @@ def _declared_sizes(reference: str) -> list[int]:
     if len(names) != 1:
         raise UserError(f"{reference}: expected an ONNX model with one input, found {len(names)}")
     (value,) = [value for value in model.graph.input if value.name == names[0]]
-    return [size.dim_value for size in value.type.tensor_type.shape.dim]
+    # Old exporters write -1 for a size that is open.
+    return [max(size.dim_value, 0) for size in value.type.tensor_type.shape.dim]
