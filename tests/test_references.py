@@ -24,7 +24,8 @@ def _own_imports(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     yield
-    for name in [name for name in sys.modules if "_of_mine" in name or name.startswith("_sparsemark_")]:
+    own = [name for name, module in sys.modules.items() if str(tmp_path) in str(getattr(module, "__file__", ""))]
+    for name in own:
         del sys.modules[name]
 
 

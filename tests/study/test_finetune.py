@@ -275,7 +275,9 @@ def loss(outputs, targets):
 
 
 def dense_and_tuned(model, tmp_path):
-    for name in [name for name in sys.modules if str(tmp_path / "task.py") in name]:
+    for name in [
+        n for n, module in sys.modules.items() if getattr(module, "__file__", None) == str(tmp_path / "task.py")
+    ]:
         del sys.modules[name]  # as in the next process
     shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
     task, places = load_task(tmp_path / "task.py"), Places(None, tmp_path / "work")

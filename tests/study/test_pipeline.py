@@ -282,7 +282,7 @@ def test_a_callers_mistake_stops_everything(pipeline, work, tmp_path, monkeypatc
     source.write_text(source.read_text().replace("nn.Linear(14, 2)", "nn.Linear(14, 3)"))
     # Python tells files apart by their size and the second of their change, and would run what it compiled before.
     os.utime(source, (0, 0))
-    for name in [name for name in sys.modules if str(source) in name]:
+    for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) == str(source)]:
         monkeypatch.delitem(sys.modules, name)  # as in the next process
     with pytest.raises(UserError, match="makes another network than toy"):
         changed.measure(cell(tmp_path, MASKED))
