@@ -67,7 +67,7 @@ class Sketch:
 
 
 def expected(graph, image, kind=torch.float64):
-    """What torch computes, in this precision: every output."""
+    """Compute every output in torch, in this precision."""
     values = {"": None, graph.inputs[0]: torch.from_numpy(image).to(kind)}
     for name, constant in graph.constants.items():
         tensor = torch.from_numpy(constant)

@@ -71,7 +71,7 @@ def _image_network():
 
 
 def _pooled_network():
-    """What is left of the operators of images, and gates."""
+    """Make a network of gates and the other operators of images."""
     generator = np.random.default_rng(1)
     sketch = Sketch(1, 4, 9, 11)
     constants = [sketch.constant(np.ones(4) * n) for n in (1, 0.5, 0.1, 2)]
@@ -101,7 +101,7 @@ def _vector_network():
 
 
 def networks():
-    """What mutations begin with."""
+    """Make the networks that are mutated."""
     return [_image_network(), _pooled_network(), _vector_network()]
 
 
@@ -393,7 +393,7 @@ def _prepare(folder):
 
 
 def try_files(paths):
-    """Say how each of some files ends."""
+    """Return how each of some files ends."""
     with tempfile.TemporaryDirectory() as folder:
         _prepare(Path(folder))
     for name, path in paths.items():

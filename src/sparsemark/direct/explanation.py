@@ -1,4 +1,4 @@
-"""How a network runs, layer by layer: what was chosen, what it takes, and how near that is to the machine's limits."""
+"""Explanation of a network, layer by layer: the chosen kernels, their time, and its distance to the machine's limits."""
 
 from __future__ import annotations
 

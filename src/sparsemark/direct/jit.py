@@ -1,4 +1,4 @@
-"""How functions are compiled: without the interpreter's lock, and with the arithmetic of the hardware."""
+"""Compilation of functions: without the interpreter's lock, and with the arithmetic of the hardware."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Emitter:
         self.b = builder
 
     def load(self, address: ir.Value, kind: ir.Type = VECTOR) -> ir.Value:
-        """What is at an address."""
+        """Return the value at an address."""
         loaded = self.b.load(self.b.inttoptr(address, kind.as_pointer()))
         loaded.align = 4
         return loaded

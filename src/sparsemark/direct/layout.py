@@ -1,4 +1,4 @@
-"""How planes, tiles and non-zeros lie in memory.
+"""Memory layout of channels, tiles and non-zeros.
 
 Activations are planar: one plane a channel, rows ROW floats apart, rows of zeros above and below so that no tap needs a
 test at the border. Columns need no such zeros: sums are shifted, and what crosses an edge is masked.

@@ -1,4 +1,4 @@
-"""What one core of this machine can do at best: the kernels themselves, on data that stay in the first cache."""
+"""Peak of one core of this machine: the kernels themselves, on data that stay in the first cache."""
 
 from __future__ import annotations
 

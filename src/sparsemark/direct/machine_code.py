@@ -64,7 +64,7 @@ def load() -> Execute:
 
 
 def _key() -> str:
-    """What the code depends on: its sources, the processor, the compiler."""
+    """Return the key of all that decides the code: its sources, the processor, the compiler."""
     processor = llvm.get_process_triple(), CPU, FEATURES.flatten()
     return key_of(digest(), processor, llvmlite.__version__, version("numba"))
 

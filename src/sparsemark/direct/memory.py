@@ -1,4 +1,4 @@
-"""Where every tensor lies in the arena."""
+"""Memory planner: the offset of every tensor in the arena."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class _Memory:
 
 
 def place(lowered: Lowered) -> int:
-    """Give every tensor its place in the arena; the floats that are needed.
+    """Set every tensor's offset in the arena and return the floats that are needed.
 
     Raises:
         UnsupportedError: they are more than any network of images needs.

@@ -1,4 +1,4 @@
-"""From steps and choices to a program: the tables that the interpreter reads."""
+"""Program of a network: steps and choices encoded as the tables that the interpreter reads."""
 
 from __future__ import annotations
 

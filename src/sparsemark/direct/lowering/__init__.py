@@ -1,4 +1,4 @@
-"""From the graph of a CSR file to steps that the interpreter knows: shapes, fusion, taps.
+"""Lowering of a CSR file's graph to the interpreter's steps: shapes, fusion, taps.
 
 Every convolution becomes one of stride 1 over planes: a stride splits its input into a plane for each phase, dilation
 and padding are other offsets, groups are taps that are not there, a transposed convolution makes a plane for each phase

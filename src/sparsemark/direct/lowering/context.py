@@ -1,4 +1,4 @@
-"""What is known while a graph is lowered: names, tensors, shapes, and the steps so far."""
+"""State of a graph that is being lowered: names, tensors, shapes, and the steps so far."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def bias_of(context: Context, node: Node, channels: int) -> NDArray[np.float32]:
 
 
 def bounds_of(context: Context, node: Node) -> tuple[float, float]:
-    """What a Relu or Clip keeps its values between."""
+    """Return the bounds of a Relu or Clip."""
     if node.op == "Relu":
         return 0.0, math.inf
     given = [float(context.constant(name)) if name else None for name in (*node.inputs[1:], "", "")]
