@@ -1,4 +1,4 @@
-"""Explanation of a network, layer by layer: the chosen kernels, their time, and its distance to the machine's limits."""
+"""Explanation of a network, layer by layer: chosen kernels, their time, and the distance to the machine's limits."""
 
 from __future__ import annotations
 
