@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsemark.formats.base import Artifact
-    from sparsemark.measurement.parity import Outputs
+    from sparsemark.measurement.parity import Reference
 
 IMAGE = (1, 3, 16, 12)
 
@@ -232,7 +232,12 @@ def images(name: str, count: int = 3) -> list[NDArray[np.float32]]:
     return [example(name, seed).numpy() for seed in range(count)]
 
 
+def batches(name: str, count: int = 3) -> list[tuple[NDArray[np.float32], ...]]:
+    """The same as batches of its one input."""
+    return [(image,) for image in images(name, count)]
+
+
 @functools.cache
-def reference(name: str, prune: str) -> Outputs:
+def reference(name: str, prune: str) -> Reference:
     """Float64 outputs for `images(name)`."""
-    return float64_outputs(source(name, prune), images(name))
+    return float64_outputs(source(name, prune), batches(name))

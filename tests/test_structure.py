@@ -74,8 +74,8 @@ LEVELS = siblings(EDGES)
 ROOMS = (
     ("errors", "references", "specs", "files", "paths", "registry"),
     ("machine",),
-    ("pruning",),
     ("networks",),
+    ("pruning",),
     ("formats",),
     ("direct",),
     ("engines",),

@@ -18,7 +18,8 @@ import torch
 from sparsemark import paths
 from sparsemark.errors import UserError
 from sparsemark.networks.checkpoint import read_header
-from sparsemark.networks.factory import build_model, output_tensors
+from sparsemark.networks.factory import build_model
+from sparsemark.networks.outputs import output_tensors
 from sparsemark.records.epochs import epochs_of
 from sparsemark.study.file import load_study
 from training.batches import TrainingBatches

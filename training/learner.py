@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sparsemark.errors import UserError
-from sparsemark.networks.factory import output_tensors
+from sparsemark.networks.outputs import output_tensors
 from training.batches import Batch, TrainingBatches, steps_per_epoch
 from training.device import BF16
 from training.gradients import ANGLE_EVERY, Angles, gradients

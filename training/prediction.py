@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sparsemark.networks.factory import output_tensors
+from sparsemark.networks.outputs import output_tensors
 from training.slices import halved, to_input
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sparsemark.errors import UserError
-from sparsemark.networks.factory import output_tensors
+from sparsemark.networks.outputs import output_tensors
 from sparsemark.study.task import REPORT, SELECT
 from training.batches import TrainingBatches
 from training.data import load_slices

@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from sparsemark.errors import UnsupportedError, UserError
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
-    from sparsemark.specs import Cell, Metric, ModelSpec, Protocol, PruneStep, Pruning, Variant
+    from sparsemark.specs import Cell, InputSpec, Metric, ModelSpec, Protocol, PruneStep, Pruning, Variant
 
 __all__ = [
     "Cell",
+    "InputSpec",
     "Measurement",
     "Metric",
     "ModelSpec",
@@ -29,7 +30,7 @@ _HOMES = {
     "errors": ("UnsupportedError", "UserError"),
     "records.measurement": ("Measurement",),
     "records.run": ("Run",),
-    "specs": ("Cell", "Metric", "ModelSpec", "Protocol", "PruneStep", "Pruning", "Variant"),
+    "specs": ("Cell", "InputSpec", "Metric", "ModelSpec", "Protocol", "PruneStep", "Pruning", "Variant"),
 }
 
 

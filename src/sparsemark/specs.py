@@ -30,6 +30,12 @@ SCHEDULES = (ONE_SHOT, ITERATIVE, GRADUAL)
 FP32 = "fp32"
 """Precision of everything that computes in 32-bit floating point."""
 
+FLOAT32 = "float32"
+"""Dtype of an input that is not said to be another."""
+
+INPUT_DTYPES = (FLOAT32, "int64", "int32", "int16", "int8", "uint8", "bool")
+"""What inputs can be, as NumPy names it."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
 
@@ -39,26 +45,81 @@ def removes_channels(method: str) -> bool:
 
 
 @dataclass(frozen=True)
+class InputSpec:
+    """One input of a network.
+
+    Args:
+        shape: batch first, for example (1, 3, 128, 128).
+        dtype: a name in `INPUT_DTYPES`.
+        name: of the input, where the network has several; empty for one without.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = FLOAT32
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.shape or any(size < 1 for size in self.shape):
+            raise UserError(f"input shape {self.shape}: expected positive sizes, batch first, such as 1,3,128,128")
+        if self.dtype not in INPUT_DTYPES:
+            raise UserError(f"input dtype {self.dtype!r}: expected one of {', '.join(INPUT_DTYPES)}")
+
+    @classmethod
+    def parse(cls, text: str) -> InputSpec:
+        """Read `[NAME=]SIZES[:DTYPE]`, such as `1,3,224,224` or `ids=1,128:int64`.
+
+        Raises:
+            UserError: the text has another form, a size is not positive, or the dtype is not known.
+        """
+        name, _, rest = text.rpartition("=")
+        sizes, _, dtype = rest.partition(":")
+        try:
+            shape = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            raise UserError(
+                f"input {text!r}: expected [NAME=]SIZES[:DTYPE], such as 1,3,128,128 or ids=1,12:int64"
+            ) from None
+        return cls(shape, dtype or FLOAT32, name)
+
+    @property
+    def text(self) -> str:
+        """The input as `parse` reads it."""
+        name, dtype = f"{self.name}=" if self.name else "", "" if self.dtype == FLOAT32 else f":{self.dtype}"
+        return f"{name}{','.join(map(str, self.shape))}{dtype}"
+
+
+@dataclass(frozen=True)
 class ModelSpec:
-    """A network: its name in tables, the reference of its factory or ONNX file, and the shape of one input.
+    """A network: its name in tables, the reference of its factory or ONNX file, and its inputs.
 
     Args:
         name: appears in file names and tables.
         reference: `file.py:factory`, `package.module:factory` or `model.onnx`.
-        input_shape: batch first, for example (1, 3, 128, 128).
+        inputs: in the order in which the network takes them; a bare shape stands for one float32 input.
     """
 
     name: str
     reference: str
-    input_shape: tuple[int, ...]
+    inputs: tuple[InputSpec, ...]
 
-    def __post_init__(self) -> None:
+    def __init__(self, name: str, reference: str, inputs: tuple[InputSpec, ...] | tuple[int, ...]) -> None:
+        given = [one for one in inputs if isinstance(one, InputSpec)]
+        # Frozen, so set past its own guard.
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "reference", reference)
+        object.__setattr__(self, "inputs", tuple(given) or (InputSpec(tuple(i for i in inputs if isinstance(i, int))),))
         if not _NAME.fullmatch(self.name):
             raise UserError(f"model name {self.name!r}: expected letters, digits, '_' and '.'")
-        if not self.input_shape or any(size < 1 for size in self.input_shape):
-            raise UserError(
-                f"input shape {self.input_shape}: expected positive sizes, batch first, such as 1,3,128,128"
-            )
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the first input, the batch's size first."""
+        return self.inputs[0].shape
+
+    @property
+    def takes_one_image(self) -> bool:
+        """Whether there is one input, and it is float32."""
+        return len(self.inputs) == 1 and self.inputs[0].dtype == FLOAT32
 
     @property
     def is_onnx(self) -> bool:

@@ -130,7 +130,7 @@ EXPORTED = (("unet", "magnitude:0.9"), ("mobile", "none"), ("odd", "none"), ("gr
 @pytest.mark.parametrize(("name", "prune"), EXPORTED)
 def test_exported_network_agrees_without_the_help_of_the_dense_engine(name, prune, no_contest, quick):
     run = opened(csr.load_csr(networks.artifact(name, prune, "csr").path), 1)
-    check(run, networks.images(name), networks.reference(name, prune))
+    check(run, networks.batches(name), networks.reference(name, prune))
     assert not any(plan.decision.dense for plan in run._plans.values())
 
 

@@ -30,7 +30,7 @@ from sparsemark.networks.reference import float64_outputs
 from sparsemark.networks.source import Source
 from sparsemark.registry import availability, missing
 from sparsemark.specs import ModelSpec, Variant
-from tests.small_networks import CASES, artifact, images, reference
+from tests.small_networks import CASES, artifact, batches, images, reference
 
 ELSEWHERE = {
     "torch-compile": bool(shutil.which(os.environ.get("CXX", "g++"))),
@@ -74,7 +74,7 @@ def test_engine_agrees_with_float64(engine, network, prune):
         with pytest.raises(UnsupportedError, match=REFUSED[engine][network]):
             load(engine, network, prune)
         return
-    verified = parity.check(load(engine, network, prune), images(network), reference(network, prune))
+    verified = parity.check(load(engine, network, prune), batches(network), reference(network, prune))
     assert verified.parity.max_rel <= parity.TOLERANCE
 
 
@@ -121,7 +121,7 @@ def test_more_threads_give_the_same_answer_or_a_reason(engine):
             load(engine, "plain", threads=2)
     else:
         network = network_of(engine, "plain")
-        parity.check(load(engine, network, threads=2), images(network), reference(network, "none"))
+        parity.check(load(engine, network, threads=2), batches(network), reference(network, "none"))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -200,7 +200,7 @@ def test_torch_compile_compiles_when_loaded_and_never_again():
     try:
         for number in (1, 2):
             torch.set_num_threads(number)
-            parity.check(predict, images("mlp"), reference("mlp", "none"))
+            parity.check(predict, batches("mlp"), reference("mlp", "none"))
             assert torch.get_num_threads() == number
     finally:
         torch.set_num_threads(threads)

@@ -16,9 +16,10 @@ from sparsemark.machine.placement import allowed_cpus
 from sparsemark.measurement import timing
 from sparsemark.measurement.parity import check
 from sparsemark.measurement.timing import measure, time_rounds
+from sparsemark.networks.reference import Reference
 from sparsemark.specs import Protocol
 
-IMAGES = [np.full((1, 1), value, np.float32) for value in range(3)]
+BATCHES = [(np.full((1, 1), value, np.float32),) for value in range(3)]
 COST = {"R": 3.0, "C": 2.0}
 """Seconds of one call on the fake clock."""
 
@@ -40,11 +41,12 @@ class Bench:
             self.now += COST[name]
             return (image,)
 
-        return check(predict, IMAGES, (np.concatenate(IMAGES).astype(np.float64),))
+        outputs = (np.concatenate([image for (image,) in BATCHES]).astype(np.float64),)
+        return check(predict, BATCHES, Reference(outputs, (0, 1, 2)))
 
     def run(self, rounds=time_rounds, **options):
         protocol = Protocol(**({"warmup_calls": 0, "warmup_seconds": 0.0, "rewarm": 0} | options))
-        return measure(self.candidate, self.reference, IMAGES, protocol, rounds)
+        return measure(self.candidate, self.reference, BATCHES, protocol, rounds)
 
     @property
     def order(self):
@@ -113,7 +115,7 @@ def test_warm_up_takes_at_least_the_calls_and_at_least_the_seconds_of_each(bench
 def test_images_rotate_through_all_calls(bench):
     bench.run(pairs=3, block=4, rewarm=1)
     shown = [image for _, image in bench.calls]
-    assert all(later == (earlier + 1) % len(IMAGES) for earlier, later in itertools.pairwise(shown))
+    assert all(later == (earlier + 1) % len(BATCHES) for earlier, later in itertools.pairwise(shown))
 
 
 def test_answer_of_the_timed_call_is_the_only_thing_between_the_clocks(monkeypatch):

@@ -9,7 +9,8 @@ from torch import nn
 from models import INPUT_SHAPE, NETWORKS
 from models.__main__ import tabulate
 from models.cnn import cnn4, cnn9
-from sparsemark.networks.factory import build_model, output_tensors
+from sparsemark.networks.factory import build_model
+from sparsemark.networks.outputs import output_tensors
 from sparsemark.specs import ModelSpec
 
 PRUNABLE = (nn.Conv2d, nn.Linear)

@@ -9,16 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn.utils import prune as torch_prune
-from torch.nn.utils.parametrizations import weight_norm
 
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.networks.factory import output_tensors
+from sparsemark.networks.channel_plan import replay
+from sparsemark.networks.outputs import output_tensors
 from sparsemark.pruning import PRUNERS, Request, prune
-from sparsemark.pruning.channels import replay
-from sparsemark.pruning.masks import make_permanent, named_layers, output_layers, prunable_layers
+from sparsemark.pruning.masks import held
+from sparsemark.pruning.output_layers import output_layers
+from sparsemark.pruning.weights import named_layers, prunable, remarks, usage
 from sparsemark.specs import DENSE, WITHOUT_SPARSITY, PruneStep
-from tests.small_networks import NETWORKS, OUTPUT_LAYERS, SHAPES, build, example
+from tests.small_networks import NETWORKS, OUTPUT_LAYERS, build, example
 
 MASKS = [name for name, pruner in PRUNERS.items() if name not in (DENSE, "channels")]
 ZEROING = [name for name in MASKS if name not in WITHOUT_SPARSITY]
@@ -26,9 +26,9 @@ EACH_WEIGHT = ["magnitude", "magnitude-layerwise", "random"]
 
 
 def pruned(network, method, sparsity=0.0, round_to=1, seed=0):
-    """A new network of this name, pruned, and the plan."""
+    """A new network of this name, pruned, and what the pruner returned."""
     module = build(network)
-    return module, prune(module, Request(PruneStep(method, sparsity, round_to), example(network), seed))
+    return module, prune(module, Request(PruneStep(method, sparsity, round_to), (example(network),), seed))
 
 
 def zeros(module):
@@ -122,7 +122,7 @@ def test_filters_are_zeroed_whole_smallest_first_and_output_layers_stay(network)
 def test_channels_remove_the_share_of_parameters_that_was_asked(sparsity):
     module = nn.Sequential(nn.Linear(12, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 2))
     before = parameters(module)
-    prune(module, Request(PruneStep("channels", sparsity), example("mlp")))
+    prune(module, Request(PruneStep("channels", sparsity), (example("mlp"),)))
     assert 1 - parameters(module) / before == pytest.approx(sparsity, abs=0.02)
 
 
@@ -131,8 +131,8 @@ def test_more_channels_asked_are_more_removed_and_those_of_the_outputs_stay(netw
     before = build(network)
     left = [parameters(before)]
     for sparsity in (0.2, 0.5, 0.8, 0.99):
-        module, plan = pruned(network, "channels", sparsity)
-        assert plan
+        module, found = pruned(network, "channels", sparsity)
+        assert found.plan
         assert [tensor.shape for tensor in outputs(module, network)] == [t.shape for t in outputs(before, network)]
         for (name, layer), (_, whole) in zip(named_layers(module), named_layers(before), strict=True):
             if name in OUTPUT_LAYERS[network]:
@@ -156,17 +156,17 @@ def test_channels_are_left_in_multiples_where_asked(network, sparsity):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_plan_makes_the_same_network_of_a_new_module(network):
-    module, plan = pruned(network, "channels", 0.5)
-    again = replay(build(network), plan, SHAPES[network])
+    module, found = pruned(network, "channels", 0.5)
+    again = replay(build(network), found.plan, (example(network),))
     assert {n: p.shape for n, p in again.named_parameters()} == {n: p.shape for n, p in module.named_parameters()}
     for got, expected in zip(outputs(again, network), outputs(module, network), strict=True):
         torch.testing.assert_close(got, expected)
 
 
 def test_plan_of_another_network_is_one_line():
-    _, plan = pruned("plain", "channels", 0.5)
+    _, found = pruned("plain", "channels", 0.5)
     with pytest.raises(UserError, match="the channel plan does not fit this network"):
-        replay(build("residual"), plan, SHAPES["residual"])
+        replay(build("residual"), found.plan, (example("residual"),))
 
 
 # Contract of every method.
@@ -183,9 +183,9 @@ def test_output_keeps_its_shape_and_stays_finite(method, network):
 
 @pytest.mark.parametrize("method", PRUNERS)
 def test_nothing_asked_is_nothing_removed(method):
-    module, plan = pruned("unet", method)
-    assert plan == ()
-    make_permanent(module)
+    module, found = pruned("unet", method)
+    assert found.plan == ()
+    assert all(kept.all() for kept in found.masks.values())
     before = build("unet").state_dict()
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, before[name]), name
@@ -200,45 +200,30 @@ def test_nearly_all_can_be_asked(method, network):
 
 @pytest.mark.parametrize("method", MASKS)
 @pytest.mark.parametrize("network", ["plain", "unet"])
-def test_masks_stay_attached_and_their_zeros_survive_training(method, network):
-    module, plan = pruned(network, method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
-    assert plan == ()
-    assert torch_prune.is_pruned(module)
-    before = zeros(module)
+def test_masks_say_what_is_zero_and_their_zeros_survive_training(method, network):
+    module, found = pruned(network, method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
+    assert found.plan == ()
+    parameters = dict(module.named_parameters())
+    for name, kept in found.masks.items():
+        assert torch.equal(parameters[name] != 0, kept), name
     optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
-    for _ in range(2):
-        optimizer.zero_grad()
-        sum(tensor.square().sum() for tensor in output_tensors(module.train()(example(network)))).backward()
-        optimizer.step()
-    outputs(module, network)
-    for name, mask in before.items():
-        assert zeros(module)[name][mask].all()
-    make_permanent(module)
-    assert all(zeros(module)[name][mask].all() for name, mask in before.items())
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("method", MASKS)
-def test_permanent_zeros_give_the_same_outputs_and_leave_no_mask(method, network):
-    module, _ = pruned(network, method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
-    masked = outputs(module, network)
-    make_permanent(module)
-    assert not torch_prune.is_pruned(module)
-    assert set(module.state_dict()) == set(build(network).state_dict())
-    assert all(isinstance(layer.weight, nn.Parameter) for _, layer in named_layers(module))
-    for got, expected in zip(outputs(module, network), masked, strict=True):
-        assert torch.equal(got, expected)
-    make_permanent(module)  # once more does no harm
+    with held(module, found.masks, "training"):
+        for _ in range(2):
+            optimizer.zero_grad()
+            sum(tensor.square().sum() for tensor in output_tensors(module.train()(example(network)))).backward()
+            optimizer.step()
+    for name, kept in found.masks.items():
+        assert not parameters[name][~kept].any()
 
 
 @pytest.mark.parametrize("method", [name for name in PRUNERS if name not in WITHOUT_SPARSITY])
 def test_same_request_gives_the_same_network_and_leaves_torchs_generator_alone(method):
     state = torch.random.get_rng_state()
-    first, plan = pruned("unet", method, 0.5, seed=3)
+    first, found = pruned("unet", method, 0.5, seed=3)
     torch.manual_seed(99)
     second, again = pruned("unet", method, 0.5, seed=3)
     torch.random.set_rng_state(state)
-    assert plan == again
+    assert found.plan == again.plan
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name])
 
@@ -254,9 +239,8 @@ def test_random_depends_on_its_seed_and_on_nothing_else():
 @pytest.mark.parametrize("network", ["plain", "unet"])
 def test_random_counts_the_zeros_that_are_there(network):
     module, _ = pruned(network, "magnitude", 0.6)
-    make_permanent(module)
     before = zeros(module)
-    prune(module, Request(PruneStep("random", 0.8), example(network), 3))
+    prune(module, Request(PruneStep("random", 0.8), (example(network),), 3))
     assert zeros_in_all(module) == round(0.8 * weights_in_all(module))
     assert all(zeros(module)[name][mask].all() for name, mask in before.items())
 
@@ -277,7 +261,7 @@ def test_what_is_zero_stays_zero_when_more_is_asked(method, sparsities):
 @pytest.mark.parametrize("method", [name for name in PRUNERS if name not in WITHOUT_SPARSITY])
 def test_channels_last_weights_are_accepted_and_give_the_same(method):
     module = build("plain").to(memory_format=torch.channels_last)
-    prune(module, Request(PruneStep(method, 0.5), example("plain").to(memory_format=torch.channels_last)))
+    prune(module, Request(PruneStep(method, 0.5), (example("plain").to(memory_format=torch.channels_last),)))
     expected, _ = pruned("plain", method, 0.5)
     for got, other in zip(outputs(module, "plain"), outputs(expected, "plain"), strict=True):
         torch.testing.assert_close(got, other)
@@ -302,41 +286,224 @@ class Twice(nn.Module):
         return self.last(self.again(self.again(self.first(x)).relu()))
 
 
-@pytest.mark.parametrize("method", [name for name in PRUNERS if name != DENSE])
-def test_tied_weights_are_refused_with_a_reason(method):
-    spec = PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
-    with pytest.raises(UnsupportedError, match="two layers share one weight"):
-        prune(Tied(), Request(spec, example("mlp")))
+@pytest.mark.parametrize("method", MASKS)
+def test_tied_weights_are_pruned_once_and_stay_tied(method):
+    module = Tied()
+    found = prune(module, Request(PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5), (example("mlp"),)))
+    assert module.second.weight is module.first.weight
+    assert sum(name.endswith("weight") for name in found.masks) <= 1
+    if method in EACH_WEIGHT:
+        assert int((module.first.weight == 0).sum()) == 72
 
 
 @pytest.mark.parametrize("method", MASKS)
 def test_layer_that_is_called_twice_is_pruned_once(method):
     module = Twice()
-    prune(module, Request(PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5), example("mlp")))
-    assert len(prunable_layers(module)) == 3
+    prune(module, Request(PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5), (example("mlp"),)))
+    assert len(prunable(module, (example("mlp"),))) == 3
 
 
 @pytest.mark.parametrize("method", [name for name in PRUNERS if name != DENSE])
 @pytest.mark.parametrize("module", [nn.ReLU(), nn.Sequential(nn.BatchNorm1d(12), nn.ReLU())])
 def test_network_without_layers_is_refused_with_a_reason(method, module):
     spec = PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
-    with pytest.raises(UnsupportedError, match=r"no convolution or linear layer|every layer makes an output"):
-        prune(copy.deepcopy(module), Request(spec, example("mlp")))
+    with pytest.raises(UnsupportedError, match=r"no weight to prune|every layer makes an output"):
+        prune(copy.deepcopy(module), Request(spec, (example("mlp"),)))
 
 
 @pytest.mark.parametrize("method", ["filters", "channels"])
 def test_network_of_output_layers_only_is_refused_with_a_reason(method):
     with pytest.raises(UnsupportedError, match=r"output|no channel"):
-        prune(nn.Sequential(nn.Linear(12, 4)), Request(PruneStep(method, 0.5), example("mlp")))
+        prune(nn.Sequential(nn.Linear(12, 4)), Request(PruneStep(method, 0.5), (example("mlp"),)))
 
 
-@pytest.mark.parametrize("normalise", [weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
-def test_weight_that_is_computed_at_each_call_is_left_alone(normalise):
-    module = nn.Sequential(normalise(nn.Linear(12, 8)), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
-    assert [name for name, _ in named_layers(module)] == ["2", "4"]
-    prune(module, Request(PruneStep("magnitude", 0.5), example("mlp")))
-    make_permanent(module)
-    assert int((module[2].weight == 0).sum() + (module[4].weight == 0).sum()) == 40
+class Standardised(nn.Conv2d):
+    """Subtracts the mean of its kernel at each call: a zero of the parameter is none of the kernel."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(x, weight, self.bias)
+
+
+class Scaled(nn.Linear):
+    """Multiplies its matrix at each call, as equalised learning rates do: zeros stay zeros."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight * 0.5, self.bias)
+
+
+def test_weights_that_are_computed_at_each_call_are_named_with_their_share():
+    module = nn.Sequential(Standardised(2, 5, 1), nn.Flatten(), Scaled(5, 8, bias=False)).eval()
+    used = usage(module, (torch.randn(1, 2, 1, 1),))
+    assert [weight.key for weight in used.weights] == ["2.weight"]
+    assert used.weights[0].macs == 40
+    assert (used.computed, used.total) == ({"0": 10}, 50)
+    assert remarks(used) == ["20 % of the weights are computed at each call and cannot be masked: 0"]
+
+
+def test_a_network_of_computed_weights_is_refused():
+    module = nn.Sequential(Standardised(8, 64, 1), nn.Flatten()).eval()
+    with pytest.raises(UnsupportedError, match=r"^100 % of the weights are computed at each call .*: 0"):
+        prune(module, Request(PruneStep("magnitude", 0.5), (torch.randn(1, 8, 1, 1),)))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(4, 6, num_layers=2, batch_first=True), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+class Auxiliary(nn.Module):
+    """A head that only training uses, and one that nothing does."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.head, self.aux = nn.Linear(12, 16), nn.Linear(16, 2), nn.Linear(16, 500)
+        self.never = nn.Parameter(torch.randn(7, 7))
+
+    def forward(self, x):
+        h = self.a(x).relu()
+        return (self.head(h), self.aux(h)) if self.training else self.head(h)
+
+
+class Positions(nn.Module):
+    """Parameters that are added and concatenated, and a table that is looked up by the position."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Parameter(torch.randn(1, 1, 4))
+        self.added, self.table = nn.Parameter(torch.randn(1, 4, 4)), nn.Embedding(9, 4)
+        self.matrix, self.scale = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        x = torch.cat([self.first.expand(len(x), -1, -1), x], 1) + self.added + self.table(torch.arange(4))
+        return torch.einsum("btc,cd->btd", x, self.matrix) * self.scale
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "names", "macs"),
+    [
+        (
+            Recurrent(),
+            (2, 5, 4),
+            [f"rnn.weight_{kind}_l{layer}" for layer in (0, 1) for kind in ("ih", "hh")] + ["head"],
+            5 * (24 * 4 + 24 * 6 + 24 * 6 + 24 * 6) + 12,
+        ),
+        (Auxiliary(), (3, 12), ["a", "head"], 12 * 16 + 32),
+        (Positions(), (2, 3, 4), ["first", "added", "matrix", "table.weight"], 4 * 12),
+        (
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+            (2, 3, 8),
+            ["self_attn.in_proj_weight", "self_attn.out_proj", "linear1", "linear2"],
+            3 * (8 * 24 + 64 + 2 * 128),
+        ),
+        (nn.Bilinear(3, 4, 5), None, ["weight"], None),
+    ],
+)
+def test_weights_are_what_runs_whatever_holds_them(module, shape, names, macs):
+    inputs = (torch.randn(2, 3), torch.randn(2, 4)) if shape is None else (torch.randn(shape),)
+    used = usage(module, inputs)
+    assert {weight.name for weight in used.weights} == set(names)
+    if macs is not None:
+        assert sum(weight.macs for weight in used.weights) == macs
+    before = sum(weight.parameter.numel() for weight in used.weights)
+    found = prune(module, Request(PruneStep("magnitude", 0.9), inputs))
+    assert sum(int((~kept).sum()) for kept in found.masks.values()) == round(0.9 * before)
+
+
+def test_what_does_not_run_is_named_and_neither_pruned_nor_counted():
+    module = Auxiliary()
+    with torch.no_grad():
+        module.aux.weight.mul_(1e-6)
+    used = usage(module, (example("mlp"),))
+    assert remarks(used) == ["not run, so neither pruned nor counted: never, aux"]
+    assert sum(used.parameters.values()) == 12 * 16 + 16 + 32 + 2
+    prune(module, Request(PruneStep("magnitude", 0.5), (example("mlp"),)))
+    assert (module.aux.weight != 0).all()
+    module = Auxiliary()
+    prune(module, Request(PruneStep("channels", 0.5), (example("mlp"),)))
+    assert module.a.out_features == 8
+
+
+def test_zeros_that_came_with_the_network_are_beyond_what_random_takes():
+    module = build("plain")
+    with torch.no_grad():
+        module[0][0].weight[:2] = 0
+    twin = copy.deepcopy(module)
+    counts = []
+    for method, network in (("magnitude", module), ("random", twin)):
+        before = zeros_in_all(network)
+        found = prune(network, Request(PruneStep(method, 0.3), (example("plain"),)))
+        counts.append(zeros_in_all(network) - before)
+        assert found.notes == ()
+    assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize("method", ["magnitude", "random", "magnitude-layerwise"])
+def test_a_pruner_that_changed_nothing_says_so(method):
+    module, _ = pruned("plain", "magnitude-layerwise", 0.8)
+    before = zeros_in_all(module)
+    found = prune(module, Request(PruneStep(method, 0.5), (example("plain"),)))
+    assert zeros_in_all(module) == before
+    assert found.notes == (f"{method}:0.5 changed nothing: as many weights were zero already",)
+
+
+class Shuffling(nn.Module):
+    """Channels that PixelShuffle takes in fours, and heads that a reshape takes in twos."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1), nn.Conv2d(16, 8, 1)
+        self.out = nn.Conv2d(8, 3, 1)
+
+    def forward(self, x):
+        x = nn.functional.pixel_shuffle(self.b(self.a(x).relu()).relu(), 2)
+        return self.out(self.c(x).view(len(x), 2, 4, *x.shape[2:]).flatten(1, 2))
+
+
+def test_layers_whose_channels_are_reshaped_are_left_alone_and_named():
+    module = Shuffling().eval()
+    before = parameters(module)
+    found = prune(module, Request(PruneStep("channels", 0.5), (torch.randn(1, 3, 4, 4),)))
+    assert found.notes == ("channels cannot be removed from b, c",)
+    assert 1 - parameters(module) / before == pytest.approx(0.5, abs=0.03)
+    assert (module.b.out_channels, module.c.out_channels) == (64, 8)
+
+
+class Features(nn.Module):
+    """Returns what its head is computed from, beside the head's own output."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(12, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        h = self.body(x).relu()
+        return {"logits": self.head(h), "hidden": h}
+
+
+def test_features_that_are_returned_lose_channels_where_nothing_else_can_and_the_row_says_so():
+    module = Features()
+    found = prune(module, Request(PruneStep("channels", 0.5), (example("mlp"),)))
+    assert module.body.out_features == 8
+    assert found.notes == ("output 1, from which others are computed, went from (1, 16) to (1, 8)",)
+    assert module(example("mlp"))["logits"].shape == (1, 4)
+
+
+def test_attention_is_named_with_the_multiple_that_fits_it():
+    def encoder():
+        torch.manual_seed(0)
+        return nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2).eval()
+
+    example = torch.randn(1, 10, 32)
+    by_four = encoder()
+    before = parameters(by_four)
+    prune(by_four, Request(PruneStep("channels", 0.5, 4), (example,)))
+    assert 1 - parameters(by_four) / before == pytest.approx(0.5, abs=0.06)
+    assert by_four(example).shape == example.shape
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -344,7 +511,7 @@ def test_weight_that_is_computed_at_each_call_is_left_alone(normalise):
 def test_output_layers_are_found_without_being_named(network, frozen):
     module = build(network).requires_grad_(requires_grad=not frozen)
     names = {id(layer): name for name, layer in named_layers(module)}
-    found = output_layers(module, example(network))
+    found = output_layers(module, (example(network),))
     assert {names[id(layer)] for layer in found} == OUTPUT_LAYERS[network]
     assert all(parameter.requires_grad is not frozen for parameter in module.parameters())
     assert all(parameter.grad is None for parameter in module.parameters())
@@ -366,12 +533,12 @@ class Nested(nn.Module):
 def test_output_layers_in_nested_outputs_by_every_path():
     module = Nested()
     names = {id(layer): name for name, layer in named_layers(module)}
-    assert {names[id(m)] for m in output_layers(module, example("mlp"))} == {"features", "skip", "tokens"}
+    assert {names[id(m)] for m in output_layers(module, (example("mlp"),))} == {"features", "skip", "tokens"}
 
 
 def test_unknown_method_gets_the_nearest_name():
     with pytest.raises(UserError, match="unknown pruner 'magnitud'; did you mean 'magnitude'"):
-        prune(build("mlp"), Request(PruneStep("magnitud", 0.5), example("mlp")))
+        prune(build("mlp"), Request(PruneStep("magnitud", 0.5), (example("mlp"),)))
 
 
 def test_network_is_left_in_eval_mode_so_that_statistics_do_not_move():
@@ -379,7 +546,7 @@ def test_network_is_left_in_eval_mode_so_that_statistics_do_not_move():
         module = build("plain").train()
         before = module[0][1].running_mean.clone()
         spec = PruneStep(method, 0.0 if method in WITHOUT_SPARSITY else 0.5)
-        prune(module, Request(spec, example("plain")))
+        prune(module, Request(spec, (example("plain"),)))
         assert not module.training
         assert module[0][1].running_mean.numel() <= before.numel()
         if method != "channels":

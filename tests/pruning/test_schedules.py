@@ -12,8 +12,8 @@ from torch import nn
 
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.pruning import Request, prune
-from sparsemark.pruning.masks import hold_zeros, make_permanent, named_layers
 from sparsemark.pruning.schedules import GRADUAL_ROUNDS, ITERATIVE_ROUNDS, rounds
+from sparsemark.pruning.weights import named_layers
 from sparsemark.specs import GRADUAL, ITERATIVE, ONE_SHOT, SCHEDULES, PruneStep, Pruning
 from tests.small_networks import build, example
 
@@ -120,16 +120,11 @@ def parameters(module):
 
 def apply(module, image, text, epochs=20):
     """Apply all rounds, as preparation does, and yield the module after each."""
-    masked, whole = False, 0
+    whole = 0
     for one in rounds(Pruning.parse(text), epochs):
-        make_permanent(module)
         whole = parameters(module) if one.first else whole
-        prune(module, Request(one.step, image, 0, whole, more=not one.last))
-        if masked:
-            hold_zeros(module)
-        masked = masked or not one.step.removes_channels
+        prune(module, Request(one.step, (image,), 0, whole, more=not one.last))
         yield one
-    make_permanent(module)
 
 
 def wide():

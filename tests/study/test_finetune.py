@@ -16,7 +16,6 @@ from sparsemark.errors import UserError
 from sparsemark.networks.checkpoint import load_checkpoint
 from sparsemark.pruning import prune
 from sparsemark.pruning.base import Request
-from sparsemark.pruning.masks import make_permanent
 from sparsemark.specs import ModelSpec, PruneStep, Pruning, Variant
 from sparsemark.study.finetune import finetune, recalibrate
 from sparsemark.study.prepare import Places, prepare
@@ -73,8 +72,13 @@ def network():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 3))
-    prune(module, Request(PruneStep("magnitude", 0.6), torch.zeros(SHAPE)))
-    return module
+    return module, prune(module, Request(PruneStep("magnitude", 0.6), (torch.zeros(SHAPE),))).masks
+
+
+def with_task(points):
+    """A masked network, its task and its masks, as `finetune` takes them."""
+    module, masks = network()
+    return module, Task(points, "points"), masks
 
 
 def state_of(module):
@@ -82,9 +86,9 @@ def state_of(module):
 
 
 def test_masked_weights_stay_zero_and_others_learn(tmp_path):
-    module, task = network(), Task(Points(), "points")
+    (module, masks), task = network(), Task(Points(), "points")
     before = [layer.weight.detach().clone() for layer in (module[0], module[4])]
-    history = finetune(module, task, epochs=2, seed=0, work=tmp_path)
+    history = finetune(module, task, masks, epochs=2, seed=0, work=tmp_path)
     for layer, weight in zip((module[0], module[4]), before, strict=True):
         assert torch.equal(layer.weight == 0, weight == 0)
         assert not torch.equal(layer.weight, weight)
@@ -93,8 +97,8 @@ def test_masked_weights_stay_zero_and_others_learn(tmp_path):
 
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
-    whole, parted = network(), network()
-    finetune(whole, Task(Points(), "points"), epochs=3, seed=4, work=tmp_path / "whole")
+    (whole, masks), (parted, _) = network(), network()
+    finetune(whole, Task(Points(), "points"), masks, epochs=3, seed=4, work=tmp_path / "whole")
 
     class Dies(Points):
         def batches(self, seed):
@@ -103,9 +107,9 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
             return super().batches(seed)
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(parted, Task(Dies(), "points"), epochs=3, seed=4, work=tmp_path / "parted")
-    again, points = network(), Points()
-    history = finetune(again, Task(points, "points"), epochs=3, seed=4, work=tmp_path / "parted")
+        finetune(parted, Task(Dies(), "points"), masks, epochs=3, seed=4, work=tmp_path / "parted")
+    (again, masks), points = network(), Points()
+    history = finetune(again, Task(points, "points"), masks, epochs=3, seed=4, work=tmp_path / "parted")
     assert len(points.epochs_seen) == 1, "two epochs are not done again"
     assert len(history["epochs"]) == 3
     for name, value in state_of(whole).items():
@@ -114,46 +118,46 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
 
 def test_another_mask_of_the_same_size_is_not_resumed_from(tmp_path):
     """Sums of weights and counts of ones are the same for both."""
-    first, second = network(), network()
-    mask = second[4].weight_mask
-    second[4].weight_mask = mask.flip(1)
-    second[4].weight_orig.data = second[4].weight_orig.data.flip(1)
-    finetune(first, Task(Points(), "points"), epochs=1, seed=0, work=tmp_path)
+    (first, masks), (second, _) = network(), network()
+    flipped = {name: kept.flip(1) if name == "4.weight" else kept for name, kept in masks.items()}
+    second[4].weight.data = second[4].weight.data.flip(1)
+    finetune(first, Task(Points(), "points"), masks, epochs=1, seed=0, work=tmp_path)
     points = Points()
-    finetune(second, Task(points, "points"), epochs=1, seed=0, work=tmp_path)
+    finetune(second, Task(points, "points"), flipped, epochs=1, seed=0, work=tmp_path)
     assert points.epochs_seen, "trained, not resumed"
-    assert not torch.equal(second[4].weight_mask, first[4].weight_mask)
+    assert torch.equal(second[4].weight != 0, flipped["4.weight"])
 
 
 def test_each_round_draws_other_batches(tmp_path):
     seen = []
     for done in (0, 1, 2):
         points = Points()
-        finetune(network(), Task(points, "points"), epochs=1, seed=5, work=tmp_path / str(done), done=done)
+        finetune(*with_task(points), epochs=1, seed=5, work=tmp_path / str(done), done=done)
         seen += points.epochs_seen
     assert len(set(seen)) == 3
     assert seen[0] == 5
 
 
 def test_a_damaged_state_is_named(tmp_path):
-    finetune(network(), Task(Points(), "points"), epochs=1, seed=0, work=tmp_path)
+    finetune(*with_task(Points()), epochs=1, seed=0, work=tmp_path)
     (state,) = tmp_path.glob("*.state")
     state.write_bytes(b"damaged")
     with pytest.raises(UserError, match=rf"{state.name}: damaged; remove it"):
-        finetune(network(), Task(Points(), "points"), epochs=1, seed=0, work=tmp_path)
+        finetune(*with_task(Points()), epochs=1, seed=0, work=tmp_path)
 
 
-@pytest.mark.parametrize("spoil", ["masks", "shapes"])
-def test_a_train_that_takes_masks_away_or_changes_shapes_is_refused(spoil, tmp_path):
+@pytest.mark.parametrize("spoil", ["masked weights", "shapes"])
+def test_a_train_that_brings_masked_weights_back_or_changes_shapes_is_refused(spoil, tmp_path):
     class Spoils(Points):
         def train(self, module, epochs, seed, work):
-            if spoil == "masks":
-                make_permanent(module)
-            else:
+            if spoil == "shapes":
                 module[4] = nn.Linear(6 * 36, 4)
+            else:
+                module[4].weight.data += 1
 
-    with pytest.raises(UserError, match=r"^points: train: changed shapes or masks"):
-        finetune(network(), Task(Spoils(), "points"), epochs=1, seed=0, work=tmp_path)
+    reason = "changed shapes" if spoil == "shapes" else r"4\.weight has values where its mask has zeros"
+    with pytest.raises(UserError, match=rf"^points: train: {reason}"):
+        finetune(*with_task(Spoils()), epochs=1, seed=0, work=tmp_path)
 
 
 def test_batches_that_yield_nothing_are_refused(tmp_path):
@@ -162,7 +166,7 @@ def test_batches_that_yield_nothing_are_refused(tmp_path):
             return iter(())
 
     with pytest.raises(UserError, match=r"^points: batches: yields nothing"):
-        finetune(network(), Task(Empty(), "points"), epochs=1, seed=0, work=tmp_path)
+        finetune(*with_task(Empty()), epochs=1, seed=0, work=tmp_path)
 
 
 def test_inputs_that_the_network_does_not_take_are_one_line(tmp_path):
@@ -171,11 +175,11 @@ def test_inputs_that_the_network_does_not_take_are_one_line(tmp_path):
             return ((images.double(), labels) for images, labels in super().batches(seed))
 
     with pytest.raises(UserError, match=r"^points: batches: inputs that the network does not take: RuntimeError"):
-        finetune(network(), Task(Doubles(), "points"), epochs=1, seed=0, work=tmp_path)
+        finetune(*with_task(Doubles()), epochs=1, seed=0, work=tmp_path)
 
 
 def test_recalibration_takes_the_mean_over_whole_batches_and_touches_nothing_else():
-    module, points = network(), Points()
+    (module, _), points = network(), Points()
     weights = state_of(module)
     assert recalibrate(module, Task(points, "points"), seed=3)
     with torch.no_grad():

@@ -16,7 +16,7 @@ from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.records.journal import Journal
 from sparsemark.records.measurement import ERROR, MEASURED, PARITY_FAILED, UNSUPPORTED
 from sparsemark.specs import AA, Cell, ModelSpec, Protocol, Pruning, Variant
-from sparsemark.study.inputs import timed_images
+from sparsemark.study.inputs import timed_batches
 from sparsemark.study.pipeline import Pipeline
 from sparsemark.study.prepare import Places
 from sparsemark.study.run import measure_cells
@@ -99,11 +99,11 @@ def test_a_control_is_timed_against_itself(pipeline, work):
 
 def test_timing_images_are_spread_over_all(pipeline, work):
     inputs = pipeline.inputs(cell(work).variant)
-    chosen, batches = timed_images(inputs, FEW.images), inputs.batches
+    chosen, batches = timed_batches(inputs, FEW.images), inputs.batches
     assert len(chosen) == FEW.images
     assert chosen[0] is not chosen[1]
-    assert np.array_equal(chosen[0], batches[0])
-    assert np.array_equal(chosen[-1], batches[-1])
+    assert np.array_equal(chosen[0][0], batches[0][0])
+    assert np.array_equal(chosen[-1][0], batches[-1][0])
 
 
 # --- no latency without parity

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import prune
 
 from sparsemark import paths
 from sparsemark.errors import UserError
 from sparsemark.networks.checkpoint import read_header
 from sparsemark.networks.checkpoint_v1 import upgrade
+from sparsemark.pruning.masks import apply, held
 from sparsemark.specs import ModelSpec
 from sparsemark.study.finetune import recalibrate
 from sparsemark.study.task import REPORT, SELECT, Task
@@ -223,9 +223,11 @@ def test_finetuning_starts_from_what_it_is_given_and_keeps_the_mask(study, tmp_p
     network = tiny_network()
     initialize(network, "kaiming", 3)
     before = network[0].weight.detach().clone()
-    prune.l1_unstructured(network[0], "weight", 0.5)
-    zeros = network[0].weight_mask == 0
-    assert len(study.train(network, 2, 0, tmp_path / "work")["epochs"]) == 2
+    masks = {"0.weight": before.abs() > before.abs().median()}
+    apply(network, masks)
+    zeros = ~masks["0.weight"]
+    with held(network, masks, "training"):
+        assert len(study.train(network, 2, 0, tmp_path / "work")["epochs"]) == 2
     after = network[0].weight.detach()
     assert (after[zeros] == 0).all()
     kept = torch.nn.functional.cosine_similarity(after[~zeros], before[~zeros], dim=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.cli.arguments import shape
+from sparsemark.cli.arguments import network_input
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +29,13 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("reference", metavar="REF", help="file.py:factory, package.module:factory or model.onnx")
     parser.add_argument(
-        "--input", type=shape, metavar="N,C,H,W", help="shape of one input (default: 1,3,128,128, or the ONNX file's)"
+        "--input",
+        type=network_input,
+        action="append",
+        default=[],
+        metavar="[NAME=]SIZES[:DTYPE]",
+        help="one input, such as 1,3,224,224 or ids=1,128:int64; repeats where there are several (default: "
+        "1,3,128,128, or what the ONNX file declares)",
     )
     parser.add_argument(
         "--prune", action="append", default=[], metavar="METHOD:SPARSITY[:ROUND_TO][+...]", help="repeats"
@@ -78,8 +84,8 @@ def execute(options: argparse.Namespace) -> int:
     check_writable(options.json)
     if options.artifacts:
         check_writable(options.artifacts / "artifact")
-    sizes = options.input or input_shape_of(options.reference) or _DEFAULT_INPUT
-    model = ModelSpec(name_of(options.reference), options.reference, sizes)
+    inputs = tuple(options.input) or input_shape_of(options.reference) or _DEFAULT_INPUT
+    model = ModelSpec(name_of(options.reference), options.reference, inputs)
     study = own_study(model, prunings, options.engine or usable, protocol, options.epochs)
     journal = Journal(paths.bench_journal(options.json))
     with TemporaryDirectory(prefix="sparsemark-") as folder:

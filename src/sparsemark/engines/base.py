@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sparsemark.specs import FP32
@@ -14,8 +13,8 @@ from sparsemark.specs import FP32
 if TYPE_CHECKING:
     from pathlib import Path
 
-Predict = Callable[[NDArray[np.float32]], tuple[NDArray[Any], ...]]
-"""One call: an input batch in, every output of the network out, all as arrays in main memory."""
+Predict = Callable[..., tuple[NDArray[Any], ...]]
+"""One call: a batch of each input in, every output of the network out, all as arrays in main memory."""
 
 
 @dataclass(frozen=True)

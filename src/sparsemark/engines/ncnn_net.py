@@ -45,8 +45,9 @@ def load(path: Path, threads: int) -> Predict:
 
     checkpoint = load_checkpoint(path)
     model = checkpoint.variant.model
-    if len(model.input_shape) < 2 or model.input_shape[0] != 1:  # batch first
-        raise UnsupportedError(f"ncnn: takes one image a call, and the input has shape {model.input_shape}")
+    if not model.takes_one_image or len(model.input_shape) < 2 or model.input_shape[0] != 1:  # batch first
+        given = " ".join(one.text for one in model.inputs)
+        raise UnsupportedError(f"ncnn: takes one float32 image a call, and the input is {given}")
     with tempfile.TemporaryDirectory() as folder:
         shapes = _trace(checkpoint.build(), model, Path(folder) / "network.pt")
         net = _open(*_convert(model, Path(folder)), threads)
@@ -76,19 +77,10 @@ def _trace(module: Any, model: ModelSpec, path: Path) -> list[tuple[int, ...]]:
     """Write the network as TorchScript and return the shapes of its outputs."""
     import torch
 
-    from sparsemark.networks.factory import example_input, output_tensors
+    from sparsemark.networks.factory import example_inputs
+    from sparsemark.networks.outputs import Flat
 
-    class Flat(torch.nn.Module):
-        """The network with its outputs in one flat tuple."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = module
-
-        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return tuple(output_tensors(self.inner(image)))
-
-    flat, image = Flat().eval(), example_input(model)
+    flat, (image,) = Flat(module).eval(), example_inputs(model)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a trace holds fixed: parity is checked later, on many images

@@ -10,7 +10,6 @@ from sparsemark.errors import UnsupportedError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from sparsemark.engines.base import Predict
@@ -23,10 +22,10 @@ def load(path: Path, threads: int) -> Predict:
 
 def wrap(session: Any) -> Predict:
     """Return a `Predict` that runs an `onnxruntime.InferenceSession`."""
-    name = session.get_inputs()[0].name
+    names = [value.name for value in session.get_inputs()]
 
-    def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-        return tuple(session.run(None, {name: image}))
+    def predict(*inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
 
     return predict
 

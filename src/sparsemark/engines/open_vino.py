@@ -12,7 +12,6 @@ from sparsemark.references import one_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from sparsemark.engines.base import Predict
@@ -23,11 +22,11 @@ def load(path: Path, threads: int) -> Predict:
     compiled = compile_model(path, threads)
     requests = threading.local()  # one request answers one caller at a time
 
-    def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+    def predict(*inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         if not hasattr(requests, "own"):
             requests.own = compiled.create_infer_request()
-        # The input is not copied. The outputs are: the request overwrites them in the next call.
-        return tuple(requests.own.infer([image], share_inputs=True, share_outputs=False).to_tuple())
+        # The inputs are not copied. The outputs are: the request overwrites them in the next call.
+        return tuple(requests.own.infer(list(inputs), share_inputs=True, share_outputs=False).to_tuple())
 
     return predict
 

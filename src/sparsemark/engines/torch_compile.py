@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from sparsemark.engines.base import Predict
@@ -29,38 +28,39 @@ def load(path: Path, threads: int) -> Predict:
 
     from sparsemark.machine.placement import torch_threads
     from sparsemark.networks.checkpoint import load_checkpoint
-    from sparsemark.networks.factory import example_input, output_tensors
+    from sparsemark.networks.factory import example_inputs
+    from sparsemark.networks.outputs import output_tensors
 
     checkpoint = load_checkpoint(path)
     compiled = torch.compile(_own_function(checkpoint.build()), fullgraph=True, dynamic=False)
 
-    def run(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+    def run(*inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         with torch.inference_mode():
-            return tuple(output.numpy() for output in output_tensors(compiled(torch.from_numpy(image))))
+            return tuple(output.numpy() for output in output_tensors(compiled(*map(torch.from_numpy, inputs))))
 
-    def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+    def predict(*inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         if torch.get_num_threads() == threads:
-            return run(image)
+            return run(*inputs)
         # The number of threads is compiled in: another one would compile the network again.
         with torch_threads(threads):
-            return run(image)
+            return run(*inputs)
 
     try:
         # Freezing folds BatchNorm and packs the weights; without it they are packed anew in every call.
         with config.patch(freezing=True):
-            predict(example_input(checkpoint.variant.model).numpy())
+            predict(*(one.numpy() for one in example_inputs(checkpoint.variant.model)))
     except Exception as error:
         raise UnsupportedError(f"torch.compile: {root_cause(error)}") from error
     return predict
 
 
-def _own_function(module: Any) -> Callable[[Any], Any]:
+def _own_function(module: Any) -> Callable[..., Any]:
     """Return a function around a network, with a code object that no other network shares.
 
     torch.compile caches per code object, a few entries each: networks of one class would compete for them.
     """
 
-    def forward(image: Any) -> Any:
-        return module(image)
+    def forward(*inputs: Any) -> Any:
+        return module(*inputs)
 
     return FunctionType(forward.__code__.replace(), globals(), closure=forward.__closure__)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from sparsemark.engines.base import Predict
@@ -18,12 +17,12 @@ def load(path: Path, threads: int) -> Predict:  # noqa: ARG001 - torch has one p
     import torch
 
     from sparsemark.networks.checkpoint import load_checkpoint
-    from sparsemark.networks.factory import output_tensors
+    from sparsemark.networks.outputs import output_tensors
 
     module = load_checkpoint(path).build()
 
-    def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+    def predict(*inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         with torch.inference_mode():
-            return tuple(output.numpy() for output in output_tensors(module(torch.from_numpy(image))))
+            return tuple(output.numpy() for output in output_tensors(module(*map(torch.from_numpy, inputs))))
 
     return predict

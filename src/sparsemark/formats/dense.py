@@ -28,11 +28,11 @@ def export(source: Source, path: Path) -> None:
 
 
 def count(path: Path) -> Weights:
-    """Count the weights in a checkpoint."""
-    import torch
-
+    """Count the weights in a checkpoint that its network uses."""
     from sparsemark.networks.checkpoint import load_checkpoint
-    from sparsemark.pruning.masks import named_layers
+    from sparsemark.networks.factory import example_inputs
+    from sparsemark.pruning.accounting import count as count_network
 
-    weights = [layer.weight for _, layer in named_layers(load_checkpoint(path).build())]
-    return Weights(sum(w.numel() for w in weights), sum(int(torch.count_nonzero(w)) for w in weights))
+    checkpoint = load_checkpoint(path)
+    counted = count_network(checkpoint.build(), example_inputs(checkpoint.variant.model))
+    return Weights(counted.weights, counted.nonzeros)

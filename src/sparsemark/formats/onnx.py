@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import shutil
 import warnings
@@ -22,10 +23,15 @@ from sparsemark.networks.onnx_model import load_onnx, weights_of
 from sparsemark.references import root_cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import torch
+
     from sparsemark.networks.source import Source
+
+WEIGHTS, BUFFERS = "sparsemark.weights", "sparsemark.buffers"
+"""Keys of a file's metadata: JSON lists of initialisers that are weights, and of those that are none."""
 
 
 def export(source: Source, path: Path) -> None:
@@ -46,31 +52,63 @@ def export(source: Source, path: Path) -> None:
     import torch
 
     from sparsemark.networks.checkpoint import load_checkpoint
-    from sparsemark.networks.factory import example_input
+    from sparsemark.networks.factory import example_inputs
+    from sparsemark.networks.outputs import Flat, is_nested_plainly
 
-    module = load_checkpoint(source.path).build()
+    module, inputs = load_checkpoint(source.path).build(), example_inputs(source.model)
+    described = _described(module, inputs)
+    with torch.no_grad():
+        outputs = module(*(one.clone() for one in inputs))
+    if not is_nested_plainly(outputs):
+        module = Flat(module)
     with replacing(path) as target, _quiet():
         try:
             # One file: external data would be a second one, and these networks are small.
             torch.onnx.export(
-                module, (example_input(source.model),), str(target), dynamo=True, external_data=False, verbose=False
+                module,
+                tuple(one.clone() for one in inputs),
+                str(target),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
             )
         except OSError:
             raise
         except Exception as error:
             raise UnsupportedError(f"torch.onnx: {root_cause(error)}") from error
-        _strip_remarks(target)
+        _strip_remarks(target, described)
 
 
-def _strip_remarks(path: Path) -> None:
-    """Remove the exporter's remarks, stack traces among them: one network must have the same bytes in any folder."""
+def _described(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> dict[str, list[str]]:
+    """Return the names of weights and of buffers: operators alone do not tell a position embedding from a mask."""
+    from sparsemark.pruning.weights import usage
+
+    return {
+        WEIGHTS: [weight.key for weight in usage(module, inputs).weights],
+        BUFFERS: [name for name, _ in module.named_buffers()],
+    }
+
+
+def _strip_remarks(path: Path, described: Mapping[str, Sequence[str]]) -> None:
+    """Replace the exporter's remarks, stack traces among them, by names: one network has the same bytes in any folder.
+
+    Args:
+        path: of the file.
+        described: names by key of the model's metadata, of which those are kept that the file has.
+    """
     import onnx
+
+    from sparsemark.networks.outputs import Flat
 
     model = onnx.load(str(path))
     graph = model.graph
     for item in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         item.ClearField("metadata_props")
         item.ClearField("doc_string")
+    present = {tensor.name for tensor in graph.initializer}
+    for key, names in described.items():
+        kept = [stored for name in names for stored in (name, Flat.PREFIX + name) if stored in present]
+        model.metadata_props.add(key=key, value=json.dumps(kept))
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

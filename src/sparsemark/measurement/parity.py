@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsemark.engines.base import Predict
-    from sparsemark.networks.reference import Outputs
+    from sparsemark.networks.reference import Batch, Reference
     from sparsemark.records.scores import Score
 
 
@@ -30,6 +30,13 @@ Some 80 units in the last place, room for another order of summation.
 _LISTED = 5
 """Disagreements that a row lists; the others are counted."""
 
+
+WRITES = "the network writes into its input, so each call is given a copy"
+
+CONSTANT = "its output no longer depends on its input"
+
+_CONSTANT = 1e-9
+"""Largest change of a float64 output over all inputs, relative to its size, that is none."""
 
 Scorer = Callable[[Sequence["NDArray[Any]"]], "Mapping[str, Score]"]
 """Scores by metric of every output, each for all images."""
@@ -55,7 +62,8 @@ class Parity:
         agreement: fraction of equal decisions: the largest class where there are several, the sign where there is one.
         with_dense: the same against the unpruned network, or None where that was not asked for or has other outputs.
         disagreements: images on which they differ, with the margin of the reference, in words.
-        images: number of images compared.
+        images: number of batches compared.
+        notes: what a reader must know of the comparison, in words.
     """
 
     max_abs: float
@@ -64,6 +72,7 @@ class Parity:
     disagreements: str
     images: int
     with_dense: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,18 +91,20 @@ class Verified:
 
 def check(
     predict: Predict,
-    images: Sequence[NDArray[np.float32]],
-    reference: Outputs,
+    batches: Sequence[Batch],
+    reference: Reference,
     *,
-    dense: Outputs | None = None,
+    dense: Reference | None = None,
     score: Scorer | None = None,
 ) -> Verified:
-    """Compare an engine with the reference on every image, and score the very outputs that were compared.
+    """Compare an engine with the reference, and score the very outputs that were compared.
+
+    An engine that writes into its inputs is given a copy at each call, from then on.
 
     Args:
         predict: the engine, one batch a call.
-        images: input batches, each as the network takes it.
-        reference: outputs of `float64_outputs` for the same images.
+        batches: arrays of each input, as the network takes them; left as they are.
+        reference: outputs for some of the batches.
         dense: those of the unpruned network, or None.
         score: a task's scores of the engine's outputs, or None.
 
@@ -101,28 +112,85 @@ def check(
         ParityError: another number or shape of outputs, a value that is not finite where the reference is, or a
             difference above `TOLERANCE`; or the reference itself holds no finite value.
     """
-    answers = [predict(image) for image in images]
+    predict, answers, notes = _answers(predict, batches)
+    notes = (*reference.notes, *notes)
+    expected = reference.outputs
+    _check_numbers(answers, expected)
+    if not any(np.isfinite(output).any() for output in expected):
+        raise ParityError("the network's own output holds no finite number, so there is nothing to compare with")
+    compared = stack([answers[index] for index in reference.chosen])
+    for index, (got, right) in enumerate(zip(compared, expected, strict=True)):
+        if got.shape != right.shape:
+            raise ParityError(f"output {index} has shape {got.shape}, the reference {right.shape}")
+    parity = replace(_compare(compared, expected, len(reference.chosen)), notes=notes)
+    if not parity.max_rel <= TOLERANCE:  # written so that NaN fails
+        why = "".join(f"; {note}" for note in notes)
+        raise ParityError(f"max |d| / max |reference| is {parity.max_rel:.1e}, allowed {TOLERANCE:.0e}{why}", parity)
+    if is_constant(reference) and not (dense is not None and is_constant(dense)):
+        parity = replace(parity, notes=(*parity.notes, CONSTANT))
+    if dense is not None:
+        common = min(len(reference.chosen), len(dense.chosen))
+        ours, theirs = (_first(outputs, common, of) for outputs, of in ((compared, reference), (dense.outputs, dense)))
+        parity = replace(parity, with_dense=_agreement(ours, theirs))
+    return Verified(predict, parity, score(stack(answers)) if score else {}, _PASS)
+
+
+def is_constant(reference: Reference) -> bool:
+    """Return whether a network gives the same outputs for different inputs, whatever their size."""
+    parts = [output.reshape(len(reference.chosen), -1) for output in reference.outputs]
+    if len(reference.chosen) < 2:  # one answer differs from nothing
+        return False
+    finite = [part for part in parts if part.size and np.isfinite(part).all()]
+    return bool(finite) and all(
+        float(np.abs(part - part[:1]).max()) <= _CONSTANT * float(np.abs(part).max()) for part in finite
+    )
+
+
+def _first(outputs: Sequence[NDArray[Any]], count: int, of: Reference) -> list[NDArray[Any]]:
+    """Return the rows of the first `count` batches: the order in which batches are chosen is the same for all."""
+    return [output[: len(output) // len(of.chosen) * count] for output in outputs]
+
+
+def _answers(
+    predict: Predict, batches: Sequence[Batch]
+) -> tuple[Predict, list[tuple[NDArray[Any], ...]], tuple[str, ...]]:
+    """Return an engine's answers, and the engine itself, on copies from the batch on that it wrote into."""
+    answers = []
+    writes = False
+    for batch in batches:
+        before = tuple(array.copy() for array in batch)
+        answer = predict(*batch)
+        if not writes and not all(map(_equal, batch, before)):
+            writes, predict = True, _on_copies(predict)
+            for array, one in zip(batch, before, strict=True):
+                array[...] = one
+            answer = predict(*batch)  # the first one may be the input itself
+        answers.append(answer)
+    return predict, answers, (WRITES,) if writes else ()
+
+
+def _equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return np.array_equal(one, other)
+
+
+def _check_numbers(answers: Sequence[Sequence[NDArray[Any]]], expected: Sequence[NDArray[Any]]) -> None:
+    """Raise ParityError unless every answer has the reference's number of outputs, and the first one's shapes."""
     for answer in answers:
-        if len(answer) != len(reference):
-            raise ParityError(f"{len(answer)} outputs, the reference has {len(reference)}")
+        if len(answer) != len(expected):
+            raise ParityError(f"{len(answer)} outputs, the reference has {len(expected)}")
         for index, (first, got) in enumerate(zip(answers[0], answer, strict=True)):
             if np.shape(got) != np.shape(first):
                 raise ParityError(f"output {index} has shape {np.shape(first)} once and {np.shape(got)} another time")
-    if not any(np.isfinite(expected).any() for expected in reference):
-        raise ParityError("the network's own output holds no finite number, so there is nothing to compare with")
-    outputs = stack(answers)
-    for index, (got, expected) in enumerate(zip(outputs, reference, strict=True)):
-        if got.shape != expected.shape:
-            raise ParityError(f"output {index} has shape {got.shape}, the reference {expected.shape}")
-    parity = _compare(outputs, reference, len(images))
-    if not parity.max_rel <= TOLERANCE:  # written so that NaN fails
-        raise ParityError(f"max |d| / max |reference| is {parity.max_rel:.1e}, allowed {TOLERANCE:.0e}", parity)
-    if dense is not None:
-        parity = replace(parity, with_dense=_agreement(outputs, dense))
-    return Verified(predict, parity, score(outputs) if score else {}, _PASS)
 
 
-def _agreement(outputs: Sequence[NDArray[Any]], others: Outputs) -> float | None:
+def _on_copies(predict: Predict) -> Predict:
+    def on_copies(*inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        return predict(*(array.copy() for array in inputs))
+
+    return on_copies
+
+
+def _agreement(outputs: Sequence[NDArray[Any]], others: Sequence[NDArray[Any]]) -> float | None:
     """Return the fraction of equal decisions, or None where the outputs have other shapes."""
     if [output.shape for output in outputs] != [other.shape for other in others]:
         return None
@@ -132,7 +200,7 @@ def _agreement(outputs: Sequence[NDArray[Any]], others: Outputs) -> float | None
     return float(sum(int(one.sum()) for one in same) / max(1, sum(one.size for one in same)))
 
 
-def _compare(outputs: Sequence[NDArray[Any]], reference: Outputs, images: int) -> Parity:
+def _compare(outputs: Sequence[NDArray[Any]], reference: Sequence[NDArray[np.float64]], images: int) -> Parity:
     max_abs = max_rel = 0.0
     equal: NDArray[np.bool_] = np.ones(images, dtype=bool)
     decided = agreed = 0

@@ -20,7 +20,6 @@ from sparsemark.machine.placement import library_threads, pinned
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from sparsemark.engines.base import Predict
@@ -64,7 +63,7 @@ def time_rounds(function: Callable[..., Any], setup: Callable[[], Arguments], ro
 def measure(
     candidate: Verified,
     reference: Verified,
-    images: Sequence[NDArray[np.float32]],
+    batches: Sequence[Sequence[NDArray[Any]]],
     protocol: Protocol,
     rounds: Rounds = time_rounds,
 ) -> Timing:
@@ -73,7 +72,7 @@ def measure(
     Args:
         candidate: what is timed.
         reference: what each of its blocks is paired with.
-        images: inputs that rotate through the calls.
+        batches: a batch of each input, which rotate through the calls.
         protocol: blocks, threads, warm-up.
         rounds: does the candidate's timed calls.
     """
@@ -82,7 +81,7 @@ def measure(
         stack.enter_context(library_threads(protocol.threads))
         stack.enter_context(_no_garbage_collection())
         stolen = stack.enter_context(stolen_fraction())
-        pairing = _Pairing(candidate.predict, reference.predict, images, protocol)
+        pairing = _Pairing(candidate.predict, reference.predict, batches, protocol)
         pairing.warm_up()
         waited = stack.enter_context(waiting_fraction())
         samples = rounds(candidate.predict, pairing.next_call, protocol.rounds)
@@ -94,11 +93,11 @@ class _Pairing:
     """Puts the reference's blocks between the candidate's: R C C R R C C R."""
 
     def __init__(
-        self, candidate: Predict, reference: Predict, images: Sequence[NDArray[np.float32]], protocol: Protocol
+        self, candidate: Predict, reference: Predict, batches: Sequence[Sequence[NDArray[Any]]], protocol: Protocol
     ) -> None:
         self.candidate = candidate
         self.reference = reference
-        self.images = images
+        self.batches = batches
         self.protocol = protocol
         self.reference_s: list[float] = []
         self.calls = 0
@@ -109,7 +108,7 @@ class _Pairing:
         for predict in (self.reference, self.candidate):
             start, calls = time.perf_counter(), 0
             while calls < self.protocol.warmup_calls or time.perf_counter() - start < self.protocol.warmup_seconds:
-                predict(self._image())
+                predict(*self._batch())
                 calls += 1
 
     def next_call(self) -> Arguments:
@@ -121,9 +120,9 @@ class _Pairing:
             due = block + 1 if block % 2 == 0 else block
             self._run_reference(until=due)
             for _ in range(self.protocol.rewarm):
-                self.candidate(self._image())
+                self.candidate(*self._batch())
         self.calls += 1
-        return (self._image(),), {}
+        return self._batch(), {}
 
     def finish(self) -> None:
         """Run the reference block that the last candidate block is still owed."""
@@ -132,12 +131,12 @@ class _Pairing:
     def _run_reference(self, until: int) -> None:
         while len(self.reference_s) < until * self.protocol.block:
             for _ in range(self.protocol.rewarm):
-                self.reference(self._image())
-            self.reference_s += time_rounds(self.reference, lambda: ((self._image(),), {}), self.protocol.block)
+                self.reference(*self._batch())
+            self.reference_s += time_rounds(self.reference, lambda: (self._batch(), {}), self.protocol.block)
 
-    def _image(self) -> NDArray[np.float32]:
+    def _batch(self) -> tuple[NDArray[Any], ...]:
         self.turn += 1
-        return self.images[self.turn % len(self.images)]
+        return tuple(self.batches[self.turn % len(self.batches)])
 
 
 @contextmanager

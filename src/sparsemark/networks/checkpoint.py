@@ -18,17 +18,20 @@ from typing import TYPE_CHECKING, Any
 from sparsemark.errors import UserError
 from sparsemark.files import write_atomically
 from sparsemark.networks.checkpoint_v1 import upgrade
-from sparsemark.specs import ModelSpec, Pruning, Variant
+from sparsemark.specs import InputSpec, ModelSpec, Pruning, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import torch
 
-    from sparsemark.pruning.base import ChannelPlan
+    from sparsemark.networks.channel_plan import ChannelPlan
 
 _HEADER = "sparsemark"
+EXTRA_STATE = "_extra_state"
+"""End of the names under which state dicts hold what is no parameter or buffer."""
+
 _SCHEMA = 2
 
 
@@ -70,18 +73,25 @@ class Checkpoint:
         Raises:
             UserError: the factory fails, or builds another network than the stored one.
         """
-        from sparsemark.networks.factory import build_model
-        from sparsemark.pruning.channels import replay
+        from sparsemark.networks.channel_plan import replay
+        from sparsemark.networks.factory import build_model, example_inputs
 
         variant = self.variant
         module = build_model(variant.model, variant.seed)
         if self.header.channel_plan:
-            module = replay(module, self.header.channel_plan, variant.model.input_shape)
+            module = replay(module, self.header.channel_plan, example_inputs(variant.model))
         try:
-            module.load_state_dict(dict(self.state))
+            # What a module keeps beside its tensors (extra state) is what its factory gave it.
+            found = module.load_state_dict(dict(self.state), strict=False)
+            absent = [name for name in found.missing_keys if not name.endswith(EXTRA_STATE)]
         except RuntimeError as error:
             first = " ".join(str(error).split())
             raise UserError(f"{variant.model.reference}: makes another network than {variant.name}: {first}") from error
+        if absent or found.unexpected_keys:
+            raise UserError(
+                f"{variant.model.reference}: makes another network than {variant.name}: missing {absent[:3]}, "
+                f"unexpected {found.unexpected_keys[:3]}"
+            )
         return module.eval()
 
 
@@ -89,8 +99,17 @@ def state_digest(state: Mapping[str, torch.Tensor]) -> str:
     """Return the SHA-256 of a state dict's names, shapes and bytes, masks among them."""
     from safetensors.torch import save
 
-    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _tensors(state)}
     return hashlib.sha256(save(copies)).hexdigest()
+
+
+def _tensors(state: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors of a state dict, without what modules keep beside them."""
+    import torch
+
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and not name.endswith(EXTRA_STATE):
+            yield name, value
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -109,14 +128,14 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     variant = checkpoint.variant
     header = {
         "schema": _SCHEMA,
-        "model": asdict(variant.model),
+        "model": _described(variant.model),
         "pruning": variant.pruning.text,
         "seed": variant.seed,
         "fold": variant.fold,
         "channel_plan": checkpoint.header.channel_plan,
         "provenance": checkpoint.provenance,
     }
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in checkpoint.state.items()}
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _tensors(checkpoint.state)}
     write_atomically(path, save(state, metadata={_HEADER: json.dumps(header)}))
 
 
@@ -151,6 +170,12 @@ def _open(path: Path, *, framework: str, with_state: bool) -> tuple[Header, dict
     return _parse(path, header), state
 
 
+def _described(model: ModelSpec) -> dict[str, Any]:
+    """Return a model as the header holds it: `inputs` only where they are not one float32 tensor."""
+    described = {"name": model.name, "reference": model.reference, "input_shape": model.input_shape}
+    return described if model.takes_one_image else described | {"inputs": [asdict(one) for one in model.inputs]}
+
+
 def _parse(path: Path, header: Any) -> Header:
     schema = header.get("schema") if isinstance(header, dict) else None
     if schema not in (1, _SCHEMA):
@@ -158,7 +183,9 @@ def _parse(path: Path, header: Any) -> Header:
     try:
         if schema == 1:
             header = upgrade(header)
-        model = ModelSpec(header["model"]["name"], header["model"]["reference"], tuple(header["model"]["input_shape"]))
+        stored = header["model"]
+        inputs = [InputSpec(tuple(one["shape"]), one["dtype"], one["name"]) for one in stored.get("inputs", ())]
+        model = ModelSpec(stored["name"], stored["reference"], tuple(inputs) or tuple(stored["input_shape"]))
         plan = tuple((name, bool(is_out), tuple(indices)) for name, is_out, indices in header["channel_plan"])
         variant = Variant(model, Pruning.parse(header["pruning"]), header["seed"], header["fold"])
         return Header(variant, plan, dict(header["provenance"]))

@@ -1,14 +1,15 @@
-"""Network from its reference: calling the factory, its example input, its outputs as tensors."""
+"""Network from its reference: calling the factory, its example inputs, whether they fit."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
 from sparsemark.references import ONNX_SUFFIX, one_line, resolve
+from sparsemark.specs import FLOAT32
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 
 def build_model(model: ModelSpec, seed: int = 0) -> torch.nn.Module:
+    """Call the model's factory without arguments and return the network in its plain form; errors as in `build`."""
+    return build(model, seed)[0]
+
+
+def build(model: ModelSpec, seed: int = 0) -> tuple[torch.nn.Module, tuple[str, ...]]:
     """Call the model's factory without arguments.
 
     Args:
@@ -24,10 +30,15 @@ def build_model(model: ModelSpec, seed: int = 0) -> torch.nn.Module:
         seed: of torch's random numbers while it runs. A factory may draw what no state dict holds, such as a buffer
             that is not persistent, and must draw the same each time the network is rebuilt.
 
+    Returns:
+        The network in its plain form (`sparsemark.networks.plain`), and what had to be changed for that, in words.
+
     Raises:
         UserError: the factory needs arguments, fails, or returns something that is no module.
     """
     import torch
+
+    from sparsemark.networks.plain import plain
 
     factory = resolve(model.reference)
     try:
@@ -52,40 +63,65 @@ def build_model(model: ModelSpec, seed: int = 0) -> torch.nn.Module:
         raise UserError(
             f"{model.reference}: expected the factory to return a torch.nn.Module, got {type(module).__name__}"
         )
-    return module
+    return plain(module, model.reference)
 
 
-def example_input(model: ModelSpec) -> torch.Tensor:
-    """One input of the model's shape, float32, the same in every process."""
-    import torch
+def example_inputs(model: ModelSpec) -> tuple[torch.Tensor, ...]:
+    """Return one value of each input, the same in every process.
 
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(model.input_shape, generator=generator)
-
-
-def check_input(module: torch.nn.Module, model: ModelSpec) -> None:
-    """Run the network once on its declared input shape, in eval mode.
-
-    Raises:
-        UserError: with what the network said, where the shape does not fit.
+    Floating ones are standard normal; of integers and booleans only 0 and 1 are known to be valid, whatever they mean.
     """
     import torch
 
+    generator = torch.Generator().manual_seed(0)
+    return tuple(
+        torch.randn(one.shape, generator=generator)
+        if one.dtype == FLOAT32
+        else torch.randint(0, 2, one.shape, generator=generator).to(getattr(torch, one.dtype))
+        for one in model.inputs
+    )
+
+
+def check_input(module: torch.nn.Module, model: ModelSpec) -> None:
+    """Run the network once on its declared inputs, in eval mode.
+
+    Raises:
+        UserError: with what the network said, where the inputs do not fit; or it returns no tensor.
+    """
+    import torch
+
+    from sparsemark.networks.outputs import output_tensors
+
     try:
         with torch.no_grad():
-            module.eval()(example_input(model))
+            outputs = module.eval()(*example_inputs(model))
     except Exception as error:
-        shape = ",".join(map(str, model.input_shape))
+        given = " ".join(one.text for one in model.inputs)
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{model.reference}: input {shape} does not fit this network: {first}") from error
+        wanted = _integers_instead(module, model)
+        if wanted:
+            raise UserError(f"{model.reference}: takes int64 indices; say --input {wanted}") from error
+        raise UserError(f"{model.reference}: input {given} does not fit this network: {first}") from error
+    if not output_tensors(outputs):
+        raise UserError(
+            f"{model.reference}: returns {type(outputs).__name__}, in which there is no tensor; expected a tensor, or "
+            "tensors in a tuple, list, dictionary or dataclass"
+        )
 
 
-def output_tensors(outputs: Any) -> list[torch.Tensor]:
-    """The tensors among what a network returns: one, or nested in tuples, lists and dictionaries, None left out."""
+def _integers_instead(module: torch.nn.Module, model: ModelSpec) -> str | None:
+    """Return the option with which a network that looks up indices would run, None where that is not it."""
     import torch
-    from torch.utils import _pytree as pytree
 
-    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+    if len(model.inputs) != 1 or model.inputs[0].dtype != FLOAT32:
+        return None
+    (one,) = model.inputs
+    try:
+        with torch.no_grad():
+            module(torch.zeros(one.shape, dtype=torch.int64))
+    except Exception:
+        return None
+    return f"{one.text}:int64"
 
 
 def name_of(reference: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sparsemark.errors import UnsupportedError
+from sparsemark.references import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,9 +18,36 @@ if TYPE_CHECKING:
 
     from sparsemark.networks.source import Source
 
-
 Outputs = tuple["NDArray[np.float64]", ...]
 """Every output of the network, each for all images: shape (images, ...)."""
+
+Batch = tuple["NDArray[Any]", ...]
+"""An array of each input."""
+
+LEAST_BATCHES = 8
+"""Compared whatever the time."""
+
+_SAME = 1e-9
+"""Largest difference between two answers to one input in float64, over the largest value: sums in another order."""
+
+
+class NoFloat64Error(Exception):
+    """The network cannot be run in float64."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Outputs that engines are checked against.
+
+    Args:
+        outputs: of the batches in `chosen`, in that order.
+        chosen: indices of the batches that were run, as many as there was time for.
+        notes: what a reader must know of the reference, in words.
+    """
+
+    outputs: Outputs
+    chosen: tuple[int, ...]
+    notes: tuple[str, ...] = field(default=())
 
 
 def stack(answers: Sequence[Sequence[NDArray[Any]]]) -> tuple[NDArray[Any], ...]:
@@ -25,53 +55,114 @@ def stack(answers: Sequence[Sequence[NDArray[Any]]]) -> tuple[NDArray[Any], ...]
     return tuple(np.concatenate([np.atleast_1d(one) for one in output]) for output in zip(*answers, strict=True))
 
 
-def float64_outputs(source: Source, images: Sequence[NDArray[np.float32]]) -> Outputs:
-    """Compute the reference: the network itself, in float64, in the library that defines it.
+def spread(count: int) -> tuple[int, ...]:
+    """Return 0 to count - 1, every beginning spread over all: neighbours in a volume are alike."""
+    golden = (np.sqrt(5) - 1) / 2
+    return tuple(int(i) for i in np.argsort((np.arange(count) * golden) % 1, kind="stable"))
 
-    For a checkpoint that is PyTorch, for an ONNX file ONNX's reference evaluator, which computes in float64 what it is
-    given in float64.
+
+def float64_outputs(source: Source, batches: Sequence[Batch], seconds: float = float("inf")) -> Reference:
+    """Compute the reference: the network itself, in float64, on one thread, in the library that defines it.
+
+    For a checkpoint that is PyTorch, for an ONNX file ONNX's reference evaluator.
 
     Args:
         source: a checkpoint or ONNX file.
-        images: input batches.
+        batches: arrays of each input.
+        seconds: after which no further batch is run, once there are `LEAST_BATCHES`.
+
+    Raises:
+        NoFloat64Error: the network does not run in float64.
+        UnsupportedError: it answers one input in two ways.
     """
-    answers = _onnx_answers(source, images) if source.is_onnx else _torch_answers(source, images)
-    return tuple(output.astype(np.float64) for output in stack(answers))
+    network: _InOnnx | _InTorch = _InOnnx(source) if source.is_onnx else _InTorch(source)
+    order = spread(len(batches))
+    answers: list[list[NDArray[Any]]] = []
+    started = time.perf_counter()
+    for index in order:
+        if len(answers) >= LEAST_BATCHES and time.perf_counter() - started > seconds:
+            break
+        answers.append(network(batches[index]))
+        if len(answers) == 1 and not source.is_onnx:
+            _check_same(answers[0], network(batches[index]))
+    outputs = tuple(output.astype(np.float64) for output in stack(answers))
+    return Reference(outputs, order[: len(answers)], network.notes)
 
 
-def _torch_answers(source: Source, images: Sequence[NDArray[np.float32]]) -> list[list[NDArray[Any]]]:
-    import torch
+class _InTorch:
+    """A checkpoint's network in PyTorch, in float64."""
 
-    from sparsemark.networks.checkpoint import load_checkpoint
-    from sparsemark.networks.factory import output_tensors
+    def __init__(self, source: Source) -> None:
+        from sparsemark.networks.checkpoint import load_checkpoint
 
-    module = load_checkpoint(source.path).build().double()
-    with torch.inference_mode():
+        self._module = load_checkpoint(source.path).build()
+        self._narrow: set[str] = set()
+
+    def __call__(self, batch: Batch) -> list[NDArray[Any]]:
+        """Return every output for a batch."""
+        import torch
+
+        from sparsemark.machine.placement import torch_threads
+        from sparsemark.networks.float64 import widened
+        from sparsemark.networks.outputs import output_tensors
+
+        tensors = [torch.from_numpy(array.copy()) for array in batch]  # copied: a network may write into its input
+        wide = [tensor.double() if tensor.is_floating_point() else tensor for tensor in tensors]
+        try:
+            # More threads than one wait for each other: float64 has no blocked kernels.
+            with torch_threads(1), widened() as mode:
+                self._module.double()
+                outputs = output_tensors(self._module(*wide))
+        except Exception as error:
+            raise NoFloat64Error(one_line(error)[:200]) from error
+        self._narrow |= mode.narrow
         # Copied: a network may return one of its buffers.
-        return [
-            [output.numpy().copy() for output in output_tensors(module(torch.from_numpy(image).double()))]
-            for image in images
-        ]
+        return [output.numpy().copy() for output in outputs]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the network computes in, where that is narrower than float32."""
+        if not self._narrow:
+            return ()
+        return (f"the network computes in {', '.join(sorted(self._narrow))} itself, the reference in float64",)
 
 
-def _onnx_answers(source: Source, images: Sequence[NDArray[np.float32]]) -> list[list[NDArray[Any]]]:
-    from onnx import TensorProto, numpy_helper
-    from onnx.reference import ReferenceEvaluator
+class _InOnnx:
+    """An ONNX file in ONNX's reference evaluator, in float64."""
 
-    from sparsemark.networks.onnx_model import inputs_of, load_onnx
+    notes: tuple[str, ...] = ()
 
-    model = load_onnx(source.path)
-    for tensor in (*model.graph.initializer, *_constants(model)):
-        if tensor.data_type == TensorProto.FLOAT:
-            wide = numpy_helper.to_array(tensor).astype(np.float64)
-            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
-    (name,) = inputs_of(model)
-    try:
-        evaluator = ReferenceEvaluator(model)
-        runs = [evaluator.run(None, {name: image.astype(np.float64)}) for image in images]
-        return [[np.asarray(output) for output in outputs] for outputs in runs]
-    except Exception as error:
-        raise UnsupportedError(f"no float64 reference: onnx: {' '.join(str(error).split())[:200]}") from error
+    def __init__(self, source: Source) -> None:
+        from onnx import TensorProto, numpy_helper
+        from onnx.reference import ReferenceEvaluator
+
+        from sparsemark.networks.onnx_model import inputs_of, load_onnx
+
+        model = load_onnx(source.path)
+        for tensor in (*model.graph.initializer, *_constants(model)):
+            if tensor.data_type == TensorProto.FLOAT:
+                wide = numpy_helper.to_array(tensor).astype(np.float64)
+                tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+        self._names = inputs_of(model)
+        self._evaluator = ReferenceEvaluator(model)
+
+    def __call__(self, batch: Batch) -> list[NDArray[Any]]:
+        """Return every output for a batch."""
+        feeds = {name: one.astype(np.float64) for name, one in zip(self._names, batch, strict=True)}
+        try:
+            return [np.asarray(output) for output in self._evaluator.run(None, feeds)]
+        except Exception as error:
+            raise NoFloat64Error(f"onnx: {' '.join(str(error).split())[:200]}") from error
+
+
+def _check_same(first: Sequence[NDArray[Any]], second: Sequence[NDArray[Any]]) -> None:
+    for one, other in zip(first, second, strict=True):
+        scale = float(np.abs(one[np.isfinite(one)]).max(initial=0.0))
+        same = one.shape == other.shape and np.allclose(one, other, rtol=0, atol=_SAME * scale, equal_nan=True)
+        if not same:
+            raise UnsupportedError(
+                "the network gives different answers to one input in eval mode, so no engine can be checked against it"
+            )
 
 
 def _constants(model: Any) -> Iterator[Any]:

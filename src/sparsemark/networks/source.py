@@ -40,4 +40,4 @@ def source_key(model: ModelSpec, sha256: str) -> str:
     """
     location = Path(model.reference.rpartition(":")[0])
     code = content_hash(location) if location.suffix == ".py" and location.is_file() else model.reference
-    return key_of(sha256, code, model.input_shape)
+    return key_of(sha256, code, [one.text for one in model.inputs])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+
+import torch
 
 from sparsemark.errors import UnsupportedError
+from sparsemark.networks.plain import without_masks
 from sparsemark.pruning import channels, controls, filters, magnitude
-from sparsemark.pruning.base import ChannelPlan, Pruner, Request
+from sparsemark.pruning.base import Pruned, Pruner, Request
+from sparsemark.pruning.masks import joined
 from sparsemark.registry import find, missing
 from sparsemark.specs import ALL_ONES, DENSE
-
-if TYPE_CHECKING:
-    import torch
 
 PRUNERS: dict[str, Pruner] = {
     DENSE: Pruner("nothing", controls.leave_alone),
@@ -25,17 +26,15 @@ PRUNERS: dict[str, Pruner] = {
 }
 
 
-def prune(module: torch.nn.Module, request: Request) -> ChannelPlan:
-    """Prune `module` in place.
-
-    Masks stay attached (torch.nn.utils.prune), so that training holds them; `masks.make_permanent` writes the zeros.
+def prune(module: torch.nn.Module, request: Request) -> Pruned:
+    """Prune `module` in place, its zeros written into the parameters.
 
     Args:
         module: a network; it is left in eval mode.
-        request: method, fraction, an input, a seed.
+        request: method, fraction, inputs, a seed.
 
     Returns:
-        Channels that a structural method cut, to be replayed on a new module; empty for masks.
+        Masks to be held in training, the plan of the channels that were cut, and what was left alone.
 
     Raises:
         UserError: the method is not known.
@@ -45,4 +44,16 @@ def prune(module: torch.nn.Module, request: Request) -> ChannelPlan:
     absent = missing(pruner.requires)
     if absent:
         raise UnsupportedError(absent)
-    return pruner.apply(module.eval(), request)
+    before = _nonzeros(module)
+    returned = pruner.apply(module.eval(), request)
+    attached = without_masks(module)
+    pruned = returned if isinstance(returned, Pruned) else Pruned(returned)
+    pruned = replace(pruned, masks=joined(pruned.masks, attached))
+    if request.spec.sparsity and not request.more and pruned.masks and _nonzeros(module) == before:
+        note = f"{request.spec.text} changed nothing: as many weights were zero already"
+        pruned = replace(pruned, notes=(*pruned.notes, note))
+    return pruned
+
+
+def _nonzeros(module: torch.nn.Module) -> int:
+    return sum(int(torch.count_nonzero(parameter)) for parameter in module.parameters())

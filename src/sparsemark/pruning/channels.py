@@ -8,141 +8,256 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch.utils import _pytree as pytree
+from torch import nn
 
-from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.pruning.masks import named_layers, output_layers, prunable_layers
-from sparsemark.registry import missing
+from sparsemark.errors import UnsupportedError
+from sparsemark.networks.channel_plan import call
+from sparsemark.networks.outputs import output_tensors
+from sparsemark.pruning.base import Pruned
+from sparsemark.pruning.output_layers import last_outputs, output_layers
+from sparsemark.pruning.weights import named_layers, prunable, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sparsemark.pruning.base import ChannelPlan, Request
+    from sparsemark.networks.channel_plan import ChannelPlan
+    from sparsemark.pruning.base import Request
 
 _BISECTIONS = 12
 """Halvings of the ratio: 1/4096 is finer than one channel of any layer below 4096."""
 
+_MOST = 0.9
+"""Largest ratio where some layers had to be left alone: cutting the rest to the bone would be another network."""
 
-def remove_channels(module: torch.nn.Module, request: Request) -> ChannelPlan:
+
+@dataclass(frozen=True)
+class _Job:
+    """A request, and what does not change while its ratio is solved for.
+
+    Args:
+        request: method, fraction, inputs.
+        running: names of the parameters that the network uses.
+        total: elements of those before anything was removed.
+        kept: names of layers that keep their channels, since they make an output or cannot be cut.
+        last: outputs that must keep their shape.
+    """
+
+    request: Request
+    running: frozenset[str]
+    total: int
+    kept: frozenset[str]
+    last: tuple[int, ...]
+
+
+def remove_channels(module: nn.Module, request: Request) -> Pruned:
     """Remove the channels of smallest L1 norm, coupled layers together, until the given share of parameters is gone.
 
     Whole channels, and multiples of `round_to` of them, come as near to that share as they can. Layers that make an
-    output keep their channels. In one of several rounds nothing is removed where that comes nearest.
+    output keep their channels, and so do those whose channels cannot be removed: what reshapes them, as attention heads
+    and PixelShuffle do, fits no other number. In one of several rounds nothing is removed where that comes nearest.
 
     Raises:
-        UnsupportedError: what torch-pruning says, where it cannot handle the network or finds nothing to remove; or no
-            layer has weights, or two share them.
+        UnsupportedError: what torch-pruning says, where it cannot handle the network or finds nothing to remove; no
+            layer has weights; or too little is left beside layers that cannot be cut.
     """
     if request.spec.sparsity == 0:
-        return ()
-    prunable_layers(module)
-    module.requires_grad_(requires_grad=True)
-    before = _output_shapes(module, request.example)
-    ratio = _solve_ratio(module, request)
-    if ratio is None:
-        return ()
-    plan = _cut(module, ratio, request)
-    if not plan:
+        return Pruned()
+    prunable(module, request.inputs)
+    for parameter in module.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    running = usage(module, request.inputs).parameters
+    total = request.whole or sum(running.values())
+    shapes = _output_shapes(module, request.inputs)
+    for features in (True, False):
+        layers = {id(layer): name for name, layer in named_layers(module)}
+        outputs = output_layers(module, request.inputs, features=features)
+        last = list(range(len(shapes))) if features else last_outputs(module, request.inputs)
+        job = _Job(request, frozenset(running), total, frozenset(layers[id(layer)] for layer in outputs), tuple(last))
+        pruned = _removed(module, job)
+        # Where every layer makes an output, those that others are computed from are features, and may lose channels.
+        if pruned is not None:
+            break
+    else:
         raise UnsupportedError("torch-pruning found no channel that it can remove")
-    after = _output_shapes(module, request.example)
-    if before != after:
-        raise UnsupportedError(f"removing channels changed the output from {before} to {after}")
-    return plan
+    after = _output_shapes(module, request.inputs)
+    changed = [index for index, (one, other) in enumerate(zip(shapes, after, strict=True)) if one != other]
+    if set(changed) & set(job.last):
+        raise UnsupportedError(f"removing channels changed the output from {shapes} to {after}")
+    cut = tuple(
+        f"output {index}, from which others are computed, went from {shapes[index]} to {after[index]}"
+        for index in changed
+    )
+    return replace(pruned, notes=(*pruned.notes, *cut))
 
 
-def replay(module: torch.nn.Module, plan: ChannelPlan, input_shape: Sequence[int]) -> torch.nn.Module:
-    """Cut the same channels from a new module, in place; its weights are then ready to be loaded.
+def _removed(module: nn.Module, job: _Job) -> Pruned | None:
+    """Remove channels and return how; None where there is none to remove.
 
     Raises:
-        UserError: torch-pruning is missing, or the module is not the one that the plan was made for.
+        UnsupportedError: too little is left beside layers that cannot be cut, or torch-pruning fails on the rest.
     """
-    absent = missing(("torch_pruning",))
-    if absent:
-        raise UserError(f"{absent}, and without it removed channels cannot be rebuilt")
-    import torch_pruning as tp
-
-    history = [[name, is_out, list(indices)] for name, is_out, indices in plan]
-    module.requires_grad_(requires_grad=True)
+    request = job.request
+    stuck: frozenset[str] = frozenset()
     try:
-        graph = tp.DependencyGraph().build_dependency(module.eval(), torch.zeros(tuple(input_shape)))
-        graph.load_pruning_history(history)
-    except Exception as error:
-        raise UserError(f"the channel plan does not fit this network: {type(error).__name__}: {error}") from error
-    return module
+        _cut(copy.deepcopy(module), request.spec.sparsity / 2, job)
+        ratio = _solve_ratio(module, job)
+    except UnsupportedError as error:
+        stuck = frozenset(_stuck(module, job))
+        if not stuck:
+            raise
+        job = replace(job, kept=job.kept | stuck)
+        ratio = _solve_ratio(module, job)
+        if ratio is not None and ratio > _MOST:
+            raise UnsupportedError(f"{_left_alone(module, stuck, request)}; what is left is too little") from error
+    if ratio is None:
+        return Pruned()
+    notes = (_left_alone(module, stuck, request),) if stuck else ()
+    plan = _cut(module, ratio, job)
+    if not plan and stuck:
+        raise UnsupportedError(f"torch-pruning found no channel that it can remove: {''.join(notes)}")
+    return Pruned(plan, notes=notes) if plan else None
 
 
-def _solve_ratio(module: torch.nn.Module, request: Request) -> float | None:
+def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
     """Bisect the channel ratio whose removed share of parameters is nearest to the one asked for.
 
     Returns:
         The ratio; None where removing nothing comes nearest, if other rounds remove something.
+
+    Raises:
+        UnsupportedError: no ratio works.
     """
+    request = job.request
     target = request.spec.sparsity
-    total = request.whole or _parameter_count(module)
-    gone = 1 - _parameter_count(module) / total
+    gone = 1 - _parameter_count(module, job) / job.total
     low, high = 0.0, 1.0
     best, best_distance = (None, abs(gone - target)) if request.more or gone else (0.0, 1.0)
+    failed: UnsupportedError | None = None
+    worked = False
     for _ in range(_BISECTIONS):
         ratio = (low + high) / 2
         trial = copy.deepcopy(module)
-        _cut(trial, ratio, request)
-        removed = 1 - _parameter_count(trial) / total
+        try:
+            _cut(trial, ratio, job)
+        except UnsupportedError as error:
+            # Some numbers of channels do not fit, such as those that attention heads do not divide.
+            failed, high = error, ratio
+            continue
+        worked = True
+        removed = 1 - _parameter_count(trial, job) / job.total
         if abs(removed - target) < best_distance:
             best, best_distance = ratio, abs(removed - target)
         low, high = (ratio, high) if removed < target else (low, ratio)
+    if failed is not None and not worked:
+        raise failed
     return best
 
 
-def _parameter_count(module: torch.nn.Module) -> int:
-    """Return the number of a network's parameters."""
-    return sum(parameter.numel() for parameter in module.parameters())
+def _parameter_count(module: nn.Module, job: _Job) -> int:
+    """Return the number of parameters in the part of a network that runs."""
+    return sum(parameter.numel() for name, parameter in module.named_parameters() if name in job.running)
 
 
-def _cut(module: torch.nn.Module, ratio: float, request: Request) -> ChannelPlan:
+def _cut(module: nn.Module, ratio: float, job: _Job) -> ChannelPlan:
     import torch_pruning as tp
 
-    round_to = request.spec.round_to
+    round_to, inputs = job.request.spec.round_to, job.request.inputs
     try:
         # Its default dictionaries are mutable and shared between calls, hence fresh ones; its warnings go to stdout.
         with contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
             pruner = tp.pruner.BasePruner(
                 module,
-                request.example,
+                inputs,
                 importance=tp.importance.GroupMagnitudeImportance(p=1),
                 pruning_ratio=ratio,
                 pruning_ratio_dict=_ratios(module, ratio, round_to),
-                ignored_layers=list(output_layers(module, request.example)),
+                ignored_layers=[layer for name, layer in named_layers(module) if name in job.kept],
                 round_to=round_to if round_to > 1 else None,
                 in_channel_groups={},
                 out_channel_groups={},
                 num_heads={},
                 channel_groups={},
+                forward_fn=call,
+                output_transform=output_tensors,
             )
             pruner.step()
             history: list[tuple[str, bool, list[int]]] = pruner.DG.pruning_history()
-            module(request.example)
+            call(module, inputs)
     except Exception as error:
         raise UnsupportedError(f"torch-pruning: {type(error).__name__}: {' '.join(str(error).split())}") from error
     return tuple((name, bool(is_out), tuple(int(i) for i in indices)) for name, is_out, indices in history)
 
 
-def _ratios(module: torch.nn.Module, ratio: float, round_to: int) -> dict[torch.nn.Module, float]:
+def _stuck(module: nn.Module, job: _Job) -> list[str]:
+    """Return the names of layers of which not even one multiple of channels can be removed, each tried alone."""
+    import torch_pruning as tp
+
+    inputs, multiple = job.request.inputs, job.request.spec.round_to
+    expected = _output_shapes(module, inputs)
+    found = []
+    for name, width in _widths(module).items():
+        if name in job.kept or width <= multiple:
+            continue
+        trial = copy.deepcopy(module)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
+                graph = tp.DependencyGraph().build_dependency(
+                    trial, inputs, forward_fn=call, output_transform=output_tensors
+                )
+                layer = trial.get_submodule(name)
+                pruning = graph.get_pruner_of_module(layer).prune_out_channels
+                graph.get_pruning_group(layer, pruning, list(range(multiple))).prune()
+            shapes = _output_shapes(trial, inputs)
+            fits = all(shapes[index] == expected[index] for index in job.last)
+        except Exception:
+            fits = False
+        if not fits:
+            found.append(name)
+    return found
+
+
+def _left_alone(module: nn.Module, stuck: frozenset[str], request: Request) -> str:
+    """Return which layers keep their channels, and with which multiple an attention would let go of some."""
+    names = [name for name, _ in named_layers(module) if name in stuck]
+    shown = 3
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    text = f"channels cannot be removed from {', '.join(names[:shown])}{more}"
+    heads = {
+        name: layer.num_heads for name, layer in module.named_modules() if isinstance(layer, nn.MultiheadAttention)
+    }
+    multiple = math.lcm(request.spec.round_to, *heads.values())
+    if multiple == request.spec.round_to:
+        return text
+    attention = next(iter(heads))
+    asked = f"{request.spec.method}:{request.spec.sparsity:g}:{multiple}"
+    return f"{text}: attention {attention} has {heads[attention]} heads; {asked} keeps a multiple of them"
+
+
+def _widths(module: nn.Module) -> dict[str, int]:
+    """Return the number of output channels of each layer."""
+    return {
+        name: layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+        for name, layer in named_layers(module)
+    }
+
+
+def _ratios(module: nn.Module, ratio: float, round_to: int) -> dict[nn.Module, float]:
     """The ratio of each layer, held where `round_to` channels are left.
 
     Beyond that torch-pruning rounds down to none, refuses, and leaves the layer whole: asking for more would remove
     less. Half a channel of slack keeps floating point from losing one.
     """
-    channels = {
-        layer: layer.out_features if isinstance(layer, torch.nn.Linear) else layer.out_channels
-        for _, layer in named_layers(module)
+    widths = _widths(module)
+    return {
+        module.get_submodule(name): max(0.0, min(ratio, 1 - (round_to + 0.5) / width)) for name, width in widths.items()
     }
-    return {layer: max(0.0, min(ratio, 1 - (round_to + 0.5) / count)) for layer, count in channels.items()}
 
 
-def _output_shapes(module: torch.nn.Module, example: torch.Tensor) -> list[tuple[int, ...]]:
+def _output_shapes(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[tuple[int, ...]]:
     with torch.no_grad():
-        leaves = pytree.tree_leaves(module.eval()(example))
-    return [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return [tuple(tensor.shape) for tensor in output_tensors(call(module.eval(), inputs))]

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch.nn.utils import prune as torch_prune
+import torch
 
 from sparsemark.errors import UnsupportedError
-from sparsemark.pruning.base import NO_PLAN
-from sparsemark.pruning.masks import output_layers, prunable_layers
+from sparsemark.pruning.base import Pruned
+from sparsemark.pruning.masks import apply
+from sparsemark.pruning.output_layers import output_layers
+from sparsemark.pruning.weights import named_layers, prunable
 
 if TYPE_CHECKING:
-    import torch
-
-    from sparsemark.pruning.base import ChannelPlan, Request
+    from sparsemark.pruning.base import Request
 
 
-def mask_filters(module: torch.nn.Module, request: Request) -> ChannelPlan:
+def mask_filters(module: torch.nn.Module, request: Request) -> Pruned:
     """Mask the filters with the smallest L1 norm of each layer, except the layers that make the outputs.
 
     A masked filter still puts out its bias, folded BatchNorm included, so the next layer still has work to do.
@@ -27,12 +27,19 @@ def mask_filters(module: torch.nn.Module, request: Request) -> ChannelPlan:
     Raises:
         UnsupportedError: every layer makes an output.
     """
-    kept = {id(layer) for layer in output_layers(module, request.example)}
-    layers = [layer for layer in prunable_layers(module) if id(layer) not in kept]
-    if not layers:
+    kept = {id(layer) for layer in output_layers(module, request.inputs)}
+    layers = {id(layer.weight) for _, layer in named_layers(module) if id(layer) not in kept}
+    weights = [weight for weight in prunable(module, request.inputs) if id(weight.parameter) in layers]
+    if not weights:
         raise UnsupportedError("every layer makes an output, so there is no filter to remove")
-    for layer in layers:
-        # A transposed convolution's weight is (in, out, ...): its filters lie along the second axis.
-        axis = 1 if getattr(layer, "transposed", False) else 0
-        torch_prune.ln_structured(layer, "weight", request.spec.sparsity, n=1, dim=axis)
-    return NO_PLAN
+    masks = {}
+    for weight in weights:
+        values = weight.parameter.detach().abs()
+        norms = values.sum(dim=[axis for axis in range(values.ndim) if axis != weight.outputs])
+        left = norms.numel() - round(request.spec.sparsity * norms.numel())
+        stays = torch.zeros_like(norms, dtype=torch.bool)
+        stays[torch.topk(norms, left).indices] = True
+        shape = [-1 if axis == weight.outputs else 1 for axis in range(values.ndim)]
+        masks[weight.key] = stays.reshape(shape).expand(values.shape).clone()
+    apply(module, masks)
+    return Pruned(masks=masks)

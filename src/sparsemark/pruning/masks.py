@@ -1,116 +1,81 @@
-"""Masks on weights, through torch.nn.utils.prune: which weights can carry one, and how its zeros become permanent."""
+"""Masks: which weights of a network stay, applied by writing zeros and held through training.
+
+A mask is a boolean tensor by parameter name. The parameters keep their names and their identity, whatever module uses
+them: torch.nn.utils.prune computes a masked weight in a hook of its layer, which packed and shared weights do not run.
+"""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
-from torch.nn.utils import prune as torch_prune
-from torch.utils import _pytree as pytree
 
-from sparsemark.errors import UnsupportedError
+from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from torch.nn.modules.conv import _ConvNd
+    from torch import nn
 
-    Layer = _ConvNd | nn.Linear
-
-LAYERS: tuple[type[Layer], ...] = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.Linear,
-)
-"""Layers whose weights are pruned and counted: their multiply-adds are nearly all of a network's."""
+Masks = dict[str, torch.Tensor]
+"""By name of the parameter, True where a value stays; of the parameter's shape."""
 
 
-def named_layers(module: nn.Module) -> Iterator[tuple[str, Layer]]:
-    """Yield the layers that own their weight, with their names, in order of registration."""
-    for name, layer in module.named_modules():
-        # A re-parametrised weight (weight_norm, quantisation) is computed at each call and cannot hold a mask.
-        masked = "weight_orig" in layer._parameters and "weight_mask" in layer._buffers
-        if isinstance(layer, LAYERS) and ("weight" in layer._parameters or masked):
-            yield name, layer
+def apply(module: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
+    """Write the zeros of masks into the parameters, in place."""
+    parameters = dict(module.named_parameters())
+    with torch.no_grad():
+        for name, kept in masks.items():
+            # Not a product: it would leave -0.0 where a negative weight was.
+            parameters[name].masked_fill_(~kept, 0.0)
 
 
-def prunable_layers(module: nn.Module) -> list[Layer]:
-    """The layers to mask, their weights made contiguous: torch's pruning views them flat, and channels-last cannot be.
-
-    Raises:
-        UnsupportedError: there is none, or two layers share a weight.
-    """
-    layers = [layer for _, layer in named_layers(module)]
-    if not layers:
-        raise UnsupportedError("no convolution or linear layer with a weight of its own")
-    if len({id(layer.weight) for layer in layers}) < len(layers):
-        raise UnsupportedError("two layers share one weight, and a mask on the one would untie them")
-    for layer in layers:
-        layer.weight.data = layer.weight.data.contiguous()
-    return layers
+def zeros_of(module: nn.Module, names: Mapping[str, torch.Tensor] | list[str]) -> Masks:
+    """Return masks of the zeros that parameters hold now."""
+    parameters = dict(module.named_parameters())
+    return {name: parameters[name].detach() != 0 for name in names}
 
 
-def output_layers(module: nn.Module, example: torch.Tensor) -> list[Layer]:
-    """Find the layers that make the network's outputs, by walking back from them through the autograd graph.
+def joined(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> Masks:
+    """Return masks that zero what either does."""
+    both = dict(first)
+    for name, kept in second.items():
+        both[name] = both[name] & kept if name in both else kept
+    return both
+
+
+@contextmanager
+def held(module: nn.Module, masks: Mapping[str, torch.Tensor], what: str) -> Iterator[None]:
+    """Hold masked values at zero while a module is trained: their gradients are zero.
+
+    Optimisers leave a weight of zero with a gradient of zero where it is, momentum and weight decay included.
 
     Args:
-        module: any network; outputs may be a tensor or nested in tuples, lists and dictionaries.
-        example: one input.
+        module: masks applied.
+        masks: by parameter name.
+        what: trains the module, for the message.
 
-    Returns:
-        The last layers with weights on every path; what they put out is what the user gets, so it must keep its shape.
+    Raises:
+        UserError: a masked value is no longer zero, so that what was trained was another network.
     """
-    owners = {id(layer.weight): layer for _, layer in named_layers(module)}
-    frozen = [parameter for parameter in module.parameters() if not parameter.requires_grad]
+    parameters = dict(module.named_parameters())
+
+    def hold(name: str, kept: torch.Tensor) -> torch.utils.hooks.RemovableHandle:
+        return parameters[name].register_hook(  # type: ignore[no-any-return, no-untyped-call]
+            lambda gradient: gradient.masked_fill(~kept.to(gradient.device), 0.0)
+        )
+
+    handles = [hold(name, kept) for name, kept in masks.items() if parameters[name].requires_grad]
     try:
-        # A frozen weight leaves no trace in the graph.
-        for parameter in frozen:
-            parameter.requires_grad = True
-        with torch.enable_grad():
-            outputs = module.eval()(example.clone().requires_grad_())
+        yield
     finally:
-        for parameter in frozen:
-            parameter.requires_grad = False
-    pending = [leaf.grad_fn for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
-    seen = set()
-    found: dict[int, Layer] = {}
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        weights = [owners[key] for key in _parameters_of(node) if key in owners]
-        if weights:
-            found |= {id(layer): layer for layer in weights}
-        else:
-            pending.extend(parent for parent, _ in node.next_functions)
-    return list(found.values())
-
-
-def _parameters_of(node: torch.autograd.graph.Node) -> list[int]:
-    """Parameters that enter this operation, directly or transposed (a linear layer's weight is)."""
-    direct = [parent for parent, _ in node.next_functions if parent is not None]
-    through = [g for p in direct if p.name() == "TBackward0" for g, _ in p.next_functions if g is not None]
-    return [id(p.variable) for p in (*direct, *through) if hasattr(p, "variable")]
-
-
-def hold_zeros(module: nn.Module) -> None:
-    """Mask every weight that is zero, beside the masks attached already, so that fine-tuning cannot bring it back."""
-    for layer in prunable_layers(module):
-        torch_prune.custom_from_mask(layer, "weight", layer.weight.detach() != 0)
-
-
-def make_permanent(module: nn.Module) -> None:
-    """Write the zeros of attached masks into the weights and drop the masks.
-
-    While a mask is attached every forward multiplies by it, so neither export nor timing may see one.
-    """
-    for layer in module.modules():
-        for name in [name for name, _ in layer.named_parameters(recurse=False) if name.endswith("_orig")]:
-            if torch_prune.is_pruned(layer):
-                torch_prune.remove(layer, name.removesuffix("_orig"))
+        for handle in handles:
+            handle.remove()
+    now = dict(module.named_parameters())
+    for name, kept in masks.items():
+        if name not in now or now[name].shape != kept.shape or bool((now[name].detach().cpu()[~kept] != 0).any()):
+            raise UserError(
+                f"{what}: {name} has values where its mask has zeros, or another shape; expected masked weights to "
+                "stay zero, as they do while the optimiser follows the gradients of the module's own parameters"
+            )

@@ -26,6 +26,7 @@ class Measurement:
     name: str
     status: str
     reason: str | None = None
+    notes: str | None = None
 
     # what it is
     model: str | None = None

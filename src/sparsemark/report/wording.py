@@ -25,6 +25,9 @@ _DIGITS = 4
 
 _SMALLEST = 1e-4  # below, zeros behind the point would outnumber the digits
 
+_FEW = 0.005
+"""Share of zeros that is none: a single zero, such as an unused bias, makes no network sparse."""
+
 _NOUNS = {"PHANTOM": "images"}
 """Caveats that are said of something narrower than data."""
 
@@ -106,7 +109,13 @@ def pruned(measurement: Measurement) -> str:
         return ABSENT
     schedule, steps = _asked(measurement)
     words = [f"{method}{f' {percent(share)}' if share else ''}{multiple_of(of)}" for method, share, of in steps]
-    return schedule + (" + ".join(words) or "dense")
+    return schedule + (" + ".join(words) or _unpruned(measurement))
+
+
+def _unpruned(measurement: Measurement) -> str:
+    """Return what a network without a pruning is called: a network that arrives with zeros is not dense."""
+    sparsity = measurement.sparsity
+    return "dense" if sparsity is None or sparsity < _FEW else f"as given, {percent(sparsity)} zeros"
 
 
 def kind(measurement: Measurement) -> str:

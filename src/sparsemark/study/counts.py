@@ -13,7 +13,7 @@ import msgspec
 from sparsemark import paths
 from sparsemark.files import code_digest, key_of, write_atomically
 from sparsemark.networks.checkpoint import load_checkpoint
-from sparsemark.networks.factory import example_input
+from sparsemark.networks.factory import example_inputs
 from sparsemark.pruning import accounting
 from sparsemark.pruning.accounting import NetworkCount
 
@@ -33,6 +33,6 @@ def count(source: Source, work: Path, key: str) -> NetworkCount:
     path = paths.counts(work, key_of(key, code))
     with suppress(OSError, msgspec.DecodeError):  # absent, or what a crash left: counted again
         return msgspec.json.decode(path.read_bytes(), type=NetworkCount)
-    counted = accounting.count(load_checkpoint(source.path).build(), example_input(source.model))
+    counted = accounting.count(load_checkpoint(source.path).build(), example_inputs(source.model))
     write_atomically(path, json.dumps(asdict(counted)).encode())
     return counted

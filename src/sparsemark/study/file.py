@@ -24,6 +24,7 @@ from sparsemark.specs import (
     ONE_SHOT,
     WITHOUT_SPARSITY,
     Cell,
+    InputSpec,
     ModelSpec,
     Protocol,
     PruneStep,
@@ -80,7 +81,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Model(_Table, frozen=True):
     name: str
     reference: str
-    input: tuple[int, ...]
+    input: tuple[int | str, ...]
 
 
 class _Prune(_Table, frozen=True):
@@ -157,8 +158,18 @@ def _models(tables: Iterable[_Model]) -> dict[str, ModelSpec]:
     for index, table in enumerate(tables):
         if table.name in models:
             raise UserError(f"model[{index}].name: {table.name!r} is there twice, expected each model once")
-        models[table.name] = ModelSpec(table.name, table.reference, table.input)
+        models[table.name] = ModelSpec(table.name, table.reference, _inputs(table, index))
     return models
+
+
+def _inputs(table: _Model, index: int) -> tuple[InputSpec, ...]:
+    """Return the inputs of a model: sizes of one float32 input, or one text an input, as on the command line."""
+    sizes = [size for size in table.input if isinstance(size, int)]
+    if len(sizes) == len(table.input):
+        return (InputSpec(tuple(sizes)),)
+    if sizes:
+        raise UserError(f"model[{index}].input: sizes and texts, expected either")
+    return tuple(InputSpec.parse(text) for text in table.input if isinstance(text, str))
 
 
 def _check_names(table: _Prune, where: str, models: Mapping[str, ModelSpec]) -> None:

@@ -14,16 +14,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
-from torch.nn.utils import prune as torch_prune
 
 from sparsemark.errors import UserError
 from sparsemark.files import code_digest, key_of, write_atomically
 from sparsemark.networks.checkpoint import state_digest
+from sparsemark.pruning.masks import held
 from sparsemark.references import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sparsemark.pruning.masks import Masks
     from sparsemark.study.task import Task
 
 LEARNING_RATE = 3e-4
@@ -33,36 +34,44 @@ _MODULE, _OPTIMIZER, _HEADER = "module", "optimizer", "finetune"
 """Prefixes of tensors in a state file, and its header's name."""
 
 
-def finetune(module: nn.Module, task: Task, *, epochs: int, seed: int, work: Path, done: int = 0) -> Mapping[str, Any]:
-    """Train a network in place, its masks attached, and return the history as JSON values.
+def finetune(
+    module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int, work: Path, done: int = 0
+) -> Mapping[str, Any]:
+    """Train a network in place, its masks held, and return the history as JSON values.
 
     Args:
         module: the pruned network, on the CPU.
         task: with `train`, or `batches` and `loss`.
+        masks: of what stays zero.
         epochs: passes over the task's batches; 0 leaves the network alone.
         seed: of the batches; each epoch of each round has another.
         work: folder for what is needed to resume.
         done: epochs of earlier rounds.
 
     Raises:
-        UserError: the task fails, its loss is not finite, or its `train` changes shapes or takes masks away.
+        UserError: the task fails, its loss is not finite, or its `train` changes shapes or brings masked weights back.
     """
     if epochs == 0:
         return {}
-    before = _shapes_and_masks(module)
+    before = _shapes(module)
     if done:
         seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
-    history = task.train(module, epochs, seed, work) if task.trains_itself else _fit(module, task, epochs, seed, work)
+    with held(module, masks, f"{task.name}: train"):
+        if task.trains_itself:
+            history = task.train(module, epochs, seed, work)
+        else:
+            history = _fit(module, task, masks, epochs=epochs, seed=seed, work=work)
+        if _shapes(module) != before:
+            raise UserError(f"{task.name}: train: changed shapes; expected new values of the weights only")
     module.eval()
-    if _shapes_and_masks(module) != before:
-        raise UserError(f"{task.name}: train: changed shapes or masks; expected new values of the weights only")
     return history
 
 
-def _fit(module: nn.Module, task: Task, epochs: int, seed: int, work: Path) -> Mapping[str, Any]:
+def _fit(module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int, work: Path) -> Mapping[str, Any]:
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    key = key_of(state_digest(module.state_dict()), task.digest, code_digest(Path(__file__).parent), epochs, seed)
+    start = state_digest(module.state_dict()), state_digest(masks)
+    key = key_of(*start, task.digest, code_digest(Path(__file__).parent), epochs, seed)
     path = work / f"{key}.state"
     history = _resume(path, module, optimizer, schedule)
     for epoch in range(len(history), epochs):
@@ -85,7 +94,7 @@ def _fit(module: nn.Module, task: Task, epochs: int, seed: int, work: Path) -> M
 
 def _forward(module: nn.Module, task: Task, inputs: Any) -> Any:
     try:
-        return module(inputs)
+        return module(*inputs) if isinstance(inputs, tuple | list) else module(inputs)
     except Exception as error:
         raise UserError(
             f"{task.name}: batches: inputs that the network does not take: {one_line(error)[:200]}"
@@ -94,7 +103,8 @@ def _forward(module: nn.Module, task: Task, inputs: Any) -> Any:
 
 def _save(path: Path, module: nn.Module, optimizer: Any, schedule: Any, history: list[dict[str, float]]) -> None:
     """Write what `_resume` reads: tensors in safetensors, numbers in its header; no pickle."""
-    tensors = {f"{_MODULE}.{name}": value for name, value in module.state_dict().items()}
+    state_dict = module.state_dict()
+    tensors = {f"{_MODULE}.{name}": value for name, value in state_dict.items() if isinstance(value, torch.Tensor)}
     state = optimizer.state_dict()
     for index, values in state["state"].items():
         tensors |= {f"{_OPTIMIZER}.{index}.{name}": value for name, value in values.items()}
@@ -120,7 +130,7 @@ def _resume(path: Path, module: nn.Module, optimizer: Any, schedule: Any) -> lis
             else:
                 index, _, field = rest.partition(".")
                 state.setdefault(int(index), {})[field] = value
-        module.load_state_dict(weights)
+        module.load_state_dict(weights, strict=False)  # without what modules keep beside their tensors
         optimizer.load_state_dict({"state": state, "param_groups": header["groups"]})
         schedule.load_state_dict(header["schedule"])
         history: list[dict[str, float]] = header["history"]
@@ -161,9 +171,5 @@ def recalibrate(module: nn.Module, task: Task, seed: int) -> bool:
     return True
 
 
-def _shapes_and_masks(module: nn.Module) -> Any:
-    shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    masks = {
-        name: int(torch.count_nonzero(buffer)) for name, buffer in module.named_buffers() if name.endswith("_mask")
-    }
-    return shapes, masks, torch_prune.is_pruned(module)
+def _shapes(module: nn.Module) -> Any:
+    return {name: tuple(value.shape) for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sparsemark.files import key_of
 from sparsemark.records.scores import DataNote
-from sparsemark.study.task import REPORT, Inputs
+from sparsemark.specs import FLOAT32
+from sparsemark.study.batches import Inputs
+from sparsemark.study.task import REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from sparsemark.specs import Variant
+    from sparsemark.specs import InputSpec, Variant
     from sparsemark.study.task import Task
 
 _RANDOM = 32
-"""Inputs made up where there is no task: enough that a cache cannot hold on to one."""
+"""Batches made up where there is no task: enough that a cache cannot hold on to one."""
 
 
 def inputs_of(variant: Variant, task: Task | None) -> Inputs:
     """Return the inputs that a task reports on; without one random ones, since latency does not depend on a picture."""
     if task is not None:
         return task.images(REPORT, variant.model)
-    shape = variant.model.input_shape
     generator = np.random.default_rng(0)
-    batches = [generator.standard_normal(shape, dtype=np.float32) for _ in range(_RANDOM)]
-    return Inputs(batches, key_of("standard normal", shape, _RANDOM), DataNote("random inputs, standard normal"))
+    batches = [tuple(_random(one, generator) for one in variant.model.inputs) for _ in range(_RANDOM)]
+    kinds = {"standard normal" if one.dtype == FLOAT32 else "0 and 1 where integer" for one in variant.model.inputs}
+    words = ", ".join(sorted(kinds, reverse=True))
+    asked = [one.text for one in variant.model.inputs]
+    return Inputs(batches, key_of(words, asked, _RANDOM), DataNote(f"random inputs, {words}"))
 
 
-def timed_images(inputs: Inputs, count: int) -> Sequence[NDArray[np.float32]]:
+def _random(one: InputSpec, generator: np.random.Generator) -> NDArray[Any]:
+    if one.dtype == FLOAT32:
+        return generator.standard_normal(one.shape, dtype=np.float32)
+    # Of indices, lengths and masks alike, 0 and 1 are valid values.
+    return generator.integers(0, 2, one.shape).astype(one.dtype)
+
+
+def timed_batches(inputs: Inputs, count: int) -> Sequence[tuple[NDArray[Any], ...]]:
     """Return `count` batches spread evenly over all: neighbours in a volume are alike."""
     chosen = np.linspace(0, len(inputs.batches) - 1, min(count, len(inputs.batches))).astype(int)
     return [inputs.batches[index] for index in chosen]

@@ -6,6 +6,7 @@ a process each runs once for the same input.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,28 +19,32 @@ from sparsemark.files import key_of, replacing
 from sparsemark.machine.fingerprint import commit, identity, package_versions
 from sparsemark.measurement.parity import ParityError, Verified, check
 from sparsemark.measurement.timing import measure, time_rounds
-from sparsemark.networks.reference import float64_outputs
+from sparsemark.networks.reference import NoFloat64Error, Reference, float64_outputs, stack
 from sparsemark.networks.source import Source
 from sparsemark.records.measurement import ERROR, UNSUPPORTED, Measurement
 from sparsemark.registry import find
 from sparsemark.specs import AA, Cell
 from sparsemark.study import counts, rows
-from sparsemark.study.inputs import inputs_of, timed_images
+from sparsemark.study.inputs import inputs_of, timed_batches
 from sparsemark.study.prepare import Places, Prepared, prepare
 from sparsemark.study.task import REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
+    from pathlib import Path
 
     from sparsemark.formats.base import Artifact
     from sparsemark.measurement.timing import Rounds, Timing
-    from sparsemark.networks.reference import Outputs
     from sparsemark.pruning.accounting import NetworkCount
     from sparsemark.specs import Protocol, Variant
-    from sparsemark.study.task import Inputs, Task
+    from sparsemark.study.batches import Inputs
+    from sparsemark.study.task import Task
 
-MEASUREMENT_VERSION = 4
+MEASUREMENT_VERSION = 5
 """Raised when exporting, checking or timing changes what it makes of the same cell, so that all are measured again."""
+
+_RANDOM_SECONDS, _TASK_SECONDS = 4.0, 30.0
+"""Time for the float64 outputs of one network: on random inputs, and on a task's, which are scored as well."""
 
 FALLBACK_ENGINE = "torch"
 """Runs the reference where its own engine cannot."""
@@ -48,7 +53,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Reference:
+class Baseline:
     """The dense network that a cell is timed against.
 
     Args:
@@ -79,7 +84,7 @@ class Pipeline:
         self._open_task, self._places, self._epochs = open_task, places, epochs
         self._done: dict[Hashable, Any] = {}
         self._verified: dict[Cell, Verified] = {}
-        self._outputs: dict[str, Outputs] = {}
+        self._outputs: dict[str, Reference] = {}
 
     def measure(self, cell: Cell, rounds: Rounds | None = time_rounds) -> Measurement:
         """Measure a cell, or return its row with the reason why it cannot be measured.
@@ -96,6 +101,7 @@ class Pipeline:
         try:
             prepared = self.prepare(cell.variant)
             row = rows.with_scores(row, prepared.scores, prepared.data)
+            row = rows.with_notes(row, prepared.notes)
             artifact = self.export(prepared, cell.format)
             row = rows.with_contents(
                 row, artifact, self._dense_artifact(cell), self.count(cell.variant), self.count(cell.variant.dense)
@@ -106,9 +112,9 @@ class Pipeline:
             row = rows.with_scores(row, *self._scored(prepared, verified, inputs))
             if rounds is None:
                 return row
-            reference = Reference(cell, artifact, verified) if cell.control == AA else self._reference(cell)
-            timing = self.time(verified, reference.verified, cell, rounds)
-            return rows.with_timing(row, timing, reference.cell, reference.artifact, **_moment())
+            baseline = Baseline(cell, artifact, verified) if cell.control == AA else self._baseline(cell)
+            timing = self.time(verified, baseline.verified, cell, rounds)
+            return rows.with_timing(row, timing, baseline.cell, baseline.artifact, **_moment())
         except UnsupportedError as error:
             return replace(row, status=UNSUPPORTED, reason=str(error))
         except ParityError as error:
@@ -156,12 +162,13 @@ class Pipeline:
         plain = replace(cell, control=None)
         if plain not in self._verified:
             inputs, task = self.inputs(cell.variant), self._open_task(cell.variant)
-            predict = engines.load(artifact, cell.engine, cell.threads)
+            # First, since a network without a reference need not be loaded, let alone compiled.
+            reference = self._reference_outputs(cell.variant, inputs)
             verified = check(
-                predict,
+                engines.load(artifact, cell.engine, cell.threads),
                 inputs.batches,
-                self._reference_outputs(cell.variant, inputs),
-                dense=self._reference_outputs(cell.variant.dense, inputs),
+                reference,
+                dense=self._dense_outputs(cell.variant, inputs),
                 score=None if task is None else lambda outputs: task.scores(outputs, REPORT, inputs),
             )
             # One candidate at a time stays in memory, and the reference of its model and seed.
@@ -171,8 +178,8 @@ class Pipeline:
 
     def time(self, candidate: Verified, reference: Verified, cell: Cell, rounds: Rounds = time_rounds) -> Timing:
         """Time a verified engine against a verified reference, in pairs of blocks."""
-        images = timed_images(self.inputs(cell.variant), self.protocol.images)
-        return measure(candidate, reference, images, replace(self.protocol, threads=cell.threads), rounds)
+        batches = timed_batches(self.inputs(cell.variant), self.protocol.images)
+        return measure(candidate, reference, batches, replace(self.protocol, threads=cell.threads), rounds)
 
     def key(self, cell: Cell) -> str:
         """Hash all that decides a measurement: weights, code, inputs, protocol, machine, versions.
@@ -225,7 +232,7 @@ class Pipeline:
                 scores[name] = replace(scores[name], raw=made.raw, recalibrated=made.recalibrated)
         return scores, inputs.note
 
-    def _reference(self, cell: Cell) -> Reference:
+    def _baseline(self, cell: Cell) -> Baseline:
         """Return the dense network in the protocol's reference engine, or in PyTorch where that cannot run it."""
         try:
             return self._dense_on(cell, self.protocol.reference)
@@ -237,28 +244,72 @@ class Pipeline:
             except UnsupportedError:
                 raise UnsupportedError(f"no reference to time against: {self.protocol.reference}: {error}") from error
 
-    def _dense_on(self, cell: Cell, engine: str) -> Reference:
+    def _dense_on(self, cell: Cell, engine: str) -> Baseline:
         form = find(engine, engines.ENGINES, "engine").formats[0]
         reference = Cell(cell.variant.dense, form, engine, threads=cell.threads)
         artifact = self.export(self.prepare(reference.variant), form)
-        return Reference(reference, artifact, self.verify(reference, artifact))
+        return Baseline(reference, artifact, self.verify(reference, artifact))
 
-    def _reference_outputs(self, variant: Variant, inputs: Inputs) -> Outputs:
-        source = self.prepare(variant)
-        key = key_of(source.key, inputs.digest)
-        path = paths.reference_outputs(self._places.work, key)
+    def _reference_outputs(self, variant: Variant, inputs: Inputs) -> Reference:
+        """Return what engines are checked against, computed once and kept on disk.
+
+        Raises:
+            UnsupportedError: the network cannot be run in float64, nor do two engines agree on it in float32; or it
+                answers one input in two ways.
+        """
+        prepared = self.prepare(variant)
+        key = key_of(prepared.key, inputs.digest, MEASUREMENT_VERSION)
         if key not in self._outputs:
-            if path.exists():
-                with np.load(path, allow_pickle=False) as arrays:
-                    outputs = tuple(arrays[name] for name in arrays.files)
-            else:
-                outputs = float64_outputs(source.source, inputs.batches)
-                with replacing(path) as target, target.open("wb") as file:
-                    np.savez(file, *outputs)
+            path = paths.reference_outputs(self._places.work, key)
+            reference = _stored(path)
+            if reference is None:
+                reference = self._once(("reference", key), lambda: self._computed(prepared, inputs))
+                _store(reference, path)
             # Those of the dense network stay, beside one other: they can be large.
-            dense = key_of(self.prepare(variant.dense).key, inputs.digest)
-            self._outputs = {known: kept for known, kept in self._outputs.items() if known == dense} | {key: outputs}
+            dense = key_of(self.prepare(variant.dense).key, inputs.digest, MEASUREMENT_VERSION)
+            self._outputs = {known: kept for known, kept in self._outputs.items() if known == dense} | {key: reference}
         return self._outputs[key]
+
+    def _dense_outputs(self, variant: Variant, inputs: Inputs) -> Reference | None:
+        """Return those of the unpruned network, None where it has none: that says nothing against this one."""
+        try:
+            return self._reference_outputs(variant.dense, inputs)
+        except UnsupportedError:
+            return None
+
+    def _computed(self, prepared: Prepared, inputs: Inputs) -> Reference:
+        seconds = _RANDOM_SECONDS if self._open_task(prepared.variant) is None else _TASK_SECONDS
+        try:
+            return float64_outputs(prepared.source, inputs.batches, seconds)
+        except NoFloat64Error as error:
+            return self._float32_outputs(prepared, inputs, str(error))
+
+    def _float32_outputs(self, prepared: Prepared, inputs: Inputs, reason: str) -> Reference:
+        """Return float32 outputs on which two engines agree, for a network that float64 is impossible for."""
+        chosen = tuple(range(len(inputs.batches)))
+        found: dict[str, Reference] = {}
+        for name in (FALLBACK_ENGINE, *(name for name in engines.ENGINES if name != FALLBACK_ENGINE)):
+            try:
+                artifact = self.export(prepared, engines.ENGINES[name].formats[0])
+                predict = engines.load(artifact, name, self.protocol.threads)
+                answers = [predict(*(array.copy() for array in batch)) for batch in inputs.batches]
+            except UserError:
+                raise
+            except Exception:  # noqa: S112 - it takes two that can run it
+                continue
+            outputs = tuple(output.astype(np.float64) for output in stack(answers))
+            for other, reference in found.items():
+                try:
+                    parity = check(predict, inputs.batches, reference).parity
+                except ParityError:
+                    continue
+                note = (
+                    f"no float64 reference ({reason}): compared with {other} in float32, with which {name} agrees to "
+                    f"{parity.max_rel:.1e}"
+                )
+                return replace(reference, notes=(note,))
+            found[name] = Reference(outputs, chosen)
+        raise UnsupportedError(f"no float64 reference: {reason}; and no two engines agree on it in float32")
 
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         """Run a stage once for the same input, failures included."""
@@ -274,6 +325,20 @@ class Pipeline:
             raise done
         found: T = done
         return found
+
+
+def _store(reference: Reference, path: Path) -> None:
+    with replacing(path) as target, target.open("wb") as file:
+        notes = np.array(json.dumps(reference.notes))
+        np.savez(file, *reference.outputs, chosen=np.array(reference.chosen), notes=notes)
+
+
+def _stored(path: Path) -> Reference | None:
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        outputs = tuple(arrays[name] for name in arrays.files if name.startswith("arr_"))
+        return Reference(outputs, tuple(map(int, arrays["chosen"])), tuple(json.loads(str(arrays["notes"]))))
 
 
 def _moment() -> dict[str, Any]:

@@ -14,14 +14,17 @@ from sparsemark import paths, pruning
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import code_digest, content_hash, convert_document, key_of
 from sparsemark.machine.fingerprint import package_versions
+from sparsemark.networks.channel_plan import NO_PLAN, ChannelPlan
 from sparsemark.networks.checkpoint import Checkpoint, Header, load_checkpoint, read_header, save_checkpoint
-from sparsemark.networks.factory import build_model, check_input, example_input, output_tensors
+from sparsemark.networks.factory import build, build_model, check_input, example_inputs
 from sparsemark.networks.onnx_model import check_onnx_input
+from sparsemark.networks.outputs import output_tensors
 from sparsemark.networks.reference import stack
 from sparsemark.networks.source import Source, source_key
-from sparsemark.pruning.base import NO_PLAN, ChannelPlan, Request
-from sparsemark.pruning.masks import hold_zeros, make_permanent
+from sparsemark.pruning.base import Request
+from sparsemark.pruning.masks import Masks, joined, zeros_of
 from sparsemark.pruning.schedules import rounds
+from sparsemark.pruning.weights import usage
 from sparsemark.records.scores import DataNote, Score
 from sparsemark.registry import find
 from sparsemark.specs import ONE_SHOT
@@ -40,6 +43,9 @@ PARENT = "pruned_from"
 
 _EPOCHS = "finetuning_epochs"
 """Field of a pruned network's provenance: epochs of fine-tuning in all."""
+
+NOTES = "notes"
+"""Field of the provenance: what was changed in the network as it was given, or left alone by pruning, in words."""
 
 _MADE_OF = "made_of"
 """Field of the provenance of networks in a working folder: key of all that decided them."""
@@ -66,6 +72,11 @@ class Prepared:
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
     scores: Mapping[str, Score] = field(default_factory=dict, repr=False)
     data: DataNote | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of how the network was made, in words."""
+        return tuple(map(str, self.provenance.get(NOTES, ())))
 
     @classmethod
     def of(cls, variant: Variant, path: Path, provenance: Mapping[str, Any]) -> Prepared:
@@ -171,9 +182,10 @@ def _built(variant: Variant, task: Task | None, places: Places) -> Prepared:
     # A lazy layer draws its weights at its first call.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(variant.seed)
-        module = build_model(variant.model, variant.seed)
+        module, notes = build(variant.model, variant.seed)
         check_input(module, variant.model)
     provenance = {} if task is None else _described(task, _evaluate(module, task, variant))
+    provenance |= {NOTES: notes} if notes else {}
     save_checkpoint(path, Checkpoint(Header(variant, provenance=provenance), module.state_dict()))
     return Prepared.of(variant, path, provenance)
 
@@ -195,7 +207,7 @@ def _kept(variant: Variant, dense: Prepared | None, task: Task, *, path: Path, w
             )
         prune_from(variant, dense, task, path=path, work=work, epochs=epochs)
     header = read_header(path)
-    found, expected = ((v.name, v.model.input_shape) for v in (header.variant, variant))
+    found, expected = ((v.name, " ".join(one.text for one in v.model.inputs)) for v in (header.variant, variant))
     if found != expected:
         # A file under another's name would put one network's numbers into another's row.
         raise UserError(f"{path}: holds {found[0]}, input {found[1]}; expected {expected[0]}, input {expected[1]}")
@@ -266,17 +278,19 @@ def prune_from(
     raw: Mapping[str, Score] = {}
     recalibrated: Mapping[str, Score] = {}
     histories = []
-    masked, whole, done = False, 0, 0
+    masks: Masks = {}
+    notes: dict[str, None] = {}
+    whole, done = 0, 0
+    inputs = example_inputs(variant.model)
     planned = rounds(variant.pruning, epochs if trains else 0)
     for one in planned:
-        make_permanent(module)
         if one.first:
-            whole = sum(parameter.numel() for parameter in module.parameters())
-        request = Request(one.step, example_input(variant.model), variant.seed, whole, more=not one.last)
-        plan += pruning.prune(module, request)
-        if masked:
-            hold_zeros(module)
-        masked = masked or not one.step.removes_channels
+            whole = sum(usage(module, inputs).parameters.values())
+        pruned = pruning.prune(module, Request(one.step, inputs, variant.seed, whole, more=not one.last))
+        plan += pruned.plan
+        notes |= dict.fromkeys(pruned.notes)
+        # Read from the zeros, since channels may have been removed since; more zeros than were masked are held.
+        masks = joined(zeros_of(module, list(masks)), pruned.masks)
         if task is None:
             continue
         from sparsemark.study.finetune import finetune, recalibrate  # torch, which a finished study does not need
@@ -287,12 +301,11 @@ def prune_from(
         if one is planned[-1] and recalibrates:
             recalibrated = _evaluate(module, task, variant)
         if trains:
-            histories.append(finetune(module, task, epochs=one.epochs, seed=variant.seed, work=work, done=done))
+            histories.append(finetune(module, task, masks, epochs=one.epochs, seed=variant.seed, work=work, done=done))
             done += one.epochs
-    make_permanent(module)
-    provenance: dict[str, Any] = {}
+    provenance: dict[str, Any] = {NOTES: list(notes)} if notes else {}
     if task is not None:
-        provenance = _described(task, _evaluate(module, task, variant), raw, recalibrated)
+        provenance |= _described(task, _evaluate(module, task, variant), raw, recalibrated)
         provenance["history"] = histories[0] if len(histories) == 1 else {"rounds": histories}
     # Last, so that no task's own words stand in place of ours.
     provenance |= {PARENT: dense.sha256, _EPOCHS: done} | ({_MADE_OF: decided} if decided else {})
@@ -307,7 +320,11 @@ def _evaluate(module: torch.nn.Module, task: Task, variant: Variant) -> Mapping[
     module.eval()
     with torch.inference_mode():
         answers = [
-            [output.float().numpy() for output in output_tensors(module(torch.from_numpy(batch)))]
+            # Copied: a network may write into its input.
+            [
+                output.float().numpy()
+                for output in output_tensors(module(*(torch.from_numpy(array.copy()) for array in batch)))
+            ]
             for batch in inputs.batches
         ]
     return task.scores(stack(answers), REPORT, inputs)

@@ -12,9 +12,10 @@ from sparsemark.measurement.parity import ParityError
 from sparsemark.pruning import PRUNERS
 from sparsemark.records.measurement import MEASURED, PARITY_FAILED, Measurement
 from sparsemark.registry import find
+from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sparsemark.formats.base import Artifact
     from sparsemark.measurement.parity import Parity, Verified
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from sparsemark.pruning.accounting import NetworkCount
     from sparsemark.records.scores import DataNote, Score
     from sparsemark.specs import Cell, Variant
-    from sparsemark.study.task import Inputs
+    from sparsemark.study.batches import Inputs
+
+
+_BETWEEN_NOTES = "; "
 
 
 def of_variant(variant: Variant) -> Measurement:
@@ -63,6 +67,12 @@ def with_scores(row: Measurement, scores: Mapping[str, Score], data: DataNote | 
     return replace(row, scores=scores, data=data) if scores else row
 
 
+def with_notes(row: Measurement, notes: Iterable[str]) -> Measurement:
+    """Add what a reader must know of the row, each note once."""
+    known = dict.fromkeys([*((row.notes or "").split(_BETWEEN_NOTES) if row.notes else ()), *notes])
+    return replace(row, notes=_BETWEEN_NOTES.join(known) or None)
+
+
 def with_contents(
     row: Measurement,
     artifact: Artifact,
@@ -83,6 +93,14 @@ def with_contents(
         ParityError: the exported file has lost zeros of the network.
     """
     total, nonzeros = dense_artifact.weights.total, artifact.weights.nonzeros
+    if count is not None:
+        row = with_notes(row, count.notes)
+        if artifact.weights.total != count.weights:
+            # What an exporter folds, unrolls or leaves out: each of the two is right about its own.
+            note = f"the {artifact.format} file holds {artifact.weights.total} weights, the network {count.weights}"
+            row = with_notes(row, [note])
+    if row.method == DENSE and nonzeros < artifact.weights.total:
+        row = with_notes(row, [f"came with {artifact.weights.total - nonzeros} zeros"])
     row = replace(
         row,
         artifact_bytes=artifact.bytes,
@@ -109,14 +127,17 @@ def with_contents(
 
 def with_parity(row: Measurement, verified: Verified, inputs: Inputs) -> Measurement:
     """Add how far the engine lies from float64, and on which inputs."""
-    note = replace(inputs.note, words=f"{len(inputs.batches)} x {inputs.note.words}")
-    return replace(row, **_parity(verified.parity), parity_data=note)
+    images = verified.parity.images
+    of = f"{images}" if images == len(inputs.batches) else f"{images} of {len(inputs.batches)}"
+    note = replace(inputs.note, words=f"{of} x {inputs.note.words}")
+    return with_notes(replace(row, **_parity(verified.parity), parity_data=note), verified.parity.notes)
 
 
 def failed_parity(row: Measurement, error: ParityError) -> Measurement:
     """Return the row of a cell that does not agree, without a latency."""
-    found = _parity(error.parity) if error.parity else {}
-    return replace(row, **found, status=PARITY_FAILED, reason=str(error))
+    if error.parity:
+        row = with_notes(replace(row, **_parity(error.parity)), error.parity.notes)
+    return replace(row, status=PARITY_FAILED, reason=str(error))
 
 
 def _parity(parity: Parity) -> dict[str, Any]:

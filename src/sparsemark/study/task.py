@@ -20,12 +20,10 @@ The simple form has `images()` and `score(predict)`, where `predict` takes input
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +36,7 @@ from sparsemark.files import content_hash, key_of
 from sparsemark.records.scores import DataNote, Groups, Score
 from sparsemark.references import load_file, one_line, resolve
 from sparsemark.specs import Metric
+from sparsemark.study.batches import in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -45,22 +44,14 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from sparsemark.specs import ModelSpec, Variant
+    from sparsemark.specs import InputSpec, ModelSpec, Variant
+    from sparsemark.study.batches import Inputs
 
 SELECT, REPORT = "select", "report"
 PARTS = (SELECT, REPORT)
 
 SCORE = "score"
 """Metric of a task that returns a bare number."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Inputs of a network in batches of its declared size, all finite, and a digest of their content."""
-
-    batches: Sequence[NDArray[np.float32]]
-    digest: str
-    note: DataNote
 
 
 class Task:
@@ -82,7 +73,7 @@ class Task:
         if self.has("batches") != self.has("loss"):
             absent = "loss" if self.has("batches") else "batches"
             raise UserError(f"{name}: {absent}: missing, expected with {'batches' if absent == 'loss' else 'loss'}")
-        self._inputs: dict[tuple[str, str, tuple[int, ...]], Inputs] = {}
+        self._inputs: dict[tuple[str, str, tuple[InputSpec, ...]], Inputs] = {}
         self._is_simple = not _accepts(user.images, 1)
         self.metrics = self._checked_metrics()
 
@@ -144,33 +135,14 @@ class Task:
         Raises:
             UserError: the task fails, or its images do not fit the model.
         """
-        key = part, model.name, model.input_shape
+        key = part, model.name, model.inputs
         if key not in self._inputs:
             self._inputs[key] = self._checked_images(part, model)
         return self._inputs[key]
 
     def _checked_images(self, part: str, model: ModelSpec) -> Inputs:
         given = self._call("images", *(() if self._is_simple else (part,)))
-        if isinstance(given, Mapping):
-            if len(given) != 1:
-                raise self._wrong("images", f"{len(given)} inputs ({', '.join(map(str, given))})", "one array")
-            given = next(iter(given.values()))
-        try:
-            array = np.ascontiguousarray(given, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise self._wrong("images", one_line(error), "an array of numbers") from error
-        batch, *sizes = model.input_shape
-        if array.shape[1:] != tuple(sizes) or not len(array):
-            raise UserError(
-                f"{self.name}: images: shape {array.shape}; expected (n, {', '.join(map(str, sizes))}), the input "
-                f"{model.input_shape} of {model.name}"
-            )
-        if len(array) % batch:
-            raise self._wrong("images", f"{len(array)} inputs", f"a multiple of the batch of {model.name}, {batch}")
-        if not np.isfinite(array).all():
-            raise self._wrong("images", "NaN or infinities", "finite numbers")
-        digest = hashlib.sha256(array.tobytes()).hexdigest()[:16]
-        return Inputs([array[i : i + batch] for i in range(0, len(array), batch)], digest, self.note)
+        return in_batches(given, model, self.note, f"{self.name}: images")
 
     def scores(self, outputs: Sequence[NDArray[Any]], part: str, inputs: Inputs) -> dict[str, Score]:
         """Score a network's outputs on the inputs of a part, the headline first, with its interval.
@@ -191,7 +163,7 @@ class Task:
         found = dict(returned) if isinstance(returned, Mapping) else {SCORE: returned}
         if not found:
             raise self._wrong("score", "returned an empty mapping", "at least one number")
-        count = sum(map(len, inputs.batches))
+        count = sum(len(batch[0]) for batch in inputs.batches)
         intervals: dict[str, tuple[float | None, float | None]] = {}
         groups: Mapping[str, Groups] = {}
         values = {}
@@ -314,19 +286,28 @@ class _Lookup:
     """`predict` of the simple form: outputs that the engine already gave, found by the content of each input."""
 
     def __init__(self, inputs: Inputs, outputs: tuple[NDArray[Any], ...], name: str) -> None:
-        rows = np.concatenate(inputs.batches)
-        self._rows = {row.tobytes(): index for index, row in enumerate(rows)}
-        self._shape, self._outputs, self._name = rows.shape[1:], outputs, name
+        rows = [np.concatenate(arrays) for arrays in zip(*inputs.batches, strict=True)]
+        self._rows = {_content(values): index for index, values in enumerate(zip(*rows, strict=True))}
+        self._inputs, self._outputs, self._name = [(array.shape[1:], array.dtype) for array in rows], outputs, name
 
-    def __call__(self, images: Any) -> tuple[NDArray[Any], ...]:
-        array = np.ascontiguousarray(images, dtype=np.float32)
-        if array.shape[1:] != self._shape:
-            raise UserError(f"{self._name}: score: predict got shape {array.shape}, expected (n, {self._shape})")
+    def __call__(self, *images: Any) -> tuple[NDArray[Any], ...]:
+        if len(images) != len(self._inputs):
+            raise UserError(f"{self._name}: score: predict got {len(images)} inputs, expected {len(self._inputs)}")
+        arrays = []
+        for given, (shape, dtype) in zip(images, self._inputs, strict=True):
+            array = np.ascontiguousarray(given, dtype=dtype)
+            if array.shape[1:] != shape:
+                raise UserError(f"{self._name}: score: predict got shape {array.shape}, expected (n, {shape})")
+            arrays.append(array)
         try:
-            chosen = [self._rows[row.tobytes()] for row in array]
-        except KeyError:
+            chosen = [self._rows[_content(values)] for values in zip(*arrays, strict=True)]
+        except (KeyError, ValueError):
             raise UserError(f"{self._name}: score: predict got an input that images() does not hold") from None
         return tuple(output[chosen] for output in self._outputs)
+
+
+def _content(values: Sequence[NDArray[Any]]) -> bytes:
+    return b"".join(value.tobytes() for value in values)
 
 
 def _accepts(function: Callable[..., Any], count: int) -> bool:
