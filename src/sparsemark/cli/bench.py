@@ -56,7 +56,7 @@ def execute(options: argparse.Namespace) -> int:
     """Measure every pruning on every engine, write the result file and show it."""
     from tempfile import TemporaryDirectory
 
-    from sparsemark.cli.terminal import show
+    from sparsemark.cli.terminal import show, write
     from sparsemark.engines import ENGINES
     from sparsemark.errors import UserError
     from sparsemark.files import check_writable
@@ -92,7 +92,7 @@ def execute(options: argparse.Namespace) -> int:
     journal.discard()
     show(run)
     for path in (options.json, *kept):
-        print(f"wrote {path}")
+        write(f"wrote {path}\n")
     if not any(m.status == MEASURED for m in run.measurements):
         raise UserError(f"nothing was measured: {run.measurements[0].name}: {run.measurements[0].reason}")
     return 0
