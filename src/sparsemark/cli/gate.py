@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 # In words here, since `analysis.gate` imports numpy; tests hold both against its constants.
 _EXIT_CODES = (
-    "exit codes: 0 ok, 1 regression, 2 usage or unreadable input, 3 inconclusive or contaminated (with --strict), "
-    "4 no baseline, 5 parity failure"
+    "exit codes: 0 ok, 1 regression, 2 usage or unreadable input, 3 inconclusive or contaminated (with --strict, or "
+    "where not one latency could be compared, as on another machine), 4 no baseline, 5 parity failure"
 )
 _TOLERATED = (
     "tolerances: latency 2 % and 0.05 ms, scores as the task says (accuracy of the study: 1 point), agreement of an "
@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--baseline", type=Path, required=True, metavar="A.json")
     parser.add_argument("candidate", type=Path, metavar="B.json")
     parser.add_argument(
-        "--strict", action="store_true", help="exit 3 where the samples cannot tell, in place of 0 and a warning"
+        "--strict", action="store_true", help="exit 3 where any samples cannot tell, in place of 0 and a warning"
     )
     parser.set_defaults(execute=execute)
 

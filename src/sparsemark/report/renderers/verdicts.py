@@ -47,8 +47,8 @@ _COLOURS = {
 }
 _COLUMNS = ("verdict", "cell", "what", "time [95 %]", "why")
 _OTHER_MACHINE = (
-    "The runs come from different machines: only ratios to the reference are compared, and these may depend on the "
-    "processor. Take the baseline on the machine that runs the gate."
+    "The runs come from different machines: ratios to the reference may depend on the processor, so the gate judges no "
+    "latency. Take the baseline on the machine that runs the gate."
 )
 _WHOLE = ("verdict", "cell", "what", "time [95 %]")  # columns that are not folded: half a name is no name
 _SHORT = 60  # characters of a condition that are shown
