@@ -53,8 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if os.path.islink(real):  # noqa: PTH114 - as above
             real.stat()  # raises: links in a circle
         real.parent.mkdir(parents=True, exist_ok=True)
-        # A rename onto a device, a pipe or an open file would replace it, so such a path is written directly.
-        in_place = _descriptor(path) is not None or (path.exists() and not path.is_file())
+        in_place = is_stream(path)
         yield path if in_place else temporary
         if not in_place:
             if real.exists():
@@ -84,6 +83,14 @@ def check_writable(path: Path) -> None:
         raise UserError(f"{path}: cannot be written: it is a folder, expected the name of a file")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UserError(f"{path}: cannot be written: permission denied")
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether a path names a device, a pipe or a file that is open here, such as `/dev/stdout`.
+
+    A rename would replace it, so it is written directly; no other file belongs beside it.
+    """
+    return _descriptor(path) is not None or (path.exists() and not path.is_file())
 
 
 def _descriptor(path: Path) -> int | None:

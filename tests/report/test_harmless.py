@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsemark.analysis.comparison import compare, environment_differences
-from sparsemark.analysis.gate import gate
+from sparsemark.analysis.gate import Outcome, Verdict, gate
 from sparsemark.cli import main
 from sparsemark.records.engine_note import EngineNote
 from sparsemark.records.measurement import Measurement
@@ -25,6 +25,7 @@ from sparsemark.report.harmless import cell_of_csv, harmless, without_commands
 from sparsemark.report.renderers.csv import table_csv
 from sparsemark.report.renderers.github import annotate, job_summary
 from sparsemark.report.renderers.layers import as_layers
+from sparsemark.report.renderers.markdown import escape
 from sparsemark.report.renderers.verdicts import render_comparison, render_verdicts
 from tests.synthetic import cell
 
@@ -202,6 +203,19 @@ def test_a_log_of_github_is_steered_by_the_gates_own_annotations_alone(tmp_path,
             assert line.count("::") == 2
     assert main(["report", str(tmp_path / "::error::x")]) == 2
     assert "::" not in capsys.readouterr().err
+
+
+def test_an_annotation_holds_no_other_command():
+    verdict = Verdict("::a##[b]", "status", Outcome.REGRESSION, "x ::error::y\r\n##[group]\x1b z")
+    assert annotate([verdict]) == (
+        "::error title=regression%3A %3A %3Aa## [b]::status: x : :error: :y%0A## [group]\\x1b z\n"
+    )
+
+
+def test_markdown_gives_no_character_a_meaning():
+    assert escape("\\ ` * _ [x](y) | ~~ $a$ #1 <b> & @you") == (
+        r"\\ \` \* \_ \[x\](y) \| \~\~ \$a\$ \#1 &lt;b&gt; &amp; &#64;you"
+    )
 
 
 def test_a_layer_of_a_strangers_file_is_printed(monkeypatch):
