@@ -19,8 +19,8 @@ Fraction = Annotated[float, Meta(ge=0, le=1, description="a fraction from 0 to 1
 Count = Annotated[int, Meta(ge=0, le=_LARGEST_INTEGER, description="a whole number from 0 to 2^63 - 1")]
 """Number of things, some or none."""
 
-Positive = Annotated[int, Meta(ge=1, le=_LARGEST_INTEGER, description="a whole number from 1 to 2^63 - 1")]
-"""Number of things of which there is at least one."""
+Positive = Annotated[int, Meta(ge=1, le=2**31 - 1, description="a whole number from 1 to 2^31 - 1")]
+"""Number of things of which there is at least one; arrays are shaped by it, so bytes must still fit 64 bits."""
 
 Seed = Annotated[int, Meta(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER, description="a whole number of 64 bits")]
 """Seed of a random generator."""
