@@ -19,8 +19,8 @@ from tests.synthetic import MACHINE, accuracy, cell
 
 MUTATIONS = 200
 NUMBERS = [
-    0, -1, 1, 2, 0.5, 1.5, -0.5, 1e308, -1e308, 1e-308, 5e-324, 10**400, -(10**400), 2**31 - 1, 2**63, 2**63 - 1, -(2**63), 1e300,
-    math.nan, math.inf, -math.inf, 1e9, 1e-15, 1e12, 1e-12, 1e24, 1e-24, 1e100, -1e100,
+    0, -1, 1, 2, 0.5, 1.5, -0.5, 1e308, -1e308, 1e300, 1e-308, 5e-324, 10**400, -(10**400), 2**63, -(2**63),
+    2**63 - 1, 2**31 - 1, math.nan, math.inf, -math.inf, 1e9, 1e-15, 1e12, 1e-12, 1e24, 1e-24, 1e100, -1e100,
 ]  # fmt: skip
 """Among them both ends of every range: what is read there must not overflow further on."""
 

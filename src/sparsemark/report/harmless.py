@@ -55,37 +55,28 @@ def _character(character: str) -> str:
     return " " if character.isspace() else ascii(character)[1:-1]
 
 
-def harmless_values(value: Any, *, lines: bool = False) -> Any:
+def harmless_values(value: Any) -> Any:
     """Return parsed JSON, or a record made of it, with every text in it harmless: keys of objects as well."""
     if isinstance(value, str):
-        return harmless(value, lines=lines)
+        return harmless(value)
     if isinstance(value, dict):
-        return {harmless_values(key): harmless_values(inner, lines=lines) for key, inner in value.items()}
+        return {harmless_values(key): harmless_values(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [harmless_values(inner, lines=lines) for inner in value]
+        return [harmless_values(inner) for inner in value]
     if isinstance(value, DataNote | EngineNote):
-        return dataclasses.replace(value, **harmless_values(vars(value), lines=lines))
+        return dataclasses.replace(value, **harmless_values(vars(value)))
     return value
 
 
-def harmless_rows(rows: Iterable[Measurement], *, lines: bool = False) -> list[Measurement]:
+def harmless_rows(rows: Iterable[Measurement]) -> list[Measurement]:
     """Return rows whose texts, and names of metrics, are harmless."""
-    return [
-        dataclasses.replace(row, **{name: harmless_values(value, lines=lines) for name, value in vars(row).items()})
-        for row in rows
-    ]
+    return [dataclasses.replace(row, **harmless_values(vars(row))) for row in rows]
 
 
-def harmless_run(run: Run, *, lines: bool = False) -> Run:
+def harmless_run(run: Run) -> Run:
     """Return a run whose texts are harmless."""
-    return dataclasses.replace(
-        run,
-        measurements=tuple(harmless_rows(run.measurements, lines=lines)),
-        **{
-            name: harmless_values(getattr(run, name), lines=lines)
-            for name in ("machine_info", "commit_info", "when", "engines")
-        },
-    )
+    texts = {name: harmless_values(value) for name, value in vars(run).items() if name != "measurements"}
+    return dataclasses.replace(run, measurements=tuple(harmless_rows(run.measurements)), **texts)
 
 
 def harmless_verdicts(verdicts: Iterable[Verdict], *, lines: bool = False) -> list[Verdict]:
