@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,66 @@ def test_device_is_written_to_and_not_replaced(tmp_path):
     write_atomically(Path("/dev/null"), b"gone")
     assert Path("/dev/null").is_char_device()
     assert names(tmp_path) == ["device"]
+
+
+def test_a_link_stays_a_link_and_its_file_keeps_its_mode(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    real, link = tmp_path / "elsewhere" / "real", tmp_path / "link"
+    real.write_bytes(b"old")
+    real.chmod(0o640)
+    link.symlink_to("elsewhere/real")
+    for path in (link, real):
+        write_atomically(path, b"new")
+        assert (real.read_bytes(), stat.S_IMODE(real.stat().st_mode)) == (b"new", 0o640)
+        assert link.is_symlink()
+    assert names(tmp_path / "elsewhere") == ["real"]
+    assert names(tmp_path) == ["elsewhere", "link"]
+
+
+def test_a_link_to_nothing_yet_makes_the_file_it_points_to(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "new" / "file")
+    write_atomically(tmp_path / "link", b"content")
+    assert (tmp_path / "new" / "file").read_bytes() == b"content"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_links_in_a_circle_are_one_line(tmp_path):
+    for one, other in (("a", "b"), ("b", "a")):
+        (tmp_path / one).symlink_to(tmp_path / other)
+    with pytest.raises(UserError, match="a: cannot be written: "):
+        write_atomically(tmp_path / "a", b"x")
+    assert names(tmp_path) == ["a", "b"]
+
+
+WRITER = "import sys, pathlib\nfrom sparsemark.files import write_atomically\n"
+WRITER += "print('before', flush=True)\nwrite_atomically(pathlib.Path(sys.argv[1]), b'content\\n')\nprint('after')\n"
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="this system has no /dev/stdout")
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_stdout_by_its_name_is_written_where_the_output_stands(tmp_path, name):
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    environment = os.environ | {"PYTHONPATH": str(Path(sparsemark.__file__).parents[1])}
+    command = [sys.executable, "-c", WRITER, name]
+    out = tmp_path / "out"
+    out.write_text("first\n")
+    with out.open("ab") as file:
+        subprocess.run(command, check=True, stdout=file, cwd=tmp_path, env=environment)
+    assert out.read_text() == "first\nbefore\ncontent\nafter\n"
+    piped = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert piped.stdout == "before\ncontent\nafter\n"
+    assert Path("/dev/stdout").is_symlink()
+    assert names(tmp_path) == ["link", "out"]
+
+
+def test_a_pipe_that_nobody_reads_is_not_a_full_disk():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        with pytest.raises(BrokenPipeError):
+            write_atomically(Path(f"/dev/fd/{write}"), b"x")
+    finally:
+        os.close(write)
 
 
 def test_folder_in_place_of_the_file_is_one_line(tmp_path):

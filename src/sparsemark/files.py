@@ -7,15 +7,20 @@ import hashlib
 import json
 import os
 import re
+import stat
 import threading
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+from typing import IO, TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 from sparsemark.errors import UserError
 from sparsemark.references import nearest
 
 T = TypeVar("T")
+
+_MOST_LINKS = 40
+"""Links followed from one name to the next, as Linux has it: a circle has no end."""
 
 _KINDS = {
     "str": "text",
@@ -29,24 +34,33 @@ _KINDS = {
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and rename it to `path` once the block has ended without an error.
+    """Yield a temporary path beside a file, and rename it to the file once the block has ended without an error.
+
+    The file is what `path` names, at the end of symbolic links, and keeps its mode.
 
     Raises:
-        UserError: where the disk is full or the folder cannot be written; `path` is then as it was.
+        UserError: where the disk is full or the folder cannot be written; the file is then as it was.
+        BrokenPipeError: `path` names a pipe that nobody reads any more.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    # A link stays a link: a rename onto it would leave the file that it points to as it was.
+    real = Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 - no error for a long name
+    temporary = real.with_name(f".{real.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A rename onto a device or a pipe would replace it, so such a path is written directly.
-        target = temporary if path.is_file() or not path.exists() else path
-        yield target
-        if target is temporary:
-            temporary.replace(path)
+        if os.path.islink(real):  # noqa: PTH114 - as above
+            real.stat()  # raises: links in a circle
+        real.parent.mkdir(parents=True, exist_ok=True)
+        in_place = is_stream(path)
+        yield path if in_place else temporary
+        if not in_place:
+            if real.exists():
+                temporary.chmod(stat.S_IMODE(real.stat().st_mode))
+            temporary.replace(real)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -71,9 +85,39 @@ def check_writable(path: Path) -> None:
         raise UserError(f"{path}: cannot be written: permission denied")
 
 
+def is_stream(path: Path) -> bool:
+    """Return whether a path names a device, a pipe or a file that is open here, such as `/dev/stdout`.
+
+    A rename would replace it, so it is written directly; no other file belongs beside it.
+    """
+    return _descriptor(path) is not None or (path.exists() and not path.is_file())
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the number of the open file that a path names, as `/dev/stdout` and links to it do; else None."""
+    folders = {os.path.realpath(folder) for folder in ("/dev/fd", "/proc/self/fd")}
+    for _ in range(_MOST_LINKS):
+        folder = os.path.realpath(path.parent)
+        if folder in folders and path.name.isdecimal():
+            return int(path.name)
+        if not os.path.islink(path):  # noqa: PTH114 - as above
+            return None
+        path = Path(folder) / path.readlink()
+    return None
+
+
+def _open_to_write(path: Path) -> IO[bytes]:
+    number = _descriptor(path)
+    # Opening the name of a redirected stdout would truncate its file, and with it what was printed before.
+    return path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, whole or not at all; errors as in `replacing`."""
-    with replacing(path) as target, target.open("wb") as file:
+    """Write `content` to `path`, whole or not at all; errors as in `replacing`.
+
+    To `/dev/stdout` and the like it is written where the process's own output stands.
+    """
+    with replacing(path) as target, _open_to_write(target) as file:
         file.write(content)
         file.flush()
         if target != path:

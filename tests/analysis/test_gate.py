@@ -468,6 +468,80 @@ def test_differences_of_environment_are_listed_and_readings_are_not():
     assert not same_machine(before, run_of(cell(), cpu_model="Other CPU"))
 
 
+OTHER_MACHINES = [
+    {"cpu_model": "Other CPU"},
+    {"cpu_family": "25"},
+    {"cpu_model_number": "17"},
+    {"cpu_flags": "avx2 avx512f"},
+    {"cpu_count": 64},
+    {"cpu": {"brand_raw": "Other", "count": 2}},
+]
+HERE = {"cpu_family": "6", "cpu_model_number": "85", "cpu": {"brand_raw": "Imaginary", "count": 2}}
+
+
+@pytest.mark.parametrize("other", OTHER_MACHINES, ids=lambda other: next(iter(other)))
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+def test_on_another_machine_no_latency_is_a_regression_or_an_improvement_or_ok(other, factor):
+    before = run_of(cell(1, name="a"), cell(2, name="b"), **HERE)
+    after = run_of(slowed(before.measurements[0], factor), slowed(cell(3, name="b"), factor), **HERE | other)
+    verdicts = gate(before, after)
+    assert [(v.cell, v.quantity, v.outcome) for v in verdicts] == [
+        (name, "latency", Outcome.INCOMPARABLE) for name in ("a", "b")
+    ]
+    assert all(v.reason.startswith(f"another machine: {next(iter(other))}") for v in verdicts)
+    assert exit_code(verdicts) == exit_code(verdicts, strict=True) == EXIT_INCONCLUSIVE
+    if "cpu_model" in other:
+        assert verdicts[0].reason == "another machine: cpu_model was Imaginary CPU, is Other CPU"
+
+
+@pytest.mark.parametrize("unknown", [{"cpu_model": None}, {"cpu_model": ""}, {"python": "3.12.1"}, {"kernel": "7.0"}])
+def test_a_machine_that_does_not_say_its_name_is_no_other_one(unknown):
+    for machines in ((MACHINE, unknown), (unknown, MACHINE), ({}, unknown)):
+        runs = [run_of(one, **machine) for one, machine in zip((cell(1), slowed(cell(2), 1.2)), machines, strict=True)]
+        assert same_machine(*runs)
+        assert exit_code(gate(*runs)) == EXIT_REGRESSION
+
+
+def test_on_another_machine_what_does_not_depend_on_it_is_judged_as_ever():
+    def elsewhere(after):
+        before = cell(1, scores=accuracy(0.9), engine_agreement=1.0, artifact_bytes=1000)
+        verdicts = gate(run_of(before), run_of(after, cpu_model="Other CPU"))
+        return {v.quantity: v.outcome for v in verdicts}, exit_code(verdicts)
+
+    same = cell(2, scores=accuracy(0.9), engine_agreement=1.0, artifact_bytes=1000)
+    kept = {"accuracy": Outcome.OK, "agreement": Outcome.OK, "size": Outcome.OK, "latency": Outcome.INCOMPARABLE}
+    assert elsewhere(same) == (kept, EXIT_INCONCLUSIVE)
+    worse = dataclasses.replace(same, scores=accuracy(0.8))
+    assert elsewhere(worse) == (kept | {"accuracy": Outcome.REGRESSION}, EXIT_REGRESSION)
+    larger = dataclasses.replace(same, artifact_bytes=1200)
+    assert elsewhere(larger) == (kept | {"size": Outcome.REGRESSION}, EXIT_REGRESSION)
+    for status, quantity, outcome, code in (
+        ("unsupported", "latency", Outcome.INCOMPARABLE, EXIT_INCONCLUSIVE),
+        ("error", "status", Outcome.REGRESSION, EXIT_REGRESSION),
+        ("parity_failed", "status", Outcome.PARITY_FAILURE, EXIT_PARITY),
+    ):
+        assert elsewhere(Measurement(NAME, status, "why")) == ({quantity: outcome}, code)
+
+
+def test_a_cell_that_another_machine_does_not_have_is_incomparable():
+    before = run_of(cell(1), cell(1, name="gone"))
+    verdicts = gate(before, run_of(cell(2), cpu_model="Other CPU"))
+    assert {v.cell: v.outcome for v in verdicts} == dict.fromkeys((NAME, "gone"), Outcome.INCOMPARABLE)
+    assert exit_code(verdicts) == EXIT_INCONCLUSIVE
+    assert exit_code(gate(before, run_of(cell(2)))) == EXIT_REGRESSION, "here it had a time"
+
+
+def test_a_gate_that_compared_no_latency_is_inconclusive_and_one_is_enough():
+    few = gate(run_of(cell(1, pairs=2)), run_of(cell(2, pairs=2)))
+    assert [v.outcome for v in few] == [Outcome.INCONCLUSIVE]
+    assert exit_code(few) == EXIT_INCONCLUSIVE
+    more = gate(run_of(cell(1), cell(1, name="few", pairs=2)), run_of(cell(2), cell(2, name="few", pairs=2)))
+    assert exit_code(more) == EXIT_OK
+    assert exit_code(more, strict=True) == EXIT_INCONCLUSIVE
+    untimed = run_of(Measurement(NAME, "measured", scores=accuracy(0.9)))
+    assert exit_code(gate(untimed, untimed)) == EXIT_OK, "there is no latency"
+
+
 def decide(gates, cells, slowdown, process):
     """Outcomes of the latencies of `gates` pairs of fresh runs."""
     outcomes = Counter()

@@ -430,6 +430,15 @@ def test_a_closed_pipe_is_no_error(run_file):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+def test_a_result_may_go_to_an_open_file_and_nothing_is_left_beside_it(here, quick):
+    with Path("out.json").open("wb") as file:
+        name = f"/dev/fd/{file.fileno()}"
+        assert main(["bench", "networks.py:build", "--input", "1,3,8,8", "--engine", "torch", "--json", name]) == 0
+    assert [row["name"] for row in benchmarks(Path("out.json"))] == ["build-dense-seed0-torch"]
+    assert not Path(f"{name}.unfinished.jsonl").exists()
+
+
 # --- a full disk in the middle of a measurement
 
 

@@ -373,6 +373,21 @@ def test_a_slowdown_in_the_json_alone_is_found(folder):
     assert main(["gate", "--baseline", "baseline.json", "candidate.json"]) == 1
 
 
+def test_the_gate_says_incomparable_of_another_machines_baseline(folder, capsys):
+    run_of(QUIET).save(Path("baseline.json"))
+    document = json.loads(Path("baseline.json").read_bytes())
+    stats = document["benchmarks"][0]["stats"]
+    stats["data"] = [1.5 * sample for sample in stats["data"]]
+    document["machine_info"]["cpu_model"] = "Another CPU"
+    Path("candidate.json").write_text(json.dumps(document))
+    for order in (("baseline.json", "candidate.json"), ("candidate.json", "baseline.json")):
+        assert main(["gate", "--baseline", *order]) == 3
+        shown = capsys.readouterr().out
+        assert "incomparable" in shown
+        assert "regression" not in shown
+        assert "another machine: cpu_model was" in " ".join(shown.split())
+
+
 def test_github_gets_annotations_and_a_summary(folder, monkeypatch, capsys):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")

@@ -264,6 +264,22 @@ def test_waiting_is_the_share_of_the_time_that_other_threads_ran(monkeypatch):
         assert waited() == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize(("after", "share"), [(90, 0.0), (130, 1.0)])
+def test_a_counter_that_went_back_or_ahead_of_the_clock_is_a_share_all_the_same(after, share, monkeypatch):
+    """A result file with another share is refused, and what was measured would be lost."""
+    texts = iter(["cpu0 100 0 0 100 0 0 0 100\n", f"cpu0 {120 if share == 0 else 90} 0 0 100 0 0 0 {after}\n"])
+    monkeypatch.setattr(proc, "read", lambda path: next(texts))
+    monkeypatch.setattr(noise, "allowed_cpus", lambda: [0])
+    with stolen_fraction() as stolen:
+        assert stolen() == share
+    waits = iter(["0 1000000000 7\n", f"0 {1_000_000_000 + (after - 100) * 100_000_000} 9\n"])
+    monkeypatch.setattr(proc, "read", lambda path: next(waits))
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(noise.time, "perf_counter", lambda: next(clock))
+    with waiting_fraction() as waited:
+        assert waited() == share
+
+
 def test_waiting_is_none_where_it_is_not_counted(monkeypatch):
     monkeypatch.setattr(proc, "read", lambda path: "")
     with waiting_fraction() as waited:

@@ -127,7 +127,7 @@ def test_stored_prose_on_contamination_is_dropped():
         ({"method": "all-ones", "sparsity_target": 0.0}, "all-ones"),
         ({"method": "channels", "sparsity_target": 0.5, "round_to": 16}, "channels:0.5:16"),
         ({"method": None, "sparsity_target": None, "round_to": None}, None),
-        ({"method": "magnitude", "sparsity_target": 7.0}, None),
+        ({"method": "magnitude", "sparsity_target": 1.0}, None),
     ],
 )
 def test_the_pruning_is_put_together_from_its_parts(info, pruning):

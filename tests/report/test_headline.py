@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from sparsemark.records.measurement import Measurement
 from sparsemark.records.run import Run
 from sparsemark.report import headlines, render
 from tests.report.runs import BARE, FAILED, RUNS, of, replace, scored
@@ -61,3 +62,38 @@ def test_the_headline_prefers_the_surer_of_two_fast_cells():
     assert "by the lower end" not in headlines(RUNS["study"])[0]
     too_lossy = replace(run, of("channels", "ncnn", 0.5), **scored(0.5))
     assert "by the lower end" not in headlines(too_lossy)[0]
+
+
+def failed(engine, status="error", method="none", **more):
+    fields = {"model": "cnn9", "method": method, "engine": engine, "precision": "fp32", "threads": 1, "batch": 1}
+    return Measurement(f"cnn9-{method}-{engine}", status, "why", **fields | more)
+
+
+def test_the_headline_names_the_engines_that_did_not_run():
+    """An engine without a time may be the fastest one: the comparison is among those that ran."""
+    line = headlines(RUNS["study"])[0]
+    assert line.endswith("over the fastest dense engine, ncnn; did not run: OpenVINO (parity failed)."), line
+    torchless = [m for m in RUNS["study"].measurements if (m.engine, m.method) != ("torch", "none")]
+    rows = (*torchless, failed("torch"), failed("torch-compile", "unsupported"), failed("theirs", threads=None))
+    line = headlines(Run(rows))[0]
+    absent = "dense on PyTorch (error), torch.compile (unsupported), theirs (error)."
+    assert line.endswith(f"; did not run: OpenVINO (parity failed), {absent}"), line
+    slow = {"speedup": 0.5, "speedup_low": 0.4, "speedup_high": 0.6}
+    assert headlines(replace(Run(rows), lambda m: m.status == "measured", **slow)) == [
+        f"Nothing within one point of accuracy is faster than dense ONNX Runtime; did not run: {absent}"
+    ]
+
+
+def test_the_headline_does_not_name_what_has_a_time_or_was_not_asked():
+    rows = (
+        failed("ncnn", method="channels"),  # some cells of an engine that ran: the list below the table has them
+        failed("theirs", threads=2),  # another job
+        failed("theirs", model="unet"),  # another network
+        failed("theirs", control="aa"),
+    )
+    plain = Run(tuple(m for m in RUNS["study"].measurements if m.engine != "openvino"))
+    more = Run((*plain.measurements, *rows))
+    assert "did not run" not in headlines(plain)[0]
+    assert headlines(more)[0] == headlines(plain)[0]
+    int8 = Run((*plain.measurements, failed("ncnn", "unsupported", precision="int8")))
+    assert headlines(int8)[0].endswith("ncnn; did not run: ncnn int8 (unsupported).")

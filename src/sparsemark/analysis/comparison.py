@@ -43,8 +43,21 @@ _APART = math.log(1.25)
 _JOB_FIELDS = ("speedup_reference", "threads", "batch")
 """Fields that must be alike before two latencies can be compared at all."""
 
-_MACHINE_KEYS = ("cpu_model", "cpu_count", "cpu_flags", "machine", "system", "cpu.brand_raw", "cpu.count")
+_MACHINE_KEYS = (
+    "cpu_model",
+    "cpu_family",
+    "cpu_model_number",
+    "cpu_flags",
+    "cpu_count",
+    "machine",
+    "system",
+    "cpu.brand_raw",
+    "cpu.count",
+)
 """Identity of a machine: host names change with every container, clock readings with every call."""
+
+_UNKNOWN = ("None", "")
+"""Values of a field that nobody could read."""
 
 _VOLATILE = ("cpu.hz_", "commit.time", "commit.author_time")
 """Readings that differ between any two runs of one machine (pytest-benchmark #255)."""
@@ -263,8 +276,17 @@ def _references_apart(before: Measurement, after: Measurement) -> float:
 
 def same_machine(baseline: Run, candidate: Run) -> bool:
     """Return whether both runs name the same processor and system, as far as both name them at all."""
+    return other_machine(baseline, candidate) is None
+
+
+def other_machine(baseline: Run, candidate: Run) -> Difference | None:
+    """Return the first field by which the candidate's machine is another one, or None; the processor's name first."""
     before, after = dict(_flatten(baseline.machine_info)), dict(_flatten(candidate.machine_info))
-    return all(before[key] == after[key] for key in _MACHINE_KEYS if key in before and key in after)
+    for key in _MACHINE_KEYS:
+        values = before.get(key, ""), after.get(key, "")
+        if values[0] != values[1] and not set(values) & set(_UNKNOWN):
+            return Difference(key, *values)
+    return None
 
 
 def environment_differences(baseline: Run, candidate: Run) -> list[Difference]:

@@ -5,12 +5,17 @@ worth at least a floor in milliseconds, each half of the blocks shows it alone, 
 where the blocks are paired) survives Holm over all cells. Scores, agreement and bytes do not scatter between runs of
 one artifact and are compared exactly, each with its own tolerance. A score without a tolerance is not judged.
 
+On another machine latencies are incomparable, slower or faster: how many times as fast as the reference a cell is
+depends on the processor, its caches and its instructions. So is a cell that is unsupported or absent there, as an
+engine may be. The rest holds wherever a file runs, and is judged as ever: scores, agreement, bytes, parity, and a cell
+that breaks.
+
 Processes of one binary differ, by memory layout and by what their neighbours do, and one process a side cannot tell
 that from a change. Where that difference nears the tolerance, alarms are false.
 
 The first match decides the exit code: 2 usage or unreadable input, 4 no baseline, 5 parity failure, 1 regression, 3
-inconclusive or contaminated (strict only), 0 ok. 2 and 4 mean that nothing was judged; a wrong answer (5) is worse than
-a slow one (1).
+inconclusive or contaminated (strict, or where not one latency could be compared), 0 ok. 2 and 4 mean that nothing was
+judged; a wrong answer (5) is worse than a slow one (1).
 """
 
 from __future__ import annotations
@@ -20,11 +25,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.comparison import Comparison, LatencyChange, compare
+from sparsemark.analysis.comparison import Comparison, LatencyChange, compare, other_machine
 from sparsemark.analysis.contamination import in_words
 from sparsemark.analysis.significance import holm, rank_sum_p, sign_test_p
 from sparsemark.errors import UserError
-from sparsemark.records.measurement import MEASURED, PARITY_FAILED, Measurement
+from sparsemark.records.measurement import MEASURED, PARITY_FAILED, UNSUPPORTED, Measurement
 from sparsemark.records.run import Run
 from sparsemark.records.scores import same_data
 
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from sparsemark.analysis.comparison import Difference
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.scores import DataNote, Score
 
@@ -46,6 +52,10 @@ EXIT_PARITY = 5
 
 _ROUNDING = 1e-12  # a drop of exactly the tolerance is allowed, whatever the last bit of the subtraction says
 _NORMAL_HALF_WIDTH = 1.959964  # of a 95 % interval, in standard deviations
+
+
+LATENCY = "latency"
+"""Quantity of a verdict on time; all others hold on every machine."""
 
 
 class Outcome(StrEnum):
@@ -143,20 +153,32 @@ def gate(baseline: Run, candidate: Run, tolerances: Tolerances | None = None) ->
     """
     tolerances = tolerances or Tolerances()
     comparisons = compare(baseline, candidate)
+    elsewhere = other_machine(baseline, candidate)
     if not any(c.baseline and c.candidate for c in comparisons):
         raise NoBaselineError("baseline: it has no cell in common with the candidate")
     confirmed = _confirmed(comparisons, tolerances)
-    return [verdict for comparison in comparisons for verdict in _judge(comparison, confirmed, tolerances)]
+    return [verdict for comparison in comparisons for verdict in _judge(comparison, confirmed, tolerances, elsewhere)]
 
 
 def exit_code(verdicts: Sequence[Verdict], *, strict: bool = False) -> int:
-    """Turn verdicts into 0, 1, 3 or 5; under `strict` what cannot be compared in a shared cell is inconclusive too."""
+    """Turn verdicts into 0, 1, 3 or 5; under `strict` what cannot be compared in a shared cell is inconclusive too.
+
+    A gate that compared no latency at all has nothing to say of latency, strict or not.
+    """
     outcomes = {verdict.outcome for verdict in verdicts}
     if Outcome.PARITY_FAILURE in outcomes:
         return EXIT_PARITY
     if Outcome.REGRESSION in outcomes:
         return EXIT_REGRESSION
-    return EXIT_INCONCLUSIVE if strict and any(map(_is_undecided, verdicts)) else EXIT_OK
+    if strict and any(map(_is_undecided, verdicts)):
+        return EXIT_INCONCLUSIVE
+    return EXIT_OK if _has_compared(verdicts) else EXIT_INCONCLUSIVE
+
+
+def _has_compared(verdicts: Sequence[Verdict]) -> bool:
+    """Return whether any latency was compared, or there is none."""
+    latencies = [verdict for verdict in verdicts if verdict.quantity == LATENCY]
+    return not latencies or any(v.outcome is Outcome.OK or v.change is not None for v in latencies)
 
 
 def _is_undecided(verdict: Verdict) -> bool:
@@ -165,13 +187,21 @@ def _is_undecided(verdict: Verdict) -> bool:
     return verdict.outcome in (Outcome.INCONCLUSIVE, Outcome.CONTAMINATED)
 
 
-def _judge(comparison: Comparison, confirmed: _Confirmed, tolerances: Tolerances) -> Iterator[Verdict]:
+def _judge(
+    comparison: Comparison, confirmed: _Confirmed, tolerances: Tolerances, elsewhere: Difference | None
+) -> Iterator[Verdict]:
     before, after = comparison.baseline, comparison.candidate
     if before is None or after is None or before.status != MEASURED or after.status != MEASURED:
-        yield Verdict(comparison.cell, "status", *_judge_status(before, after))
+        status = _judge_status(before, after)
+        if elsewhere is not None and status[0] is Outcome.REGRESSION and (after is None or after.status == UNSUPPORTED):
+            # An engine or instruction that this machine lacks has no time here.
+            reason = f"{status[1]}; {_in_words(elsewhere)}"
+            yield Verdict(comparison.cell, LATENCY, Outcome.INCOMPARABLE, reason)
+        else:
+            yield Verdict(comparison.cell, "status", *status)
         return
     if comparison.was_timed:
-        yield _judge_latency(comparison, confirmed, tolerances)
+        yield _judge_latency(comparison, confirmed, tolerances, elsewhere)
     yield from _judge_scores(comparison.cell, before, after, tolerances)
     for quantity, judged in (
         ("agreement", _judge_agreement(before, after, tolerances.agreement)),
@@ -192,6 +222,10 @@ def _judge_status(before: Measurement | None, after: Measurement | None) -> tupl
     # A cell that stops running is the worst slowdown there is; it must not pass because it has no number.
     outcome = Outcome.REGRESSION if was == MEASURED else Outcome.INCOMPARABLE
     return outcome, f"{was} in the baseline, {now} now{why}"
+
+
+def _in_words(elsewhere: Difference) -> str:
+    return f"another machine: {elsewhere.field} was {elsewhere.baseline}, is {elsewhere.candidate}"
 
 
 def _judge_scores(cell: str, before: Measurement, after: Measurement, tolerances: Tolerances) -> Iterator[Verdict]:
@@ -283,19 +317,23 @@ def _p_value(latency: LatencyChange, direction: int, bar: float) -> float:
     return 0.5 * math.erfc(beyond / half_width * _NORMAL_HALF_WIDTH / math.sqrt(2))
 
 
-def _judge_latency(comparison: Comparison, confirmed: _Confirmed, tolerances: Tolerances) -> Verdict:
+def _judge_latency(
+    comparison: Comparison, confirmed: _Confirmed, tolerances: Tolerances, elsewhere: Difference | None
+) -> Verdict:
     latency = comparison.latency
+    if elsewhere is not None:
+        return Verdict(comparison.cell, LATENCY, Outcome.INCOMPARABLE, _in_words(elsewhere))
     if comparison.same:
-        return Verdict(comparison.cell, "latency", Outcome.OK, "the same samples", latency.change if latency else None)
+        return Verdict(comparison.cell, LATENCY, Outcome.OK, "the same samples", latency.change if latency else None)
     if latency is None:
         outcome = Outcome.INCONCLUSIVE if comparison.too_few else Outcome.INCOMPARABLE
-        return Verdict(comparison.cell, "latency", outcome, comparison.why_not or "")
+        return Verdict(comparison.cell, LATENCY, outcome, comparison.why_not or "")
     outcome, reason = _weigh(comparison.cell, latency, confirmed, tolerances)
     interval = latency.log_change
     detectable = math.expm1(math.log1p(tolerances.latency) + interval.estimate - interval.low)
     if outcome is Outcome.INCONCLUSIVE:
         reason = f"{reason}; could have seen +{100 * detectable:.1f} %"
-    return Verdict(comparison.cell, "latency", outcome, reason, latency.change, detectable)
+    return Verdict(comparison.cell, LATENCY, outcome, reason, latency.change, detectable)
 
 
 def _weigh(cell: str, latency: LatencyChange, confirmed: _Confirmed, tolerances: Tolerances) -> tuple[Outcome, str]:

@@ -2,6 +2,6 @@
 
 import sys
 
-from sparsemark.cli.parser import main
+from sparsemark.cli import main
 
 sys.exit(main())

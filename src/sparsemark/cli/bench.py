@@ -62,10 +62,10 @@ def execute(options: argparse.Namespace) -> int:
     """Measure every pruning on every engine, write the result file and show it."""
     from tempfile import TemporaryDirectory
 
-    from sparsemark.cli.terminal import show
+    from sparsemark.cli.terminal import show, write
     from sparsemark.engines import ENGINES
     from sparsemark.errors import UserError
-    from sparsemark.files import check_writable
+    from sparsemark.files import check_writable, is_stream
     from sparsemark.networks.factory import name_of
     from sparsemark.networks.onnx_model import input_shape_of
     from sparsemark.records.journal import Journal
@@ -87,9 +87,9 @@ def execute(options: argparse.Namespace) -> int:
     inputs = tuple(options.input) or input_shape_of(options.reference) or _DEFAULT_INPUT
     model = ModelSpec(name_of(options.reference), options.reference, inputs)
     study = own_study(model, prunings, options.engine or usable, protocol, options.epochs)
-    journal = Journal(paths.bench_journal(options.json))
     with TemporaryDirectory(prefix="sparsemark-") as folder:
         work = Path(folder)
+        journal = Journal(paths.bench_journal(work / "result" if is_stream(options.json) else options.json))
         pipeline = open_pipeline(study, Places(None, work), task=options.task)
         pipeline.prepare(study.variants[0])  # a network or task that is at fault fails before any progress is shown
         run = measure_cells(pipeline, study.cells, journal, watch)
@@ -98,7 +98,7 @@ def execute(options: argparse.Namespace) -> int:
     journal.discard()
     show(run)
     for path in (options.json, *kept):
-        print(f"wrote {path}")
+        write(f"wrote {path}\n")
     if not any(m.status == MEASURED for m in run.measurements):
         raise UserError(f"nothing was measured: {run.measurements[0].name}: {run.measurements[0].reason}")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ def add(commands: Commands) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Show the change of every cell, and the differences of the environments."""
     from sparsemark.analysis.comparison import compare, environment_differences, same_machine
-    from sparsemark.cli.terminal import terminal
+    from sparsemark.cli.terminal import terminal, write
     from sparsemark.records.run import Run
     from sparsemark.report.renderers.verdicts import render_comparison
 
@@ -31,5 +30,5 @@ def execute(options: argparse.Namespace) -> int:
     differences, same = environment_differences(before, after), same_machine(before, after)
     width, colour = terminal()
     text = render_comparison(compare(before, after), differences, same_machine=same, width=width, colour=colour)
-    sys.stdout.write(text)
+    write(text)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,10 +18,10 @@ def add(commands: Commands) -> None:
 
 def execute(_: argparse.Namespace) -> int:
     """Check the machine for about a second and show what was found."""
-    from sparsemark.cli.terminal import terminal
+    from sparsemark.cli.terminal import terminal, write
     from sparsemark.machine.doctor import examine
     from sparsemark.report.renderers.lists import as_checklist
 
     width, colour = terminal()
-    sys.stdout.write(as_checklist(examine(), width=width, colour=colour))
+    write(as_checklist(examine(), width=width, colour=colour))
     return 0

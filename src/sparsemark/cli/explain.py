@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ def add(commands: Commands) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Plan the network, time each layer alone, and show both beside the machine's limits."""
-    from sparsemark.cli.terminal import terminal
+    from sparsemark.cli.terminal import terminal, write
     from sparsemark.machine.fingerprint import fingerprint
     from sparsemark.registry import missing
 
@@ -51,12 +50,12 @@ def execute(options: argparse.Namespace) -> int:
     with waiting("timing each layer"):
         layers, limits = list(explain(plan)), measure_limits()
     width, colour = terminal()
-    sys.stdout.write(as_layers(layers, limits, plan.decision, width=width, colour=colour))
+    write(as_layers(layers, limits, plan.decision, width=width, colour=colour))
     if options.figure:
         from sparsemark.report.document import environment
         from sparsemark.report.figures.roofline import draw_roofline
 
         conditions = [options.artifact.stem, in_words(limits), *environment(fingerprint(("numba", "llvmlite")))]
         draw_roofline(layers, limits, conditions, options.figure)
-        print(f"wrote {options.figure}")
+        write(f"wrote {options.figure}\n")
     return 0

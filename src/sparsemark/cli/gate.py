@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,8 @@ if TYPE_CHECKING:
 
 # In words here, since `analysis.gate` imports numpy; tests hold both against its constants.
 _EXIT_CODES = (
-    "exit codes: 0 ok, 1 regression, 2 usage or unreadable input, 3 inconclusive or contaminated (with --strict), "
-    "4 no baseline, 5 parity failure"
+    "exit codes: 0 ok, 1 regression, 2 usage or unreadable input, 3 inconclusive or contaminated (with --strict, or "
+    "where not one latency could be compared, as on another machine), 4 no baseline, 5 parity failure"
 )
 _TOLERATED = (
     "tolerances: latency 2 % and 0.05 ms, scores as the task says (accuracy of the study: 1 point), agreement of an "
@@ -31,7 +30,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--baseline", type=Path, required=True, metavar="A.json")
     parser.add_argument("candidate", type=Path, metavar="B.json")
     parser.add_argument(
-        "--strict", action="store_true", help="exit 3 where the samples cannot tell, in place of 0 and a warning"
+        "--strict", action="store_true", help="exit 3 where any samples cannot tell, in place of 0 and a warning"
     )
     parser.set_defaults(execute=execute)
 
@@ -40,20 +39,30 @@ def execute(options: argparse.Namespace) -> int:
     """Show a verdict for every quantity of every cell; on GitHub, annotate and summarise them too."""
     from sparsemark.analysis.comparison import environment_differences, same_machine
     from sparsemark.analysis.gate import exit_code, gate, load_runs
-    from sparsemark.cli.terminal import terminal
+    from sparsemark.cli.terminal import terminal, write
     from sparsemark.report.renderers.verdicts import render_verdicts
 
     before, after = load_runs(options.baseline, options.candidate)
     verdicts = gate(before, after)
     differences, same = environment_differences(before, after), same_machine(before, after)
     width, colour = terminal()
-    sys.stdout.write(render_verdicts(verdicts, differences, same_machine=same, width=width, colour=colour))
+    write(render_verdicts(verdicts, differences, same_machine=same, width=width, colour=colour))
     if os.environ.get("GITHUB_ACTIONS"):
         from sparsemark.report.renderers.github import annotate, job_summary
 
-        sys.stdout.write(annotate(verdicts))
+        write(annotate(verdicts), commands=True)
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
-            with Path(summary).open("a", encoding="utf-8") as file:
-                file.write(job_summary(verdicts, same_machine=same))
+            _append(Path(summary), job_summary(verdicts, same_machine=same))
     return exit_code(verdicts, strict=options.strict)
+
+
+def _append(path: Path, text: str) -> None:
+    """Append to the file that GitHub shows; an error of its pipe or disk must not read as a verdict."""
+    from sparsemark.errors import UserError
+
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f"GITHUB_STEP_SUMMARY: {path}: cannot be written: {error.strerror or error}") from error

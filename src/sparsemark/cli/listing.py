@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ def add(commands: Commands) -> None:
 
 def execute(_: argparse.Namespace) -> int:
     """Show sparsemark's own and other packages' implementations, with the reason where one cannot be used."""
-    from sparsemark.cli.terminal import terminal
+    from sparsemark.cli.terminal import terminal, write
     from sparsemark.engines import ENGINES
     from sparsemark.formats import FORMATS
     from sparsemark.pruning import PRUNERS
@@ -28,5 +27,5 @@ def execute(_: argparse.Namespace) -> int:
 
     rows = [*availability(PRUNERS, "pruner"), *availability(FORMATS, "format"), *availability(ENGINES, "engine")]
     width, colour = terminal()
-    sys.stdout.write(as_inventory(rows, width=width, colour=colour))
+    write(as_inventory(rows, width=width, colour=colour))
     return 0

@@ -1,4 +1,4 @@
-"""Parser of the command line, and the entry point of the `sparsemark` program.
+"""Parser of the command line.
 
 Nothing here imports torch, numpy or rich: `--help` must be instant, and commands that only read must start quickly.
 Each command module declares its arguments in `add` and imports what it needs in `execute`.
@@ -7,9 +7,7 @@ Each command module declares its arguments in `add` and imports what it needs in
 from __future__ import annotations
 
 import argparse
-import sys
-from io import TextIOWrapper
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from sparsemark.cli import bench, compare, doctor, exits, explain, gate, listing, report, run
 
@@ -19,24 +17,14 @@ if TYPE_CHECKING:
 _COMMANDS = (run, bench, report, compare, gate, doctor, explain, listing)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; a mistake of the caller's is one line on stderr.
-
-    Args:
-        arguments: of the command line, without the program's name; None takes the process's own.
-
-    Raises:
-        SystemExit: argparse refuses the arguments (code 2), or `--help` or `--version` is among them.
-    """
+def parse_and_run(arguments: Sequence[str] | None) -> int:
+    """Run the command that `arguments` name and return its exit code; arguments and errors as in `cli.main`."""
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a pipe's encoding may lack the lines of a table
     return exits.run(options.name, lambda: int(options.execute(options)))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sparsemark",
         description="Does pruning this network make it faster, on this machine, and what does it cost in accuracy?",
         epilog="`run` may train networks and fine-tune them; `bench` fine-tunes pruned ones where --task brings "
@@ -47,6 +35,13 @@ def _parser() -> argparse.ArgumentParser:
     for command in _COMMANDS:
         command.add(commands)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Parser whose errors quote arguments without obeying them; argparse makes those of the commands by this class."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(exits.cleaned(message))
 
 
 class _Version(argparse.Action):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ def add(commands: Commands) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Render a run to the terminal or to a file."""
-    from sparsemark.cli.terminal import show
+    from sparsemark.cli.terminal import show, write
     from sparsemark.files import write_atomically
     from sparsemark.records.run import Run
     from sparsemark.report import render
@@ -32,7 +31,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.output is None and options.format == "table":
         show(run)
     elif options.output is None:
-        sys.stdout.write(render(run, options.format))
+        write(render(run, options.format))
     else:
         write_atomically(options.output, render(run, options.format).encode())
     return 0

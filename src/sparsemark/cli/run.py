@@ -42,7 +42,7 @@ def execute(options: argparse.Namespace) -> int:
     """Measure what the journal does not hold yet, write the results and show them."""
     from dataclasses import replace
 
-    from sparsemark.cli.terminal import show
+    from sparsemark.cli.terminal import show, write
     from sparsemark.machine.fingerprint import machine_name
     from sparsemark.records.journal import Journal
     from sparsemark.registry import missing
@@ -67,7 +67,7 @@ def execute(options: argparse.Namespace) -> int:
     if study.cells:
         show(run)
     else:
-        print(accuracy_markdown(evaluated))
+        write(accuracy_markdown(evaluated))
     for path in written:
-        print(f"wrote {path}")
+        write(f"wrote {path}\n")
     return 0

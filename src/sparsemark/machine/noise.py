@@ -32,7 +32,7 @@ def stolen_fraction() -> Iterator[Callable[[], float | None]]:
         after = _cpu_times(cpus)
         if len(before) <= _STEAL_FIELD or len(after) <= _STEAL_FIELD or sum(after) <= sum(before):
             return None
-        return (after[_STEAL_FIELD] - before[_STEAL_FIELD]) / (sum(after) - sum(before))
+        return _share(after[_STEAL_FIELD] - before[_STEAL_FIELD], sum(after) - sum(before))
 
     yield fraction
 
@@ -48,9 +48,14 @@ def waiting_fraction() -> Iterator[Callable[[], float | None]]:
 
     def fraction() -> float | None:
         after, elapsed = _run_delay(), time.perf_counter() - start
-        return None if before is None or after is None or not elapsed else (after - before) / elapsed
+        return None if before is None or after is None or not elapsed else _share(after - before, elapsed)
 
     yield fraction
+
+
+def _share(part: float, whole: float) -> float:
+    """Return a fraction from 0 to 1: some hypervisors turn `steal` back, and two clocks are never read at once."""
+    return min(max(part / whole, 0.0), 1.0)
 
 
 def _run_delay() -> float | None:

@@ -15,6 +15,7 @@ from sparsemark.files import write_atomically
 from sparsemark.records import flat_scores, schema_1, typed
 from sparsemark.records.engine_note import EngineNote
 from sparsemark.records.measurement import MEASURED, STATUSES, Measurement
+from sparsemark.records.ranges import MEASUREMENT_ORDER
 from sparsemark.records.scores import DataNote
 
 if TYPE_CHECKING:
@@ -126,21 +127,23 @@ def from_benchmark(entry: Any) -> Measurement:
         ValueError: naming the field, where the entry is not one that `to_benchmark` could have made.
     """
     if not isinstance(entry, dict):
-        raise ValueError(f"{entry!r}, expected an object")  # noqa: TRY004 - a file's value, not an argument's type
+        raise ValueError(f"{typed.shown(entry)}, expected an object")  # noqa: TRY004 - a file's value, not an argument's type
     schema = typed.mapping(entry, "extra_info").get("schema")
     if isinstance(schema, bool) or schema not in (1, SCHEMA):
-        raise ValueError(f"extra_info.schema is {schema!r}, this sparsemark reads 1 and {SCHEMA}")
+        raise ValueError(f"extra_info.schema is {typed.shown(schema)}, this sparsemark reads 1 and {SCHEMA}")
     return _read(schema_1.upgraded(entry) if schema == 1 else entry)
 
 
 def _read(entry: dict[str, Any]) -> Measurement:
     info, stats, beside = (typed.mapping(entry, key) for key in ("extra_info", "stats", "sparsemark"))
     if info.get("status") not in STATUSES:
-        raise ValueError(f"extra_info.status is {info.get('status')!r}, expected one of {', '.join(STATUSES)}")
+        status = typed.shown(info.get("status"))
+        raise ValueError(f"extra_info.status is {status}, expected one of {', '.join(STATUSES)}")
     stored = typed.mapping(beside, "scores", "sparsemark.scores") if "scores" in beside else None
     scalars = {field: info.get(field) for field in _FIELDS} | {"name": _name(entry, info)}
+    places = {field: f"extra_info.{field}" for field in scalars}
     return dataclasses.replace(
-        typed.record(scalars, Measurement, {field: f"extra_info.{field}" for field in scalars}),
+        typed.in_order(typed.record(scalars, Measurement, places), MEASUREMENT_ORDER, places),
         scores=flat_scores.read(info, stored, _RESERVED),
         data=_data_note(info, _NOTES["data"]),
         parity_data=_data_note(info, _NOTES["parity_data"]),

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.records import typed
+from sparsemark.records.ranges import SCORE_ORDER
 from sparsemark.records.scores import Score
 
 if TYPE_CHECKING:
@@ -46,19 +47,23 @@ def read(info: Mapping[str, Any], stored: Mapping[str, Any] | None, reserved: Co
         reserved: names of other fields of `extra_info`.
 
     Raises:
-        ValueError: naming the field that has another type.
+        ValueError: naming the field that has another type or lies outside its range.
     """
     known: Mapping[str, Any] = dict.fromkeys(_metrics(info, reserved)) if stored is None else stored
     names = _names(known, reserved)
+    # A file of another program may know a score's interval and not the score.
+    hints = {part: hint | None for part, hint in typed.hints_of(Score).items()}
     scores = {}
     for metric in known:
         where = f"{_STORED}.{metric}"
         flat = {part: names[metric, part] for part in _ENDS if names.get((metric, part)) in info}
-        numbers = {part: typed.scalar(info[name], float | None, f"extra_info.{name}") for part, name in flat.items()}
+        numbers = {part: typed.scalar(info[name], hints[part], f"extra_info.{name}") for part, name in flat.items()}
         given = typed.mapping(known, metric, where)
         values = {part: given[part] for part in _PARTS if part in given} | numbers
         if values.get("value") is not None:
-            scores[metric] = typed.record(values, Score, {part: f"{where}.{part}" for part in _PARTS})
+            places = {part: f"{where}.{part}" for part in _PARTS}
+            places |= {part: f"extra_info.{name}" for part, name in flat.items()}
+            scores[metric] = typed.in_order(typed.record(values, Score, places), SCORE_ORDER, places)
     return scores
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from sparsemark.errors import UserError
 from sparsemark.records.benchmark_json import from_benchmark, to_benchmark
@@ -23,13 +24,31 @@ JOURNAL_SUFFIX = ".jsonl"
 
 
 def finished_cells(journal: bytes) -> Iterator[tuple[str, Measurement]]:
-    """Read the lines of a journal that are whole, each with its key; those a crash tore are passed over."""
-    for line in journal.splitlines():
+    """Read the lines of a journal that are whole, each with its key; others are passed over, to be measured again."""
+    for _, key, entry in _entries(journal):
+        with suppress(ValueError):
+            yield key, from_benchmark(entry)
+
+
+def reported_cells(journal: bytes) -> Iterator[Measurement]:
+    """Read the lines of a journal that are whole, for a report; those a crash tore are passed over.
+
+    Raises:
+        ValueError: a whole line holds what no measurement can be, naming line and field. A crash does not do that.
+    """
+    for number, _, entry in _entries(journal):
         try:
-            entry = json.loads(line)
-            yield str(entry["key"]), from_benchmark(entry["benchmark"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
+            yield from_benchmark(entry)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+
+
+def _entries(journal: bytes) -> Iterator[tuple[int, str, Any]]:
+    """Yield number, key and entry of each line that is JSON and has both."""
+    for number, line in enumerate(journal.splitlines(), start=1):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
+            whole = json.loads(line)
+            yield number, str(whole["key"]), whole["benchmark"]
 
 
 class Journal:

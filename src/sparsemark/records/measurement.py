@@ -5,6 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping  # noqa: TC003 - files are read by these annotations
 from dataclasses import dataclass, field
 
+from sparsemark.records.ranges import (  # noqa: TC001 - as above
+    Count,
+    Distance,
+    Drift,
+    Fraction,
+    Milliseconds,
+    Positive,
+    Ratio,
+    Seconds,
+    Seed,
+)
 from sparsemark.records.scores import DataNote, Score  # noqa: TC001 - as above
 
 MEASURED = "measured"
@@ -35,60 +46,60 @@ class Measurement:
     scope: str | None = None
     schedule: str | None = None
     control: str | None = None
-    sparsity_target: float | None = None
-    round_to: int | None = None
+    sparsity_target: Fraction | None = None
+    round_to: Positive | None = None
     format: str | None = None
     engine: str | None = None
     precision: str | None = None
-    threads: int | None = None
-    batch: int | None = None
-    seed: int | None = None
-    fold: int | None = None
+    threads: Positive | None = None
+    batch: Positive | None = None
+    seed: Seed | None = None
+    fold: Count | None = None
 
     # what is left in it
-    sparsity: float | None = None
-    mac_density: float | None = None
-    parameters: int | None = None
-    nonzeros: int | None = None
-    subnormals: int | None = None
-    dead_channels: int | None = None
-    artifact_bytes: int | None = None
-    compressed_bytes: int | None = None
+    sparsity: Fraction | None = None
+    mac_density: Fraction | None = None
+    parameters: Count | None = None
+    nonzeros: Count | None = None
+    subnormals: Count | None = None
+    dead_channels: Count | None = None
+    artifact_bytes: Count | None = None
+    compressed_bytes: Count | None = None
 
     # what it predicts: metrics by name, the first is the headline; data of the scores, and of the parity check
     scores: Mapping[str, Score] = field(default_factory=dict)
     data: DataNote | None = None
-    parity_max_abs: float | None = None
-    parity_max_rel: float | None = None
-    engine_agreement: float | None = None
-    agreement_with_dense: float | None = None
+    parity_max_abs: Distance | None = None
+    parity_max_rel: Distance | None = None
+    engine_agreement: Fraction | None = None
+    agreement_with_dense: Fraction | None = None
     disagreements: str | None = None
     parity_data: DataNote | None = None
 
     # how long it takes
-    p50_ms: float | None = None
-    p90_ms: float | None = None
-    p95_ms: float | None = None
-    p99_ms: float | None = None
-    samples: int | None = None
-    launches: int | None = None
-    block: int | None = None
-    speedup: float | None = None
-    speedup_low: float | None = None
-    speedup_high: float | None = None
+    p50_ms: Milliseconds | None = None
+    p90_ms: Milliseconds | None = None
+    p95_ms: Milliseconds | None = None
+    p99_ms: Milliseconds | None = None
+    samples: Count | None = None
+    launches: Positive | None = None
+    block: Positive | None = None
+    speedup: Ratio | None = None
+    speedup_low: Ratio | None = None
+    speedup_high: Ratio | None = None
     speedup_reference: str | None = None
     reference_engine: str | None = None
     reference_sha256: str | None = None
-    reference_p50_ms: float | None = None
-    reference_drift: float | None = None
-    steal: float | None = None
-    waited: float | None = None
+    reference_p50_ms: Milliseconds | None = None
+    reference_drift: Drift | None = None
+    steal: Fraction | None = None
+    waited: Fraction | None = None
     measured_at: str | None = None
     measured_commit: str | None = None
-    peak_rss_bytes: int | None = None
+    peak_rss_bytes: Count | None = None
 
-    samples_s: tuple[float, ...] = field(default=(), repr=False)
-    reference_s: tuple[float, ...] = field(default=(), repr=False)
+    samples_s: tuple[Seconds, ...] = field(default=(), repr=False)
+    reference_s: tuple[Seconds, ...] = field(default=(), repr=False)
 
     @property
     def headline(self) -> tuple[str, Score] | None:

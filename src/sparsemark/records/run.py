@@ -17,8 +17,9 @@ from sparsemark.records.benchmark_json import (
     to_benchmark,
     write_document,
 )
-from sparsemark.records.journal import JOURNAL_SUFFIX, finished_cells
+from sparsemark.records.journal import JOURNAL_SUFFIX, reported_cells
 from sparsemark.records.measurement import MEASURED
+from sparsemark.records.ranges import Count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,20 +86,24 @@ class Run:
         """
         content = _content(path)
         if path.suffix == JOURNAL_SUFFIX:
-            finished = {m.name: m for _, m in finished_cells(content)}
+            try:
+                finished = {m.name: m for m in reported_cells(content)}
+            except ValueError as error:
+                raise UserError(f"{path}: {error}") from error
             if not finished:
                 raise UserError(f"{path}: expected lines of sparsemark's journal, found none that is whole")
             return cls(tuple(finished.values()))
         document = _document(path, content)
         try:
             measurements = _measurements(document)
-            machine_info, commit_info = typed.mapping(document, "machine_info"), typed.mapping(document, "commit_info")
+            machine_info, commit_info = typed.shallow(document, "machine_info"), typed.shallow(document, "commit_info")
+            when = typed.scalar(document.get("datetime"), str | None, "datetime") or ""
             engines = engine_notes(typed.mapping(document, "sparsemark"))
         except ValueError as error:
             raise UserError(f"{path}: {error}") from error
         if not measurements:
             raise UserError(f"{path}: benchmarks: no entry has extra_info.schema, so none was made by sparsemark")
-        return cls(tuple(measurements), machine_info, commit_info, str(document.get("datetime") or ""), engines)
+        return cls(tuple(measurements), machine_info, commit_info, when, engines)
 
 
 def _content(path: Path) -> bytes:
@@ -144,7 +149,7 @@ def _measurements(document: Mapping[str, Any]) -> list[Measurement]:
         row = _row(entry, f"{where}[{index}]")
         # pytest has no position to give: it knows no order but that of its tests.
         position = typed.mapping(entry, "sparsemark").get("position")
-        position = typed.scalar(position, int | None, f"{where}[{index}].sparsemark.position")
+        position = typed.scalar(position, Count | None, f"{where}[{index}].sparsemark.position")
         rows.insert(len(rows) if position is None else position, row)
     return rows
 

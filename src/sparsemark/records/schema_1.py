@@ -6,6 +6,7 @@ from typing import Any
 
 from sparsemark.errors import UserError
 from sparsemark.records import typed
+from sparsemark.records.ranges import Fraction, Positive, ScoreValue
 from sparsemark.specs import FP32, Pruning
 
 METRICS = ("accuracy", "f1", "recall", "precision", "roc_auc")
@@ -31,9 +32,9 @@ def upgraded(entry: dict[str, Any]) -> dict[str, Any]:
         words = _taken(info, old, str)
         caveat = next((word for word in CAVEATS if words and word in words.upper()), None)
         info |= {f"{new}_data": words, f"{new}_caveat": caveat}
-    info["engine_agreement"] = _taken(info, "agreement", float)
+    info["engine_agreement"] = _taken(info, "agreement", Fraction)
     # Schema 2 keeps this name for what the engine computes in.
-    info["score_precision"] = _taken(info, "precision", float)
+    info["score_precision"] = _taken(info, "precision", ScoreValue)
     info["precision"] = FP32 if info.get("engine") else None
     info["pruning"] = _pruning(info)
     info["launches"] = None if info.get("samples") is None else 1
@@ -47,7 +48,7 @@ def _pruning(info: dict[str, Any]) -> str | None:
     """Text of the one step that schema 1 knew."""
     method, sparsity, round_to = (
         typed.scalar(info.get(name), kind | None, f"extra_info.{name}")
-        for name, kind in (("method", str), ("sparsity_target", float), ("round_to", int))
+        for name, kind in (("method", str), ("sparsity_target", Fraction), ("round_to", Positive))
     )
     if method is None:
         return None
@@ -57,6 +58,6 @@ def _pruning(info: dict[str, Any]) -> str | None:
         return None  # numbers that nothing could have been pruned with
 
 
-def _taken(info: dict[str, Any], name: str, kind: type) -> Any:
+def _taken(info: dict[str, Any], name: str, kind: Any) -> Any:
     """Remove and return a field that has another name in schema 2."""
     return typed.scalar(info.pop(name, None), kind | None, f"extra_info.{name}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-Groups = Mapping[str, tuple[float, float]]
+from sparsemark.records.ranges import Loss, ScoreValue, Weight  # files are read by these annotations
+
+Groups = Mapping[str, tuple[ScoreValue, Weight]]
 """Score and weight of a metric by group: by patient, user or video."""
 
 
@@ -41,13 +43,13 @@ class Score:
             Kept in checkpoints, not in result files.
     """
 
-    value: float
-    low: float | None = None
-    high: float | None = None
-    raw: float | None = None
-    recalibrated: float | None = None
+    value: ScoreValue
+    low: ScoreValue | None = None
+    high: ScoreValue | None = None
+    raw: ScoreValue | None = None
+    recalibrated: ScoreValue | None = None
     higher_is_better: bool = True
-    tolerance: float | None = None
+    tolerance: Loss | None = None
     groups: Groups | None = field(default=None, repr=False)
 
     def loss_against(self, other: Score) -> float:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
-import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
+from itertools import pairwise
+from reprlib import Repr
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from sparsemark.records.ranges import Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 T = TypeVar("T")
 
-_LONGEST = sys.float_info.max  # excludes infinity and NaN
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+
+_DEEPEST = 20
+"""Objects and lists inside each other in what a file says of its machine: Python's own limit ends in a traceback."""
+
+_SHOWN = Repr()
+"""Shortens a value for an error: a file may hold one of a million digits, or one too deeply nested to be written."""
+_SHOWN.maxstring = _SHOWN.maxother = 80
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error quotes it, shortened."""
+    return _SHOWN.repr(value)
 
 
 def record(values: Mapping[str, Any], kind: type[T], places: Mapping[str, str]) -> T:
@@ -21,11 +35,11 @@ def record(values: Mapping[str, Any], kind: type[T], places: Mapping[str, str]) 
 
     Args:
         values: scalars by field.
-        kind: the dataclass.
+        kind: the dataclass; the ranges of its numbers are part of their types.
         places: path in the file of each field in `values`, for the error.
 
     Raises:
-        ValueError: a field has another type or is not finite.
+        ValueError: a field has another type, is not finite or lies outside its range.
     """
     import msgspec
 
@@ -33,30 +47,72 @@ def record(values: Mapping[str, Any], kind: type[T], places: Mapping[str, str]) 
         with suppress(msgspec.ValidationError):
             return msgspec.convert(values, kind)
     # Once more, field by field: msgspec's error names neither the value nor its place in the file.
-    hints = get_type_hints(kind)
+    hints = hints_of(kind)
     return kind(**{name: scalar(values[name], hint, places[name]) for name, hint in hints.items() if name in values})
+
+
+def hints_of(kind: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields, with their ranges."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def scalar(value: Any, hint: Any, where: str) -> Any:
     """Return a value of a scalar type, or None where `hint` allows it.
 
+    Args:
+        value: parsed JSON.
+        hint: a type, a union with None, or either with a range.
+        where: path in the file, for the error.
+
     Raises:
-        ValueError: it is of another type or not finite.
+        ValueError: it is of another type, not finite or outside its range.
     """
     import msgspec
 
-    words = dict(_WORDS)
     if _is_finite(value):
         with suppress(msgspec.ValidationError):
             return msgspec.convert(value, hint)
-    else:
-        words[float] = "a finite number"
-    expected = " or ".join(words[kind] for kind in get_args(hint) or (hint,))
-    raise ValueError(f"{where} is {value!r}, expected {expected}")
+    kinds = _alternatives(hint)
+    expected = " or ".join(_expected(kind, value) for kind in kinds)
+    raise ValueError(f"{where} is {shown(value)}, expected {expected}")
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return (hint,) if get_origin(hint) is Annotated else get_args(hint) or (hint,)
+
+
+def _expected(kind: Any, value: Any) -> str:
+    """Return what a value should have been: its range where it has the right type, else the type."""
+    plain, *extras = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+    if plain is float and isinstance(value, float) and not _is_finite(value):
+        return "a finite number"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = is_number if plain is float else is_number and isinstance(value, int)
+    ranges = [extra.description for extra in extras]
+    return ranges[0] if fits and ranges else _WORDS[plain]
 
 
 def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
+
+
+def in_order(record: T, orders: Sequence[Sequence[str]], places: Mapping[str, str]) -> T:
+    """Return a record whose numbers do not fall from one field to the next.
+
+    Args:
+        record: a dataclass.
+        orders: fields from the least to the most; those that are None are passed over.
+        places: path in the file of each field, for the error.
+
+    Raises:
+        ValueError: one of them is below the one before it.
+    """
+    for fields in orders:
+        known = [(name, value) for name in fields if (value := getattr(record, name)) is not None]
+        for (low, least), (high, most) in pairwise(known):
+            if most < least:
+                raise ValueError(f"{places[high]} is {most!r}, expected at least {places[low]}, which is {least!r}")
+    return record
 
 
 def mapping(parent: Mapping[str, Any], key: str, where: str = "") -> Mapping[str, Any]:
@@ -72,19 +128,45 @@ def mapping(parent: Mapping[str, Any], key: str, where: str = "") -> Mapping[str
     return value
 
 
+def shallow(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the object that `parent` holds under `key`, whose values nobody types, as in `mapping`.
+
+    Raises:
+        ValueError: it is something else, or nested too deeply to be shown.
+    """
+    found = mapping(parent, key)
+    level: list[Any] = [found]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return found
+    raise ValueError(f"{key} is nested more than {_DEEPEST} levels deep, expected what pytest-benchmark writes")
+
+
 def seconds(values: Any, where: str) -> tuple[float, ...]:
     """Return a list of times, empty where it is null or absent.
 
     Raises:
-        ValueError: it is no list, or one of them is not a finite number above 0.
+        ValueError: it is no list, or one of them is no possible duration.
     """
     import msgspec
 
     if not values:
         return ()
     if not isinstance(values, list | tuple):
-        raise ValueError(f"{where} is {values!r}, expected a list of seconds")  # noqa: TRY004 - as above
-    with suppress(msgspec.ValidationError):
-        return msgspec.convert(values, tuple[Annotated[float, msgspec.Meta(gt=0, le=_LONGEST)], ...])
-    wrong = next(v for v in values if isinstance(v, bool) or not isinstance(v, int | float) or not 0 < v <= _LONGEST)
-    raise ValueError(f"{where} holds {wrong!r}, expected seconds above 0")
+        raise ValueError(f"{where} is {shown(values)}, expected a list of seconds")  # noqa: TRY004 - as above
+    if all(map(_is_finite, values)):
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(values, tuple[Seconds, ...])
+    for value in values:
+        try:
+            scalar(value, Seconds, where)
+        except ValueError:
+            _, described = get_args(Seconds)
+            raise ValueError(f"{where} holds {shown(value)}, expected {described.description}") from None
+    raise AssertionError(f"{where}: every value converts, the list does not")

@@ -8,6 +8,7 @@ import numpy as np
 
 from sparsemark.analysis.groups import interval_of, pooled
 from sparsemark.report import wording
+from sparsemark.report.harmless import harmless_rows
 from sparsemark.report.renderers.markdown import escape, markdown_table
 from sparsemark.report.scores import UNSCORED, Scale, Scoring
 
@@ -33,6 +34,7 @@ def accuracy_markdown(evaluated: Sequence[Measurement]) -> str:
     Args:
         evaluated: a row a variant and seed, in the order in which they shall stand.
     """
+    evaluated = harmless_rows(evaluated)
     scoring = Scoring.of(evaluated)
     scored = [m for m in evaluated if scoring.score(m)]
     blocks = [

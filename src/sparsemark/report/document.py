@@ -14,6 +14,7 @@ from sparsemark.records.measurement import MEASURED, Measurement
 from sparsemark.report import wording
 from sparsemark.report.break_even import break_evens
 from sparsemark.report.findings import controls, findings
+from sparsemark.report.harmless import harmless_run
 from sparsemark.report.headline import headlines, is_dense
 from sparsemark.report.scores import Scoring
 from sparsemark.specs import FP32
@@ -80,6 +81,7 @@ class Content:
 
 def content_of(run: Run) -> Content:
     """Return a run in words; the fastest cell of a network comes first, so what is above the reference is faster."""
+    run = harmless_run(run)
     cells = [m for m in run.measured() if m.control is None]
     order = {model: index for index, model in enumerate(dict.fromkeys(m.model for m in cells))}
     cells.sort(key=lambda m: (order[m.model], -(m.speedup or -math.inf), m.p50_ms or math.inf))
@@ -186,7 +188,7 @@ def _failures(run: Run) -> list[str]:
     struck: dict[tuple[str, str, str], list[str]] = {}
     for m in run.measurements:
         if m.status != MEASURED:
-            reason = " ".join((m.reason or "no reason given").split())
+            reason = m.reason or "no reason given"
             cell = f"{m.model or m.name} {wording.pruned(m)}"
             struck.setdefault((wording.runner(m, run.engines), m.status, reason), []).append(cell)
     lines = []

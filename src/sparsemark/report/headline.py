@@ -9,6 +9,7 @@ from sparsemark.analysis.cells import dense_scores, is_control, is_reference, mo
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import contamination_of, in_words
 from sparsemark.analysis.statistics import quotient
+from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
 from sparsemark.report.scores import UNSCORED, Scoring
 from sparsemark.specs import DENSE, FP32
@@ -28,7 +29,8 @@ _PLURALS = {UNSCORED: "accuracies"}
 def headlines(run: Run) -> list[str]:
     """Return for each network the cell that is fastest at the score of the dense one, and by how much.
 
-    The fastest is the one with the highest lower end of its interval: the highest estimate would often be luck.
+    The fastest is the one with the highest lower end of its interval: the highest estimate would often be luck. Engines
+    that did not run are named, since one of them might have been faster.
     """
     measured = run.measured()
     if not measured:
@@ -38,12 +40,21 @@ def headlines(run: Run) -> list[str]:
     several = len(models(measured)) > 1
     lines = []
     for model in models(measured):
-        line = _headline([m for m in measured if m.model == model], scoring, run.engines)
+        own = [m for m in run.measurements if m.model == model]
+        line = _headline([m for m in own if m.status == MEASURED], own, scoring, run.engines)
         lines.append(f"{model}: {line}" if several else line[0].upper() + line[1:])
     return lines
 
 
-def _headline(cells: Sequence[Measurement], scoring: Scoring, notes: Notes) -> str:
+def _headline(cells: Sequence[Measurement], rows: Sequence[Measurement], scoring: Scoring, notes: Notes) -> str:
+    """Write the headline of one network.
+
+    Args:
+        cells: that were measured.
+        rows: these, and those that were not.
+        scoring: of the run.
+        notes: on its engines.
+    """
     # One image on the fewest threads: other batches and threads are other questions, never the headline.
     job = min(((m.threads or 1, m.batch or 1) for m in cells), default=(1, 1))
     own = [m for m in cells if (m.threads or 1, m.batch or 1) == job and not is_control(m)]
@@ -54,7 +65,9 @@ def _headline(cells: Sequence[Measurement], scoring: Scoring, notes: Notes) -> s
     candidates = [(speedup, m) for speedup, m in trusted if _keeps_score(m, cells, scoring)] if within else trusted
     speedup, best = max(candidates, key=lambda pair: pair[0].low, default=(None, None))
     if speedup is None or best is None or speedup.low <= 1:
-        return f"nothing{within} is faster than {_reference(own[0], notes)}{why_not}."
+        # What did not run pruned stands below the table; without its dense form an engine was no rival at all.
+        absent = _did_not_run(rows, job, notes, dense_only=True)
+        return f"nothing{within} is faster than {_reference(own[0], notes)}{why_not}{absent}."
     line = (
         f"fastest{within}{why_not}: {wording.pruned(best)} on {wording.runner(best, notes)}, "
         f"{wording.ratio(speedup)} over {_reference(best, notes)}"
@@ -74,7 +87,28 @@ def _headline(cells: Sequence[Measurement], scoring: Scoring, notes: Notes) -> s
     if rival is not None and rival_speedup is not None and rival is not best and not is_reference(rival):
         against = wording.ratio(quotient(speedup, rival_speedup))
         line += f"; {against} over the fastest dense engine, {wording.runner(rival, notes)}"
-    return f"{line}."
+    return f"{line}{_did_not_run(rows, job, notes)}."
+
+
+def _did_not_run(rows: Sequence[Measurement], job: tuple[int, int], notes: Notes, *, dense_only: bool = False) -> str:
+    """Name the engines that have no time for this job, or none of the dense network, each with what kept it from one.
+
+    Args:
+        rows: of one network, measured and not.
+        job: threads and batch.
+        notes: on the engines.
+        dense_only: leave out engines that were only asked for pruned networks.
+    """
+    asked = [m for m in rows if m.control is None and m.engine and (m.threads or job[0], m.batch or job[1]) == job]
+    timed = {(wording.runner(m, notes), m.method == DENSE) for m in asked if m.status == MEASURED}
+    causes: dict[str, dict[str, None]] = {}
+    for m in asked:
+        runner, dense = wording.runner(m, notes), m.method == DENSE
+        ran = (runner, True) in timed or (runner, False) in timed
+        if m.status != MEASURED and (runner, dense) not in timed and (dense or not (ran or dense_only)):
+            causes.setdefault(f"dense on {runner}" if ran else runner, {})[m.status.replace("_", " ")] = None
+    named = [f"{runner} ({', '.join(words)})" for runner, words in causes.items()]
+    return f"; did not run: {', '.join(named)}" if named else ""
 
 
 def _bar(trusted: Sequence[Measurement], cells: Sequence[Measurement], scoring: Scoring) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sparsemark.report.harmless import harmless
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -30,7 +32,7 @@ def watch(items: Sequence[T], what: str) -> Iterator[T]:
     """
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -39,7 +41,7 @@ def watch(items: Sequence[T], what: str) -> Iterator[T]:
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
         task = progress.add_task(what, total=len(items))
         for item in items:
-            progress.update(task, description=f"{what}: {getattr(item, 'name', item)}")
+            progress.update(task, description=f"{what}: {harmless(str(getattr(item, 'name', item)))}")
             yield item
             progress.advance(task)
         progress.update(task, description=what)

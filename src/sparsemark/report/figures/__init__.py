@@ -9,6 +9,7 @@ from sparsemark.analysis.cells import models
 from sparsemark.report.document import conditions
 from sparsemark.report.figures import latency_sparsity, score_latency, score_sparsity
 from sparsemark.report.figures.series import on_fewest_threads
+from sparsemark.report.harmless import harmless_rows, harmless_run
 from sparsemark.report.scores import Scoring
 from sparsemark.report.style import caption, save
 
@@ -41,7 +42,8 @@ def draw_figures(run: Run, folder: Path, evaluated: Iterable[Measurement] = ()) 
     Raises:
         UserError: matplotlib is not installed, or the folder cannot be written.
     """
-    everything = [*run.measurements, *evaluated]
+    run = harmless_run(run)
+    everything = [*run.measurements, *harmless_rows(evaluated)]
     files = []
     for model in models(everything):
         own = [m for m in everything if m.model == model]

@@ -11,6 +11,7 @@ from sparsemark.analysis.contamination import contamination_of, in_words
 from sparsemark.records.benchmark_json import extra_info
 from sparsemark.records.measurement import MEASURED, Measurement
 from sparsemark.records.scores import Score
+from sparsemark.report.harmless import cell_of_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -64,6 +65,6 @@ def _of_scores(metrics: Iterable[str]) -> Iterator[str]:
 def _write(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({column: cell_of_csv(column) for column in columns})
+    writer.writerows({column: cell_of_csv(value) for column, value in row.items()} for row in rows)
     return text.getvalue()

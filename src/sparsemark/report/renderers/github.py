@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.gate import Outcome
+from sparsemark.report.harmless import harmless_verdicts, without_commands
 from sparsemark.report.renderers.verdicts import change_text, markdown_verdicts, noticeable
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ def annotate(verdicts: Sequence[Verdict]) -> str:
     Source: docs.github.com, "Workflow commands for GitHub Actions".
     """
     lines: dict[str, list[str]] = {"error": [], "warning": [], "notice": []}
-    for verdict in noticeable(verdicts):
+    for verdict in noticeable(harmless_verdicts(verdicts, lines=True)):
         change = f" {change_text(verdict.change)}" if verdict.change else ""
-        title = _property(f"{verdict.outcome}: {verdict.cell}")
-        message = _data(f"{verdict.quantity}{change}: {verdict.reason}")
+        title = _property(without_commands(f"{verdict.outcome}: {verdict.cell}"))
+        message = _data(without_commands(f"{verdict.quantity}{change}: {verdict.reason}"))
         level = _LEVELS.get(verdict.outcome, "warning")
         lines[level].append(f"::{level} title={title}::{message}\n")
     return "".join(line for level in lines.values() for line in level[:_SHOWN])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from sparsemark.report.harmless import harmless
 from sparsemark.report.renderers.terminal import draw, grid
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ def as_layers(layers: Sequence[Layer], limits: Limits, decision: Decision, *, wi
     """Write the table for a terminal of `width` columns, and which won: direct or dense."""
     rows = [
         (
-            layer.name,
+            harmless(layer.name),
             " x ".join(map(str, layer.shape)),
             "" if layer.density is None else f"{layer.density:.2f}",
-            layer.kernel,
+            harmless(layer.kernel),
             "" if layer.seconds is None else f"{1e3 * layer.seconds:.3f}",
             "" if layer.rate is None else f"{layer.rate / _GIGA:.1f}",
             "" if layer.pace is None else f"{100 * layer.pace / limits.multiply_adds:.0f} %",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from sparsemark.report.harmless import harmless
 from sparsemark.report.renderers.terminal import draw, grid
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def as_inventory(rows: Sequence[Availability], *, width: int, colour: bool) -> str:
     """Write pruners, formats and engines, with the reason where one cannot be used."""
-    cells = [(row.kind, row.name, row.label, row.absent or "available") for row in rows]
+    cells = [tuple(map(harmless, (row.kind, row.name, row.label, row.absent or "available"))) for row in rows]
     styles = ["dim" if row.absent else "" for row in rows]
     return draw([grid(("kind", "name", "label", "status"), cells, styles=styles)], width=width, colour=colour)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import TYPE_CHECKING
 
 from sparsemark.report.document import NUMBERS, SPEEDUP, sections
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sparsemark.report.document import Content
+
+
+_MARKS = re.compile(r"[\\`*_\[\]|~$#]")
+"""Characters with a meaning within a line."""
 
 
 def as_markdown(content: Content) -> str:
@@ -35,8 +40,6 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right:
 
 
 def escape(text: str) -> str:
-    """Return text in which nothing is Markdown's or HTML's."""
-    text = html.escape(" ".join(text.split()), quote=False)
-    for character in "\\`*_[]|":
-        text = text.replace(character, f"\\{character}")
-    return text
+    """Return harmless text in which nothing is Markdown's or HTML's, and nobody is mentioned."""
+    text = html.escape(text, quote=False)
+    return _MARKS.sub(r"\\\g<0>", text).replace("@", "&#64;")

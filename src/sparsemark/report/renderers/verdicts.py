@@ -11,6 +11,7 @@ from rich.text import Text
 from sparsemark.analysis.contamination import in_words
 from sparsemark.analysis.gate import Outcome
 from sparsemark.report import wording
+from sparsemark.report.harmless import harmless_comparisons, harmless_differences, harmless_verdicts
 from sparsemark.report.renderers.markdown import escape, markdown_table
 from sparsemark.report.renderers.terminal import DEFAULT_WIDTH, draw, grid
 from sparsemark.report.scores import Scoring
@@ -46,8 +47,8 @@ _COLOURS = {
 }
 _COLUMNS = ("verdict", "cell", "what", "time [95 %]", "why")
 _OTHER_MACHINE = (
-    "The runs come from different machines: only ratios to the reference are compared, and these may depend on the "
-    "processor. Take the baseline on the machine that runs the gate."
+    "The runs come from different machines: ratios to the reference may depend on the processor, so the gate judges no "
+    "latency. Take the baseline on the machine that runs the gate."
 )
 _WHOLE = ("verdict", "cell", "what", "time [95 %]")  # columns that are not folded: half a name is no name
 _SHORT = 60  # characters of a condition that are shown
@@ -69,7 +70,7 @@ def render_verdicts(
     colour: bool = False,
 ) -> str:
     """Write what the gate found for a terminal: the summary, then everything that is not ok, worst first."""
-    noticed = noticeable(verdicts)
+    noticed = noticeable(harmless_verdicts(verdicts))
     parts: list[RenderableType] = [Text(f"Gate - {summary_line(verdicts)}", "bold")]
     if noticed:
         rows = [_row(verdict) for verdict in noticed]
@@ -89,6 +90,7 @@ def render_comparison(
     colour: bool = False,
 ) -> str:
     """Write two runs side by side for a terminal, the largest slowdown first, what cannot be compared last."""
+    comparisons = harmless_comparisons(comparisons)
     ordered = sorted(comparisons, key=lambda c: -c.latency.log_change.estimate if c.latency else math.inf)
     both = [m for c in comparisons for m in (c.baseline, c.candidate) if m]
     scoring = Scoring.of(both)
@@ -113,6 +115,7 @@ def render_comparison(
 
 def markdown_verdicts(verdicts: Sequence[Verdict], *, same_machine: bool = True) -> str:
     """Write what the gate found as GitHub's Markdown; what is ok is folded away."""
+    verdicts = harmless_verdicts(verdicts)
     noticed = noticeable(verdicts)
     fine = [verdict for verdict in verdicts if verdict.outcome is Outcome.OK]
     blocks = [f"## sparsemark gate\n\n**{escape(summary_line(verdicts))}**"]
@@ -172,7 +175,8 @@ def _environment(differences: Sequence[Difference], *, same_machine: bool) -> li
         parts.append(Text(f"\n{_OTHER_MACHINE}", "yellow"))
     if differences:
         parts.append(Text("\nConditions that differ", "bold"))
-        parts.append(grid(("condition", "baseline", "candidate"), [_shortened(d) for d in differences]))
+        rows = [_shortened(difference) for difference in harmless_differences(differences)]
+        parts.append(grid(("condition", "baseline", "candidate"), rows))
     return parts
 
 
