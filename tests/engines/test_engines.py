@@ -302,7 +302,7 @@ def test_ncnn_converts_without_a_word_and_leaves_nothing(tmp_path, monkeypatch, 
     ("forward", "shape", "reason"),
     [
         ("return y[:, :2, ::2]", (1, 3, 8, 8), "ncnn: Tensor.slice at "),
-        ("return y", (2, 3, 8, 8), r"ncnn: takes one image a call, and the input has shape \(2, 3, 8, 8\)"),
+        ("return y", (2, 3, 8, 8), r"ncnn: takes one float32 image a call, and the input is 2,3,8,8"),
         ("return y + self.nowhere", (1, 3, 8, 8), "ncnn: tracing: AttributeError"),
     ],
 )
@@ -496,7 +496,7 @@ def test_network_without_tensors_of_its_own_among_its_outputs_is_read_as_far_as_
     state = {"weight": torch.ones(2, 3), "bias": torch.zeros(2)}
     save_checkpoint(tmp_path / "aux.safetensors", Checkpoint(Header(Variant(model)), state))
     source = Source(model, tmp_path / "aux.safetensors")
-    batch = [np.ones((1, 3), np.float32)]
+    batch = [(np.ones((1, 3), np.float32),)]
     predict = engines.load(formats.export(source, "dense", tmp_path / "exported"), "torch", 1)
     verified = parity.check(predict, batch, float64_outputs(source, batch))
     assert verified.parity.max_abs == 0

@@ -47,7 +47,7 @@ FROM_A_FILE = [name for name, engine in ENGINES.items() if "dense" not in engine
 @pytest.mark.parametrize("form", FORMATS)
 def test_zeros_counted_in_the_file_are_the_networks(form, network, prune):
     exported = artifact(network, prune, form)
-    counted = accounting.count(load_checkpoint(source(network, prune).path).build(), example(network))
+    counted = accounting.count(load_checkpoint(source(network, prune).path).build(), (example(network),))
     assert exported.weights.total == counted.weights
     assert exported.weights.nonzeros == counted.nonzeros
     assert exported.bytes == exported.path.stat().st_size > 0
@@ -108,7 +108,7 @@ def test_file_runs_in_another_process_without_the_class_that_made_it(wide, engin
     )
     environment = os.environ | {"PYTHONPATH": str(Path(sparsemark.__file__).parents[1])}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
-    expected = float64_outputs(Source(ModelSpec("wide", "m:f", (1,)), wide[0.9]["dense"].path), [image])
+    expected = float64_outputs(Source(ModelSpec("wide", "m:f", (1,)), wide[0.9]["dense"].path), [(image,)]).outputs
     answer = np.load(tmp_path / "answer.npy")
     assert np.abs(answer - expected[0]).max() <= parity.TOLERANCE * np.abs(expected[0]).max()
 
@@ -333,7 +333,7 @@ def test_users_onnx_file_is_copied_counted_and_run_wherever_its_weights_are(cons
     image = np.array([[1, 2, 3]], np.float32)
     predict = ENGINES[engine].load(exported.path, 1)
     assert predict(image)[0].tolist() == [[13, 6]]
-    assert float64_outputs(origin, [image])[0].tolist() == [[13, 6]]
+    assert float64_outputs(origin, [(image,)]).outputs[0].tolist() == [[13, 6]]
 
 
 def test_users_onnx_file_has_no_dense_form(tmp_path):

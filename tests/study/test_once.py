@@ -51,7 +51,7 @@ def counts(monkeypatch):
     for module in (prepare, formats):
         found.watch(monkeypatch, module, "content_hash", "hash")
     found.watch(monkeypatch, checkpoint, "_open", "read")
-    found.watch(monkeypatch, pipeline, "float64_outputs", "float64", lambda source, _: source.path.name)
+    found.watch(monkeypatch, pipeline, "float64_outputs", "float64", lambda source, *_: source.path.name)
     found.watch(monkeypatch, pipeline.engines, "load", "load", lambda artifact, engine, _: (artifact.path.name, engine))
     for name, form in formats.FORMATS.items():
         assert isinstance(form, Format)

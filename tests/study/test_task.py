@@ -99,10 +99,10 @@ def test_a_metric_with_a_number_that_is_none_is_refused(wrong):
 def test_images_come_in_batches_of_the_models_size_with_the_digest_of_their_content():
     task = with_()
     pairs = task.images(REPORT, ModelSpec("net", "m:f", (2, 3)))
-    assert [batch.shape for batch in pairs.batches] == [(2, 3), (2, 3)]
+    assert [batch.shape for (batch,) in pairs.batches] == [(2, 3), (2, 3)]
     singles = task.images(REPORT, MODEL)
     assert singles.digest == pairs.digest != task.images(SELECT, MODEL).digest
-    assert {batch.dtype for batch in singles.batches} == {np.dtype("float32")}
+    assert {batch.dtype for (batch,) in singles.batches} == {np.dtype("float32")}
 
 
 def test_one_input_may_be_given_by_its_name():
