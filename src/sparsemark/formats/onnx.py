@@ -11,15 +11,15 @@ import io
 import logging
 import shutil
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from sparsemark.errors import UnsupportedError
+from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import replacing
 from sparsemark.formats.base import Weights
-from sparsemark.networks.onnx_model import load_onnx, weights_of
-from sparsemark.references import root_cause
+from sparsemark.networks.onnx_graph import BUFFERS, LISTED
+from sparsemark.networks.onnx_model import load_onnx
+from sparsemark.networks.onnx_weights import tally_of
+from sparsemark.references import one_line, root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,13 +63,27 @@ def export(source: Source, path: Path) -> None:
 
 
 def _strip_remarks(path: Path) -> None:
-    """Remove the exporter's remarks, stack traces among them: one network must have the same bytes in any folder."""
+    """Remove the exporter's remarks, stack traces among them: one network must have the same bytes in any folder.
+
+    Our own remarks on which initialisers are weights stay.
+    """
     import onnx
 
     model = onnx.load(str(path))
     graph = model.graph
-    for item in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        item.ClearField("metadata_props")
+    items: tuple[Any, ...] = (
+        model,
+        graph,
+        *graph.node,
+        *graph.value_info,
+        *graph.input,
+        *graph.output,
+        *graph.initializer,
+    )
+    for item in items:
+        kept = [entry for entry in item.metadata_props if entry.key in (LISTED, BUFFERS)]
+        del item.metadata_props[:]
+        item.metadata_props.extend(kept)
         item.ClearField("doc_string")
     path.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -97,6 +111,12 @@ def _quiet() -> Iterator[None]:
 
 
 def count(path: Path) -> Weights:
-    """Count the weights in an ONNX file."""
-    weights = weights_of(load_onnx(path)).values()
-    return Weights(sum(w.size for w in weights), sum(int(np.count_nonzero(w)) for w in weights))
+    """Count the weights in an ONNX file.
+
+    Raises:
+        UserError: the file is no ONNX, or a constant in it is damaged.
+    """
+    try:
+        return Weights.of(tally_of(load_onnx(path)))
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError) as error:
+        raise UserError(f"{path}: its weights cannot be counted: {one_line(error)}") from error

@@ -87,12 +87,12 @@ def with_contents(
         row,
         artifact_bytes=artifact.bytes,
         nonzeros=nonzeros,
-        sparsity=1 - nonzeros / total if total else None,
+        sparsity=1 - nonzeros / total if total and nonzeros is not None else None,
     )
     if count is None or dense_count is None:
         return row
     # More zeros are right where a BatchNorm of scale 0 was folded in; fewer are lost ones.
-    if total == dense_count.weights and nonzeros > count.nonzeros:
+    if nonzeros is not None and total == dense_count.weights and nonzeros > count.nonzeros:
         raise ParityError(
             f"the {artifact.format} file has sparsity {row.sparsity or 0.0:.4f}, the network "
             f"{1 - count.nonzeros / dense_count.weights:.4f}"
