@@ -283,7 +283,12 @@ def _number(array: Array) -> float:
 def _run(operation: Operation, values: Sequence[Array | None]) -> list[Any]:
     """Compute a node's outputs."""
     if operation.op == "DequantizeLinear":
-        return [dequantised(operation, *values)]
+        quantised, scale = values[:2]
+        if quantised is None or scale is None:
+            raise ValueError("DequantizeLinear: expected a value and a scale")
+        zero = values[2] if len(values) > 2 else None
+        along = {"axis": operation.attributes.get("axis", 1), "block": operation.attributes.get("block_size", 0)}
+        return [dequantised(quantised, scale, zero, **along)]
     from onnx import TensorProto, helper
     from onnx.reference import ReferenceEvaluator
 
@@ -309,11 +314,9 @@ def _run(operation: Operation, values: Sequence[Array | None]) -> list[Any]:
         )
 
 
-def dequantised(operation: Operation, quantised: Array | None, scale: Array | None, zero: Array | None = None) -> Array:
-    """Compute DequantizeLinear of any version, in the scale's type."""
-    if quantised is None or scale is None:
-        raise ValueError("DequantizeLinear: expected a value and a scale")
-    axis, block = operation.attributes.get("axis", 1), operation.attributes.get("block_size", 0)
+def dequantised(quantised: Array, scale: Array, zero: Array | None = None, axis: int = 1, block: int = 0) -> Array:
+    """Compute DequantizeLinear of any version, in the scale's type; arguments as `spread`."""
+    # Products of narrow types are rounded once.
     kind = scale.dtype if scale.dtype.itemsize > 4 else np.dtype(np.float32)
     shifted = quantised.astype(kind)
     if zero is not None:

@@ -200,6 +200,8 @@ def _plain(attributes: Mapping[str, Any], op: str, node: str) -> dict[str, Any]:
             plain[name] = value
         elif isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value):
             plain[name] = list(value)
+        elif isinstance(value, list | tuple) and all(isinstance(v, bytes) for v in value):
+            plain[name] = [v.decode() for v in value]
         else:
             raise UnsupportedError(f"csr: {op} at {node}: attribute {name} is no number, list or text")
     return plain

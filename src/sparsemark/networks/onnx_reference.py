@@ -1,0 +1,107 @@
+"""Float64 outputs of an ONNX file: ONNX's reference evaluator on a model whose floats are all widened.
+
+The evaluator computes in the types that it is given. Its slow operators, and those that are wrong or absent for older
+files, are replaced by ours (`evaluation`); values are dropped after their last use.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.errors import UnsupportedError
+from sparsemark.networks.evaluation.widening import widen
+from sparsemark.networks.onnx_model import inlined, inputs_of, load_onnx, modernised
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+_RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+
+_NEWEST = 21
+"""Version to convert to where the evaluator lacks an operator of the file's own."""
+
+
+def onnx_answers(path: Path, batches: Sequence[tuple[Array, ...]]) -> list[list[Array]]:
+    """Compute the outputs of an ONNX file in float64.
+
+    Args:
+        path: the file.
+        batches: for each call the arrays in the order of the file's inputs; floats are widened, integers stay.
+
+    Returns:
+        For each call the outputs in the order of the file.
+
+    Raises:
+        UnsupportedError: the evaluator cannot run the file; with the operator and the reason.
+        UserError: as `load_onnx`.
+    """
+    model = load_onnx(path)
+    names = inputs_of(model)
+    try:
+        with _one_thread():
+            evaluator, constants = _prepared(model)
+            return [evaluator.answer(constants, dict(zip(names, map(_wide, batch), strict=True))) for batch in batches]
+    except UnsupportedError as error:
+        raise UnsupportedError(f"no float64 reference: onnx: {error}") from error
+    except Exception as error:
+        raise UnsupportedError(f"no float64 reference: onnx: {_first_line(error)}") from error
+
+
+def _wide(array: Array) -> Array:
+    floating = array.dtype.kind == "f" or "float" in array.dtype.name
+    return array.astype(np.float64) if floating else array
+
+
+def _first_line(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def _prepared(model: Any) -> tuple[Any, dict[str, Array]]:
+    """Return an evaluator and the model's constants in float64."""
+    plain = inlined(model)
+    drawn = next((node.op_type for node in plain.graph.node if node.op_type in _RANDOM and not node.domain), None)
+    if drawn is not None:
+        raise UnsupportedError(f"{drawn}: draws at random")
+    kept = type(plain)()
+    kept.CopyFrom(plain)
+    try:
+        constants = widen(plain)
+        return _evaluator(plain), constants
+    except Exception:
+        newer = modernised(kept, oldest=_NEWEST, newest=_NEWEST)
+        if newer is kept:
+            raise
+        constants = widen(newer)
+        return _evaluator(newer), constants
+
+
+def _evaluator(model: Any) -> Any:
+    from sparsemark.networks.evaluation.evaluator import Evaluator
+
+    return Evaluator(model)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: on a busy machine several wait for each other."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"), torch.inference_mode(), np.errstate(all="ignore"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
