@@ -9,7 +9,7 @@ import numpy as np
 from onnx.reference import ReferenceEvaluator
 
 from sparsemark.errors import UnsupportedError
-from sparsemark.networks.evaluation import activations, normalisation, places, quantisation, recurrent, windows
+from sparsemark.networks.evaluation import activations, control, normalisation, places, quantisation, recurrent, windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,6 +25,7 @@ _OPERATORS = [
     *normalisation.OPERATORS,
     *quantisation.OPERATORS,
     *places.OPERATORS,
+    *control.OPERATORS,
 ]
 
 
@@ -35,7 +36,7 @@ class Evaluator(ReferenceEvaluator):
         """Take a model whose functions are inlined, or what the base class gives for a body."""
         given = options.pop("new_ops", None)
         super().__init__(proto, new_ops=given or _OPERATORS, **options)
-        self._uses = uses(node.onnx_node for node in self.rt_nodes_)
+        self._uses = [uses([node.onnx_node]) for node in self.rt_nodes_]
 
     def answer(self, constants: Mapping[str, Array], feed: Mapping[str, Array]) -> list[Array]:
         """Run the model and return its outputs.
@@ -55,8 +56,10 @@ class Evaluator(ReferenceEvaluator):
         """Run the nodes in order; as in the base class, without its checks."""
         values: dict[str, Any] = {"": None, **self.rt_inits_, **feed_inputs}
         wanted = list(output_names or self.output_names)
-        left = self._uses + Counter(wanted)
-        for node in self.rt_nodes_:
+        left = Counter(wanted)
+        for used in self._uses:
+            left.update(used)
+        for node, used in zip(self.rt_nodes_, self._uses, strict=True):
             linked = {"linked_attributes": attributes} if node.has_linked_attribute and attributes else {}
             context = {"context": values} if node.need_context() else {}
             try:
@@ -66,8 +69,8 @@ class Evaluator(ReferenceEvaluator):
             except Exception as error:
                 raise UnsupportedError(f"{node.op_type}: {_reason(error)}") from error
             values.update(zip(node.output, outputs, strict=False))
-            left -= uses([node.onnx_node])
-            for name in (*node.input, *node.output):
+            left.subtract(used)
+            for name in (*used, *node.output):
                 if name and not left[name]:
                     values.pop(name, None)
         return [values[name] for name in wanted]

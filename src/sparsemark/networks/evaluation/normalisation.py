@@ -9,6 +9,8 @@ import numpy as np
 from sparsemark.networks.evaluation.base import Standard, channels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from onnx.reference.op_run import OpRun
 
 
@@ -116,6 +118,15 @@ class RMSNormalization(Standard):
         return (x / np.sqrt((x * x).mean(axes, keepdims=True) + _small(epsilon)) * scale,)
 
 
+class MeanVarianceNormalization(Standard):
+    """Normalisation over given axes."""
+
+    def _run(self, x: Array, axes: Sequence[int] | None = None) -> tuple[Array]:
+        over = tuple((0, 2, 3) if axes is None else axes)
+        # As the specification defines it: added to the deviation, not to the variance.
+        return ((x - x.mean(over, keepdims=True)) / (x.std(over, keepdims=True) + 1e-9),)
+
+
 class LRN(Standard):
     """Local response normalisation over channels."""
 
@@ -141,5 +152,6 @@ OPERATORS: list[type[OpRun]] = [
     InstanceNormalization,
     LRN,
     LayerNormalization,
+    MeanVarianceNormalization,
     RMSNormalization,
 ]

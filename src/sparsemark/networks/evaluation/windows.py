@@ -133,10 +133,13 @@ class ConvTranspose(OpRun):
         spans = _pads(pads, count) if auto_pad != "VALID" else [(0, 0)] * count
         if wanted is not None:
             spans = []
-            for size, more, want in zip(full.shape[2:], extra, wanted, strict=True):
-                total = size + more - want
-                half = total // 2
-                spans.append((half, total - half) if auto_pad == "SAME_UPPER" else (total - half, half))
+            for axis, want in enumerate(wanted):
+                total = full.shape[2 + axis] + extra[axis] - want
+                half = max(total, 0) // 2
+                rest = max(total, 0) - half
+                spans.append((half, rest) if auto_pad == "SAME_UPPER" else (rest, half))
+                # An output larger than the windows reach is filled up at the end, if its size was asked for.
+                extra[axis] -= min(total, 0) if output_shape else 0
         # Negative padding cuts off, positive adds what no tap reaches.
         cut = [(-before, more - after) for (before, after), more in zip(spans, extra, strict=True)]
         found = F.pad(full, _for_torch(cut))
@@ -265,6 +268,16 @@ class LpPool(OpRun):
         return (windows.reduce(np.abs(x) ** power, 0.0, np.add) ** (1 / power),)
 
 
+class GlobalLpPool(OpRun):
+    """Norm of each channel."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, p: int | None = None) -> tuple[Array]:
+        power = 2 if p is None else int(p)
+        return ((np.abs(x) ** power).sum(tuple(range(2, x.ndim)), keepdims=True) ** (1 / power),)
+
+
 class GlobalMaxPool(OpRun):
     """Largest element of each channel; the evaluator's is for images only."""
 
@@ -274,4 +287,4 @@ class GlobalMaxPool(OpRun):
         return (x.max(tuple(range(2, x.ndim)), keepdims=True),)
 
 
-OPERATORS: list[type[OpRun]] = [Conv, ConvTranspose, MaxPool, AveragePool, LpPool, GlobalMaxPool]
+OPERATORS: list[type[OpRun]] = [Conv, ConvTranspose, MaxPool, AveragePool, LpPool, GlobalLpPool, GlobalMaxPool]
