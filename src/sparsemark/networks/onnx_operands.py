@@ -154,16 +154,24 @@ def unpacked(operation: Operation, packed: Array, points: Array | None) -> tuple
     bits, block = int(attributes.get("bits", 4)), int(attributes["block_size"])
     if bits not in (2, 4, 8) or block < 1 or width < 1 or rows < 1:
         raise ValueError(f"{bits} bits in blocks of {block}")
-    blocks = -(-width // block)
-    values = _bits(packed.reshape(rows, -1), bits)
-    if values.shape[1] != blocks * block:
-        raise ValueError(f"{values.shape[1]} values a row, expected {blocks * block}")
-    zeros: Array = np.full((rows, blocks), 2.0 ** (bits - 1))
-    if points is not None:
-        integers = points.dtype == np.uint8
-        zeros = (_bits(points.reshape(rows, -1), bits) if integers else points.reshape(rows, -1))[:, :blocks]
+    values, zeros = unpacked_bits(packed, points, rows, -(-width // block), bits)
+    if values.shape[1] != zeros.shape[1] * block:
+        raise ValueError(f"{values.shape[1]} values a row, expected {zeros.shape[1] * block}")
     kept = values[:, :width] != np.repeat(zeros, block, axis=1)[:, :width]
     return rows * width, values[:, :width][kept]
+
+
+def unpacked_bits(packed: Array, points: Array | None, rows: int, blocks: int, bits: int) -> tuple[Array, Array]:
+    """Return the numbers (rows, values) and zero points (rows, blocks) of packed weights.
+
+    Raises:
+        ValueError: the sizes do not fit.
+    """
+    zeros: Array = np.full((rows, blocks), 2.0 ** (bits - 1))
+    if points is not None:
+        flat = points.reshape(rows, -1)
+        zeros = (_bits(flat, bits) if points.dtype == np.uint8 else flat)[:, :blocks]
+    return _bits(packed.reshape(rows, -1), bits), zeros
 
 
 def _bits(array: Array, bits: int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +52,8 @@ def convert(model: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Co
     scope = _Scope(initializers_of(model.graph), shapes or {})
     for node, operation in zip(model.graph.node, operations_of(model.graph.node, {"": opset_of(model)}), strict=True):
         if not scope.fold(operation):
-            found.nodes.append(_take_weight(_converted(node, operation), scope.value_of, found.matrices))
+            converted = _converted(node, scope.padded(operation))
+            found.nodes.append(_take_weight(converted, scope.value_of, found.matrices))
     found.fixed = scope.fixed
     for name in _needed(found, model):
         value = scope.value_of(name)
@@ -120,6 +121,33 @@ class _Scope:
                 outputs[name] = made
         return outputs
 
+    def padded(self, operation: Operation) -> Operation:
+        """Return a node with its padding in numbers where it is given as SAME, and the sizes are known."""
+        attributes = dict(operation.attributes)
+        way = attributes.get("auto_pad", b"NOTSET")
+        sizes = self._shapes.get(operation.inputs[0]) if operation.inputs else None
+        if operation.op not in _WINDOWED or way not in (b"SAME_UPPER", b"SAME_LOWER") or sizes is None:
+            return operation
+        kernel = attributes.get("kernel_shape") or self._kernel(operation)
+        if kernel is None or len(kernel) != len(sizes) - 2:
+            return operation
+        ones = [1] * len(kernel)
+        strides, dilations = attributes.get("strides") or ones, attributes.get("dilations") or ones
+        totals = [
+            max((-(-size // step) - 1) * step + (taps - 1) * gap + 1 - size, 0)
+            for size, taps, step, gap in zip(sizes[2:], kernel, strides, dilations, strict=True)
+        ]
+        less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+        attributes["pads"] = less + more if way == b"SAME_UPPER" else more + less
+        del attributes["auto_pad"]
+        # With steps of one, it is the same for images of all sizes.
+        self.fixed |= any(step != 1 for step in strides)
+        return replace(operation, attributes=attributes)
+
+    def _kernel(self, operation: Operation) -> Sequence[int] | None:
+        weight = self.value_of(operation.inputs[1]) if len(operation.inputs) > 1 else None
+        return None if weight is None else weight.shape[2:]
+
     def _of_shape(self, operation: Operation) -> dict[str, Constant | None] | None:
         shape = self._shapes.get(operation.inputs[0])
         if shape is None or math.prod(shape) > _MOST_SHAPED:
@@ -137,6 +165,9 @@ def _needed(found: Converted, model: Any) -> list[str]:
         used |= dict.fromkeys(name for index, name in enumerate(node.inputs) if index != 1 or not taken)
     return list(used | dict.fromkeys(value.name for value in model.graph.output))
 
+
+_WINDOWED = ("AveragePool", "Conv", "MaxPool")
+"""Operators over windows whose padding may be left to them."""
 
 _OF_SHAPES = ("Shape", "Size")
 """Operators that look at the shape of their operand and at nothing else."""

@@ -9,7 +9,16 @@ import numpy as np
 from onnx.reference import ReferenceEvaluator
 
 from sparsemark.errors import UnsupportedError
-from sparsemark.networks.evaluation import activations, control, normalisation, places, quantisation, recurrent, windows
+from sparsemark.networks.evaluation import (
+    activations,
+    control,
+    normalisation,
+    places,
+    quantisation,
+    recurrent,
+    runtime,
+    windows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,6 +35,7 @@ _OPERATORS = [
     *quantisation.OPERATORS,
     *places.OPERATORS,
     *control.OPERATORS,
+    *runtime.OPERATORS,
 ]
 
 

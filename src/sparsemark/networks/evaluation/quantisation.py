@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 
-def _quantised(x: Array, zero: int | Array, dtype: Any) -> Array:
+def quantised(x: Array, zero: int | Array, dtype: Any) -> Array:
     """Round to integers, ties to even, and saturate."""
     import ml_dtypes
 
@@ -55,7 +55,7 @@ class QuantizeLinear(Standard):
             point = np.zeros((), np.int64)
         if "float" in dtype.name:
             raise NotImplementedError(f"quantisation to {dtype}")
-        return (_quantised(x / spread(scale, x.shape, along, block_size or 0), point, dtype),)
+        return (quantised(x / spread(scale, x.shape, along, block_size or 0), point, dtype),)
 
 
 class DequantizeLinear(Standard):
@@ -78,13 +78,25 @@ class DynamicQuantizeLinear(Standard):
     """Quantisation to the range of the values."""
 
     def _run(self, x: Array) -> tuple[Array, Array, Array]:
-        low, high = min(float(x.min(initial=0)), 0.0), max(float(x.max(initial=0)), 0.0)
-        scale = (high - low) / 255 or 1.0
-        zero = np.clip(np.rint(-low / scale), 0, 255)
-        return _quantised(x / scale, int(zero), np.uint8), np.array(scale), zero.astype(np.uint8)
+        return to_range(x)
 
 
-def _shifted(x: Array, zero: Array | None, axis: int) -> Array:
+def to_range(x: Array) -> tuple[Array, Array, Array]:
+    """Quantise to eight bits over the range of the values; return integers, scale and zero point."""
+    low, high = min(float(x.min(initial=0)), 0.0), max(float(x.max(initial=0)), 0.0)
+    scale = (high - low) / 255 or 1.0
+    zero = np.clip(np.rint(-low / scale), 0, 255)
+    return quantised(x / scale, int(zero), np.uint8), np.array(scale), np.array(zero, np.uint8)
+
+
+def integers(x: Array, scale: Array, zero: Array | None) -> Array:
+    """Quantise with one scale and zero point."""
+    if zero is None:
+        return quantised(x / scale, 0, np.uint8)
+    return quantised(x / scale, int(zero.reshape(-1)[0]), zero.dtype)
+
+
+def shifted(x: Array, zero: Array | None, axis: int) -> Array:
     """Return integers less their zero point, in float64: exact."""
     if zero is None:
         return x.astype(np.float64)
@@ -99,7 +111,7 @@ class ConvInteger(Standard):
     def _run(
         self, x: Array, weight: Array, x_zero: Array | None = None, weight_zero: Array | None = None, **attributes: Any
     ) -> tuple[Array]:
-        found = convolved(_shifted(x, x_zero, 1), _shifted(weight, weight_zero, 0), **attributes)
+        found = convolved(shifted(x, x_zero, 1), shifted(weight, weight_zero, 0), **attributes)
         return (found.astype(np.int32),)
 
 
@@ -107,7 +119,7 @@ class MatMulInteger(Standard):
     """Product of integers."""
 
     def _run(self, a: Array, b: Array, a_zero: Array | None = None, b_zero: Array | None = None) -> tuple[Array]:
-        return ((_shifted(a, a_zero, -2) @ _shifted(b, b_zero, -1)).astype(np.int32),)
+        return ((shifted(a, a_zero, -2) @ shifted(b, b_zero, -1)).astype(np.int32),)
 
 
 class QLinearConv(Standard):
@@ -121,10 +133,10 @@ class QLinearConv(Standard):
         x, x_scale, x_zero, weight, weight_scale, weight_zero, y_scale, y_zero = operands[:8]
         bias = operands[8] if len(operands) > 8 else None
         offset = None if bias is None else bias.astype(np.float64)
-        total = convolved(_shifted(x, x_zero, 1), _shifted(weight, weight_zero, 0), offset, **attributes)
+        total = convolved(shifted(x, x_zero, 1), shifted(weight, weight_zero, 0), offset, **attributes)
         factor = x_scale * weight_scale / y_scale
         scaled = total * (channels(factor, x.ndim) if factor.size > 1 else factor)
-        return (_quantised(scaled, int(y_zero.reshape(-1)[0]), y_zero.dtype),)
+        return (quantised(scaled, int(y_zero.reshape(-1)[0]), y_zero.dtype),)
 
 
 class QLinearMatMul(Standard):
@@ -135,9 +147,9 @@ class QLinearMatMul(Standard):
         *operands: Array,
     ) -> tuple[Array]:
         a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = operands
-        total = _shifted(a, a_zero, -2) @ _shifted(b, b_zero, -1)
+        total = shifted(a, a_zero, -2) @ shifted(b, b_zero, -1)
         rows = a_scale[..., None] if a_scale.ndim == 1 and a_scale.size > 1 else a_scale
-        return (_quantised(total * rows * b_scale / y_scale, int(y_zero.reshape(-1)[0]), y_zero.dtype),)
+        return (quantised(total * rows * b_scale / y_scale, int(y_zero.reshape(-1)[0]), y_zero.dtype),)
 
 
 OPERATORS: list[type[OpRun]] = [
