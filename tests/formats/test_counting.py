@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sparsemark.errors import UnsupportedError
+from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.formats import onnx as onnx_format
 from sparsemark.formats.base import Weights
 from sparsemark.formats.csr import counting
@@ -433,3 +433,56 @@ def test_external_data_counts(tmp_path):
     path = tmp_path / "model.onnx"
     onnx.save(model_of([matmul()], {"w": W}), str(path), save_as_external_data=True, location="w.bin", size_threshold=0)
     assert onnx_format.count(path) == Weights(24, KEPT)
+
+
+def test_embedding_of_integers_is_zero_at_its_zero_point(tmp_path):
+    nodes = [node("Gather", ["w", "x"], ["h"]), node("DequantizeLinear", ["h", "s", "z"])]
+    constants = {"w": Q, "s": np.float32(0.1), "z": np.uint8(3)}
+    model = model_of(nodes, constants, (2,), dtype=TensorProto.INT64)
+    assert counted(model, tmp_path) == Weights(24, int((Q != 3).sum()))
+
+
+def body_of(nodes, inputs, outputs):
+    def info(name):
+        return helper.make_tensor_value_info(name, {"i": 7, "c": 9, "d": 9}.get(name, 1), None)
+
+    return helper.make_graph(nodes, "body", [info(name) for name in inputs], [info(name) for name in outputs])
+
+
+def test_weights_scanned_layer_by_layer(tmp_path):
+    """As exporters write a stack of equal layers."""
+    stacked = array(3, 4, 4, zeros=0.5)
+    body = body_of([node("Transpose", ["w"], ["t"]), node("MatMul", ["h", "t"], ["g"])], "hw", "g")
+    one = node("Scan", ["x", "layers"], ["y"], body=body, num_scan_inputs=1)
+    check([one], {"layers": stacked}, 48, int(np.count_nonzero(stacked)), tmp_path)
+
+
+def test_weights_handed_to_a_loop_as_states_that_stay(tmp_path):
+    square = array(4, 4, zeros=0.5)
+    body = body_of(
+        [node("Identity", ["c"], ["d"]), node("MatMul", ["h", "w"], ["g"]), node("Identity", ["w"], ["v"])],
+        "ichw",
+        "dgv",
+    )
+    one = node("Loop", ["n", "", "x", "layer"], ["y", "last"], body=body)
+    check([one], {"layer": square, "n": np.array(3)}, 16, int(np.count_nonzero(square)), tmp_path)
+
+
+def test_four_bit_weights(tmp_path):
+    import ml_dtypes
+
+    packed = np.random.default_rng(4).integers(-8, 8, (4, 6)).astype(ml_dtypes.int4)
+    chain = [node("DequantizeLinear", ["q", "s", "z"], ["w"]), matmul()]
+    constants = {"q": packed, "s": np.float32(0.1), "z": np.array(-2).astype(ml_dtypes.int4)}
+    check(chain, constants, 24, int((packed.astype(int) != -2).sum()), tmp_path, opset=21)
+
+
+def test_damaged_constant_is_one_line(tmp_path, monkeypatch):
+    model = model_of([matmul()], {"w": W})
+    model.graph.initializer[0].raw_data = b"123"
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    monkeypatch.setattr(onnx.checker, "check_model", lambda model: None)
+    with pytest.raises(UserError, match=r"model\.onnx: its weights cannot be counted: ") as caught:
+        onnx_format.count(path)
+    assert "\n" not in str(caught.value)

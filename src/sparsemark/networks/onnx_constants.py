@@ -142,6 +142,18 @@ class Constant:
             self._kept.append(array)
         return array
 
+    def in_slices(self) -> Constant:
+        """Return the constant as a stand-in for all of its slices, which are known by their elements only."""
+
+        def nonzero() -> Array:
+            value = self.value()
+            found: Array = np.zeros(0) if value is None else value[value != 0]
+            return found
+
+        if self.size is None:
+            return self
+        return Constant(self.root, self.size, lambda: None, self.sources, self.nonzero or nonzero, self.culprit)
+
     def origins(self) -> Mapping[Hashable, Constant]:
         """The stored constants that this one is or is computed from."""
         return self.sources or {self.root: self}

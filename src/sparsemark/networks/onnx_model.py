@@ -103,21 +103,28 @@ def inlined(model: Any) -> Any:
 
 
 def modernised(model: Any, oldest: int = 13, newest: int = 21) -> Any:
-    """Return a model with the operators of a recent version of ONNX; the same one where there is no way to convert it.
+    """Return a model with the operators of a recent version of ONNX.
 
     Args:
         model: an `onnx.ModelProto`.
         oldest: version from which on it is left alone.
         newest: version to convert to.
+
+    Raises:
+        UnsupportedError: it cannot be converted; with the converter's reason.
     """
-    if not 0 < opset_of(model) < oldest:
+    opset = opset_of(model)
+    if opset >= oldest:
         return model
     from onnx import version_converter
 
     try:
         return version_converter.convert_version(model, newest)
-    except Exception:  # the converter's messages are assertions about its own code
-        return model
+    except Exception as error:  # most are assertions about the converter's own code
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise UnsupportedError(
+            f"ONNX opset {opset}, which cannot be converted to {newest}: {lines[0][:200]}"
+        ) from error
 
 
 def input_specs_of(path: Path) -> list[tuple[str, tuple[int, ...], str]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sparsemark.errors import UnsupportedError
 from sparsemark.networks.evaluation.widening import widen
-from sparsemark.networks.onnx_model import inlined, inputs_of, load_onnx, modernised
+from sparsemark.networks.onnx_model import inlined, inputs_of, load_onnx, modernised, opset_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,10 +78,13 @@ def _prepared(model: Any) -> tuple[Any, dict[str, Array]]:
     try:
         constants = widen(plain)
         return _evaluator(plain), constants
-    except Exception:
-        newer = modernised(kept, oldest=_NEWEST, newest=_NEWEST)
-        if newer is kept:
+    except Exception as error:
+        if opset_of(kept) >= _NEWEST:
             raise
+        try:
+            newer = modernised(kept, _NEWEST, _NEWEST)
+        except UnsupportedError:
+            raise error from None  # what is absent, not why nothing newer helps
         constants = widen(newer)
         return _evaluator(newer), constants
 

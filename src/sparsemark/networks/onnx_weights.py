@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import ChainMap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,6 +131,7 @@ class Visitor:
         self.tally = Tally()
         self._functions = functions or {}
         self._open: list[tuple[str, str, str]] = []
+        self._read: dict[str, Constant] = {}
         self._budget = Budget()
         self._visited = 0
 
@@ -158,7 +159,8 @@ class Visitor:
         bodies = [value for value in operation.attributes.values() if _is_graph(value)]
         for index, body in enumerate(bodies):
             # A second branch or body may use the names of the first.
-            self._body(body, scope, f"{path}{operation.outputs[:1]}{index}/", operation)
+            given = _handed_over(operation, operands, body)
+            self._body(body, given, scope, f"{path}{operation.outputs[:1]}{index}/", operation.opset)
         constant = all(operand is not None for operand, name in zip(operands, operation.inputs, strict=True) if name)
         if operation.standard and operation.op == "Constant":
             self._store(operation, scope, path)
@@ -198,13 +200,17 @@ class Visitor:
         self._open.pop()
         scope.update({name: inner.get(own) for name, own in zip(operation.outputs, function.output, strict=False)})
 
-    def _body(self, graph: Any, scope: MutableMapping[str, Constant | None], path: str, operation: Operation) -> None:
-        if self._visited > _MOST_NODES:
-            return
-        shadowed: dict[str, Constant | None] = dict.fromkeys(value.name for value in graph.input)
-        inner = ChainMap({**shadowed, **initializers_of(graph, path)}, scope)
-        opsets = dict.fromkeys(STANDARD, operation.opset)
-        self.visit(operations_of(graph.node, opsets), inner, path)
+    def _body(
+        self,
+        graph: Any,
+        given: Mapping[str, Constant | None],
+        scope: MutableMapping[str, Constant | None],
+        path: str,
+        opset: int,
+    ) -> None:
+        if self._visited <= _MOST_NODES:
+            inner = ChainMap({**given, **initializers_of(graph, path)}, scope)
+            self.visit(operations_of(graph.node, dict.fromkeys(STANDARD, opset)), inner, path)
 
     def _use(self, operation: Operation, operands: Sequence[Constant | None]) -> None:
         """Count the weights among the operands of a node that computes with something else than constants."""
@@ -214,6 +220,11 @@ class Visitor:
         if known is None:
             self._unknown(operation, operands)
             return
+        first = operands[0] if operands else None
+        if operation.op in MOVED and first is not None:
+            self._read[operation.outputs[0]] = first
+        elif operation.op == "DequantizeLinear" and operation.inputs[0] in self._read:
+            self._count_table(operation, operands)
         for operand in known:
             constant = operands[operand.index] if operand.index < len(operands) else None
             if constant is None or (operation.op in MOVED and constant.root in self.tally.tables):
@@ -221,6 +232,14 @@ class Visitor:
             tally = self.tally.tables if operation.op in MOVED else self.tally.pieces
             if constant.root not in tally:
                 self._count(operation, operand, constant, operands, tally)
+
+    def _count_table(self, operation: Operation, operands: Sequence[Constant | None]) -> None:
+        """Count an embedding of integers that is dequantised after it is read."""
+        table = self._read[operation.inputs[0]]
+        value = table.value()
+        if value is not None and value.ndim > 1 and _narrow(value) and table.root not in self.tally.tables:
+            read = replace(operation, inputs=("", "", *operation.inputs[2:]))
+            self._count(read, Operand(0, 2, -1, integers=True), table, operands, self.tally.tables)
 
     def _count(
         self,
@@ -292,6 +311,31 @@ class Visitor:
                 continue
             if source.size:
                 self.tally.unknown[key] = source.size, operator
+
+
+def _handed_over(operation: Operation, operands: Sequence[Constant | None], body: Any) -> dict[str, Constant | None]:
+    """Return the constants that the inputs of a body stand for: states that it never changes, and slices of a tensor.
+
+    Inputs that are no constants are None, and hide constants of the same name outside.
+    """
+    names = [value.name for value in body.input]
+    found: dict[str, Constant | None] = dict.fromkeys(names)
+    same = {node.output[0]: node.input[0] for node in body.node if node.op_type == "Identity" and not node.domain}
+    left = [same.get(value.name, value.name) for value in body.output]
+    if operation.op == "Loop" and operation.standard:
+        states = zip(names[2:], operands[2:], left[1:], strict=False)
+    elif operation.op == "Scan" and operation.standard and operation.opset >= _SCAN_WITHOUT_BATCH:
+        count = operation.attributes.get("num_scan_inputs", 0)
+        states = zip(names[: len(names) - count], operands, left, strict=False)
+        scanned = zip(names[len(names) - count :], operands[len(operands) - count :], strict=False)
+        found |= {name: None if constant is None else constant.in_slices() for name, constant in scanned}
+    else:
+        return found
+    return found | {name: constant for name, constant, last in states if name == last}
+
+
+_SCAN_WITHOUT_BATCH = 9
+"""Version from which on Scan has one sequence."""
 
 
 def computes(operation: Operation) -> bool:

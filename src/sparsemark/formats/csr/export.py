@@ -39,9 +39,10 @@ def export(source: Source, path: Path) -> None:
         raise UnsupportedError(f"csr: the network has {len(inputs)} inputs, expected one")
     original = onnx_weights.tally_of(model)
     listed, buffers = listed_in(model)
-    model = onnx_model.modernised(onnx_model.inlined(model))
-    if onnx_model.opset_of(model) < OLDEST_OPSET:
-        raise UnsupportedError(f"csr: ONNX opset {onnx_model.opset_of(model)}, expected {OLDEST_OPSET} or later")
+    try:
+        model = onnx_model.modernised(onnx_model.inlined(model), OLDEST_OPSET)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"csr: {error}") from error
     shape = _fixed_shape(model, inputs[0])
     shapes = known_shapes(model, inputs[0], shape or source.model.input_shape)
     converted = convert(model, shapes)
