@@ -122,9 +122,9 @@ def modernised(model: Any, oldest: int = 13, newest: int = 21) -> Any:
         return version_converter.convert_version(model, newest)
     except Exception as error:  # most are assertions about the converter's own code
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise UnsupportedError(
-            f"ONNX opset {opset}, which cannot be converted to {newest}: {lines[0][:200]}"
-        ) from error
+        # Behind the assertion and its place in the converter's code.
+        reason = lines[0].rpartition("` failed: ")[2][:200]
+        raise UnsupportedError(f"ONNX opset {opset}, which cannot be converted to {newest}: {reason}") from error
 
 
 def input_specs_of(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
