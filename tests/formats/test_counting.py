@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from sparsemark.engines import ENGINES
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.formats import onnx as onnx_format
-from sparsemark.formats.base import Weights
+from sparsemark.formats.base import Artifact, Weights
 from sparsemark.formats.csr import counting
 from sparsemark.formats.csr import export as csr_export
 from sparsemark.networks import onnx_model, onnx_weights
 from sparsemark.networks.source import Source
+from sparsemark.records.measurement import MEASURED, Measurement
+from sparsemark.registry import why_not
 from sparsemark.specs import ModelSpec
+from sparsemark.study.rows import with_contents
 from tests.networks.onnx_files import RUNTIME, array, model_of, node, run
 
 W = array(4, 6, seed=1, zeros=0.5)
@@ -486,3 +491,29 @@ def test_damaged_constant_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"model\.onnx: its weights cannot be counted: ") as caught:
         onnx_format.count(path)
     assert "\n" not in str(caught.value)
+
+
+def test_row_of_unknown_weights_shows_neither_zeros_nor_a_share():
+    def row(dense, pruned):
+        files = (Artifact(Path("m.onnx"), "onnx", "", one, 1) for one in (pruned, dense))
+        found = with_contents(Measurement("m", MEASURED), *files, None, None)
+        return found.nonzeros, found.sparsity
+
+    assert row(Weights(None, None), Weights(None, None)) == (None, None)
+    assert row(Weights(8, 8), Weights(None, None)) == (None, None)
+    assert row(Weights(None, None), Weights(8, 4)) == (4, None)
+    assert row(Weights(8, 8), Weights(8, 4)) == (4, 0.5)
+
+
+@pytest.mark.parametrize("engine", ["direct-csr", "torch-csr"])
+def test_weight_that_is_kept_for_counting_only_is_no_burden_to_an_engine(engine, tmp_path):
+    if why_not(ENGINES[engine]):
+        pytest.skip(why_not(ENGINES[engine]))
+    nodes = [matmul(), node("Gather", ["p", "i"], ["q"]), node("Add", ["y", "q"], ["z"])]
+    constants = {"w": W, "p": array(9, 6), "i": np.array([2])}
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_of(nodes, constants, outputs={"z": TensorProto.FLOAT}).SerializeToString())
+    csr_export.export(Source(ModelSpec("m", str(path), (1, 4)), path), path.with_suffix(".csr"))
+    image = array(1, 4, seed=3)
+    (found,) = ENGINES[engine].load(path.with_suffix(".csr"), 1)(image)
+    np.testing.assert_allclose(found, image @ W + array(9, 6)[2], rtol=1e-5)
