@@ -6,11 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from safetensors.numpy import load, save
 
 from sparsemark.engines import ENGINES
 from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.formats import onnx as onnx_format
 from sparsemark.formats.base import Weights
 from sparsemark.formats.csr import counting
 from sparsemark.formats.csr import export as csr_export
@@ -123,6 +124,23 @@ def test_functions_are_put_in_place_of_their_calls(tmp_path):
     model = model_of(calls, {"a": array(4, 3), "b": array(3, 2)}, functions=[own], domains=("mine",))
     graph = check(model, tmp_path, (1, 4))
     assert [one.op for one in graph.nodes] == ["Linear", "Relu", "Linear", "Relu"]
+
+
+@pytest.mark.parametrize("opset", [9, 13])
+def test_weights_are_stored_once(opset, tmp_path):
+    """Whatever conversion and inlining call them."""
+    stored = node("Constant", [], ["v"], value=numpy_helper.from_array(array(3, 2, zeros=0.5)))
+    body = [stored, node("MatMul", ["x", "v"], ["y"])]
+    own = helper.make_function("mine", "Layer", ["x"], ["y"], body, [helper.make_opsetid("", opset)])
+    calls = [node("Gemm", ["x", "w", "b"], ["h"], transB=1), node("Layer", ["h"], ["y"], domain="mine")]
+    constants = {"w": array(3, 4, seed=1), "b": array(3)}
+    model = model_of(calls, constants, functions=[own], domains=("mine",), opset=opset)
+    path = converted(model, tmp_path, (1, 4))
+    graph = csr.load_csr(path)
+    assert (len(graph.matrices), len(graph.constants)) == (2, 1)
+    assert (graph.weights, graph.buffers) == ((), ())
+    assert counting.count(path) == onnx_format.count(tmp_path / "model.onnx")
+    assert counting.count(path).total == 18
 
 
 # Lists of weights in the header.

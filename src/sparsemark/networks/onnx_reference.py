@@ -14,6 +14,7 @@ import numpy as np
 from sparsemark.errors import UnsupportedError
 from sparsemark.networks.evaluation.widening import widen
 from sparsemark.networks.onnx_model import inlined, inputs_of, load_onnx, modernised, opset_of
+from sparsemark.references import root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,16 +44,15 @@ def onnx_answers(path: Path, batches: Sequence[tuple[Array, ...]]) -> list[list[
         UnsupportedError: the evaluator cannot run the file; with the operator and the reason.
         UserError: as `load_onnx`.
     """
-    model = load_onnx(path)
-    names = inputs_of(model)
+    names = inputs_of(load_onnx(path))
     try:
         with _one_thread():
-            evaluator, constants = _prepared(model)
+            evaluator, constants = _prepared(path)
             return [evaluator.answer(constants, dict(zip(names, map(_wide, batch), strict=True))) for batch in batches]
     except UnsupportedError as error:
         raise UnsupportedError(f"no float64 reference: onnx: {error}") from error
     except Exception as error:
-        raise UnsupportedError(f"no float64 reference: onnx: {_first_line(error)}") from error
+        raise UnsupportedError(f"no float64 reference: onnx: {root_cause(error)}") from error
 
 
 def _wide(array: Array) -> Array:
@@ -60,29 +60,22 @@ def _wide(array: Array) -> Array:
     return array.astype(np.float64) if floating else array
 
 
-def _first_line(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
-
-
-def _prepared(model: Any) -> tuple[Any, dict[str, Array]]:
+def _prepared(path: Path) -> tuple[Any, dict[str, Array]]:
     """Return an evaluator and the model's constants in float64."""
-    plain = inlined(model)
-    drawn = next((node.op_type for node in plain.graph.node if node.op_type in _RANDOM and not node.domain), None)
+    model = inlined(load_onnx(path))
+    drawn = next((node.op_type for node in model.graph.node if node.op_type in _RANDOM and not node.domain), None)
     if drawn is not None:
         raise UnsupportedError(f"{drawn}: draws at random")
-    kept = type(plain)()
-    kept.CopyFrom(plain)
     try:
-        constants = widen(plain)
-        return _evaluator(plain), constants
+        constants = widen(model)
+        return _evaluator(model), constants
     except Exception as error:
-        if opset_of(kept) >= _NEWEST:
+        # Read again rather than copied beforehand: few files come here, and they can be large.
+        original = inlined(load_onnx(path))
+        if opset_of(original) >= _NEWEST:
             raise
         try:
-            newer = modernised(kept, _NEWEST, _NEWEST)
+            newer = modernised(original, _NEWEST, _NEWEST)
         except UnsupportedError:
             raise error from None  # what is absent, not why nothing newer helps
         constants = widen(newer)

@@ -33,7 +33,15 @@ _ENOUGH_VALUES = 3
 
 @dataclass
 class Piece:
-    """A weight: its elements, those that are not zero, and what it is computed from."""
+    """A weight.
+
+    Args:
+        total: its elements.
+        nonzeros: those that are not zero.
+        sources: stored constants that it is or is computed from.
+        constant: to compare with others; None where zero is not 0.
+        bits: sum of the non-zero elements' bit patterns, which no order changes.
+    """
 
     total: int
     nonzeros: int

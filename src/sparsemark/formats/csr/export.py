@@ -22,7 +22,7 @@ from sparsemark.networks.onnx_graph import listed_in
 
 if TYPE_CHECKING:
     from sparsemark.networks.onnx_constants import Array
-    from sparsemark.networks.onnx_weights import Tally
+    from sparsemark.networks.onnx_weights import Piece, Tally
     from sparsemark.networks.source import Source
 
 _NARROW = np.iinfo(np.uint16)
@@ -113,11 +113,21 @@ def _reconciled(graph: Graph, original: Tally) -> Graph:
     """
     here = counting.tally_of(graph)
     missing = {str(key): piece for key, piece in original.pieces.items() if key not in here.pieces}
-    surplus = tuple(str(key) for key in here.pieces if key not in original.pieces)
+    surplus = {str(key): piece for key, piece in here.pieces.items() if key not in original.pieces}
+    # The same weight by another name: a function's, put in place of its call.
+    for key, piece in list(missing.items()):
+        alike = (other for other, found in surplus.items() if _content(found) == _content(piece))
+        renamed = next(alike, None)
+        if renamed is not None:
+            del missing[key], surplus[renamed]
     kept: dict[str, Array] = {}
     for key, piece in missing.items():
         value = None if piece.constant is None else piece.constant.value()
         if value is not None and key not in graph.constants and key not in graph.matrices:
             kept[key] = np.array(value, order="C")
     listed = (*graph.weights, *(key for key in missing if key not in graph.weights))
-    return replace(graph, weights=listed, buffers=graph.buffers + surplus, constants={**graph.constants, **kept})
+    return replace(graph, weights=listed, buffers=(*graph.buffers, *surplus), constants={**graph.constants, **kept})
+
+
+def _content(piece: Piece) -> tuple[int, int, int]:
+    return piece.total, piece.nonzeros, piece.bits

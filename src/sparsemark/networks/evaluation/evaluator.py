@@ -19,6 +19,7 @@ from sparsemark.networks.evaluation import (
     runtime,
     windows,
 )
+from sparsemark.references import root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,20 +78,13 @@ class Evaluator(ReferenceEvaluator):
             except UnsupportedError:
                 raise
             except Exception as error:
-                raise UnsupportedError(f"{node.op_type}: {_reason(error)}") from error
+                raise UnsupportedError(f"{node.op_type}: {root_cause(error)}") from error
             values.update(zip(node.output, outputs, strict=False))
             left.subtract(used)
             for name in (*used, *node.output):
                 if name and not left[name]:
                     values.pop(name, None)
         return [values[name] for name in wanted]
-
-
-def _reason(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
 
 
 def uses(nodes: Iterable[Any]) -> Counter[str]:
