@@ -8,5 +8,9 @@ class UserError(Exception):
     """
 
 
+class NoFloat64Error(Exception):
+    """A network that cannot be run in float64; the message is why."""
+
+
 class UnsupportedError(Exception):
     """A case that a pruner, format or engine cannot handle; the cell becomes a row whose `reason` is this message."""

@@ -210,9 +210,12 @@ def test_what_is_not_known_is_refused_when_loaded_with_operator_and_node(one, sa
     assert said in line
 
 
-@pytest.mark.parametrize("opset", [9, 12])
-def test_older_operator_sets_with_other_meanings_are_refused(opset):
-    assert refused(node("Softmax"), opset=opset) == f"csr: ONNX opset {opset}, expected 13 or later"
+@pytest.mark.parametrize("opset", [8, 9, 11, 12])
+def test_older_operator_sets_are_converted(opset):
+    """Softmax of several axes at once, and axes as an attribute."""
+    agree(node("Softmax", axis=1), array(2, 3, 4), opset=opset)
+    agree(node("ReduceSum", axes=[1], keepdims=0), array(2, 3, 4), rank=2, opset=opset)
+    agree(node("Unsqueeze", axes=[0, 2]), array(3, 4), rank=4, opset=opset)
 
 
 def test_weights_of_another_type_are_refused():

@@ -8,8 +8,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from sparsemark.errors import UserError
-from sparsemark.formats.csr import export as csr_export
+from sparsemark.formats.csr.conversion import convert
 from sparsemark.networks import onnx_model
+from tests.networks.onnx_files import RUNTIME, array, model_of, node
 
 
 @pytest.mark.parametrize("content", [b"", b"no model at all", b"\x08\x07" * 50])
@@ -31,11 +32,10 @@ def test_constant_by_another_name_is_a_constant():
         helper.make_node("Add", ["image", "again"], ["y"]),
     ]
     x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in "xy")
-    model = helper.make_model(helper.make_graph(nodes, "graph", [x], [y], [bias]))
-    assert set(onnx_model.constants_of(model)) == {"bias", "same", "again"}
-    kept, constants, _ = csr_export._convert(model)
-    assert [node.op for node in kept] == ["Identity", "Add"]
-    np.testing.assert_array_equal(constants["again"], np.ones(4))
+    converted = convert(helper.make_model(helper.make_graph(nodes, "graph", [x], [y], [bias])))
+    assert [node.op for node in converted.nodes] == ["Identity", "Add"]
+    assert set(converted.constants) == {"again"}
+    np.testing.assert_array_equal(converted.constants["again"], np.ones(4))
 
 
 def test_minus_one_is_an_open_size(tmp_path):
@@ -49,3 +49,58 @@ def test_minus_one_is_an_open_size(tmp_path):
         else:
             with pytest.raises(UserError, match="declares an input of 1,any; say which sizes"):
                 onnx_model.input_shape_of(str(path))
+
+
+ACCEPTED = {
+    "operator of the runtime": lambda: model_of([node("LayerNormalization", ["x", "s"])], {"s": array(4)}, opset=12),
+    "output without a shape": lambda: without_shape(model_of([node("Relu", ["x"])], {})),
+    "foreign metadata": lambda: with_metadata(model_of([node("Gelu", ["x"], domain=RUNTIME)], {})),
+    "domain that is not imported": lambda: model_of([node("Relu", ["x"])], {}, domains=("ai.onnx.ml", "nobody")),
+}
+
+
+def without_shape(model):
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    return model
+
+
+def with_metadata(model):
+    for item in (model, model.graph.node[0], model.graph):
+        item.metadata_props.add(key="pkg.torch.onnx.stack_trace", value="File <somewhere>")
+    model.producer_name = "somebody's exporter"
+    return model
+
+
+@pytest.mark.parametrize("what", ACCEPTED)
+def test_file_that_onnx_runtime_opens_is_a_model(what, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(ACCEPTED[what]().SerializeToString())
+    assert onnx_model.input_specs_of(path) == [("x", (1, 4), "float32")]
+
+
+def test_file_that_nothing_opens_is_refused_with_the_checkers_reason(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_of([node("Relu", ["absent"])], {}).SerializeToString())
+    with pytest.raises(
+        UserError, match="expected an ONNX model: Nodes in a graph must be topologically sorted"
+    ) as caught:
+        onnx_model.load_onnx(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_constants_among_the_inputs_are_none(tmp_path):
+    path = tmp_path / "old.onnx"
+    inputs = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("w", [4, 2]), ("x", ["n", 4]))
+    ]
+    onnx.save(model_of([node("MatMul", ["x", "w"])], {"w": array(4, 2)}, inputs=inputs, opset=9), path)
+    assert onnx_model.input_specs_of(path) == [("x", (0, 4), "float32")]
+
+
+def test_input_that_is_no_tensor_is_said(tmp_path):
+    path = tmp_path / "model.onnx"
+    sequence = helper.make_tensor_sequence_value_info("x", onnx.TensorProto.FLOAT, [1, 4])
+    onnx.save(model_of([node("ConcatFromSequence", ["x"], axis=0)], {}, inputs=[sequence]), path)
+    with pytest.raises(UserError, match="input x: expected a tensor, found a sequence_type"):
+        onnx_model.input_specs_of(path)

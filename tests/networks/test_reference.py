@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsemark.errors import UnsupportedError
+from sparsemark.errors import NoFloat64Error, UnsupportedError
 from sparsemark.networks.checkpoint import Checkpoint, Header, save_checkpoint
 from sparsemark.networks.factory import build_model
-from sparsemark.networks.reference import NoFloat64Error, float64_outputs, spread
+from sparsemark.networks.reference import float64_outputs, spread
 from sparsemark.networks.source import Source
 from sparsemark.specs import ModelSpec, Variant
 from tests.small_networks import artifact, batches, build, images, reference, source

@@ -1,4 +1,4 @@
-"""Networks as users have them run, are pruned and counted alike in every format, or have the true reason in their row."""
+"""Networks as users have them run, are pruned and counted alike in every format, or their row has the true reason."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.files import content_hash, write_atomically
 from sparsemark.formats import dense, onnx
 from sparsemark.formats.base import Artifact, Format, Weights
+from sparsemark.formats.csr import counting as csr_counting
 from sparsemark.formats.csr import export as csr_export
-from sparsemark.formats.csr import graph as csr_graph
 from sparsemark.registry import find, missing
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FORMATS: dict[str, Format] = {
     "dense": Format(".safetensors", dense.export, dense.count),
-    "csr": Format(".csr", csr_export.export, csr_graph.count, requires=("onnx", "onnxscript"), made_from="onnx"),
+    "csr": Format(".csr", csr_export.export, csr_counting.count, requires=("onnx", "onnxscript"), made_from="onnx"),
     "onnx": Format(".onnx", onnx.export, onnx.count, requires=("onnx", "onnxscript")),
 }
 

@@ -9,15 +9,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sparsemark.networks.onnx_weights import Tally
     from sparsemark.networks.source import Source
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of convolutions and linear layers as counted in an exported file; biases are not among them."""
+    """Weights as counted in an exported file: of convolutions, products, recurrent layers and embeddings; no biases.
 
-    total: int
-    nonzeros: int
+    Args:
+        total: elements; None where nothing is known.
+        nonzeros: elements that are not zero; None where nothing is known.
+        uncounted: elements of constants in operators that are not understood.
+        note: what is not counted, in words.
+    """
+
+    total: int | None
+    nonzeros: int | None
+    uncounted: int = 0
+    note: str | None = None
+
+    @classmethod
+    def of(cls, tally: Tally) -> Weights:
+        """Return what was found in a graph; unknown where all of its constants are in operators not understood."""
+        total = sum(piece.total for piece in tally.pieces.values())
+        nonzeros = sum(piece.nonzeros for piece in tally.pieces.values())
+        uncounted = sum(size for size, _ in tally.unknown.values())
+        if not uncounted:
+            return cls(total, nonzeros)
+        share = 100 * uncounted / (total + uncounted)
+        rounded = f"{share:.0f}" if 1 <= share <= 99 or share == 100 else "under 1" if share < 1 else "over 99"
+        operators = ", ".join(sorted({operator for _, operator in tally.unknown.values()}))
+        note = f"{rounded} % of the constants are in operators whose weights are not counted: {operators}"
+        return cls(total, nonzeros, uncounted, note) if total else cls(None, None, uncounted, note)
 
 
 @dataclass(frozen=True)

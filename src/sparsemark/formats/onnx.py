@@ -14,13 +14,13 @@ import shutil
 import warnings
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from sparsemark.errors import UnsupportedError
+from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import replacing
 from sparsemark.formats.base import Weights
-from sparsemark.networks.onnx_model import load_onnx, weights_of
-from sparsemark.references import root_cause
+from sparsemark.networks.onnx_graph import BUFFERS, LISTED
+from sparsemark.networks.onnx_model import load_onnx
+from sparsemark.networks.onnx_weights import tally_of
+from sparsemark.references import one_line, root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     import torch
 
     from sparsemark.networks.source import Source
-
-WEIGHTS, BUFFERS = "sparsemark.weights", "sparsemark.buffers"
-"""Keys of a file's metadata: JSON lists of initialisers that are weights, and of those that are none."""
 
 
 def export(source: Source, path: Path) -> None:
@@ -84,7 +81,7 @@ def _described(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> dict[
     from sparsemark.pruning.weights import usage
 
     return {
-        WEIGHTS: [weight.key for weight in usage(module, inputs).weights],
+        LISTED: [weight.key for weight in usage(module, inputs).weights],
         BUFFERS: [name for name, _ in module.named_buffers()],
     }
 
@@ -135,6 +132,12 @@ def _quiet() -> Iterator[None]:
 
 
 def count(path: Path) -> Weights:
-    """Count the weights in an ONNX file."""
-    weights = weights_of(load_onnx(path)).values()
-    return Weights(sum(w.size for w in weights), sum(int(np.count_nonzero(w)) for w in weights))
+    """Count the weights in an ONNX file.
+
+    Raises:
+        UserError: the file is no ONNX, or a constant in it is damaged.
+    """
+    try:
+        return Weights.of(tally_of(load_onnx(path)))
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError) as error:
+        raise UserError(f"{path}: its weights cannot be counted: {one_line(error)}") from error

@@ -1,13 +1,13 @@
-"""ONNX model in memory: loading it, its inputs, its constants and its weights."""
+"""ONNX file: loading it, and what it declares of its inputs."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from sparsemark.errors import UserError
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.networks.onnx_constants import STANDARD
 from sparsemark.references import ONNX_SUFFIX
 
 if TYPE_CHECKING:
@@ -15,15 +15,12 @@ if TYPE_CHECKING:
 
     from sparsemark.specs import ModelSpec
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Operators whose constant operand is a weight."""
-
-_CONSTANT_TYPES = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
-"""Attributes of the `Constant` operator that hold numbers, and the dtype that the specification gives them."""
-
 
 def load_onnx(path: Path) -> Any:
     """Read an ONNX file as `onnx.ModelProto`.
+
+    The checker refuses more than ONNX Runtime does: outputs without a shape, operators that only the runtime has, newer
+    versions of the format. A file that it refuses is accepted if ONNX Runtime opens it.
 
     Raises:
         UserError: the file is missing, damaged or no ONNX.
@@ -33,43 +30,132 @@ def load_onnx(path: Path) -> Any:
 
     try:
         model = onnx.load(str(path))
-        onnx.checker.check_model(model)
+        # Beyond 2 GiB, protobuf cannot pass the model on.
+        onnx.checker.check_model(model if model.ByteSize() < _MOST_BYTES else str(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise UserError(f"{path}: expected an ONNX model: {' '.join(str(error).split())[:200]}") from error
+    except DecodeError as error:
+        raise UserError(_no_model(path, error)) from error
+    except onnx.checker.ValidationError as error:
+        if not _runs(path):
+            raise UserError(_no_model(path, error)) from error
     return model
+
+
+_MOST_BYTES = 2**31
+_MOST_NODES = 10**6
+
+
+def _no_model(path: Path, error: Exception) -> str:
+    return f"{path}: expected an ONNX model: {' '.join(str(error).split())[:200]}"
+
+
+def _runs(path: Path) -> bool:
+    """Whether ONNX Runtime opens a file."""
+    # Else it writes an identifier to the user's cache and reports its use from another thread.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception:  # its own exception classes, one for each kind of fault
+        return False
+    return bool(session.get_outputs())
 
 
 def inputs_of(model: Any) -> list[str]:
     """Names of the inputs to feed to an `onnx.ModelProto`; older files list their constants among the inputs too."""
     constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     return [value.name for value in model.graph.input if value.name not in constants]
 
 
-def constants_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """Constants of an `onnx.ModelProto` by name: initialisers, values of `Constant` nodes, and other names of both."""
-    from onnx import helper, numpy_helper
-
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and not node.domain:
-            kind = node.attribute[0].name
-            value = helper.get_attribute_value(node.attribute[0])
-            if kind == "value":
-                constants[node.output[0]] = numpy_helper.to_array(value)
-            elif kind in _CONSTANT_TYPES:
-                constants[node.output[0]] = np.array(value, dtype=_CONSTANT_TYPES[kind])
-        elif node.op_type == "Identity" and not node.domain and node.input[0] in constants:
-            constants[node.output[0]] = constants[node.input[0]]  # PyTorch's exporter stores equal tensors once
-    return constants
+def opset_of(model: Any) -> int:
+    """Version of ONNX's own operators in an `onnx.ModelProto`; 0 where it uses none."""
+    return next((entry.version for entry in model.opset_import if entry.domain in STANDARD), 0)
 
 
-def weights_of(model: Any) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    """Constant operands of convolutions and matrix products in an `onnx.ModelProto`, by name."""
-    constants = constants_of(model)
-    used = [name for node in model.graph.node if node.op_type in WEIGHTED for name in node.input[:2]]
-    return {name: constants[name] for name in used if name in constants}
+def inlined(model: Any) -> Any:
+    """Return a model with its own functions put in place of their calls.
+
+    Raises:
+        UnsupportedError: it would have too many nodes.
+    """
+    if not model.functions:
+        return model
+    import onnx.inliner
+
+    sizes: dict[tuple[str, str], int] = {}
+    # A function may call those that stand before or after it; rounds settle, or grow beyond any bound.
+    for _ in model.functions:
+        for function in model.functions:
+            sizes[function.domain, function.name] = sum(
+                sizes.get((one.domain, one.op_type), 1) for one in function.node
+            )
+        if max(sizes.values()) > _MOST_NODES:
+            raise UnsupportedError(f"functions of more than {_MOST_NODES} nodes")
+
+    return onnx.inliner.inline_local_functions(model)
+
+
+def modernised(model: Any, oldest: int = 13, newest: int = 21) -> Any:
+    """Return a model with the operators of a recent version of ONNX.
+
+    Args:
+        model: an `onnx.ModelProto`.
+        oldest: version from which on it is left alone.
+        newest: version to convert to.
+
+    Raises:
+        UnsupportedError: it cannot be converted; with the converter's reason.
+    """
+    opset = opset_of(model)
+    if opset >= oldest:
+        return model
+    from onnx import version_converter
+
+    try:
+        return version_converter.convert_version(model, newest)
+    except Exception as error:  # most are assertions about the converter's own code
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        # Behind the assertion and its place in the converter's code.
+        reason = lines[0].rpartition("` failed: ")[2][:200]
+        raise UnsupportedError(f"ONNX opset {opset}, which cannot be converted to {newest}: {reason}") from error
+
+
+def input_specs_of(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    """Return name, shape and dtype of each input to feed; an open size is 0, and the dtype is named as NumPy does.
+
+    An input of unknown rank has the shape ().
+
+    Raises:
+        UserError: the file is missing, no ONNX, or has an input that is no tensor.
+    """
+    from onnx import helper
+
+    model = load_onnx(path)
+    names = set(inputs_of(model))
+    specs = []
+    for value in model.graph.input:
+        if value.name not in names:
+            continue
+        if value.type.WhichOneof("value") != "tensor_type":
+            raise UserError(f"{path}: input {value.name}: expected a tensor, found a {value.type.WhichOneof('value')}")
+        try:
+            dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
+        except KeyError as error:
+            raise UserError(f"{path}: input {value.name}: expected a tensor with a data type") from error
+        specs.append((value.name, tuple(_sizes(value)), dtype))
+    return specs
+
+
+def _sizes(value: Any) -> list[int]:
+    # Old exporters write -1 for a size that is open.
+    return [max(size.dim_value, 0) for size in value.type.tensor_type.shape.dim]
 
 
 def input_shape_of(reference: str) -> tuple[int, ...] | None:
@@ -112,5 +198,4 @@ def _declared_sizes(reference: str) -> list[int]:
     if len(names) != 1:
         raise UserError(f"{reference}: expected an ONNX model with one input, found {len(names)}")
     (value,) = [value for value in model.graph.input if value.name == names[0]]
-    # Old exporters write -1 for a size that is open.
-    return [max(size.dim_value, 0) for size in value.type.tensor_type.shape.dim]
+    return _sizes(value)

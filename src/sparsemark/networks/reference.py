@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sparsemark.errors import UnsupportedError
+from sparsemark.errors import NoFloat64Error, UnsupportedError
 from sparsemark.references import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -29,10 +29,6 @@ LEAST_BATCHES = 8
 
 _SAME = 1e-9
 """Largest difference between two answers to one input in float64, over the largest value: sums in another order."""
-
-
-class NoFloat64Error(Exception):
-    """The network cannot be run in float64."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ def float64_outputs(source: Source, batches: Sequence[Batch], seconds: float = f
         NoFloat64Error: the network does not run in float64.
         UnsupportedError: it answers one input in two ways.
     """
-    network: _InOnnx | _InTorch = _InOnnx(source) if source.is_onnx else _InTorch(source)
+    network: _Network = _in_onnx(source) if source.is_onnx else _InTorch(source)
     order = spread(len(batches))
     answers: list[list[NDArray[Any]]] = []
     started = time.perf_counter()
@@ -83,10 +79,27 @@ def float64_outputs(source: Source, batches: Sequence[Batch], seconds: float = f
         if len(answers) >= LEAST_BATCHES and time.perf_counter() - started > seconds:
             break
         answers.append(network(batches[index]))
-        if len(answers) == 1 and not source.is_onnx:
+        if len(answers) == 1:
             _check_same(answers[0], network(batches[index]))
     outputs = tuple(output.astype(np.float64) for output in stack(answers))
     return Reference(outputs, order[: len(answers)], network.notes)
+
+
+class _Network(Protocol):
+    """A network in float64."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of its answers, in words."""
+
+    def __call__(self, batch: Batch) -> list[NDArray[Any]]:
+        """Return every output for a batch."""
+
+
+def _in_onnx(source: Source) -> _Network:
+    from sparsemark.networks.onnx_reference import OnnxInFloat64
+
+    return OnnxInFloat64(source.path)
 
 
 class _InTorch:
@@ -127,34 +140,6 @@ class _InTorch:
         return (f"the network computes in {', '.join(sorted(self._narrow))} itself, the reference in float64",)
 
 
-class _InOnnx:
-    """An ONNX file in ONNX's reference evaluator, in float64."""
-
-    notes: tuple[str, ...] = ()
-
-    def __init__(self, source: Source) -> None:
-        from onnx import TensorProto, numpy_helper
-        from onnx.reference import ReferenceEvaluator
-
-        from sparsemark.networks.onnx_model import inputs_of, load_onnx
-
-        model = load_onnx(source.path)
-        for tensor in (*model.graph.initializer, *_constants(model)):
-            if tensor.data_type == TensorProto.FLOAT:
-                wide = numpy_helper.to_array(tensor).astype(np.float64)
-                tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
-        self._names = inputs_of(model)
-        self._evaluator = ReferenceEvaluator(model)
-
-    def __call__(self, batch: Batch) -> list[NDArray[Any]]:
-        """Return every output for a batch."""
-        feeds = {name: one.astype(np.float64) for name, one in zip(self._names, batch, strict=True)}
-        try:
-            return [np.asarray(output) for output in self._evaluator.run(None, feeds)]
-        except Exception as error:
-            raise NoFloat64Error(f"onnx: {' '.join(str(error).split())[:200]}") from error
-
-
 def _check_same(first: Sequence[NDArray[Any]], second: Sequence[NDArray[Any]]) -> None:
     for one, other in zip(first, second, strict=True):
         scale = float(np.abs(one[np.isfinite(one)]).max(initial=0.0))
@@ -163,19 +148,3 @@ def _check_same(first: Sequence[NDArray[Any]], second: Sequence[NDArray[Any]]) -
             raise UnsupportedError(
                 "the network gives different answers to one input in eval mode, so no engine can be checked against it"
             )
-
-
-def _constants(model: Any) -> Iterator[Any]:
-    """The tensors in a model's `Constant` nodes, numbers turned into tensors, and every `Cast` to float32 widened."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
-                attribute.i = TensorProto.DOUBLE
-            elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
-                numbers = attribute.f if attribute.name == "value_float" else list(attribute.floats)
-                array = np.asarray(numbers, dtype=np.float32)
-                attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(array)))
-            if node.op_type == "Constant" and attribute.name == "value":
-                yield attribute.t

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from sparsemark import engines, formats, paths
-from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.errors import NoFloat64Error, UnsupportedError, UserError
 from sparsemark.files import key_of, replacing
 from sparsemark.machine.fingerprint import commit, identity, package_versions
 from sparsemark.measurement.parity import ParityError, Verified, check
 from sparsemark.measurement.timing import measure, time_rounds
-from sparsemark.networks.reference import NoFloat64Error, Reference, float64_outputs, stack
+from sparsemark.networks.reference import Reference, float64_outputs, stack
 from sparsemark.networks.source import Source
 from sparsemark.records.measurement import ERROR, UNSUPPORTED, Measurement
 from sparsemark.registry import find

@@ -95,22 +95,24 @@ def with_contents(
     total, nonzeros = dense_artifact.weights.total, artifact.weights.nonzeros
     if count is not None:
         row = with_notes(row, count.notes)
-        if artifact.weights.total != count.weights:
+        if artifact.weights.total is not None and artifact.weights.total != count.weights:
             # What an exporter folds, unrolls or leaves out: each of the two is right about its own.
             note = f"the {artifact.format} file holds {artifact.weights.total} weights, the network {count.weights}"
             row = with_notes(row, [note])
-    if row.method == DENSE and nonzeros < artifact.weights.total:
-        row = with_notes(row, [f"came with {artifact.weights.total - nonzeros} zeros"])
+    held = artifact.weights
+    if row.method == DENSE and held.total is not None and held.nonzeros is not None and held.nonzeros < held.total:
+        row = with_notes(row, [f"came with {held.total - held.nonzeros} zeros"])
+    row = with_notes(row, [held.note] if held.note else [])
     row = replace(
         row,
         artifact_bytes=artifact.bytes,
         nonzeros=nonzeros,
-        sparsity=1 - nonzeros / total if total else None,
+        sparsity=1 - nonzeros / total if total and nonzeros is not None else None,
     )
     if count is None or dense_count is None:
         return row
     # More zeros are right where a BatchNorm of scale 0 was folded in; fewer are lost ones.
-    if total == dense_count.weights and nonzeros > count.nonzeros:
+    if nonzeros is not None and total == dense_count.weights and nonzeros > count.nonzeros:
         raise ParityError(
             f"the {artifact.format} file has sparsity {row.sparsity or 0.0:.4f}, the network "
             f"{1 - count.nonzeros / dense_count.weights:.4f}"

@@ -12,15 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from sparsemark.errors import UserError
-from sparsemark.formats.base import Weights
-from sparsemark.networks import onnx_model
 from sparsemark.references import one_line
 
 if TYPE_CHECKING:
@@ -88,6 +86,10 @@ class Graph:
 
     `matrices` are the sparse weights, `shapes` their dense shapes, `constants` everything else. `input_shape` is None
     where the network takes several; `opset` is the version of ONNX's operators.
+
+    The rest is for counting and absent from older files: `weights` are constants that are weights whatever uses them,
+    `buffers` are none; `origins` names, for a constant that was computed when the file was written, its identity and
+    the constants that it was computed from.
     """
 
     inputs: tuple[str, ...]
@@ -98,6 +100,9 @@ class Graph:
     constants: Mapping[str, np.ndarray[Any, Any]]
     input_shape: tuple[int, ...] | None = None
     opset: int = OLDEST_OPSET
+    weights: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
+    origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def digest(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray[Any, Any]]) -> str:
@@ -133,7 +138,8 @@ def load_csr(path: Path) -> Graph:
             values, columns, rows = (tensors.pop(f"{name}.{part}") for part in ("values", "columns", "rows"))
             matrices[name] = _matrix(values, columns, rows, shape)
         nodes = tuple(map(_node, header["nodes"]))
-        graph = Graph(inputs, outputs, nodes, matrices, shapes, tensors, input_shape, opset)
+        counting = _names(header.get("weights", [])), _names(header.get("buffers", [])), _origins(header)
+        graph = Graph(inputs, outputs, nodes, matrices, shapes, tensors, input_shape, opset, *counting)
         _check_names(graph)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -186,6 +192,19 @@ def _node(entry: Mapping[str, Any]) -> Node:
     return Node(op, name, inputs, outputs, attributes)
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"expected a list of names, found {value!r}")
+    return tuple(value)
+
+
+def _origins(header: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    found = {name: _names(origin) for name, origin in header.get("origins", {}).items()}
+    if not all(len(origin) > 1 for origin in found.values()):
+        raise ValueError("origins: expected an identity and the constants that it was computed from")
+    return found
+
+
 def _sizes(value: Any) -> tuple[int, ...] | None:
     if value is None:
         return None
@@ -215,13 +234,3 @@ def _check_names(graph: Graph) -> None:
         known |= set(node.outputs)
     if not set(graph.outputs) <= known:
         raise ValueError(f"nothing makes the output {min(set(graph.outputs) - known)}")
-
-
-def count(path: Path) -> Weights:
-    """Count the weights in a CSR file, those of transposed convolutions included, which stay dense."""
-    graph = load_csr(path)
-    dense = {name for node in graph.nodes if node.op in onnx_model.WEIGHTED for name in node.inputs[:2]}
-    arrays = [graph.constants[name] for name in dense if name in graph.constants]
-    total = sum(int(np.prod(shape)) for shape in graph.shapes.values()) + sum(a.size for a in arrays)
-    nonzeros = sum(m.data.size for m in graph.matrices.values()) + sum(int(np.count_nonzero(a)) for a in arrays)
-    return Weights(total, nonzeros)

@@ -1,0 +1,238 @@
+"""ONNX model to the parts of a CSR file: nodes, constants, and the weight matrices to be compressed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.errors import UnsupportedError
+from sparsemark.formats.csr.graph import Node
+from sparsemark.networks.onnx_constants import Budget, Constant, computed
+from sparsemark.networks.onnx_graph import constant_of, initializers_of, operations_of
+from sparsemark.networks.onnx_model import opset_of
+from sparsemark.networks.onnx_weights import computes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sparsemark.networks.onnx_constants import Array, Operation
+
+_TAKE_A_MATRIX = ("Conv", "Linear")
+"""Operators whose second operand may be one of `Graph.matrices`."""
+
+_PRODUCTS = ("Conv", "Gemm", "MatMul")
+
+_TURNED = ".T"
+"""Suffix of a matrix that is stored transposed, rows first."""
+
+
+@dataclass
+class Converted:
+    """An ONNX model split into nodes, constants and the weight matrices to be compressed."""
+
+    nodes: list[Node] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+    matrices: dict[str, Array] = field(default_factory=dict)
+    origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    fixed: bool = False
+    """Whether it serves one input shape only, because shapes were computed from it."""
+
+
+def convert(model: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Converted:
+    """Split a model; what its nodes compute from constants alone is computed.
+
+    Args:
+        model: an `onnx.ModelProto`.
+        shapes: of its values, for nodes that compute with them.
+    """
+    found = Converted()
+    scope = _Scope(initializers_of(model.graph), shapes or {})
+    for node, operation in zip(model.graph.node, operations_of(model.graph.node, {"": opset_of(model)}), strict=True):
+        if not scope.fold(operation):
+            converted = _converted(node, scope.padded(operation))
+            found.nodes.append(_take_weight(converted, scope.value_of, found.matrices))
+    found.fixed = scope.fixed
+    for name in _needed(found, model):
+        value = scope.value_of(name)
+        if value is not None:
+            found.constants[name] = np.array(value, order="C")
+    for name in (*found.constants, *found.matrices):
+        constant = scope.constants.get(name) or scope.constants.get(name.removesuffix(_TURNED))
+        origin = (name, name) if constant is None else (str(constant.root), *map(str, constant.origins()))
+        if origin != (name, name):
+            found.origins[name] = origin
+    return found
+
+
+def _converted(node: Any, operation: Operation) -> Node:
+    name = node.name or next(filter(None, node.output), node.op_type)
+    op = operation.op if operation.standard else f"{operation.domain}.{operation.op}"
+    return Node(op, name, operation.inputs, operation.outputs, _plain(operation.attributes, operation.op, name))
+
+
+class _Scope:
+    """Constants known so far, and nodes folded into further ones."""
+
+    def __init__(self, constants: dict[str, Constant | None], shapes: Mapping[str, Sequence[int]]) -> None:
+        self.constants = constants
+        self.fixed = False
+        self._shapes = shapes
+        self._budget = Budget()
+        self._values: dict[str, Array] = {}
+
+    def value_of(self, name: str) -> Array | None:
+        """Return the value of a constant; None where the name is none."""
+        constant = self.constants.get(name)
+        if constant is not None and name not in self._values:
+            value = constant.value()
+            if value is None:  # only a sparse one: what cannot be computed stayed a node
+                raise UnsupportedError(f"csr: constant {name} has {constant.size} elements")
+            self._values[name] = value
+        return self._values.get(name)
+
+    def fold(self, operation: Operation) -> bool:
+        """Add the outputs of a node that computes with constants or shapes alone; False where it stays a node."""
+        outputs = self._fold(operation)
+        if outputs is None and operation.op in _OF_SHAPES and operation.standard:
+            outputs = self._of_shape(operation)
+            self.fixed |= outputs is not None
+        self.constants |= outputs or {}
+        return outputs is not None
+
+    def _fold(self, operation: Operation) -> dict[str, Constant | None] | None:
+        if operation.standard and operation.op == "Constant":
+            stored = constant_of(operation, operation.outputs[0])
+            return None if stored is None else {operation.outputs[0]: stored}
+        operands = [self.constants.get(name) if name else None for name in operation.inputs]
+        constant = any(operation.inputs) and all(
+            operand is not None for operand, name in zip(operands, operation.inputs, strict=True) if name
+        )
+        if not constant or not computes(operation):
+            return None
+        outputs: dict[str, Constant | None] = {}
+        for index, name in enumerate(operation.outputs):
+            if name:
+                made = computed(operation, operands, index, name, self._budget)
+                if made.value() is None:
+                    return None
+                outputs[name] = made
+        return outputs
+
+    def padded(self, operation: Operation) -> Operation:
+        """Return a node with its padding in numbers where it is given as SAME, and the sizes are known."""
+        attributes = dict(operation.attributes)
+        way = attributes.get("auto_pad", b"NOTSET")
+        sizes = self._shapes.get(operation.inputs[0]) if operation.inputs else None
+        if operation.op not in _WINDOWED or way not in (b"SAME_UPPER", b"SAME_LOWER") or sizes is None:
+            return operation
+        kernel = attributes.get("kernel_shape") or self._kernel(operation)
+        if kernel is None or len(kernel) != len(sizes) - 2:
+            return operation
+        ones = [1] * len(kernel)
+        strides, dilations = attributes.get("strides") or ones, attributes.get("dilations") or ones
+        totals = [
+            max((-(-size // step) - 1) * step + (taps - 1) * gap + 1 - size, 0)
+            for size, taps, step, gap in zip(sizes[2:], kernel, strides, dilations, strict=True)
+        ]
+        less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+        attributes["pads"] = less + more if way == b"SAME_UPPER" else more + less
+        del attributes["auto_pad"]
+        # With steps of one, it is the same for images of all sizes.
+        self.fixed |= any(step != 1 for step in strides)
+        return replace(operation, attributes=attributes)
+
+    def _kernel(self, operation: Operation) -> Sequence[int] | None:
+        weight = self.value_of(operation.inputs[1]) if len(operation.inputs) > 1 else None
+        return None if weight is None else weight.shape[2:]
+
+    def _of_shape(self, operation: Operation) -> dict[str, Constant | None] | None:
+        shape = self._shapes.get(operation.inputs[0])
+        if shape is None or math.prod(shape) > _MOST_SHAPED:
+            return None
+        shaped = Constant("", None, lambda: np.broadcast_to(np.zeros((), np.bool_), shape))
+        value = computed(operation, [shaped], 0, operation.outputs[0], self._budget).value()
+        return None if value is None else {operation.outputs[0]: Constant.of(operation.outputs[0], value)}
+
+
+def _needed(found: Converted, model: Any) -> list[str]:
+    """Return the names that nodes and outputs use, other than as a matrix, in order."""
+    used: dict[str, None] = {}
+    for node in found.nodes:
+        taken = node.op in _TAKE_A_MATRIX and node.inputs[1] in found.matrices
+        used |= dict.fromkeys(name for index, name in enumerate(node.inputs) if index != 1 or not taken)
+    return list(used | dict.fromkeys(value.name for value in model.graph.output))
+
+
+_WINDOWED = ("AveragePool", "Conv", "MaxPool")
+"""Operators over windows whose padding may be left to them."""
+
+_OF_SHAPES = ("Shape", "Size")
+"""Operators that look at the shape of their operand and at nothing else."""
+
+_MOST_SHAPED = 2**28
+"""Elements of an operand that stands for a shape."""
+
+
+def known_shapes(model: Any, name: str, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Infer the shapes of a model's values for an input of one shape; those that stay open are not among them."""
+    from onnx import ModelProto, shape_inference
+
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for value in copy.graph.input:
+        if value.name == name:
+            del value.type.tensor_type.shape.dim[:]
+            for size in shape:
+                value.type.tensor_type.shape.dim.add().dim_value = size
+    # What the file says of them holds for other inputs.
+    del copy.graph.value_info[:]
+    for value in copy.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        inferred = shape_inference.infer_shapes(copy, data_prop=True).graph
+    except Exception:  # the converter's own exception classes; without shapes such nodes stay nodes
+        return {}
+    found = {}
+    for value in (*inferred.value_info, *inferred.input):
+        sizes = value.type.tensor_type.shape
+        if value.type.tensor_type.HasField("shape") and all(one.HasField("dim_value") for one in sizes.dim):
+            found[value.name] = tuple(one.dim_value for one in sizes.dim)
+    return found
+
+
+def _take_weight(node: Node, value_of: Callable[[str], Array | None], matrices: dict[str, Array]) -> Node:
+    """Move a node's constant operand to `matrices`, rows first; products of two matrices become `Linear`."""
+    weight = value_of(node.inputs[1]) if len(node.inputs) > 1 and node.op in _PRODUCTS else None
+    if weight is None or weight.ndim < 2:  # a matrix
+        return node
+    name = node.inputs[1]
+    if node.op == "Conv":
+        matrices[name] = weight
+        return node
+    scaled = node.attributes.get("alpha", 1.0) != 1.0 or node.attributes.get("beta", 1.0) != 1.0
+    if weight.ndim > 2 or scaled or node.attributes.get("transA", 0):  # a matrix
+        return node
+    rows_first = bool(node.attributes.get("transB", 0))
+    # The same constant may be used both ways, so each way has a separate name.
+    stored = name if rows_first else f"{name}{_TURNED}"
+    matrices[stored] = weight if rows_first else weight.T
+    return Node("Linear", node.name, (node.inputs[0], stored, *node.inputs[2:]), node.outputs, {})
+
+
+def _plain(attributes: Mapping[str, Any], op: str, node: str) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for name, value in attributes.items():
+        if isinstance(value, bytes):
+            plain[name] = value.decode()
+        elif isinstance(value, int | float):
+            plain[name] = value
+        elif isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value):
+            plain[name] = list(value)
+        elif isinstance(value, list | tuple) and all(isinstance(v, bytes) for v in value):
+            plain[name] = [v.decode() for v in value]
+        else:
+            raise UnsupportedError(f"csr: {op} at {node}: attribute {name} is no number, list or text")
+    return plain
