@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a pipe's encoding may lack the lines of a table
-    return exits.run(options.name, lambda: int(options.execute(options)))
+    return exits.run(f"sparsemark {options.name}", lambda: int(options.execute(options)))
 
 
 def _parser() -> argparse.ArgumentParser:

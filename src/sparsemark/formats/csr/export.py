@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +13,12 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.files import write_atomically
 from sparsemark.formats import onnx as onnx_file
 from sparsemark.formats.csr.graph import HEADER, OLDEST_OPSET, SCHEMA, CsrMatrix, Node, digest
+from sparsemark.machine.temporary import temporary_folder
 from sparsemark.networks import onnx_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from sparsemark.networks.source import Source
 
@@ -33,8 +33,8 @@ _TAKE_A_MATRIX = ("Conv", "Linear")
 
 def export(source: Source, path: Path) -> None:
     """Convert the variant's ONNX graph; errors as in `formats.onnx.export`."""
-    with tempfile.TemporaryDirectory() as folder:
-        exported = Path(folder) / "network.onnx"
+    with temporary_folder() as folder:
+        exported = folder / "network.onnx"
         onnx_file.export(source, exported)
         model = onnx_model.load_onnx(exported)
     inputs = onnx_model.inputs_of(model)
