@@ -10,11 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from sparsemark import engines, formats, paths
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.files import key_of, replacing
+from sparsemark.files import key_of
 from sparsemark.machine.fingerprint import commit, identity, package_versions
 from sparsemark.measurement.parity import ParityError, Verified, check
 from sparsemark.measurement.timing import measure, time_rounds
@@ -23,7 +21,7 @@ from sparsemark.networks.source import Source
 from sparsemark.records.measurement import ERROR, UNSUPPORTED, Measurement
 from sparsemark.registry import find
 from sparsemark.specs import AA, Cell
-from sparsemark.study import counts, rows
+from sparsemark.study import counts, reference_outputs, rows
 from sparsemark.study.inputs import inputs_of, timed_images
 from sparsemark.study.prepare import Places, Prepared, prepare
 from sparsemark.study.task import REPORT
@@ -248,13 +246,10 @@ class Pipeline:
         key = key_of(source.key, inputs.digest)
         path = paths.reference_outputs(self._places.work, key)
         if key not in self._outputs:
-            if path.exists():
-                with np.load(path, allow_pickle=False) as arrays:
-                    outputs = tuple(arrays[name] for name in arrays.files)
-            else:
+            outputs = reference_outputs.load(path, key)
+            if outputs is None:
                 outputs = float64_outputs(source.source, inputs.batches)
-                with replacing(path) as target, target.open("wb") as file:
-                    np.savez(file, *outputs)
+                reference_outputs.store(path, key, outputs)
             # Those of the dense network stay, beside one other: they can be large.
             dense = key_of(self.prepare(variant.dense).key, inputs.digest)
             self._outputs = {known: kept for known, kept in self._outputs.items() if known == dense} | {key: outputs}

@@ -6,6 +6,7 @@ ones are made. Every other network is built by its factory, pruned from that, an
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,14 @@ from sparsemark import paths, pruning
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import code_digest, content_hash, convert_document, key_of
 from sparsemark.machine.fingerprint import package_versions
-from sparsemark.networks.checkpoint import Checkpoint, Header, load_checkpoint, read_header, save_checkpoint
+from sparsemark.networks.checkpoint import (
+    Checkpoint,
+    Header,
+    check_checkpoint,
+    load_checkpoint,
+    read_header,
+    save_checkpoint,
+)
 from sparsemark.networks.factory import build_model, check_input, example_input, output_tensors
 from sparsemark.networks.onnx_model import check_onnx_input
 from sparsemark.networks.reference import stack
@@ -34,6 +42,8 @@ if TYPE_CHECKING:
 
     from sparsemark.specs import Variant
     from sparsemark.study.task import Task
+
+_LOG = logging.getLogger(__name__)
 
 PARENT = "pruned_from"
 """Field of a pruned network's provenance: SHA-256 of the dense checkpoint that it was made of."""
@@ -180,8 +190,10 @@ def _built(variant: Variant, task: Task | None, places: Places) -> Prepared:
 
 def _earlier(path: Path) -> Header | None:
     try:
-        return read_header(path)
-    except UserError:  # absent, or what a crash left
+        return check_checkpoint(path)
+    except UserError as error:  # absent, or what a crash left
+        if path.exists():
+            _LOG.info("%s; made again", error)
         return None
 
 
@@ -194,7 +206,7 @@ def _kept(variant: Variant, dense: Prepared | None, task: Task, *, path: Path, w
                 f"{dense.source.path.name} was not trained on the images at hand ({task.note.words})"
             )
         prune_from(variant, dense, task, path=path, work=work, epochs=epochs)
-    header = read_header(path)
+    header = check_checkpoint(path)
     found, expected = ((v.name, v.model.input_shape) for v in (header.variant, variant))
     if found != expected:
         # A file under another's name would put one network's numbers into another's row.

@@ -1,0 +1,50 @@
+"""Reference outputs on disk: float64, with a digest beside them; damaged ones are computed again."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsemark.files import content_hash, note_of, read_note, replacing, write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sparsemark.networks.reference import Outputs
+
+_LOG = logging.getLogger(__name__)
+
+
+def load(path: Path, key: str) -> Outputs | None:
+    """Return what `store` wrote; None where it is absent, or no longer what was written.
+
+    The digest comes first: nothing in a damaged file is parsed.
+
+    Args:
+        path: of the file.
+        key: of the network and its inputs.
+    """
+    if not path.exists():
+        return None
+    note = read_note(_note(path))
+    try:
+        if note == {"key": key, "sha256": content_hash(path)}:
+            with np.load(path, allow_pickle=False) as arrays:
+                return tuple(arrays[name] for name in arrays.files)
+    except OSError:  # it cannot be read; writing it again says what is wrong
+        return None
+    _LOG.info("%s: %s; computed again", path, "no digest beside it" if note is None else "damaged")
+    return None
+
+
+def store(path: Path, key: str, outputs: Outputs) -> None:
+    """Write outputs, whole or not at all, and their digest beside them; errors as in `files.replacing`."""
+    with replacing(path) as target, target.open("wb") as file:
+        np.savez(file, *outputs)
+    write_atomically(_note(path), note_of({"key": key, "sha256": content_hash(path)}))
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
