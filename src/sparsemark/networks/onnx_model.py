@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemark.errors import UserError
+from sparsemark.networks.onnx_names import check_graph
 from sparsemark.references import ONNX_SUFFIX
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ def load_onnx(path: Path) -> Any:
 
     try:
         model = onnx.load(str(path))
+        check_graph(model.graph)
         onnx.checker.check_model(model)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (DecodeError, onnx.checker.ValidationError) as error:
+    except (DecodeError, onnx.checker.ValidationError, ValueError, RuntimeError, MemoryError) as error:
+        # onnx's own errors come in several types: of text that is no UTF-8, or a model that protobuf cannot write.
         raise UserError(f"{path}: expected an ONNX model: {' '.join(str(error).split())[:200]}") from error
     return model
 
