@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,15 @@ import pytest
 
 from sparsemark import paths
 from sparsemark.errors import UserError
+from sparsemark.machine.locks import only_process
 from sparsemark.records.journal import Journal
 from sparsemark.study.file import Study, load_study
 from sparsemark.study.prepare import Places
 from sparsemark.study.run import open_pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sparsemark.study.pipeline import Pipeline
 
 
@@ -44,17 +48,20 @@ def study(pytestconfig: pytest.Config) -> Study:
 
 
 @pytest.fixture(scope="session")
-def pipeline(study: Study, pytestconfig: pytest.Config) -> Pipeline:
+def pipeline(study: Study, pytestconfig: pytest.Config) -> Iterator[Pipeline]:
     """Weights, images and artifacts of the study."""
     work = paths.study_work(study.name)
-    try:
-        return open_pipeline(study, Places(paths.WEIGHTS, work), data=pytestconfig.getoption("--data"))
-    except UserError as error:
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_process(paths.lock(work), "pytest bench"))
+            opened = open_pipeline(study, Places(paths.WEIGHTS, work), data=pytestconfig.getoption("--data"))
+        except UserError as error:
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+        yield opened
 
 
 @pytest.fixture(scope="session")
-def journal(study: Study) -> Journal:
+def journal(study: Study, pipeline: Pipeline) -> Journal:  # noqa: ARG001 - it holds the lock of the folder
     """Finished cells of this run; `sparsemark report` reads them if pytest is killed before it writes its JSON."""
     path = paths.pytest_journal(paths.study_work(study.name))
     path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import torch
 
 from sparsemark.errors import UserError
 from sparsemark.networks.factory import build_model, check_input, example_input, name_of, output_tensors
-from sparsemark.networks.onnx_model import input_shape_of
+from sparsemark.networks.onnx_model import onnx_inputs
 from sparsemark.references import load_file, nearest, one_line, resolve, root_cause
 from sparsemark.specs import ModelSpec
 
@@ -212,13 +212,9 @@ def test_only_tensors_count_as_outputs():
     assert output_tensors({"a": tensors[0], "b": (None, [tensors[1], 3])}) == tensors
 
 
-def test_a_factory_does_not_say_its_input_shape():
-    assert input_shape_of("mine.py:build") is None
-
-
 def test_onnx_file_that_is_none_is_one_line(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"no model at all")
     for name in ("m.onnx", "missing.onnx"):
         with pytest.raises(UserError, match=name) as caught:
-            input_shape_of(name)
+            onnx_inputs(name)
         assert "\n" not in str(caught.value)

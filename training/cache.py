@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsemark.errors import UserError
-from sparsemark.files import key_of
+from sparsemark.files import key_of, note_of, read_note
+from sparsemark.references import one_line
 from training.slices import Slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_LOG = logging.getLogger(__name__)
+
 FOLDER = Path(".sparsemark", "data")
 """Below the working directory, never in the repository."""
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Raised when the stored fields change, which invalidates older caches."""
 
 _ARRAYS = ("images", "masks", "labels")
@@ -37,16 +40,34 @@ def load_cached(key: str, decode: Callable[[], Slices]) -> Slices:
         UserError: the disk is full or the folder cannot be written.
     """
     folder = FOLDER / key_of(_LAYOUT, key)
-    if not folder.is_dir():
-        slices = decode()
+    if folder.is_dir():
         try:
-            _store(folder, slices)
-        except OSError as error:
-            raise UserError(
-                f"{folder}: the cache of decoded images cannot be written: {error.strerror or error}"
-            ) from error
+            return _mapped(folder)
+        except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+            _LOG.info("%s: damaged (%s); decoded again", folder, one_line(error))
+            shutil.rmtree(folder, ignore_errors=True)
+    slices = decode()
+    try:
+        _store(folder, slices)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the cache of decoded images cannot be written: {error.strerror or error}"
+        ) from error
+    return _mapped(folder)
+
+
+def _mapped(folder: Path) -> Slices:
+    """Map stored slices.
+
+    Raises:
+        OSError, ValueError, EOFError, KeyError, TypeError: a file is absent, cut, or not what was written.
+    """
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    index = json.loads((folder / "index.json").read_text())
+    index = read_note(folder / "index.json")
+    if index is None:
+        raise ValueError("index.json is not what was written")
+    if {name: [array.dtype.str, *array.shape] for name, array in arrays.items()} != index["arrays"]:
+        raise ValueError("an array has another size")
     return Slices(
         images=arrays["images"],
         masks=arrays["masks"],
@@ -66,7 +87,9 @@ def _store(folder: Path, slices: Slices) -> None:
         for name in _ARRAYS:
             np.save(temporary / f"{name}.npy", getattr(slices, name))
         index = {name: getattr(slices, name) for name in _VALUES}
-        (temporary / "index.json").write_text(json.dumps(index))
+        stored = {name: np.load(temporary / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        index["arrays"] = {name: [array.dtype.str, *array.shape] for name, array in stored.items()}
+        (temporary / "index.json").write_bytes(note_of(index))
         try:
             temporary.rename(folder)
         except OSError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models import NETWORKS
+from sparsemark.cli import exits
 from sparsemark.errors import UserError
 from sparsemark.files import write_atomically
 from sparsemark.networks.checkpoint import load_checkpoint, read_header
@@ -34,21 +35,21 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0, or 2 after one line on standard error where the input is wrong."""
+    """Run the command and return its exit code, as `sparsemark.cli.exits` defines it; 2 where the input is wrong."""
     options = _parser().parse_args(arguments)
-    try:
-        checkpoint = load_checkpoint(options.checkpoint)
-        slices = load_slices(options.data)
-        if options.never_validated:
-            others = [read_header(path) for path in options.never_validated]
-            slices = _only(untouched(checkpoint.header, others), slices, options)
-        report = evaluate(checkpoint, slices)
-        if options.json:
-            write_atomically(options.json, f"{json.dumps(report, indent=1, allow_nan=False)}\n".encode())
-        print(summarise(checkpoint, slices, report))  # noqa: T201 - a command
-    except UserError as error:
-        print(f"training.evaluate: {error}", file=sys.stderr)  # noqa: T201 - a command
-        return 2
+    return exits.run("training.evaluate", lambda: _evaluate(options))
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    checkpoint = load_checkpoint(options.checkpoint)
+    slices = load_slices(options.data)
+    if options.never_validated:
+        others = [read_header(path) for path in options.never_validated]
+        slices = _only(untouched(checkpoint.header, others), slices, options)
+    report = evaluate(checkpoint, slices)
+    if options.json:
+        write_atomically(options.json, f"{json.dumps(report, indent=1, allow_nan=False)}\n".encode())
+    print(summarise(checkpoint, slices, report))  # noqa: T201 - a command
     return 0
 
 

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from sparsemark.errors import UserError
 from sparsemark.files import key_of, replacing
 from sparsemark.networks.checkpoint import state_digest
+from sparsemark.study.interrupts import raised_again
 from training.device import choose_device
 from training.learner import Learner
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from training.slices import Slices
     from training.split import Split
     from training.tasks.base import SliceTask
+
+
+_LOG = logging.getLogger(__name__)
 
 
 def fit(
@@ -72,7 +76,15 @@ def fit(
             enable_checkpointing=True,
             logger=False,
         )
-        trainer.fit(learner, ckpt_path=find_state(path), weights_only=True)
+        state = find_state(path)
+        if state is not None:
+            _LOG.info("training goes on after epoch %d of %d, from %s", _epochs_done(state), phase.epochs, state)
+        with raised_again() as raise_if_interrupted:
+            try:
+                trainer.fit(learner, ckpt_path=state, weights_only=True)
+            except SystemExit:
+                raise_if_interrupted()  # Lightning ends the process with code 1
+                raise
     learner.keep()
     network.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
     network.eval()
@@ -92,6 +104,10 @@ def find_state(path: Path) -> Path | None:
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
         raise UserError(f"{path}: damaged; remove it to train from the start") from error
     return path
+
+
+def _epochs_done(path: Path) -> int:
+    return len(torch.load(path, map_location="cpu", weights_only=True)["sparsemark"]["history"])
 
 
 class StateOnDisk(Checkpoint):

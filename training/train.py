@@ -12,13 +12,17 @@ import argparse
 import logging
 import statistics
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models import INPUT_SHAPE, NETWORKS
 from sparsemark import paths
+from sparsemark.cli import exits
 from sparsemark.errors import UserError
+from sparsemark.machine.locks import only_process
 from sparsemark.networks.checkpoint import read_header
+from sparsemark.report.progress import waiting
 from sparsemark.specs import ModelSpec, Variant
 from sparsemark.study.prepare import train_dense
 from sparsemark.study.task import Task
@@ -29,39 +33,50 @@ from training.split import BY_PATIENT, FOLDS, KINDS
 from training.study import open_task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 WORK = paths.WORK / "training"
 MODEL = "cnn9"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0, or 2 after one line on standard error where the input is wrong."""
+    """Run the command and return its exit code, as `sparsemark.cli.exits` defines it; 2 where the input is wrong."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        recipe = options.recipe or recipe_of(options.model or MODEL)
-        model = _model(options.model, recipe)
-        variant = Variant(model, seed=options.seed, fold=options.fold)
-        path = paths.checkpoint(options.out, variant.name)
-        study = open_task(
-            model.name,
-            options.seed,
-            options.fold,
-            options.data,
-            recipe=recipe,
-            split=options.split,
-            device=options.device,
-            epochs=options.epochs,
-        )
-        task = Task(study, "training.study")
-        print(f"{task.note.words}\n{study.slices.ignored} other files ignored")  # noqa: T201 - a command
-        train_dense(variant, task, path, WORK / variant.name)
-        print(f"{summarise(read_header(path).provenance)}\n{path}")  # noqa: T201 - a command
-    except UserError as error:
-        print(f"training.train: {error}", file=sys.stderr)  # noqa: T201 - a command
-        return 2
+    return exits.run("training.train", lambda: _train(options))
+
+
+def _train(options: argparse.Namespace) -> int:
+    recipe = options.recipe or recipe_of(options.model or MODEL)
+    model = _model(options.model, recipe)
+    variant = Variant(model, seed=options.seed, fold=options.fold)
+    path, work = paths.checkpoint(options.out, variant.name), WORK / variant.name
+    study = open_task(
+        model.name,
+        options.seed,
+        options.fold,
+        options.data,
+        recipe=recipe,
+        split=options.split,
+        device=options.device,
+        epochs=options.epochs,
+    )
+    task = Task(study, "training.study")
+    print(f"{task.note.words}\n{study.slices.ignored} other files ignored")  # noqa: T201 - a command
+    with only_process(paths.lock(work), f"training.train of {variant.name}"), _progress(variant.name):
+        train_dense(variant, task, path, work)
+    print(f"{summarise(read_header(path).provenance)}\n{path}")  # noqa: T201 - a command
     return 0
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[None]:
+    """Write lines where there is no terminal; on one, Lightning shows its own bar."""
+    if sys.stderr.isatty():
+        yield
+        return
+    with waiting(f"training {name}"):
+        yield
 
 
 def _model(network: str | None, recipe_name: str) -> ModelSpec:

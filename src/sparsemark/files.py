@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import glob
 import hashlib
 import json
 import os
 import re
 import stat
 import threading
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import UnionType
@@ -21,6 +24,17 @@ T = TypeVar("T")
 
 _MOST_LINKS = 40
 """Links followed from one name to the next, as Linux has it: a circle has no end."""
+_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+"""Of what only its user may read, change or enter."""
+
+_ABANDONED = 60.0
+"""Seconds without a write after which a temporary file of a process that is gone is removed."""
+
+_LONGEST = 200
+"""Characters of a value in a message."""
+
+_CHECK = "check"
+"""Field of a note: hash of its other fields."""
 
 _KINDS = {
     "str": "text",
@@ -33,7 +47,7 @@ _KINDS = {
 """msgspec's names of types, as TOML's users know them."""
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 @contextmanager
@@ -41,6 +55,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside a file, and rename it to the file once the block has ended without an error.
 
     The file is what `path` names, at the end of symbolic links, and keeps its mode.
+
+    Temporary files for the same path that a killed process left are removed.
 
     Raises:
         UserError: where the disk is full or the folder cannot be written; the file is then as it was.
@@ -59,6 +75,7 @@ def replacing(path: Path) -> Iterator[Path]:
             if real.exists():
                 temporary.chmod(stat.S_IMODE(real.stat().st_mode))
             temporary.replace(real)
+            _remove_abandoned(real)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -67,6 +84,25 @@ def replacing(path: Path) -> Iterator[Path]:
         # Where the folder itself is at fault this fails too, and must not hide the reason.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.*.tmp"):
+        with suppress(OSError, ValueError):
+            process = int(temporary.name.removeprefix(f".{path.name}.").partition(".")[0])
+            # On a shared disk the process may run on another machine, and still be writing.
+            if time.time() - temporary.stat().st_mtime > _ABANDONED and not _is_alive(process):
+                temporary.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def check_writable(path: Path) -> None:
@@ -122,6 +158,82 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         if target != path:
             os.fsync(file.fileno())
+
+
+def write_privately(path: Path, content: bytes, root: Path) -> None:
+    """Write a file that only this user can read or change, in folders that only this user can enter.
+
+    Args:
+        path: below `root`.
+        content: written whole or not at all, mode 0600.
+        root: the folder, and those between it and the file, are made with mode 0700, or set to it.
+
+    Raises:
+        UserError: a folder belongs to another user, or as in `replacing`.
+    """
+    folders = [root, *reversed([folder for folder in path.parents if root in folder.parents])]
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        for folder in folders:
+            folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+            if not is_own(folder.stat()):
+                folder.chmod(_FOLDER_MODE)
+            if not is_own(folder.stat()):
+                raise PermissionError(errno.EPERM, f"{folder} belongs to another user")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with replacing(path) as target:
+        if target != path:
+            target.unlink(missing_ok=True)  # a killed process of the same id may have left it
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_own(path: Path, root: Path) -> bytes | None:
+    """Return the content of a file that only this user can change; None where it is absent.
+
+    Args:
+        path: below `root`.
+        root: the folder, and those between it and the file, must be this user's alone as well.
+
+    Raises:
+        PermissionError: another user owns the file or a folder, or can change it.
+        OSError: it cannot be read, or is a link.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        folders = [root, *(folder for folder in path.parents if root in folder.parents)]
+        if not all(map(is_own, [os.fstat(file.fileno()), *(folder.stat() for folder in folders)])):
+            raise PermissionError(errno.EPERM, "another user owns it or can change it")
+        return file.read()
+
+
+def is_own(found: os.stat_result) -> bool:
+    """Return whether this user owns a file or folder, and neither its group nor others can change it."""
+    if not hasattr(os, "geteuid"):  # Windows, where a user's cache is in the user's profile
+        return True
+    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def note_of(content: Mapping[str, Any]) -> bytes:
+    """Return a JSON object with a checksum of itself, for `read_note`."""
+    return json.dumps({**content, _CHECK: key_of(content)}).encode()
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """Return what `note_of` was given; None where the file is absent, damaged or was changed."""
+    try:
+        found = json.loads(path.read_bytes())
+        content = {name: value for name, value in found.items() if name != _CHECK}
+        return content if found[_CHECK] == key_of(content) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def content_hash(path: Path) -> str:
@@ -189,8 +301,13 @@ def _explain(message: str, value: Any, kind: Any) -> str:
     found = re.sub(r"`(\w+)`", lambda match: _KINDS.get(match[1], match[1]), problem[0].lower() + problem[1:])
     if match := re.match(r"Expected `([^`]*)`, got", problem):
         kinds = [_KINDS.get(one, one) for one in match[1].split(" | ") if one != "null"]  # TOML has no null
-        found = f"{value!r}, expected {' or '.join(kinds)}"
+        found = f"{_shown(value)}, expected {' or '.join(kinds)}"
     return f"{at}: {found}" if at else found
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
 
 
 def _key_of_misfit(value: Any, kind: Any) -> Any:

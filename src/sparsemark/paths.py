@@ -66,6 +66,16 @@ def bench_journal(output: Path) -> Path:
     return output.with_name(f"{output.name}.unfinished.jsonl")
 
 
+def lock(work: Path) -> Path:
+    """Held by the process that works in a folder."""
+    return work / "lock"
+
+
+def bench_lock(output: Path) -> Path:
+    """Held by the `sparsemark bench --json OUTPUT` that runs."""
+    return output.with_name(f"{output.name}.lock")
+
+
 def run(machine: str, study: str) -> Path:
     """Result file of a study on a machine."""
     return RESULTS / machine / f"{study}.json"
@@ -118,15 +128,16 @@ def figures(machine: str, study: str) -> Path:
 
 def decisions() -> Path:
     """Measured decisions of `direct-csr` on this machine, in the user's cache, shared by all projects."""
-    return _user_cache() / "direct"
+    return user_cache() / "direct"
 
 
 def machine_code(key: str) -> Path:
     """Machine code of `direct-csr`; the key identifies its sources, the processor and the compiler."""
-    return _user_cache() / "compiled" / f"{key}.o"
+    return user_cache() / "compiled" / f"{key}.o"
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
+    """Folder of what all projects of a user share: private to that user, since code in it is run."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # As the XDG specification says: else whoever owns the folder that a command runs in could plant machine code there.
     if not base.is_absolute():

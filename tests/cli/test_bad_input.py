@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from sparsemark.cli import main
 from sparsemark.formats import FORMATS
-from sparsemark.networks.onnx_model import input_shape_of
+from sparsemark.networks.onnx_model import onnx_inputs
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.run import Run
 from sparsemark.specs import Protocol
@@ -302,7 +302,7 @@ def test_an_onnx_file_leaves_more_than_the_batch_open(sizes, declared, here, ref
 
 def test_an_open_batch_is_one(here):
     save_identity(("n", 3, 8, 8))
-    assert input_shape_of("open.onnx") == (1, 3, 8, 8)
+    assert onnx_inputs("open.onnx") == (InputSpec((1, 3, 8, 8)),)
 
 
 def save_identity(sizes):

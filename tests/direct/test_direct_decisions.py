@@ -243,3 +243,12 @@ def test_dense_engine_gets_the_model_and_the_threads_and_is_kept(threads, monkey
     run(image)
     run(np.concatenate([image, image]))
     assert len(calls) == opened_so_far
+
+
+def test_decision_that_was_changed_by_hand_is_measured_again(remembered):
+    """It would still fit; the whole network would run dense."""
+    folder, path = remembered
+    assert json.loads(path.read_bytes())["dense"] is False
+    path.write_bytes(changed(lambda s: s.update(dense=True, direct_s=2.0, dense_s=1.0))(path.read_bytes()))
+    assert not opened(chain(2), 1, folder).plan(chain(2).input_shape).decision.dense
+    assert json.loads(path.read_bytes())["dense"] is False

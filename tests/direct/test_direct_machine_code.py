@@ -237,3 +237,47 @@ def test_compiler_is_not_told_what_is_meant_for_other_programs(tmp_path, monkeyp
     told = machine_code._compile().decode().splitlines()
     assert not [line for line in told if line.startswith("NUMBA_")]
     assert f"PYTHONPATH={os.pathsep.join(sys.path)}" in told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+@pytest.mark.parametrize("which", ["file", "folder", "cache"])
+def test_code_that_others_can_write_is_not_run(which, kept, compilations, caplog):
+    """Its content may be what was written or not: whoever can write it can write the digest in it as well."""
+    loose = {"file": kept, "folder": kept.parent, "cache": kept.parent.parent}[which]
+    loose.chmod(0o777)
+    machine_code.load()
+    assert len(compilations) == 1
+    assert f"direct-csr: {kept}: not run, compiled again: another user owns it or can change it" in caplog.text
+    runs()
+    modes = [one.stat().st_mode & 0o777 for one in (kept, kept.parent, kept.parent.parent)]
+    assert modes[0] == 0o600
+    assert not any(one & 0o022 for one in modes)
+    machine_code.load.cache_clear()
+    machine_code.load()
+    assert len(compilations) == 1, "what was compiled again is kept"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users of POSIX")
+def test_code_of_another_user_is_not_run(kept, compilations, monkeypatch, caplog):
+    monkeypatch.setattr("sparsemark.files.os.geteuid", lambda: os.getuid() + 1)
+    before = kept.read_bytes()
+    machine_code.load()
+    assert len(compilations) == 1
+    assert "compiled anew in every process" in caplog.text
+    assert kept.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_a_new_cache_is_its_users_alone(kept, compilations, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "new"))
+    before = os.umask(0)
+    try:
+        machine_code.load()
+        memory = paths.decisions()
+        Network(GRAPH, 1, memory, lambda *arguments: lambda image: (REFERENCE,)).plan(IMAGE.shape)
+    finally:
+        os.umask(before)
+    found = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "new" / "sparsemark").rglob("*")}
+    assert (tmp_path / "new" / "sparsemark").stat().st_mode & 0o777 == 0o700
+    assert {path.parent.name for path in found if path.is_file()} == {"compiled", "direct"}
+    assert all(mode == (0o600 if path.is_file() else 0o700) for path, mode in found.items())

@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper
 from sparsemark.errors import UserError
 from sparsemark.formats.csr.conversion import convert
 from sparsemark.networks import onnx_model
+from sparsemark.specs import InputSpec
 from tests.networks.onnx_files import RUNTIME, array, model_of, node
 
 
@@ -45,10 +46,10 @@ def test_minus_one_is_an_open_size(tmp_path):
         x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes) for name in "xy")
         onnx.save(helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])), path)
         if shape:
-            assert onnx_model.input_shape_of(str(path)) == shape
+            assert onnx_model.onnx_inputs(str(path)) == (InputSpec(shape),)
         else:
             with pytest.raises(UserError, match="declares an input of 1,any; say which sizes"):
-                onnx_model.input_shape_of(str(path))
+                onnx_model.onnx_inputs(str(path))
 
 
 ACCEPTED = {
@@ -104,3 +105,42 @@ def test_input_that_is_no_tensor_is_said(tmp_path):
     onnx.save(model_of([node("ConcatFromSequence", ["x"], axis=0)], {}, inputs=[sequence]), path)
     with pytest.raises(UserError, match="input x: expected a tensor, found a sequence_type"):
         onnx_model.input_specs_of(path)
+
+
+def two_inputs(path):
+    """A file of an image and of indices, its batch open."""
+    x = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["n", 4])
+    ids = helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["n", "length"])
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    nodes = [helper.make_node("Cast", ["ids"], ["f"], to=1), helper.make_node("Add", ["image", "f"], ["y"])]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", [x, ids], [y])), path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["ids=2,4:int64", "image=2,4"],
+        ["image=2,4", "ids=2,4"],
+        ["2,4", "2,4"],
+    ],
+)
+def test_several_inputs_are_given_by_name_or_in_order_and_have_the_dtypes_of_the_file(given, tmp_path):
+    found = onnx_model.onnx_inputs(two_inputs(tmp_path / "m.onnx"), tuple(map(InputSpec.parse, given)))
+    assert found == (InputSpec((2, 4), "float32", "image"), InputSpec((2, 4), "int64", "ids"))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "declares an input ids of any,any; say which sizes"),
+        (["2,4"], "1 inputs given, expected 2: image, ids"),
+        (["image=2,4", "words=2,4"], "no size of its input ids; say it with --input ids="),
+        (["image=2,5", "ids=2,4"], "input image=2,5 does not fit this network: it declares image any,4"),
+        (["image=2,4:int64", "ids=2,4"], "input image=2,4:int64 does not fit this network: it declares image any,4"),
+        (["image=2,4", "ids=2,4:bool"], "input ids=2,4:bool does not fit .*: it declares ids any,any:int64"),
+    ],
+)
+def test_inputs_that_the_file_does_not_have_are_one_line(given, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        onnx_model.onnx_inputs(two_inputs(tmp_path / "m.onnx"), tuple(map(InputSpec.parse, given)))

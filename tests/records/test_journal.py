@@ -119,3 +119,69 @@ def test_number_that_json_cannot_hold_is_refused_before_anything_is_written(path
 def test_discarded_journal_is_gone(path):
     Journal(path).discard()
     assert not path.exists()
+
+
+# --- checksums
+
+
+def changed(path, number, old, new):
+    """Replace text in one line."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert old in lines[number]
+    lines[number] = lines[number].replace(old, new, 1)
+    path.write_bytes(b"".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"1.25", b"1.35"), (b'"key": "1"', b'"key": "7"'), (b'"first"', b'"fjrst"'), (b"0.2", b"0.9")]
+)
+def test_line_that_was_changed_is_passed_over_and_counted(old, new, path, caplog):
+    changed(path, 0, old, new)
+    journal = Journal(path)
+    assert journal.measurements() == (SECOND,)
+    assert journal.get("1") is None
+    assert journal.get("7") is None
+    assert journal.damaged == 1
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == f"{path}: 1 line is damaged and passed over; what stood there is measured again"
+
+
+def test_every_flipped_bit_of_a_line_costs_that_line_or_nothing(path):
+    content = path.read_bytes()
+    first = content.index(b"\n")
+    for index in range(0, first, 7):
+        path.write_bytes(content[:index] + bytes([content[index] ^ 4]) + content[index + 1 :])
+        found = Journal(path)
+        assert found.get("1") in (None, FIRST)
+        assert found.get("2") == SECOND
+
+
+def test_damaged_lines_are_counted_together_and_blank_ones_are_none(path, caplog):
+    with path.open("ab") as file:
+        file.write(b"\n\n{\n  \nnull\n")
+    assert Journal(path).damaged == 2
+    assert "2 lines are damaged" in caplog.text
+
+
+def test_whole_journal_says_nothing(path, caplog):
+    assert Journal(path).damaged == 0
+    assert not caplog.records
+
+
+def test_lines_of_older_versions_have_no_checksum_and_are_read(path):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        assert line.pop("check")
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    journal = Journal(path)
+    assert journal.measurements() == (FIRST, SECOND)
+    assert journal.damaged == 0
+
+
+def test_what_was_taken_is_known(path):
+    journal = Journal(path)
+    assert journal.taken == ()
+    for key in ("2", "2", "3"):
+        journal.get(key)
+    assert journal.taken == (SECOND,)

@@ -146,6 +146,25 @@ def test_a_damaged_state_is_named(tmp_path):
         finetune(*with_task(Points()), epochs=1, seed=0, work=tmp_path)
 
 
+def test_a_state_with_other_weights_is_named(tmp_path):
+    """One bit of them, in a file that is otherwise whole."""
+    finetune(*with_task(Points()), epochs=1, seed=0, work=tmp_path)
+    (state,) = tmp_path.glob("*.state")
+    content = state.read_bytes()
+    state.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    with pytest.raises(UserError, match=rf"{state.name}: damaged; remove it"):
+        finetune(*with_task(Points()), epochs=1, seed=0, work=tmp_path)
+
+
+def test_what_goes_on_says_from_where(tmp_path, caplog):
+    caplog.set_level("INFO", logger="sparsemark")
+    finetune(*with_task(Points()), epochs=2, seed=0, work=tmp_path)
+    assert not caplog.records
+    finetune(*with_task(Points()), epochs=2, seed=0, work=tmp_path)
+    (state,) = tmp_path.glob("*.state")
+    assert f"fine-tuning goes on after epoch 2, from {state}" in caplog.text
+
+
 @pytest.mark.parametrize("spoil", ["masked weights", "shapes"])
 def test_a_train_that_brings_masked_weights_back_or_changes_shapes_is_refused(spoil, tmp_path):
     class Spoils(Points):

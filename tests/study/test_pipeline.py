@@ -286,3 +286,42 @@ def test_a_callers_mistake_stops_everything(pipeline, work, tmp_path, monkeypatc
         monkeypatch.delitem(sys.modules, name)  # as in the next process
     with pytest.raises(UserError, match="makes another network than toy"):
         changed.measure(cell(tmp_path, MASKED))
+
+
+# --- damaged files in the work folder
+
+
+def damage(path, kind):
+    content = path.read_bytes()
+    flipped = content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
+    path.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "bit": flipped}[kind])
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "bit"])
+def test_a_damaged_checkpoint_in_the_work_folder_is_made_again(kind, tmp_path, caplog):
+    caplog.set_level("INFO", logger="sparsemark")
+    shutil.copy(HERE / "network.py", tmp_path)
+    variant = cell(tmp_path, MASKED).variant
+    before = make(tmp_path).prepare(variant)
+    whole = before.source.path.read_bytes()
+    damage(before.source.path, kind)
+    again = make(tmp_path).prepare(variant)
+    assert again.source.path.read_bytes() == whole
+    assert again.key == before.key
+    assert f"{before.source.path}: damaged" in caplog.text
+    assert "made again" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "bit"])
+@pytest.mark.parametrize("what", ["artifacts/*.safetensors", "artifacts/*.json", "counts/*.json", "references/*.npz"])
+def test_a_damaged_file_in_the_work_folder_heals(what, kind, tmp_path):
+    shutil.copy(HERE / "network.py", tmp_path)
+    before = make(tmp_path).measure(cell(tmp_path, MASKED), None)
+    files = sorted(tmp_path.glob(what))
+    assert files
+    whole = [path.read_bytes() for path in files]
+    for path in files:
+        damage(path, kind)
+    assert make(tmp_path).measure(cell(tmp_path, MASKED), None) == before
+    if not what.endswith(".npz"):  # which holds the time
+        assert [path.read_bytes() for path in files] == whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,6 +15,9 @@ import pytest
 
 from sparsemark import paths
 from sparsemark.cli import main
+from sparsemark.engines import ENGINES
+from sparsemark.errors import UnsupportedError
+from sparsemark.machine.locks import only_process
 from sparsemark.measurement.parity import check
 from sparsemark.records.measurement import MEASURED, UNSUPPORTED, Measurement
 from sparsemark.records.run import Run
@@ -204,6 +208,38 @@ def test_the_rows_are_written_where_no_cell_has_a_latency(bench):
     (measurement,) = Run.load(Path("none.json")).measurements
     assert measurement.status == UNSUPPORTED
     assert measurement.name == UNSUPPORTED_NAME
+
+
+def test_a_session_that_loses_a_measured_cell_keeps_the_earlier_file_and_ends_with_2(bench, monkeypatch):
+    arguments = ("--benchmark-json=lost.json", "--benchmark-save=lost", "-k", "magnitude")
+    assert bench(*arguments).code == 0
+    before = Path("lost.json").read_bytes()
+    engine = ENGINES["torch"]
+
+    def load(path, threads):
+        if "magnitude90" in path.name:
+            raise UnsupportedError("no such operator")
+        return engine.load(path, threads)
+
+    monkeypatch.setitem(ENGINES, "torch", dataclasses.replace(engine, load=load))
+    for _ in range(2):
+        result = bench(*arguments)
+        assert result.counts == {"passed": 1, "skipped": 1, "deselected": 5}
+        assert result.code == 2
+        assert (
+            "lost.json: 1 cell was measured earlier and not now: toy-magnitude90-seed0-torch (unsupported: no such "
+            "operator; its result is kept in lost.previous.json)"
+        ) in result.shown
+    assert Path("lost.previous.json").read_bytes() == before
+    assert not Path("lost.previous2.json").exists()
+
+
+def test_a_second_session_of_the_same_study_is_refused(bench):
+    lock = paths.lock(paths.study_work("toy"))
+    with only_process(lock, "sparsemark run toy.toml"):
+        result = bench("-k", "magnitude90")
+    assert result.code == pytest.ExitCode.USAGE_ERROR
+    assert f"{lock}: held by process {os.getpid()}: sparsemark run toy.toml" in result.shown
 
 
 def test_a_cell_that_fails_parity_is_a_failed_test_and_a_row(bench, monkeypatch):

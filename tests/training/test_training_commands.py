@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 
 import pytest
 
+from sparsemark import paths
 from sparsemark.errors import UserError
+from sparsemark.machine.locks import only_process
 from sparsemark.networks.checkpoint import load_checkpoint, read_header, save_checkpoint
 from tests.training.tiny import PATIENTS, write_set
 from training import budget, evaluate, train
@@ -62,6 +66,50 @@ def test_checkpoint_says_where_it_comes_from(trained):
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
     assert (header["caveat"], header["fold"]) == (None, None)
     assert header["history"]["epochs"][0]["slices_per_second"] > 0
+
+
+@pytest.fixture
+def elsewhere(trained, tmp_path, monkeypatch):
+    """A working folder and a cache that no other test has."""
+    monkeypatch.setattr(train, "WORK", tmp_path / "work")
+    monkeypatch.setattr("training.cache.FOLDER", tmp_path / "cache")
+    return tmp_path / "work"
+
+
+def test_a_terminated_training_goes_on_after_its_last_epoch(trained, elsewhere, monkeypatch, capsys, caplog):
+    from training.loop import StateOnDisk
+
+    caplog.set_level("INFO", logger="training")
+    out = elsewhere.with_name("out")
+    plain = StateOnDisk.on_train_epoch_end
+
+    def terminate(self, trainer, pl_module):
+        plain(self, trainer, pl_module)
+        signal.raise_signal(signal.SIGTERM)
+
+    arguments = command(trained[0], "--out", str(out))
+    with monkeypatch.context() as patch:
+        patch.setattr(StateOnDisk, "on_train_epoch_end", terminate)
+        assert train.main(arguments) == 143
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "training.train: terminated; the same command goes on from here"
+    )
+    assert not out.exists()
+    assert train.main(arguments) == 0
+    assert "training goes on after epoch 1 of 2, from " in caplog.text
+    (made,) = out.iterdir()
+    assert len(read_header(made).provenance["history"]["epochs"]) == 2
+
+
+def test_a_second_training_of_the_same_network_is_refused(trained, elsewhere, tmp_path, capsys):
+    lock = paths.lock(elsewhere / "cnn3-dense-seed0")
+    with only_process(lock, "training.train of cnn3-dense-seed0"):
+        assert train.main(command(trained[0], "--out", str(tmp_path / "out"))) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"training.train: {lock}: held by process {os.getpid()}: training.train of cnn3-dense-seed0; wait for it to "
+        "end, or stop it"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_patient_of_the_folder_is_scored(trained, tmp_path):

@@ -226,3 +226,39 @@ def test_real_set_has_the_published_share_of_tumours():
     slices = load_slices(REAL_SET)
     assert 0.25 < slices.labels.mean() < 0.45
     assert all(slices.labels[slices.of([patient])].any() for patient in slices.patient_ids)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def garble(path):
+    path.write_bytes(bytes(range(256)))
+
+
+@pytest.mark.parametrize("damage", [empty, cut, garble, os.unlink], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("name", ["index.json", "images.npy", "masks.npy", "labels.npy"])
+def test_damaged_cache_is_decoded_again(name, damage, tmp_path, own_cache, caplog):
+    caplog.set_level("INFO", logger="training")
+    slices = lgg.load_lgg(write_set(tmp_path / "set"))
+    decoded = []
+
+    def decode():
+        decoded.append(1)
+        return slices
+
+    before = cache.load_cached("key", decode)
+    whole = [np.array(getattr(before, array)) for array in ("images", "masks", "labels")]
+    assert cache.load_cached("key", decode).digest == slices.digest
+    assert len(decoded) == 1
+    folder = max(own_cache.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    damage(folder / name)
+    again = cache.load_cached("key", decode)
+    assert len(decoded) == 2
+    assert f"{folder}: damaged" in caplog.text
+    for array, expected in zip(("images", "masks", "labels"), whole, strict=True):
+        np.testing.assert_array_equal(getattr(again, array), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -182,3 +183,35 @@ def test_paper_draws_from_a_normal_distribution_of_standard_deviation_a_tenth():
     assert float(layer.weight.detach().mean()) == pytest.approx(0, abs=0.002)
     assert not layer.bias.any()
     assert np.isfinite(layer.weight.detach().numpy()).all()
+
+
+def test_resumed_training_says_from_where(fit, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="training")
+    phase = Phase(epochs=3, learning_rate=0.02, batch=8)
+    write = loop.StateOnDisk.on_train_epoch_end
+
+    def write_and_die(self, trainer, pl_module):
+        write(self, trainer, pl_module)
+        if trainer.current_epoch == 1:
+            raise ConnectionAbortedError
+
+    monkeypatch.setattr(loop.StateOnDisk, "on_train_epoch_end", write_and_die)
+    with pytest.raises(ConnectionAbortedError):
+        fit(started(), phase)
+    assert "goes on" not in caplog.text
+    monkeypatch.setattr(loop.StateOnDisk, "on_train_epoch_end", write)
+    fit(started(), phase)
+    (state,) = tmp_path.rglob("*.ckpt")
+    assert f"training goes on after epoch 2 of 3, from {state}" in caplog.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_an_interrupt_and_no_exit_code_of_lightnings(number, fit, monkeypatch, interruptible):
+    def interrupted(self, trainer, pl_module):
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(loop.StateOnDisk, "on_train_epoch_end", interrupted)
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        fit(started())
+    assert signal.getsignal(number) == before

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.cli.arguments import network_input
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     from sparsemark.cli.arguments import Commands
+    from sparsemark.records.journal import Journal
     from sparsemark.study.file import Study
     from sparsemark.study.pipeline import Pipeline
 
@@ -26,11 +26,13 @@ def add(commands: Commands) -> None:
         help="one model of your own: dense, and pruned as you say",
         description="Time one model of your own, dense and pruned. Pruned networks are fine-tuned only where --task "
         "brings batches and a loss; else they are timed as pruning leaves them.",
+        epilog="The same command, interrupted or killed, goes on from OUT.unfinished.jsonl. Where OUT exists and a "
+        "cell that is measured in it cannot be measured now, the earlier file is kept as OUT.previous.json (the suffix "
+        "before .json) and the exit code is 2. A second command for the same OUT is refused while the first runs.",
     )
     parser.add_argument("reference", metavar="REF", help="file.py:factory, package.module:factory or model.onnx")
     parser.add_argument(
         "--input",
-        type=network_input,
         action="append",
         default=[],
         metavar="[NAME=]SIZES[:DTYPE]",
@@ -60,55 +62,100 @@ def add(commands: Commands) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Measure every pruning on every engine, write the result file and show it."""
-    from tempfile import TemporaryDirectory
-
-    from sparsemark.cli.terminal import show, write
-    from sparsemark.engines import ENGINES
-    from sparsemark.errors import UserError
-    from sparsemark.files import check_writable, is_stream
-    from sparsemark.networks.factory import name_of
-    from sparsemark.networks.onnx_model import input_shape_of
+    from sparsemark.cli.terminal import notices
+    from sparsemark.files import is_stream
+    from sparsemark.machine.locks import only_process
+    from sparsemark.machine.temporary import temporary_folder
     from sparsemark.records.journal import Journal
-    from sparsemark.records.measurement import MEASURED
+    from sparsemark.report.progress import begin
+
+    study = _study(options)
+    begin()
+    with notices(), temporary_folder() as work:
+        # What is written into a stream has no place for a journal beside it.
+        result = work / "result" if is_stream(options.json) else options.json
+        command = f"sparsemark bench {options.reference} --json {options.json}"
+        with only_process(paths.bench_lock(result), command):
+            return _measure(options, study, work, Journal(paths.bench_journal(result)))
+
+
+def _study(options: argparse.Namespace) -> Study:
+    """Return what is asked for: a misspelt name or an absent folder must not surface after cells were measured."""
+    from sparsemark.engines import ENGINES
+    from sparsemark.files import check_writable
+    from sparsemark.machine.memory import check_inputs_fit
+    from sparsemark.machine.placement import check_threads
+    from sparsemark.networks.factory import name_of
+    from sparsemark.networks.onnx_model import onnx_inputs
+    from sparsemark.references import ONNX_SUFFIX
     from sparsemark.registry import availability
-    from sparsemark.report.progress import watch
-    from sparsemark.specs import ModelSpec, Protocol, Pruning
+    from sparsemark.specs import InputSpec, ModelSpec, Protocol, Pruning
     from sparsemark.study.file import own_study
-    from sparsemark.study.prepare import Places
-    from sparsemark.study.run import measure_cells, open_pipeline
+    from sparsemark.study.inputs import held_inputs
 
     usable = [row.name for row in availability(ENGINES, "engine") if row.absent is None]
     prunings = list(map(Pruning.parse, options.prune))
     protocol = Protocol.of_rounds(options.rounds, options.threads)
-    # Checked first: a misspelt name or an absent folder must not surface after the first cells are measured.
+    check_threads(protocol.threads, "--threads")
     check_writable(options.json)
     if options.artifacts:
         check_writable(options.artifacts / "artifact")
-    inputs = tuple(options.input) or input_shape_of(options.reference) or _DEFAULT_INPUT
+    inputs = tuple(map(InputSpec.parse, options.input))
+    if options.reference.endswith(ONNX_SUFFIX):
+        inputs = onnx_inputs(options.reference, inputs)
+    elif not inputs:
+        inputs = (InputSpec(_DEFAULT_INPUT),)
     model = ModelSpec(name_of(options.reference), options.reference, inputs)
-    study = own_study(model, prunings, options.engine or usable, protocol, options.epochs)
-    with TemporaryDirectory(prefix="sparsemark-") as folder:
-        work = Path(folder)
-        journal = Journal(paths.bench_journal(work / "result" if is_stream(options.json) else options.json))
-        pipeline = open_pipeline(study, Places(None, work), task=options.task)
-        pipeline.prepare(study.variants[0])  # a network or task that is at fault fails before any progress is shown
-        run = measure_cells(pipeline, study.cells, journal, watch)
-        run.save(options.json)
-        kept = [] if options.artifacts is None else list(_keep_artifacts(pipeline, study, options.artifacts))
-    journal.discard()
+    where = "--input" if options.input else options.reference
+    check_inputs_fit(model.inputs, where, held_inputs(has_task=options.task is not None))
+    return own_study(model, prunings, options.engine or usable, protocol, options.epochs)
+
+
+def _measure(options: argparse.Namespace, study: Study, work: Path, journal: Journal) -> int:
+    from sparsemark.cli.terminal import failures, show, taken_from, write
+    from sparsemark.errors import UserError
+    from sparsemark.records.earlier import keep_earlier
+    from sparsemark.records.measurement import MEASURED
+    from sparsemark.report.progress import waiting, watch
+    from sparsemark.study.prepare import Places
+    from sparsemark.study.run import measure_cells, open_pipeline
+
+    pipeline = open_pipeline(study, Places(None, work), task=options.task)
+    with waiting(f"loading {options.reference}"):
+        # A network or task that is at fault fails before any progress is shown.
+        pipeline.prepare(study.variants[0])
+    run = measure_cells(pipeline, study.cells, journal, watch)
+    lost = keep_earlier(options.json, run.measurements)
+    run.save(options.json)
+    resumed = taken_from(journal, len(study.cells))
+    if resumed:
+        write(f"{resumed}\n")
     show(run)
-    for path in (options.json, *kept):
+    write(f"wrote {options.json}\n")
+    # Last, since a full disk must not cost what was measured; the journal stays until it went well.
+    for path in () if options.artifacts is None else _keep_artifacts(pipeline, study, options.artifacts):
         write(f"wrote {path}\n")
+    journal.discard()
+    failed = failures(run.measurements)
+    if failed:
+        write(f"{failed}\n")
+    if lost:
+        raise UserError(lost)
     if not any(m.status == MEASURED for m in run.measurements):
         raise UserError(f"nothing was measured: {run.measurements[0].name}: {run.measurements[0].reason}")
     return 0
 
 
 def _keep_artifacts(pipeline: Pipeline, study: Study, folder: Path) -> Iterator[Path]:
-    """Copy the exported files to a folder, under names without a key, and yield each path once."""
+    """Copy the exported files to a folder, under names without a key, and yield each path once it is whole.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; names the file in it.
+    """
     from shutil import copyfile
 
     from sparsemark.errors import UserError
+    from sparsemark.files import replacing
 
     kept = set()
     for cell in study.cells:
@@ -120,6 +167,7 @@ def _keep_artifacts(pipeline: Pipeline, study: Study, folder: Path) -> Iterator[
             continue
         path = folder / f"{cell.variant.name}{source.suffix}"
         if path not in kept:
-            copyfile(source, path)
+            with replacing(path) as target:
+                copyfile(source, target)
             kept.add(path)
             yield path

@@ -6,19 +6,23 @@
 | 1, 3, 4, 5 | verdicts of `gate`, defined in `sparsemark.analysis.gate` |
 | 2 | the caller's mistake, or a limit of the machine |
 | 70 | a fault of sparsemark, or a user's code that leaves the process |
-| 130 | interrupted |
+| 130 | interrupted by Ctrl-C |
+| 143 | terminated by SIGTERM (129 by SIGHUP), after the same clean-up; the same command goes on from there |
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
+from sparsemark.machine.children import children, end, now
 from sparsemark.references import one_line
+from sparsemark.study.interrupts import raised_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +34,11 @@ USAGE = 2
 FAULT = 70
 """EX_SOFTWARE of sysexits.h."""
 
-INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
+SIGNALLED = 128
+"""Added to the number of a signal, as shells have it."""
+
+INTERRUPTED = SIGNALLED + signal.SIGINT
+TERMINATED = SIGNALLED + signal.SIGTERM
 
 DEBUG = "SPARSEMARK_DEBUG"
 """Environment variable that, set to anything, adds the traceback to the line of a fault."""
@@ -57,17 +64,36 @@ def guard(start: Callable[[], int]) -> int:
 def run(name: str, command: Callable[[], int]) -> int:
     """Run a command and return its exit code, whatever it raises.
 
+    Interrupted, it ends the processes that the command started and that still run.
+
     Args:
         name: of the command, at the head of its messages.
         command: returns the exit code where nothing goes wrong.
     """
-    try:
-        code = command()
-        # Flushed here: an error of the disk or the pipe at interpreter exit would be a traceback.
-        _flush_stdout()
-    except BaseException as error:
-        return _code_of(name, error)
+    begun = now()
+    with raised_again() as interrupts:
+        try:
+            code = command()
+            # Flushed here: an error of the disk or the pipe at interpreter exit would be a traceback.
+            _flush_stdout()
+        except BaseException as error:
+            # A library may have made another error of the interrupt, or an exit code.
+            if interrupts.came is None and not isinstance(error, KeyboardInterrupt):
+                return _code_of(name, error)
+            interrupts.ignore()
+            return _interrupted(name, interrupts.came or signal.SIGINT, begun)
     return code
+
+
+def _interrupted(name: str, number: int, begun: float) -> int:
+    end(children(since=begun))
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    with contextlib.suppress(OSError):
+        _flush_stdout()
+        if sys.stderr.isatty():
+            _say("")  # a terminal shows ^C at the head of the line
+        _report(name, f"{word}; the same command goes on from here")
+    return SIGNALLED + number
 
 
 def _prepare_streams() -> None:
@@ -130,7 +156,7 @@ def _explain(name: str, error: BaseException) -> None:
 
 def _report(name: str, message: str) -> None:
     """Write one line to stderr, whatever lines the message quotes."""
-    _say(f"{' '.join(('sparsemark', name)).strip()}: {cleaned(message)}")
+    _say(f"{name}: {cleaned(message)}")
 
 
 def _report_fault(name: str, error: BaseException) -> None:

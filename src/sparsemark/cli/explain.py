@@ -35,9 +35,10 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.direct.explanation import explain
     from sparsemark.direct.limits import measure_limits
     from sparsemark.engines.direct_csr import open_network
-    from sparsemark.report.progress import waiting
+    from sparsemark.report.progress import begin, waiting
     from sparsemark.report.renderers.layers import as_layers, in_words
 
+    begin()
     try:
         with waiting("planning"):
             network = open_network(options.artifact, threads=1)

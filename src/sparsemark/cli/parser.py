@@ -20,7 +20,7 @@ _COMMANDS = (run, bench, report, compare, gate, doctor, explain, listing)
 def parse_and_run(arguments: Sequence[str] | None) -> int:
     """Run the command that `arguments` name and return its exit code; arguments and errors as in `cli.main`."""
     options = _parser().parse_args(arguments)
-    return exits.run(options.name, lambda: int(options.execute(options)))
+    return exits.run(f"sparsemark {options.name}", lambda: int(options.execute(options)))
 
 
 def _parser() -> argparse.ArgumentParser:

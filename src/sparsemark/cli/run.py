@@ -22,6 +22,9 @@ def add(commands: Commands) -> None:
         description="Train or load the networks of a study, prune, fine-tune, export, verify and time them, and write "
         "the results; a study that names no engines is trained and scored only. May train, for hours, whatever has no "
         "checkpoint yet.",
+        epilog="The same command, interrupted or killed, goes on where it was. Where a cell that is measured in the "
+        "result file cannot be measured now, the earlier file is kept as NAME.previous.json and the exit code is 2. A "
+        "second command for the same study in the same folder is refused while the first runs.",
     )
     parser.add_argument(
         "study", nargs="?", type=Path, default=paths.DEFAULT_STUDY, help="study file (default: %(default)s)"
@@ -42,12 +45,14 @@ def execute(options: argparse.Namespace) -> int:
     """Measure what the journal does not hold yet, write the results and show them."""
     from dataclasses import replace
 
-    from sparsemark.cli.terminal import show, write
+    from sparsemark.cli.terminal import failures, notices, show, taken_from, write
     from sparsemark.machine.fingerprint import machine_name
+    from sparsemark.machine.locks import only_process
+    from sparsemark.records.earlier import keep_earlier
     from sparsemark.records.journal import Journal
     from sparsemark.registry import missing
     from sparsemark.report.accuracy import accuracy_markdown
-    from sparsemark.report.progress import watch
+    from sparsemark.report.progress import begin, waiting, watch
     from sparsemark.study.file import load_study
     from sparsemark.study.prepare import Places
     from sparsemark.study.publish import write_results
@@ -60,14 +65,29 @@ def execute(options: argparse.Namespace) -> int:
     if options.epochs is not None:
         study = replace(study, epochs=options.epochs)
     work = paths.study_work(study.name)
-    pipeline = open_pipeline(study, Places(paths.WEIGHTS, work, may_train=not options.no_training), data=options.data)
-    evaluated = prepare_variants(pipeline, study.variants, watch)
-    run = measure_cells(pipeline, study.cells, Journal(paths.journal(work)), watch)
-    written = list(write_results(run, study, pipeline, machine_name(), evaluated))
+    begin()
+    with notices(), only_process(paths.lock(work), f"sparsemark run {options.study}"):
+        places = Places(paths.WEIGHTS, work, may_train=not options.no_training)
+        pipeline = open_pipeline(study, places, data=options.data)
+        journal = Journal(paths.journal(work))
+        evaluated = prepare_variants(pipeline, study.variants, watch)
+        run = measure_cells(pipeline, study.cells, journal, watch)
+        machine = machine_name()
+        lost = keep_earlier(paths.run(machine, study.name), run.measurements)
+        with waiting("writing results"):
+            written = list(write_results(run, study, pipeline, machine, evaluated))
+    resumed = taken_from(journal, len(study.cells))
+    if resumed:
+        print(resumed)
     if study.cells:
         show(run)
     else:
         write(accuracy_markdown(evaluated))
     for path in written:
         write(f"wrote {path}\n")
+    failed = failures([*run.measurements, *evaluated])
+    if failed:
+        write(f"{failed}\n")
+    if lost:
+        raise UserError(lost)
     return 0

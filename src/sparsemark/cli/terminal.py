@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sparsemark.cli import exits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sparsemark.records.journal import Journal
+    from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
+
+_SPEAKING = ("sparsemark", "training")
+"""Loggers whose notices a user should see: what was resumed, and what was damaged and made again."""
 
 
 def terminal() -> tuple[int, bool]:
@@ -44,3 +54,55 @@ def show(run: Run) -> None:
 
     width, colour = terminal()
     write(render(run, width=width, colour=colour))
+
+
+@contextmanager
+def notices() -> Iterator[None]:
+    """Write log lines of this program from level INFO to stderr while the block runs."""
+    handler = _Stderr(logging.INFO)
+    loggers = [logging.getLogger(name) for name in _SPEAKING]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+class _Stderr(logging.Handler):
+    """Write to what stderr is at the time: a progress bar puts another stream in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+def taken_from(journal: Journal, cells: int) -> str | None:
+    """Return `12 of 45 cells taken from PATH, measured 2026-11-20`; None where none were.
+
+    Args:
+        journal: after the run.
+        cells: of the run in all.
+    """
+    if not journal.taken:
+        return None
+    days = sorted({m.measured_at[: len("2026-11-20")] for m in journal.taken if m.measured_at})
+    when = f", measured {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
+    return f"{len(journal.taken)} of {cells} cells taken from {journal.path}{when}"
+
+
+def failures(measurements: Sequence[Measurement]) -> str | None:
+    """Return a line with the number of rows that broke or failed parity, and the first; None where none did."""
+    from sparsemark.records.measurement import ERROR, PARITY_FAILED
+
+    failed = [m for m in measurements if m.status in (ERROR, PARITY_FAILED)]
+    if not failed:
+        return None
+    counts = ", ".join(f"{number} {status}" for status, number in Counter(m.status for m in failed).items())
+    return (
+        f"not everything was measured: {counts} of {len(measurements)}; the first: {failed[0].name}: {failed[0].reason}"
+    )

@@ -20,6 +20,7 @@ from sparsemark.direct.jit import compiled
 from sparsemark.direct.machine_code import SYMBOL
 from sparsemark.direct.registers import CPU, FEATURES
 from sparsemark.direct.table import COLUMNS, TILE_COLUMNS
+from sparsemark.machine.children import end_with_parent
 
 _INT64, _INT64S = types.int64, types.CPointer(types.int64)
 _INT32S, _FLOATS = types.CPointer(types.int32), types.CPointer(types.float32)
@@ -90,5 +91,6 @@ def object_code() -> bytes:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     gc.disable()  # a tenth of the time, in a process that ends right away
     Path(sys.argv[1]).write_bytes(object_code())

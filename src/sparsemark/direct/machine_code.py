@@ -12,10 +12,9 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -24,8 +23,12 @@ from sparsemark import paths
 from sparsemark.direct.registers import CPU, FEATURES
 from sparsemark.direct.sources import digest
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.files import key_of, write_atomically
+from sparsemark.files import key_of, read_own, write_privately
+from sparsemark.machine.temporary import temporary_folder
 from sparsemark.references import one_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SYMBOL = "execute"
 
@@ -57,7 +60,7 @@ def load() -> Execute:
     execute = _link(code)
     if kept is None:
         try:
-            write_atomically(path, _digest(key, code) + code)
+            write_privately(path, _digest(key, code) + code, paths.user_cache())
         except UserError as error:
             _LOG.warning("direct-csr: its machine code is compiled anew in every process: %s", error)
     return execute
@@ -74,13 +77,18 @@ def _digest(key: str, code: bytes) -> bytes:
 
 
 def _kept(path: Path, key: str) -> bytes | None:
-    """The code in a file, unless it is missing, damaged, or kept under another key.
+    """Return the code in a file; None where it is missing, damaged, kept under another key, or another user's.
 
-    Whoever can write to the cache folder can have anything run, as with Python's own compiled files.
+    Whoever can change the file or its folders could have anything run.
     """
     try:
-        content = path.read_bytes()
+        content = read_own(path, paths.user_cache())
+    except PermissionError as error:
+        _LOG.warning("direct-csr: %s: not run, compiled again: %s", path, error.strerror)
+        return None
     except OSError:
+        return None
+    if content is None:
         return None
     code = content[_DIGEST:]
     return code if content[:_DIGEST] == _digest(key, code) else None
@@ -92,8 +100,8 @@ def _compile() -> bytes:
     environment["PYTHONPATH"] = os.pathsep.join(map(str, sys.path))
     try:
         # By way of a file: whatever is printed while Python starts would be taken for code.
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "execute.o")
+        with temporary_folder() as folder:
+            path = folder / "execute.o"
             command = [sys.executable, "-P", "-m", "sparsemark.direct.compilation", str(path)]
             ended = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603 - fixed words
             if not ended.returncode:

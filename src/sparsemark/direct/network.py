@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsemark import paths
 from sparsemark.direct.layout import Choice
 from sparsemark.direct.lowering import lower
 from sparsemark.direct.memory import place
@@ -24,7 +24,7 @@ from sparsemark.direct.sources import digest
 from sparsemark.direct.steps import Convolution, Matrix
 from sparsemark.direct.tuning import choose, options
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.files import key_of, write_atomically
+from sparsemark.files import key_of, note_of, read_note, write_privately
 from sparsemark.formats.csr.densified import densified
 from sparsemark.references import one_line
 from sparsemark.registry import missing
@@ -272,16 +272,20 @@ def _image_by_image(predict: Predict, images: NDArray[np.float32]) -> tuple[NDAr
 def _remember(path: Path, decision: Decision) -> None:
     # A folder that cannot be written costs the next load its time, and nothing else.
     with contextlib.suppress(UserError):
-        write_atomically(path, json.dumps(asdict(decision)).encode())
+        cache = paths.user_cache()
+        root = cache if cache in path.parents else path.parent
+        write_privately(path, note_of(asdict(decision)), root)
 
 
 def _recall(path: Path, convolutions: Sequence[Convolution], threads: int) -> Decision | None:
     """A remembered decision, if it is whole and fits these convolutions."""
+    stored = read_note(path)
+    if stored is None:
+        return None
     try:
-        stored = json.loads(path.read_bytes())
         choices = tuple(Choice(int(c["variant"]), int(c["planes"]), bool(c["winograd"])) for c in stored["choices"])
         decision = Decision(choices, bool(stored["dense"]), _seconds(stored["direct_s"]), _seconds(stored["dense_s"]))
-    except (ArithmeticError, KeyError, OSError, RecursionError, TypeError, ValueError):
+    except (ArithmeticError, KeyError, TypeError, ValueError):
         return None
     fitting = len(choices) == len(convolutions) and all(
         choice in options(step, threads) for choice, step in zip(choices, convolutions, strict=True)

@@ -15,7 +15,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import weakref
 from contextlib import suppress
@@ -26,6 +25,7 @@ import numpy as np
 
 from sparsemark.errors import UnsupportedError
 from sparsemark.machine.placement import pinned
+from sparsemark.machine.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,8 +76,8 @@ def load(path: Path, threads: int) -> Predict:
     if reason:
         raise UnsupportedError(reason)
     model, shape = _lowered(path)
-    with tempfile.TemporaryDirectory() as folder:
-        lowered = Path(folder) / "network.onnx"
+    with temporary_folder() as folder:
+        lowered = folder / "network.onnx"
         lowered.write_bytes(model)
         return _Child(lowered, threads, shape)
 

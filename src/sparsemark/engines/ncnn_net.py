@@ -7,17 +7,18 @@ unconverted (global max pooling, for one); from a trace it converts them.
 from __future__ import annotations
 
 import subprocess
-import tempfile
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sparsemark.errors import UnsupportedError
+from sparsemark.machine.temporary import temporary_folder
 from sparsemark.references import one_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from sparsemark.engines.base import Predict
@@ -48,9 +49,9 @@ def load(path: Path, threads: int) -> Predict:
     if not model.takes_one_image or len(model.input_shape) < 2 or model.input_shape[0] != 1:  # batch first
         given = " ".join(one.text for one in model.inputs)
         raise UnsupportedError(f"ncnn: takes one float32 image a call, and the input is {given}")
-    with tempfile.TemporaryDirectory() as folder:
-        shapes = _trace(checkpoint.build(), model, Path(folder) / "network.pt")
-        net = _open(*_convert(model, Path(folder)), threads)
+    with temporary_folder() as folder:
+        shapes = _trace(checkpoint.build(), model, folder / "network.pt")
+        net = _open(*_convert(model, folder), threads)
 
     def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         # A Mat borrows the memory of its array, so that must not be a temporary; a clone has its own.

@@ -5,12 +5,11 @@ A new format is one file and one line in `FORMATS`; nothing heavy is imported be
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UnsupportedError
-from sparsemark.files import content_hash, write_atomically
+from sparsemark.files import content_hash, note_of, read_note, write_atomically
 from sparsemark.formats import dense, onnx
 from sparsemark.formats.base import Artifact, Format, Weights
 from sparsemark.formats.csr import counting as csr_counting
@@ -55,18 +54,19 @@ def export(source: Source, name: str, stem: Path) -> Artifact:
         return known
     form.export(source, path)
     artifact = Artifact(path, name, content_hash(path), form.count(path), path.stat().st_size)
-    described = {"sha256": artifact.sha256, "weights": asdict(artifact.weights)}
-    write_atomically(note, json.dumps(described).encode())
+    write_atomically(note, note_of({"sha256": artifact.sha256, "weights": asdict(artifact.weights)}))
     return artifact
 
 
 def _known(path: Path, name: str, note: Path) -> Artifact | None:
     """Return the artifact of an earlier export; None where there is none, or its file is no longer what was written."""
+    described = read_note(note)
+    if described is None:
+        return None
     try:
-        described = json.loads(note.read_bytes())
         sha256, weights = described["sha256"], Weights(**described["weights"])
         if content_hash(path) != sha256:
             return None
         return Artifact(path, name, sha256, weights, path.stat().st_size)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, KeyError, TypeError):
         return None

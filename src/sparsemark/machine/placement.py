@@ -7,6 +7,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sparsemark.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -16,6 +18,21 @@ def allowed_cpus() -> list[int]:
     if sys.platform == "linux":
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def check_threads(threads: int, where: str) -> None:
+    """Refuse more threads than this process has processors: they would take turns, and their latency says nothing.
+
+    Args:
+        threads: asked for.
+        where: option or field, for the message.
+
+    Raises:
+        UserError: there are fewer processors.
+    """
+    cpus = len(allowed_cpus())
+    if threads > cpus:
+        raise UserError(f"{where} {threads}: this process may use {cpus} processors; expected at most {cpus}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
 
     from sparsemark.networks.channel_plan import ChannelPlan
 
+_LOG = logging.getLogger(__name__)
+
 _HEADER = "sparsemark"
 EXTRA_STATE = "_extra_state"
 """End of the names under which state dicts hold what is no parameter or buffer."""
 
 _SCHEMA = 2
+_REMEDY = "restore the file, or delete it to have it made again"
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,20 @@ class Header:
         variant: the stored network.
         channel_plan: channels that were cut, in the order of cutting.
         provenance: origin of the weights, as JSON values: the task's description, scores, history, digests.
+        digest: of the tensors in the file; `save_checkpoint` computes it. None in files from before there was one.
     """
 
     variant: Variant
     channel_plan: ChannelPlan = ()
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    digest: str | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def note(self) -> str | None:
+        """What a reader must know of the file, or None."""
+        if self.digest is None:
+            return "written before checkpoints had a digest, so damage to its weights would not be noticed"
+        return None
 
 
 @dataclass(frozen=True)
@@ -136,6 +149,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "provenance": checkpoint.provenance,
     }
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _tensors(checkpoint.state)}
+    header["digest"] = tensors_digest(save(state))
     write_atomically(path, save(state, metadata={_HEADER: json.dumps(header)}))
 
 
@@ -144,13 +158,60 @@ def read_header(path: Path) -> Header:
     return _open(path, framework="np", with_state=False)[0]
 
 
+def check_checkpoint(path: Path) -> Header:
+    """Read a checkpoint's header and compare the weights with its digest, without torch.
+
+    Raises:
+        UserError: as `load_checkpoint`.
+    """
+    header = read_header(path)
+    _check_digest(path, header)
+    return header
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint and compare its weights with the digest in its header.
+
+    Files without a digest, written before there was one, are accepted, and `Header.note` says so.
 
     Raises:
         UserError: the file is missing, damaged, or was not written by `save_checkpoint`.
     """
-    return Checkpoint(*_open(path, framework="pt", with_state=True))
+    header, state = _open(path, framework="pt", with_state=True)
+    _check_digest(path, header)
+    return Checkpoint(header, state)
+
+
+def tensors_digest(content: bytes) -> str:
+    """Return the SHA-256 of the names, types, shapes and bytes of the tensors in a safetensors file, by name.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        start = 8 + int.from_bytes(content[:8], "little")
+        tensors = json.loads(content[8:start])
+        tensors.pop("__metadata__", None)
+        sha = hashlib.sha256()
+        for name, tensor in sorted(tensors.items()):
+            first, last = tensor["data_offsets"]
+            sha.update(json.dumps([name, tensor["dtype"], tensor["shape"], last - first]).encode())
+            sha.update(memoryview(content)[start + first : start + last])
+    except (AttributeError, KeyError, RecursionError, TypeError) as error:
+        raise ValueError(f"no safetensors: {error}") from error
+    return sha.hexdigest()
+
+
+def _check_digest(path: Path, header: Header) -> None:
+    if header.note is not None:
+        _LOG.debug("%s: %s", path, header.note)
+        return
+    try:
+        found = tensors_digest(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    if found != header.digest:
+        raise UserError(f"{path}: damaged: its weights do not have the digest in its header; {_REMEDY}")
 
 
 def _open(path: Path, *, framework: str, with_state: bool) -> tuple[Header, dict[str, Any]]:
@@ -163,8 +224,8 @@ def _open(path: Path, *, framework: str, with_state: bool) -> tuple[Header, dict
             state = {name: file.get_tensor(name) for name in names}
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: damaged, or not safetensors: {error}") from error
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, or not safetensors: {error}; {_REMEDY}") from error
     except KeyError:
         raise UserError(f"{path}: header.{_HEADER}: missing, so this is no checkpoint of sparsemark") from None
     return _parse(path, header), state
@@ -188,7 +249,10 @@ def _parse(path: Path, header: Any) -> Header:
         model = ModelSpec(stored["name"], stored["reference"], tuple(inputs) or tuple(stored["input_shape"]))
         plan = tuple((name, bool(is_out), tuple(indices)) for name, is_out, indices in header["channel_plan"])
         variant = Variant(model, Pruning.parse(header["pruning"]), header["seed"], header["fold"])
-        return Header(variant, plan, dict(header["provenance"]))
+        digest = header.get("digest")
+        if not isinstance(digest, str | None):
+            raise TypeError(f"digest is {digest!r}, expected text")  # noqa: TRY301 - worded below
+        return Header(variant, plan, dict(header["provenance"]), digest)
     except KeyError as error:
         raise UserError(f"{path}: header.{error.args[0]}: missing") from error
     except (AttributeError, TypeError, ValueError, UserError) as error:

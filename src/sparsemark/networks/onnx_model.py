@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.networks.onnx_constants import STANDARD
-from sparsemark.references import ONNX_SUFFIX
+from sparsemark.networks.onnx_names import check_graph
+from sparsemark.specs import FLOAT32, INPUT_DTYPES, InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from sparsemark.specs import ModelSpec
 
 
 def load_onnx(path: Path) -> Any:
@@ -30,15 +29,17 @@ def load_onnx(path: Path) -> Any:
 
     try:
         model = onnx.load(str(path))
+        check_graph(model.graph)
         # Beyond 2 GiB, protobuf cannot pass the model on.
         onnx.checker.check_model(model if model.ByteSize() < _MOST_BYTES else str(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except DecodeError as error:
-        raise UserError(_no_model(path, error)) from error
     except onnx.checker.ValidationError as error:
         if not _runs(path):
             raise UserError(_no_model(path, error)) from error
+    except (DecodeError, ValueError, RuntimeError, MemoryError) as error:
+        # onnx's own errors come in several types: of text that is no UTF-8, or a model that protobuf cannot write.
+        raise UserError(_no_model(path, error)) from error
     return model
 
 
@@ -158,44 +159,55 @@ def _sizes(value: Any) -> list[int]:
     return [max(size.dim_value, 0) for size in value.type.tensor_type.shape.dim]
 
 
-def input_shape_of(reference: str) -> tuple[int, ...] | None:
-    """Input shape of an ONNX file, with a batch of 1 where it leaves that open; None for a factory, which has none.
+def onnx_inputs(reference: str, given: Sequence[InputSpec] = ()) -> tuple[InputSpec, ...]:
+    """Return the inputs of an ONNX file in its order, sizes and dtypes as given, else as the file declares them.
+
+    A batch that the file leaves open is 1.
+
+    Args:
+        reference: path of the file.
+        given: by name, or in the file's order; none for what the file declares.
 
     Raises:
-        UserError: the file is missing, no ONNX, has not exactly one input, or leaves another size than the batch open.
+        UserError: the file is missing or no ONNX, leaves another size than the batch open, or has other inputs than
+            those given.
     """
-    if not reference.endswith(ONNX_SUFFIX):
-        return None
-    sizes = _declared_sizes(reference)
-    if not sizes or not all(sizes[1:]):
-        raise UserError(f"{reference}: declares an input of {_in_words(sizes)}; say which sizes with --input")
-    return (sizes[0] or 1, *sizes[1:])
+    declared = input_specs_of(Path(reference))
+    if given and len(given) != len(declared):
+        names = ", ".join(name for name, _, _ in declared)
+        raise UserError(f"{reference}: {len(given)} inputs given, expected {len(declared)}: {names}")
+    if not declared:
+        raise UserError(f"{reference}: expected an ONNX model with inputs, found none")
+    by_name = {one.name: one for one in given} if len(given) > 1 and all(one.name for one in given) else {}
+    found = []
+    for index, (name, sizes, dtype) in enumerate(declared):
+        if by_name and name not in by_name:
+            raise UserError(f"{reference}: no size of its input {name}; say it with --input {name}=...")
+        one = by_name.get(name) or (given[index] if given else None)
+        found.append(_as_declared(reference, one, name if len(declared) > 1 else "", sizes, dtype))
+    return tuple(found)
 
 
-def check_onnx_input(model: ModelSpec) -> None:
-    """Check the given input shape against the one that the ONNX file declares.
-
-    Raises:
-        UserError: they differ in a size that the file does not leave open; or as `input_shape_of`.
-    """
-    sizes = _declared_sizes(model.reference)
-    fits = len(sizes) == len(model.input_shape) and all(
-        declared in (0, given) for declared, given in zip(sizes, model.input_shape, strict=True)
+def _as_declared(reference: str, one: InputSpec | None, name: str, sizes: tuple[int, ...], dtype: str) -> InputSpec:
+    if dtype not in INPUT_DTYPES:
+        raise UserError(f"{reference}: input {name} is {dtype}; expected one of {', '.join(INPUT_DTYPES)}")
+    called = f" {name}" if name else ""
+    if one is None:
+        if not sizes or not all(sizes[1:]):
+            raise UserError(
+                f"{reference}: declares an input{called} of {_in_words(sizes)}; say which sizes with --input"
+            )
+        return InputSpec((sizes[0] or 1, *sizes[1:]), dtype, name)
+    fits = len(sizes) == len(one.shape) and all(
+        declared in (0, size) for declared, size in zip(sizes, one.shape, strict=True)
     )
-    if not fits:
-        given = ",".join(map(str, model.input_shape))
-        raise UserError(f"{model.reference}: input {given} does not fit this network: it declares {_in_words(sizes)}")
+    if not fits or one.dtype not in (FLOAT32, dtype):
+        raise UserError(
+            f"{reference}: input {one.text} does not fit this network: it declares{called} {_in_words(sizes)}"
+            + ("" if dtype == FLOAT32 else f":{dtype}")
+        )
+    return InputSpec(one.shape, dtype, name)
 
 
 def _in_words(sizes: Sequence[int]) -> str:
     return ",".join(str(size or "any") for size in sizes) or "no sizes"
-
-
-def _declared_sizes(reference: str) -> list[int]:
-    """Sizes of an ONNX file's one input, 0 where they are open."""
-    model = load_onnx(Path(reference))
-    names = inputs_of(model)
-    if len(names) != 1:
-        raise UserError(f"{reference}: expected an ONNX model with one input, found {len(names)}")
-    (value,) = [value for value in model.graph.input if value.name == names[0]]
-    return _sizes(value)

@@ -1,61 +1,88 @@
-"""Journal: finished cells, one line of JSON each, written and synced when the cell is done.
+"""Journal: finished cells, one line of JSON each with its checksum, written and synced when the cell is done.
 
-A line that a crash tore is passed over; its cell is measured again.
+A line that a crash tore, or that does not have its checksum, is passed over; its cell is measured again. Lines of older
+versions have no checksum and are read as they are.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.errors import UserError
+from sparsemark.files import key_of
 from sparsemark.records.benchmark_json import from_benchmark, to_benchmark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
     from pathlib import Path
 
     from sparsemark.records.measurement import Measurement
+
+_LOG = logging.getLogger(__name__)
+
+_CHECK = "check"
+"""Field of a line: first hex digits of the SHA-256 of its key and benchmark."""
 
 JOURNAL_SUFFIX = ".jsonl"
 """Of a file with one finished cell a line, each with the key of what decided its measurement."""
 
 
-def finished_cells(journal: bytes) -> Iterator[tuple[str, Measurement]]:
-    """Read the lines of a journal that are whole, each with its key; others are passed over, to be measured again."""
-    for _, key, entry in _entries(journal):
-        with suppress(ValueError):
-            yield key, from_benchmark(entry)
+@dataclass(frozen=True)
+class Lines:
+    """Lines of a journal.
 
-
-def reported_cells(journal: bytes) -> Iterator[Measurement]:
-    """Read the lines of a journal that are whole, for a report; those a crash tore are passed over.
-
-    Raises:
-        ValueError: a whole line holds what no measurement can be, naming line and field. A crash does not do that.
+    Args:
+        entries: finished cells with their keys, in their order.
+        damaged: number of lines that are none of ours, or no longer what was written.
+        impossible: what is wrong with the first line that is whole and holds what no measurement can be, naming line
+            and field; None where there is none. A crash does not do that.
     """
-    for number, _, entry in _entries(journal):
-        try:
-            yield from_benchmark(entry)
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from error
+
+    entries: tuple[tuple[str, Measurement], ...]
+    damaged: int
+    impossible: str | None = None
 
 
-def _entries(journal: bytes) -> Iterator[tuple[int, str, Any]]:
-    """Yield number, key and entry of each line that is JSON and has both."""
+def read_lines(journal: bytes) -> Lines:
+    """Read the lines of a journal that are whole."""
+    entries, damaged, impossible = [], 0, None
     for number, line in enumerate(journal.splitlines(), start=1):
-        with suppress(ValueError, KeyError, TypeError, RecursionError):
-            whole = json.loads(line)
-            yield number, str(whole["key"]), whole["benchmark"]
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            key, benchmark = str(entry["key"]), entry["benchmark"]
+            is_changed = _CHECK in entry and entry[_CHECK] != _checksum(entry["key"], benchmark)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            damaged += 1
+            continue
+        if is_changed:
+            damaged += 1
+            continue
+        try:
+            entries.append((key, from_benchmark(benchmark)))
+        except ValueError as error:
+            damaged += 1
+            impossible = impossible or f"line {number}: {error}"
+    return Lines(tuple(entries), damaged, impossible)
+
+
+def _checksum(key: str, benchmark: Mapping[str, Any]) -> str:
+    return key_of(key, benchmark)
 
 
 class Journal:
-    """Finished cells by key, in a file of JSON lines.
+    """Finished cells by key, in a file of JSON lines. Logs how many lines are damaged, if any.
 
     Args:
         path: the file; made with the first entry.
+
+    Raises:
+        UserError: the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,11 +93,25 @@ class Journal:
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         self._torn = bool(text) and not text.endswith(b"\n")
-        self._entries = dict(finished_cells(text))
+        lines = read_lines(text)
+        if lines.damaged:
+            number = "1 line is" if lines.damaged == 1 else f"{lines.damaged} lines are"
+            _LOG.warning("%s: %s damaged and passed over; what stood there is measured again", path, number)
+        self.damaged = lines.damaged
+        self._entries = dict(lines.entries)
+        self._taken: dict[str, Measurement] = {}
 
     def get(self, key: str) -> Measurement | None:
         """Return the finished cell of this key, or None."""
-        return self._entries.get(key)
+        found = self._entries.get(key)
+        if found is not None:
+            self._taken[key] = found
+        return found
+
+    @property
+    def taken(self) -> tuple[Measurement, ...]:
+        """Finished cells that `get` returned, each once."""
+        return tuple(self._taken.values())
 
     def append(self, key: str, measurement: Measurement) -> None:
         """Write a finished cell to disk.
@@ -78,7 +119,9 @@ class Journal:
         Raises:
             UserError: the disk is full; what was written before is kept.
         """
-        line = json.dumps({"key": key, "benchmark": to_benchmark(measurement)}, allow_nan=False) + "\n"
+        benchmark = to_benchmark(measurement)
+        entry = {"key": key, "benchmark": benchmark, _CHECK: _checksum(key, benchmark)}
+        line = json.dumps(entry, allow_nan=False) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from sparsemark.records.benchmark_json import (
     to_benchmark,
     write_document,
 )
-from sparsemark.records.journal import JOURNAL_SUFFIX, reported_cells
+from sparsemark.records.journal import JOURNAL_SUFFIX, read_lines
 from sparsemark.records.measurement import MEASURED
 from sparsemark.records.ranges import Count
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from sparsemark.records.engine_note import EngineNote
     from sparsemark.records.measurement import Measurement
+
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,14 @@ class Run:
         """
         content = _content(path)
         if path.suffix == JOURNAL_SUFFIX:
-            try:
-                finished = {m.name: m for m in reported_cells(content)}
-            except ValueError as error:
-                raise UserError(f"{path}: {error}") from error
+            lines = read_lines(content)
+            if lines.impossible:
+                raise UserError(f"{path}: {lines.impossible}")
+            finished = {m.name: m for _, m in lines.entries}
             if not finished:
                 raise UserError(f"{path}: expected lines of sparsemark's journal, found none that is whole")
+            if lines.damaged:
+                _LOG.warning("%s: damaged lines passed over: %d", path, lines.damaged)
             return cls(tuple(finished.values()))
         document = _document(path, content)
         try:

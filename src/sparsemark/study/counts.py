@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sparsemark import paths
-from sparsemark.files import code_digest, key_of, write_atomically
+from sparsemark.files import code_digest, key_of, note_of, read_note, write_atomically
 from sparsemark.networks.checkpoint import load_checkpoint
 from sparsemark.networks.factory import example_inputs
 from sparsemark.pruning import accounting
@@ -31,8 +30,8 @@ def count(source: Source, work: Path, key: str) -> NetworkCount:
     """
     code = code_digest(Path(accounting.__file__).parent)
     path = paths.counts(work, key_of(key, code))
-    with suppress(OSError, msgspec.DecodeError):  # absent, or what a crash left: counted again
-        return msgspec.json.decode(path.read_bytes(), type=NetworkCount)
+    with suppress(msgspec.ValidationError):  # absent, or what a crash left: counted again
+        return msgspec.convert(read_note(path), NetworkCount)
     counted = accounting.count(load_checkpoint(source.path).build(), example_inputs(source.model))
-    write_atomically(path, json.dumps(asdict(counted)).encode())
+    write_atomically(path, note_of(asdict(counted)))
     return counted

@@ -15,6 +15,8 @@ import msgspec
 from sparsemark.engines import ENGINES
 from sparsemark.errors import UserError
 from sparsemark.files import convert_document
+from sparsemark.machine.memory import check_inputs_fit
+from sparsemark.machine.placement import check_threads
 from sparsemark.pruning import PRUNERS
 from sparsemark.references import nearest
 from sparsemark.registry import find
@@ -31,6 +33,7 @@ from sparsemark.specs import (
     Pruning,
     Variant,
 )
+from sparsemark.study.inputs import held_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -129,11 +132,19 @@ def load_study(path: Path) -> Study:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not TOML: {error}") from error
-    parsed = convert_document(document, _Document, str(path))
     try:
-        return _study(parsed)
+        parsed = convert_document(document, _Document, str(path))
+    except RecursionError as error:
+        raise UserError(f"{path}: tables or lists too deep within each other") from error
+    try:
+        study = _study(parsed)
+        check_threads(study.protocol.threads, "protocol.threads:")
+        for index, model in enumerate(_models(parsed.model).values()):
+            count = held_inputs(has_task=study.hooks is not None)
+            check_inputs_fit(model.inputs, f"model[{index}].input", count)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    return study
 
 
 def _study(document: _Document) -> Study:

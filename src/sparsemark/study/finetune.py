@@ -6,6 +6,7 @@ A task that brings `train` is called in place of the loop here; what it may not 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from torch import nn
 
 from sparsemark.errors import UserError
 from sparsemark.files import code_digest, key_of, write_atomically
-from sparsemark.networks.checkpoint import state_digest
+from sparsemark.networks.checkpoint import state_digest, tensors_digest
 from sparsemark.pruning.masks import held
 from sparsemark.references import one_line
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from sparsemark.pruning.masks import Masks
     from sparsemark.study.task import Task
+
+_LOG = logging.getLogger(__name__)
 
 LEARNING_RATE = 3e-4
 """Of AdamW at the start, falling to zero along a cosine: low enough for any network not to lose what it learnt."""
@@ -108,8 +111,13 @@ def _save(path: Path, module: nn.Module, optimizer: Any, schedule: Any, history:
     state = optimizer.state_dict()
     for index, values in state["state"].items():
         tensors |= {f"{_OPTIMIZER}.{index}.{name}": value for name, value in values.items()}
-    header = {"groups": state["param_groups"], "schedule": schedule.state_dict(), "history": history}
     stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    header = {
+        "groups": state["param_groups"],
+        "schedule": schedule.state_dict(),
+        "history": history,
+        "digest": tensors_digest(save(stored)),
+    }
     write_atomically(path, save(stored, metadata={_HEADER: json.dumps(header)}))
 
 
@@ -120,6 +128,8 @@ def _resume(path: Path, module: nn.Module, optimizer: Any, schedule: Any) -> lis
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()[_HEADER])
+            if header["digest"] != tensors_digest(path.read_bytes()):
+                raise ValueError("another digest")  # noqa: TRY301 - worded below
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         weights: dict[str, torch.Tensor] = {}
         state: dict[int, dict[str, torch.Tensor]] = {}
@@ -136,6 +146,7 @@ def _resume(path: Path, module: nn.Module, optimizer: Any, schedule: Any) -> lis
         history: list[dict[str, float]] = header["history"]
     except Exception as error:  # each library raises different errors for a damaged file
         raise UserError(f"{path}: damaged; remove it to fine-tune from the start") from error
+    _LOG.info("fine-tuning goes on after epoch %d, from %s", len(history), path)
     return history
 
 

@@ -24,6 +24,11 @@ _RANDOM = 32
 """Batches made up where there is no task: enough that a cache cannot hold on to one."""
 
 
+def held_inputs(*, has_task: bool) -> int:
+    """Return how many inputs are certain to be in memory at the same time."""
+    return 1 if has_task else _RANDOM
+
+
 def inputs_of(variant: Variant, task: Task | None) -> Inputs:
     """Return the inputs that a task reports on; without one random ones, since latency does not depend on a picture."""
     if task is not None:

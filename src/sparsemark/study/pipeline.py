@@ -6,7 +6,6 @@ a process each runs once for the same input.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +14,7 @@ import numpy as np
 
 from sparsemark import engines, formats, paths
 from sparsemark.errors import NoFloat64Error, UnsupportedError, UserError
-from sparsemark.files import key_of, replacing
+from sparsemark.files import key_of
 from sparsemark.machine.fingerprint import commit, identity, package_versions
 from sparsemark.measurement.parity import ParityError, Verified, check
 from sparsemark.measurement.timing import measure, time_rounds
@@ -24,14 +23,13 @@ from sparsemark.networks.source import Source
 from sparsemark.records.measurement import ERROR, UNSUPPORTED, Measurement
 from sparsemark.registry import find
 from sparsemark.specs import AA, Cell
-from sparsemark.study import counts, rows
+from sparsemark.study import counts, reference_outputs, rows
 from sparsemark.study.inputs import inputs_of, timed_batches
 from sparsemark.study.prepare import Places, Prepared, prepare
 from sparsemark.study.task import REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
-    from pathlib import Path
 
     from sparsemark.formats.base import Artifact
     from sparsemark.measurement.timing import Rounds, Timing
@@ -261,10 +259,10 @@ class Pipeline:
         key = key_of(prepared.key, inputs.digest, MEASUREMENT_VERSION)
         if key not in self._outputs:
             path = paths.reference_outputs(self._places.work, key)
-            reference = _stored(path)
+            reference = reference_outputs.load(path, key)
             if reference is None:
                 reference = self._once(("reference", key), lambda: self._computed(prepared, inputs))
-                _store(reference, path)
+                reference_outputs.store(path, key, reference)
             # Those of the dense network stay, beside one other: they can be large.
             dense = key_of(self.prepare(variant.dense).key, inputs.digest, MEASUREMENT_VERSION)
             self._outputs = {known: kept for known, kept in self._outputs.items() if known == dense} | {key: reference}
@@ -325,20 +323,6 @@ class Pipeline:
             raise done
         found: T = done
         return found
-
-
-def _store(reference: Reference, path: Path) -> None:
-    with replacing(path) as target, target.open("wb") as file:
-        notes = np.array(json.dumps(reference.notes))
-        np.savez(file, *reference.outputs, chosen=np.array(reference.chosen), notes=notes)
-
-
-def _stored(path: Path) -> Reference | None:
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as arrays:
-        outputs = tuple(arrays[name] for name in arrays.files if name.startswith("arr_"))
-        return Reference(outputs, tuple(map(int, arrays["chosen"])), tuple(json.loads(str(arrays["notes"]))))
 
 
 def _moment() -> dict[str, Any]:

@@ -6,6 +6,7 @@ ones are made. Every other network is built by its factory, pruned from that, an
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,16 @@ from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import code_digest, content_hash, convert_document, key_of
 from sparsemark.machine.fingerprint import package_versions
 from sparsemark.networks.channel_plan import NO_PLAN, ChannelPlan
-from sparsemark.networks.checkpoint import Checkpoint, Header, load_checkpoint, read_header, save_checkpoint
+from sparsemark.networks.checkpoint import (
+    Checkpoint,
+    Header,
+    check_checkpoint,
+    load_checkpoint,
+    read_header,
+    save_checkpoint,
+)
 from sparsemark.networks.factory import build, build_model, check_input, example_inputs
-from sparsemark.networks.onnx_model import check_onnx_input
+from sparsemark.networks.onnx_model import onnx_inputs
 from sparsemark.networks.outputs import output_tensors
 from sparsemark.networks.reference import stack
 from sparsemark.networks.source import Source, source_key
@@ -37,6 +45,8 @@ if TYPE_CHECKING:
 
     from sparsemark.specs import Variant
     from sparsemark.study.task import Task
+
+_LOG = logging.getLogger(__name__)
 
 PARENT = "pruned_from"
 """Field of a pruned network's provenance: SHA-256 of the dense checkpoint that it was made of."""
@@ -170,7 +180,7 @@ def _users_file(variant: Variant) -> Prepared:
         raise UnsupportedError("an ONNX file cannot be pruned here; give the factory of the network")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    check_onnx_input(variant.model)
+    onnx_inputs(variant.model.reference, variant.model.inputs)
     return Prepared.of(variant, path, {})
 
 
@@ -192,8 +202,10 @@ def _built(variant: Variant, task: Task | None, places: Places) -> Prepared:
 
 def _earlier(path: Path) -> Header | None:
     try:
-        return read_header(path)
-    except UserError:  # absent, or what a crash left
+        return check_checkpoint(path)
+    except UserError as error:  # absent, or what a crash left
+        if path.exists():
+            _LOG.info("%s; made again", error)
         return None
 
 
@@ -206,7 +218,7 @@ def _kept(variant: Variant, dense: Prepared | None, task: Task, *, path: Path, w
                 f"{dense.source.path.name} was not trained on the images at hand ({task.note.words})"
             )
         prune_from(variant, dense, task, path=path, work=work, epochs=epochs)
-    header = read_header(path)
+    header = check_checkpoint(path)
     found, expected = ((v.name, " ".join(one.text for one in v.model.inputs)) for v in (header.variant, variant))
     if found != expected:
         # A file under another's name would put one network's numbers into another's row.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemark import paths
 from sparsemark.errors import UnsupportedError
-from sparsemark.files import code_digest, content_hash, key_of, write_atomically
+from sparsemark.files import code_digest, content_hash, key_of, note_of, read_note, write_atomically
 from sparsemark.machine.fingerprint import package_versions
 from sparsemark.records.benchmark_json import to_benchmark
 from sparsemark.records.epochs import epochs_of
@@ -73,14 +73,14 @@ def _figures(run: Run, study: Study, machine: str, evaluated: Sequence[Measureme
     code = code_digest(Path(paths.__file__).parent), package_versions(("matplotlib",))
     key = key_of([to_benchmark(row) for row in run.measurements], rows, *code)
     # Never drawn here, or something of it is gone: drawn again.
-    with suppress(OSError, ValueError, KeyError, AttributeError, TypeError):
-        known = json.loads(note.read_bytes())
+    with suppress(OSError, KeyError, AttributeError, TypeError):
+        known = read_note(note) or {}
         files = {Path(name): digest for name, digest in known["files"].items()}
         if known["key"] == key and all(content_hash(path) == digest for path, digest in files.items()):
             return list(files)
     drawn = draw_figures(run, paths.figures(machine, study.name), evaluated)
     described = {"key": key, "files": {str(path): content_hash(path) for path in drawn}}
-    write_atomically(note, json.dumps(described).encode())
+    write_atomically(note, note_of(described))
     return drawn
 
 

@@ -8,6 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 _MEASURED = pytest.StashKey[dict[str, "Measurement"]]()
 _WRITTEN = pytest.StashKey[bool]()
+_RESULT: pytest.StashKey[Path | None] = pytest.StashKey()
+_LOST: pytest.StashKey[str | None] = pytest.StashKey()
+
+_LOST_CODE = 2
+"""Exit code of the command line for the same."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note the result file that pytest-benchmark will write."""
+    config.stash[_RESULT] = config.getoption("benchmark_json", None)
 
 
 @pytest.fixture
@@ -40,14 +51,18 @@ def latency(
         from sparsemark.errors import UserError
         from sparsemark.records.benchmark_json import extra_info
         from sparsemark.records.measurement import MEASURED, UNSUPPORTED
+        from sparsemark.study.interrupts import raised_again
         from sparsemark.study.run import journal_key
 
         try:
-            if benchmark.disabled:
-                # Through `benchmark`, which then only calls, and does not complain that it was not used.
-                measurement: Measurement = benchmark.pedantic(pipeline.measure, args=(cell, None))
-            else:
-                measurement = pipeline.measure(cell, rounds)
+            with raised_again() as raise_if_interrupted:
+                if benchmark.disabled:
+                    # Through `benchmark`, which then only calls, and does not complain that it was not used.
+                    measurement: Measurement = benchmark.pedantic(pipeline.measure, args=(cell, None))
+                else:
+                    measurement = pipeline.measure(cell, rounds)
+                raise_if_interrupted()
+            if not benchmark.disabled:
                 benchmark.extra_info.update(extra_info(measurement))
                 benchmark.group = benchmark.group or measurement.model
                 request.config.stash.setdefault(_MEASURED, {})[request.node.nodeid] = measurement
@@ -103,6 +118,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     config.stash[_WRITTEN] = True
     if not measured:
         return
+    _keep_earlier(config)
     entries = output_json["benchmarks"]
     for entry in entries:
         if entry["fullname"] in measured:
@@ -116,13 +132,43 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     output_json["sparsemark"] = notes(engine_notes(_engines(measured)), unmeasured)
 
 
+def _keep_earlier(config: pytest.Config) -> None:
+    """Keep the file that is about to be replaced where cells in it are measured no more; once a session."""
+    path = config.stash.get(_RESULT, None)
+    if path is None or _LOST in config.stash:
+        return
+    from sparsemark.errors import UserError
+    from sparsemark.records.earlier import keep_earlier
+
+    try:
+        config.stash[_LOST] = keep_earlier(path, list(config.stash[_MEASURED].values()))
+    except UserError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
 def _engines(measured: Mapping[str, Measurement]) -> set[str]:
     return {name for m in measured.values() for name in (m.engine, m.reference_engine) if name}
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the result file where no cell has a latency: pytest-benchmark writes none then, and reasons would go."""
+    """Write the result file where no cell has a latency: pytest-benchmark writes none then, and reasons would go.
+
+    A session that passed ends with code 2 where cells of the file that it replaced are measured no more.
+    """
+    _write_unmeasured(session)
+    if session.config.stash.get(_LOST, None) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = _LOST_CODE
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the cells that are measured no more."""
+    lost = config.stash.get(_LOST, None)
+    if lost:
+        terminalreporter.write_line(f"sparsemark: {lost}", red=True)
+
+
+def _write_unmeasured(session: pytest.Session) -> None:
     measured, path = session.config.stash.get(_MEASURED, {}), session.config.getoption("benchmark_json", None)
     if not measured or path is None or session.config.stash.get(_WRITTEN, False):
         return

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +15,13 @@ from sparsemark.formats import onnx as onnx_file
 from sparsemark.formats.csr import counting
 from sparsemark.formats.csr.conversion import convert, known_shapes
 from sparsemark.formats.csr.graph import HEADER, OLDEST_OPSET, SCHEMA, CsrMatrix, Graph, digest
+from sparsemark.machine.temporary import temporary_folder
 from sparsemark.networks import onnx_model, onnx_weights
 from sparsemark.networks.onnx_graph import listed_in
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sparsemark.networks.onnx_constants import Array
     from sparsemark.networks.onnx_weights import Piece, Tally
     from sparsemark.networks.source import Source
@@ -30,8 +31,8 @@ _NARROW = np.iinfo(np.uint16)
 
 def export(source: Source, path: Path) -> None:
     """Convert the variant's ONNX graph; errors as in `formats.onnx.export`."""
-    with tempfile.TemporaryDirectory() as folder:
-        exported = Path(folder) / "network.onnx"
+    with temporary_folder() as folder:
+        exported = folder / "network.onnx"
         onnx_file.export(source, exported)
         model = onnx_model.load_onnx(exported)
     inputs = onnx_model.inputs_of(model)

@@ -1,0 +1,84 @@
+"""Progress where stderr is no terminal: a line now and then, none for what is quick."""
+
+from __future__ import annotations
+
+import re
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from sparsemark.report import progress
+
+ITEMS = [SimpleNamespace(name=name) for name in ("one", "two", "three")]
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    """A line every 50 ms."""
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+    progress.begin()
+    yield
+    progress.begin()
+
+
+def test_lines_come_at_least_every_ten_seconds():
+    assert progress.EVERY < 10
+
+
+def test_a_long_cell_is_shown_while_it_runs(quickly, capsys):
+    for item in progress.watch(ITEMS, "cells"):
+        if item.name == "two":
+            time.sleep(0.3)
+            lines = capsys.readouterr().err.splitlines()
+            assert len(lines) >= 3
+            assert re.fullmatch(r"cells: 2 of 3: two, 0:00:00 elapsed, about 0:00:0\d left", lines[0])
+
+
+def test_the_time_left_is_not_made_up(quickly, capsys):
+    for item in progress.watch(ITEMS, "cells"):
+        time.sleep(0.12 if item.name == "one" else 0)
+    assert "cells: 1 of 3: one, 0:00:00 elapsed, time left not known yet" in capsys.readouterr().err
+
+
+def test_many_short_stages_are_not_silent(quickly, capsys):
+    for number in range(10):
+        with progress.waiting(f"stage {number}"):
+            time.sleep(0.02)
+    assert 2 <= len(capsys.readouterr().err.splitlines()) <= 6
+
+
+def test_what_is_quick_shows_nothing(capsys):
+    progress.begin()
+    assert list(progress.watch(ITEMS, "cells")) == ITEMS
+    with progress.waiting("loading"):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_no_line_comes_after_the_end(quickly, capsys):
+    with pytest.raises(KeyboardInterrupt), progress.waiting("loading"):
+        raise KeyboardInterrupt
+    capsys.readouterr()
+    time.sleep(0.15)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_closed_stderr_stops_no_command(quickly, monkeypatch):
+    class Closed:
+        def isatty(self):
+            return False
+
+        def write(self, text):
+            raise ValueError("I/O operation on closed file")
+
+        flush = write
+
+    monkeypatch.setattr(progress.sys, "stderr", Closed())
+    with progress.lines_in_a_pipe(lambda: "line"):
+        time.sleep(0.12)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05")])
+def test_times_are_hours_minutes_seconds(seconds, shown):
+    assert progress._clock(seconds) == shown
