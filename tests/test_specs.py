@@ -17,6 +17,7 @@ from sparsemark.specs import (
     SCHEDULES,
     WITHOUT_SPARSITY,
     Cell,
+    InputSpec,
     ModelSpec,
     Protocol,
     PruneStep,
@@ -247,3 +248,39 @@ def test_specs_are_frozen_and_hashable(spec):
     hash(spec)
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(spec, dataclasses.fields(spec)[0].name, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("1,3,8,8", InputSpec((1, 3, 8, 8))),
+        ("4", InputSpec((4,))),
+        ("ids=1,12:int64", InputSpec((1, 12), "int64", "ids")),
+        ("x=y=2,3:bool", InputSpec((2, 3), "bool", "x=y")),
+    ],
+)
+def test_inputs_survive_their_own_text(text, spec):
+    assert InputSpec.parse(text) == spec
+    assert spec.text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected \\[NAME=\\]SIZES"),
+        ("1,x", "expected \\[NAME=\\]SIZES"),
+        ("1,0", "expected positive sizes"),
+        ("1,3:float16", "input dtype 'float16': expected one of float32, int64"),
+        ("1,3:int64:x", "input dtype 'int64:x'"),
+    ],
+)
+def test_inputs_that_make_no_sense_are_one_line(text, said):
+    with pytest.raises(UserError, match=said):
+        InputSpec.parse(text)
+
+
+def test_a_bare_shape_is_one_float32_input():
+    assert ModelSpec("m", "f:g", (1, 4)) == ModelSpec("m", "f:g", (InputSpec((1, 4)),))
+    assert ModelSpec("m", "f:g", (1, 4)).takes_one_image
+    assert not ModelSpec("m", "f:g", (InputSpec((1, 4), "int64"),)).takes_one_image
+    assert ModelSpec("m", "f:g", (InputSpec((2, 4)), InputSpec((2, 5)))).input_shape == (2, 4)

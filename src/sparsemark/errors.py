@@ -8,6 +8,10 @@ class UserError(Exception):
     """
 
 
+class WriteError(UserError):
+    """A file that cannot be written: the next one could not be written either."""
+
+
 class NoFloat64Error(Exception):
     """A network that cannot be run in float64; the message is why."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import UnionType
 from typing import IO, TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
-from sparsemark.errors import UserError
+from sparsemark.errors import UserError, WriteError
 from sparsemark.references import nearest
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         # Where the folder itself is at fault this fails too, and must not hide the reason.
         with suppress(OSError):
@@ -114,11 +114,11 @@ def check_writable(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
     if path.is_dir():
-        raise UserError(f"{path}: cannot be written: it is a folder, expected the name of a file")
+        raise WriteError(f"{path}: cannot be written: it is a folder, expected the name of a file")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UserError(f"{path}: cannot be written: permission denied")
+        raise WriteError(f"{path}: cannot be written: permission denied")
 
 
 def is_stream(path: Path) -> bool:
@@ -181,7 +181,7 @@ def write_privately(path: Path, content: bytes, root: Path) -> None:
             if not is_own(folder.stat()):
                 raise PermissionError(errno.EPERM, f"{folder} belongs to another user")
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
     with replacing(path) as target:
         if target != path:
             target.unlink(missing_ok=True)  # a killed process of the same id may have left it

@@ -22,7 +22,7 @@ from sparsemark.formats import FORMATS
 from sparsemark.networks.onnx_model import onnx_inputs
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.run import Run
-from sparsemark.specs import Protocol
+from sparsemark.specs import InputSpec, Protocol
 from tests.synthetic import accuracy, cell
 from tests.toy_study.place import benchmarks, journal_keys, place
 

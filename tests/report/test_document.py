@@ -212,3 +212,36 @@ def test_a_metric_called_like_a_column_does_not_replace_it():
     columns = columns_of(run)
     assert len(set(columns)) == len(columns)
     assert "4 MB" in render(run)
+
+
+def own(method, engine, **fields):
+    """One measured cell of a network of the user's own."""
+    return cell(name=f"net-{method}-{engine}", model="net", method=method, pruning=None, engine=engine, **fields)
+
+
+def test_notes_name_their_networks_and_the_engine_where_it_is_one_alone():
+    cells = [
+        own(
+            "none", "torch", notes="came with 12 zeros; the network writes into its input, so each call is given a copy"
+        ),
+        own("none", "onnxruntime", notes="came with 12 zeros"),
+        own("magnitude", "torch", sparsity_target=0.5, notes=None),
+    ]
+    content = content_of(Run(tuple(cells)))
+    assert content.notes == (
+        "came with 12 zeros (net dense)",
+        "the network writes into its input, so each call is given a copy (net dense on PyTorch)",
+    )
+    assert "Of the networks" in render(Run(tuple(cells)))
+
+
+def test_a_network_that_arrives_with_zeros_is_called_by_them():
+    few, many = (Run((own("none", "torch", sparsity=sparsity),)) for sparsity in (0.004, 0.44))
+    assert "dense" in render(few, "markdown")
+    assert "as given, 44 % zeros" in render(many, "markdown")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_unknown_sparsity_is_never_the_target(form):
+    run = Run((own("magnitude", "torch", sparsity_target=0.87654, sparsity=None, nonzeros=None),))
+    assert "87.65" not in render(run, form).replace("magnitude", "")

@@ -154,14 +154,14 @@ def _keep_artifacts(pipeline: Pipeline, study: Study, folder: Path) -> Iterator[
     """
     from shutil import copyfile
 
-    from sparsemark.errors import UserError
+    from sparsemark.errors import WriteError
     from sparsemark.files import replacing
 
     kept = set()
     for cell in study.cells:
         try:
             source = pipeline.export(pipeline.prepare(cell.variant), cell.format).path
-        except UserError:
+        except WriteError:
             raise
         except Exception:  # noqa: S112 - whatever kept it from being exported is the reason in the cell's row
             continue

@@ -22,6 +22,9 @@ MEASURED = "measured"
 UNSUPPORTED = "unsupported"
 PARITY_FAILED = "parity_failed"
 ERROR = "error"
+BETWEEN_NOTES = "; "
+"""Between the notes of a row, each of which is a clause without one."""
+
 STATUSES = (MEASURED, UNSUPPORTED, PARITY_FAILED, ERROR)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sparsemark.analysis.cells import dense_scores, is_reference, reference_engine, removed
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import contamination_of, in_words
-from sparsemark.records.measurement import MEASURED, Measurement
+from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED, Measurement
 from sparsemark.report import wording
 from sparsemark.report.break_even import break_evens
 from sparsemark.report.findings import controls, findings
@@ -73,6 +73,7 @@ class Content:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     failures: tuple[str, ...]
+    notes: tuple[str, ...]
     controls: tuple[str, ...]
     findings: tuple[str, ...]
     break_evens: tuple[str, ...]
@@ -91,6 +92,7 @@ def content_of(run: Run) -> Content:
         tuple(columns),
         tuple(rows),
         tuple(_failures(run)),
+        tuple(_notes(run)),
         tuple(controls(run)),
         tuple(findings(run)),
         tuple(break_evens(run)),
@@ -102,6 +104,7 @@ def sections(content: Content) -> Iterator[tuple[str, Sequence[str]]]:
     """Return the lists that stand below the table, with their titles; empty ones are left out."""
     titled = {
         "Did not run": content.failures,
+        "Of the networks": content.notes,
         "Controls": content.controls,
         "What it says": content.findings,
         "Break-even": content.break_evens,
@@ -195,6 +198,26 @@ def _failures(run: Run) -> list[str]:
     for (runner, status, reason), cells in struck.items():
         named = ", ".join(cells[:_LISTED]) + (f" and {len(cells) - _LISTED} more" if len(cells) > _LISTED else "")
         lines.append(f"{runner}: {status.replace('_', ' ')}: {reason} ({named})")
+    return lines
+
+
+def _notes(run: Run) -> list[str]:
+    """Write one line for each note, with the networks that it is of, and the engine where it is of one alone."""
+    marked: dict[str, dict[tuple[str, str], list[str]]] = {}
+    engines: dict[tuple[str, str], set[str]] = {}
+    for m in run.measurements:
+        network = m.model or m.name, wording.pruned(m)
+        engines.setdefault(network, set()).add(wording.runner(m, run.engines))
+        for note in filter(None, (m.notes or "").split(BETWEEN_NOTES)):
+            marked.setdefault(note, {}).setdefault(network, []).append(wording.runner(m, run.engines))
+    lines = []
+    for note, networks in marked.items():
+        named = []
+        for network, runners in networks.items():
+            everywhere = set(runners) == engines[network]
+            named.append(" ".join(network) + ("" if everywhere else f" on {', '.join(dict.fromkeys(runners))}"))
+        more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
+        lines.append(f"{note} ({', '.join(named[:_LISTED])}{more})")
     return lines
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from sparsemark import engines, formats, paths
-from sparsemark.errors import NoFloat64Error, UnsupportedError, UserError
+from sparsemark.errors import NoFloat64Error, UnsupportedError, UserError, WriteError
 from sparsemark.files import key_of
 from sparsemark.machine.fingerprint import commit, identity, package_versions
 from sparsemark.measurement.parity import ParityError, Verified, check
@@ -93,7 +93,8 @@ class Pipeline:
                 null.
 
         Raises:
-            UserError: the user's model, task or disk is at fault, so that no other cell would do better.
+            UserError: the user's model, task or disk is at fault, so that no other cell would do better: the dense
+                network cannot be made or scored, or a file cannot be written.
         """
         row = rows.asked(cell)
         try:
@@ -117,8 +118,10 @@ class Pipeline:
             return replace(row, status=UNSUPPORTED, reason=str(error))
         except ParityError as error:
             return rows.failed_parity(row, error)
-        except UserError:
-            raise
+        except UserError as error:
+            if ends_the_run(error, cell.variant):
+                raise
+            return replace(row, status=ERROR, reason=str(error)[:500])
         except Exception as error:
             return replace(row, status=ERROR, reason=" ".join(f"{type(error).__name__}: {error}".split())[:500])
 
@@ -314,7 +317,7 @@ class Pipeline:
         if key not in self._done:
             try:
                 self._done[key] = make()
-            except UserError:
+            except WriteError:
                 raise
             except Exception as error:
                 self._done[key] = error
@@ -323,6 +326,11 @@ class Pipeline:
             raise done
         found: T = done
         return found
+
+
+def ends_the_run(error: UserError, variant: Variant) -> bool:
+    """Return whether an error is not one variant's alone: the dense network has it too, or the disk is at fault."""
+    return variant.pruning.is_dense or isinstance(error, WriteError)
 
 
 def _moment() -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from sparsemark.analysis.statistics import summarise
 from sparsemark.measurement.parity import ParityError
 from sparsemark.pruning import PRUNERS
-from sparsemark.records.measurement import MEASURED, PARITY_FAILED, Measurement
+from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED, PARITY_FAILED, Measurement
 from sparsemark.registry import find
 from sparsemark.specs import DENSE
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from sparsemark.records.scores import DataNote, Score
     from sparsemark.specs import Cell, Variant
     from sparsemark.study.batches import Inputs
-
-
-_BETWEEN_NOTES = "; "
 
 
 def of_variant(variant: Variant) -> Measurement:
@@ -69,8 +66,8 @@ def with_scores(row: Measurement, scores: Mapping[str, Score], data: DataNote | 
 
 def with_notes(row: Measurement, notes: Iterable[str]) -> Measurement:
     """Add what a reader must know of the row, each note once."""
-    known = dict.fromkeys([*((row.notes or "").split(_BETWEEN_NOTES) if row.notes else ()), *notes])
-    return replace(row, notes=_BETWEEN_NOTES.join(known) or None)
+    known = dict.fromkeys([*((row.notes or "").split(BETWEEN_NOTES) if row.notes else ()), *notes])
+    return replace(row, notes=BETWEEN_NOTES.join(known) or None)
 
 
 def with_contents(

@@ -17,7 +17,7 @@ from sparsemark.specs import ONE_SHOT
 from sparsemark.study import rows
 from sparsemark.study.conditions import conditions, engine_notes
 from sparsemark.study.interrupts import raised_again
-from sparsemark.study.pipeline import Pipeline
+from sparsemark.study.pipeline import Pipeline, ends_the_run
 from sparsemark.study.prepare import check_schedule
 from sparsemark.study.task import always, load_task, opener
 
@@ -142,7 +142,9 @@ def journal_key(pipeline: Pipeline, cell: Cell) -> str | None:
     """Return the cell's key; None where the network itself cannot be made, which `measure` then says in the row."""
     try:
         return pipeline.key(cell)
-    except UserError:
-        raise
+    except UserError as error:
+        if ends_the_run(error, cell.variant):
+            raise
+        return None
     except Exception:
         return None
