@@ -165,12 +165,21 @@ def test_transposed_convolution(data):
     agree(node("ConvTranspose", ["x", *constants], **attributes), array(1, 2 * group, 4, 5), constants)
 
 
-@pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "MaxPool", "AveragePool"])
+@pytest.mark.parametrize("op", ["Conv", "MaxPool", "AveragePool"])
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
-def test_padding_that_depends_on_the_input_is_refused(op, auto_pad):
-    constants = {"w": array(2, 2, 3, 3)} if op.startswith("Conv") else {}
-    line = refused(node(op, ["x", *constants], kernel_shape=[3, 3], auto_pad=auto_pad), constants=constants)
-    assert line == f"csr: {op} at here: auto_pad {auto_pad}"
+@pytest.mark.parametrize("stride", [1, 2])
+def test_padding_that_depends_on_the_input_is_that_of_the_input(op, auto_pad, stride):
+    constants = {"w": array(2, 2, 3, 3)} if op == "Conv" else {}
+    attributes = {"kernel_shape": [3, 3], "strides": [stride, stride], "auto_pad": auto_pad}
+    shape = (1, 2, 7, 5) if op == "AveragePool" else (1, 2, 6, 5)  # its padding must be the same on both sides
+    agree(node(op, ["x", *constants], **attributes), array(*shape), constants)
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
+def test_padding_of_a_transposed_convolution_that_depends_on_the_input_is_refused(auto_pad):
+    constants = {"w": array(2, 2, 3, 3)}
+    line = refused(node("ConvTranspose", ["x", "w"], kernel_shape=[3, 3], auto_pad=auto_pad), constants=constants)
+    assert line == f"csr: ConvTranspose at here: auto_pad {auto_pad}"
 
 
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "MaxPool", "AveragePool"])

@@ -258,7 +258,7 @@ def test_csr_of_someone_else_and_none_at_all_are_one_line(tmp_path):
 def test_columns_take_two_bytes_as_long_as_they_fit(columns, kind):
     dense = np.zeros((2, columns), np.float32)
     dense[1, -1] = 3
-    parts = csr_export._parts("w", csr.CsrMatrix.compress(dense))
+    parts = csr_export._compress("w", dense)
     assert parts["w.columns"].dtype == kind
     assert parts["w.columns"].tolist() == [columns - 1]
     assert parts["w.rows"].tolist() == [0, 0, 1]

@@ -234,16 +234,16 @@ class Pipeline:
         return scores, inputs.note
 
     def _baseline(self, cell: Cell) -> Baseline:
-        """Return the dense network in the protocol's reference engine, or in PyTorch where that cannot run it."""
-        try:
-            return self._dense_on(cell, self.protocol.reference)
-        except UserError:
-            raise
-        except Exception as error:
+        """Return the dense network in the protocol's reference engine, else in PyTorch, else in the cell's own engine."""
+        first: Exception | None = None
+        for engine in dict.fromkeys((self.protocol.reference, FALLBACK_ENGINE, cell.engine)):
             try:
-                return self._dense_on(cell, FALLBACK_ENGINE)
-            except UnsupportedError:
-                raise UnsupportedError(f"no reference to time against: {self.protocol.reference}: {error}") from error
+                return self._dense_on(cell, engine)
+            except UserError:
+                raise
+            except Exception as error:
+                first = first or error
+        raise UnsupportedError(f"no reference to time against: {self.protocol.reference}: {first}") from first
 
     def _dense_on(self, cell: Cell, engine: str) -> Baseline:
         form = find(engine, engines.ENGINES, "engine").formats[0]

@@ -20,6 +20,7 @@ from sparsemark.networks import onnx_model, onnx_weights
 from sparsemark.networks.onnx_graph import listed_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from sparsemark.networks.onnx_constants import Array
@@ -47,11 +48,12 @@ def export(source: Source, path: Path) -> None:
     shape = _fixed_shape(model, inputs[0])
     shapes = known_shapes(model, inputs[0], shape or source.model.input_shape)
     converted = convert(model, shapes)
+    compressed = {name: _compress(name, dense) for name, dense in converted.matrices.items()}
     graph = Graph(
         inputs=tuple(inputs),
         outputs=tuple(value.name for value in model.graph.output),
         nodes=tuple(converted.nodes),
-        matrices={name: _matrix(name, dense) for name, dense in converted.matrices.items()},
+        matrices={name: _matrix(name, parts, converted.matrices[name]) for name, parts in compressed.items()},
         shapes={name: dense.shape for name, dense in converted.matrices.items()},
         constants=converted.constants,
         input_shape=tuple(source.model.input_shape) if converted.fixed and shape is None else shape,
@@ -60,14 +62,14 @@ def export(source: Source, path: Path) -> None:
         buffers=tuple(buffers),
         origins=converted.origins,
     )
-    write_atomically(path, _packed(_reconciled(graph, original)))
+    write_atomically(path, _packed(_reconciled(graph, original), compressed.values()))
 
 
-def _packed(graph: Graph) -> bytes:
-    """Serialise a graph."""
+def _packed(graph: Graph, compressed: Iterable[Mapping[str, Array]]) -> bytes:
+    """Serialise a graph, its matrices given as tensors."""
     tensors = dict(graph.constants)
-    for name, matrix in graph.matrices.items():
-        tensors |= _parts(name, matrix)
+    for parts in compressed:
+        tensors |= parts
     header = {
         "schema": SCHEMA,
         "inputs": graph.inputs,
@@ -91,19 +93,21 @@ def _fixed_shape(model: Any, name: str) -> tuple[int, ...] | None:
     return sizes if sizes and all(size > 0 for size in sizes) else None
 
 
-def _matrix(name: str, dense: Array) -> CsrMatrix:
+def _compress(name: str, dense: Array) -> dict[str, Array]:
     if dense.dtype != np.float32:
         raise UnsupportedError(f"csr: weight {name} is {dense.dtype}, expected float32")
-    return CsrMatrix.compress(dense.reshape(dense.shape[0], -1))
-
-
-def _parts(name: str, matrix: CsrMatrix) -> dict[str, Array]:
+    matrix = CsrMatrix.compress(dense.reshape(dense.shape[0], -1))
     narrow = matrix.shape[1] <= _NARROW.max + 1
     return {
         f"{name}.values": matrix.data,
         f"{name}.columns": matrix.indices.astype(np.uint16 if narrow else np.int32),
         f"{name}.rows": matrix.indptr,
     }
+
+
+def _matrix(name: str, parts: Mapping[str, Array], dense: Array) -> CsrMatrix:
+    values, columns, rows = (parts[f"{name}.{part}"] for part in ("values", "columns", "rows"))
+    return CsrMatrix(values, columns.astype(np.int32), rows, (dense.shape[0], dense.size // dense.shape[0]))
 
 
 def _reconciled(graph: Graph, original: Tally) -> Graph:
