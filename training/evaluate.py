@@ -19,6 +19,7 @@ from sparsemark.errors import UserError
 from sparsemark.files import write_atomically
 from sparsemark.networks.checkpoint import load_checkpoint, read_header
 from sparsemark.references import nearest
+from sparsemark.report.progress import waiting
 from training.baselines import score_baselines
 from training.data import DATA_VARIABLE, load_slices
 from training.prediction import summarise_slices
@@ -46,7 +47,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.never_validated:
         others = [read_header(path) for path in options.never_validated]
         slices = _only(untouched(checkpoint.header, others), slices, options)
-    report = evaluate(checkpoint, slices)
+    with waiting(f"evaluating {checkpoint.variant.name}"):
+        report = evaluate(checkpoint, slices)
     if options.json:
         write_atomically(options.json, f"{json.dumps(report, indent=1, allow_nan=False)}\n".encode())
     print(summarise(checkpoint, slices, report))  # noqa: T201 - a command

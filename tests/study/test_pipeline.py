@@ -19,7 +19,7 @@ from sparsemark.specs import AA, Cell, ModelSpec, Protocol, Pruning, Variant
 from sparsemark.study.inputs import timed_batches
 from sparsemark.study.pipeline import Pipeline
 from sparsemark.study.prepare import Places
-from sparsemark.study.run import measure_cells
+from sparsemark.study.run import measure_cells, prepare_variants
 from tests.toy_study.place import HERE, journal_keys
 
 FEW = Protocol(pairs=6, block=2, warmup_calls=1, warmup_seconds=0.0, images=4)
@@ -255,6 +255,21 @@ def test_an_interrupt_that_a_library_makes_an_error_of_stops_everything(work, tm
         measure_cells(make(work), [cell(work)], Journal(tmp_path / "journal.jsonl"), everything)
     assert not (tmp_path / "journal.jsonl").exists() or not journal_keys(tmp_path / "journal.jsonl")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_a_network_is_prepared_is_no_row_of_it(number, work, monkeypatch, interruptible):
+    from sparsemark.pruning import PRUNERS
+
+    def swallows(module, request):
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise AttributeError("half imported") from None
+
+    monkeypatch.setitem(PRUNERS, "magnitude", dataclasses.replace(PRUNERS["magnitude"], apply=swallows))
+    with pytest.raises(KeyboardInterrupt):
+        prepare_variants(make(work), [cell(work, Pruning.of("magnitude", 0.31)).variant], everything)
 
 
 def test_a_pruner_that_breaks_costs_its_own_cells_only(work, tmp_path, monkeypatch):

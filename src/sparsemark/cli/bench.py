@@ -120,8 +120,8 @@ def _measure(options: argparse.Namespace, study: Study, work: Path, journal: Jou
     from sparsemark.study.prepare import Places
     from sparsemark.study.run import measure_cells, open_pipeline
 
-    pipeline = open_pipeline(study, Places(None, work), task=options.task)
     with waiting(f"loading {options.reference}"):
+        pipeline = open_pipeline(study, Places(None, work), task=options.task)
         # A network or task that is at fault fails before any progress is shown.
         pipeline.prepare(study.variants[0])
     run = measure_cells(pipeline, study.cells, journal, watch)

@@ -68,7 +68,8 @@ def execute(options: argparse.Namespace) -> int:
     begin()
     with notices(), only_process(paths.lock(work), f"sparsemark run {options.study}"):
         places = Places(paths.WEIGHTS, work, may_train=not options.no_training)
-        pipeline = open_pipeline(study, places, data=options.data)
+        with waiting("opening the study"):
+            pipeline = open_pipeline(study, places, data=options.data)
         journal = Journal(paths.journal(work))
         evaluated = prepare_variants(pipeline, study.variants, watch)
         run = measure_cells(pipeline, study.cells, journal, watch)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_FREE_TEXT = ("doc_string",)
-"""Text that nothing here reads."""
+_FREE_TEXT = ("doc_string", "metadata_props")
+"""Fields that nothing here reads."""
 
 
 def check_graph(graph: Any) -> None:
@@ -17,13 +17,14 @@ def check_graph(graph: Any) -> None:
     from onnx import TensorProto
 
     check_names(graph)
+    known = set(TensorProto.DataType.values())
     for tensor in graph.initializer:
-        if tensor.data_type not in TensorProto.DataType.values():
+        if tensor.data_type not in known:
             raise ValueError(f"initializer {tensor.name}: data_type is {tensor.data_type}, which ONNX does not have")
 
 
 def check_names(message: Any, where: str = "graph") -> None:
-    """Check every text of a protobuf message.
+    """Check every name in a protobuf message.
 
     Args:
         message: such as `onnx.GraphProto`.
@@ -32,24 +33,25 @@ def check_names(message: Any, where: str = "graph") -> None:
     Raises:
         ValueError: naming the field that is not UTF-8.
     """
-    for field in message.DESCRIPTOR.fields:
+    if message.DESCRIPTOR.name == "TensorProto":
+        # Its numbers would be copied; it has no other names.
+        _check_text(message.name, f"{where}.name")
+        return
+    for field, value in message.ListFields():
         place = f"{where}.{field.name}"
-        if field.type == field.TYPE_STRING and field.name not in _FREE_TEXT:
-            if not _is_text(message, field.name):
-                raise ValueError(f"{place} is not UTF-8")
+        if field.name in _FREE_TEXT:
+            continue
+        if field.type == field.TYPE_STRING:
+            _check_text(value, place)
         elif field.type == field.TYPE_MESSAGE:
-            value = getattr(message, field.name)
             if hasattr(value, "add"):  # repeated
                 for index, one in enumerate(value):
                     check_names(one, f"{place}[{index}]")
-            elif message.HasField(field.name):
+            else:
                 check_names(value, place)
 
 
-def _is_text(message: Any, name: str) -> bool:
-    """Return whether a field holds text: some versions of protobuf give other bytes as bytes, others fail."""
-    try:
-        value = getattr(message, name)
-        return all(isinstance(one, str) for one in ([value] if isinstance(value, str | bytes) else value))
-    except UnicodeDecodeError:
-        return False
+def _check_text(value: Any, place: str) -> None:
+    """Raise ValueError where a text, or one of a list, is not UTF-8: protobuf hands over such text as bytes."""
+    if isinstance(value, bytes) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"{place} is not UTF-8")

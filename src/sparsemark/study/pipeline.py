@@ -234,7 +234,7 @@ class Pipeline:
         return scores, inputs.note
 
     def _baseline(self, cell: Cell) -> Baseline:
-        """Return the dense network in the protocol's reference engine, else in PyTorch, else in the cell's own engine."""
+        """Return the dense network in the protocol's reference engine, else in PyTorch, else in the cell's engine."""
         first: Exception | None = None
         for engine in dict.fromkeys((self.protocol.reference, FALLBACK_ENGINE, cell.engine)):
             try:

@@ -71,22 +71,28 @@ def prepare_variants(pipeline: Pipeline, variants: Sequence[Variant], watch: Wat
         predicts without a network. Nothing in it is a latency.
     """
     found: dict[str, Measurement] = {}
-    for variant in watch(variants, "networks"):
-        row = rows.of_variant(variant)
-        try:
-            prepared = pipeline.prepare(variant)
-        except UnsupportedError as error:
-            found[variant.name] = replace(row, status=UNSUPPORTED, reason=str(error))
-            continue
-        except UserError:
-            raise
-        except Exception as error:
-            found[variant.name] = replace(row, status=ERROR, reason=one_line(error)[:500])
-            continue
-        for baseline in _baselines(prepared):
-            found.setdefault(baseline.name, baseline)
-        found[variant.name] = rows.with_scores(row, prepared.scores, prepared.data)
+    with raised_again() as raise_if_interrupted:
+        for variant in watch(variants, "networks"):
+            evaluated = _evaluated(pipeline, variant)
+            raise_if_interrupted()  # a row that an interrupt made is none
+            for row in evaluated[:-1]:
+                found.setdefault(row.name, row)
+            found[variant.name] = evaluated[-1]
     return list(found.values())
+
+
+def _evaluated(pipeline: Pipeline, variant: Variant) -> list[Measurement]:
+    """Return what predicts without a network, and the variant's row last."""
+    row = rows.of_variant(variant)
+    try:
+        prepared = pipeline.prepare(variant)
+    except UnsupportedError as error:
+        return [replace(row, status=UNSUPPORTED, reason=str(error))]
+    except UserError:
+        raise
+    except Exception as error:
+        return [replace(row, status=ERROR, reason=one_line(error)[:500])]
+    return [*_baselines(prepared), rows.with_scores(row, prepared.scores, prepared.data)]
 
 
 def _baselines(prepared: Prepared) -> Iterator[Measurement]:
