@@ -282,7 +282,7 @@ def test_an_input_shape_does_not_fit_and_the_network_says_why(here, refused):
 
 def test_an_onnx_file_is_missing_damaged_or_of_another_shape(here, refused):
     assert "nowhere.onnx: cannot be read: No such file" in refused(*bench("nowhere.onnx"))
-    assert "nowhere.onnx: no such file" in refused(*bench("nowhere.onnx", "--input", "1,3,8,8"))
+    assert "nowhere.onnx: cannot be read: No such file" in refused(*bench("nowhere.onnx", "--input", "1,3,8,8"))
     Path("damaged.onnx").write_bytes(b"\x08\xff not protobuf")
     assert "damaged.onnx: expected an ONNX model" in refused(*bench("damaged.onnx"))
     assert "damaged.onnx: expected an ONNX model" in refused(*bench("damaged.onnx", "--input", "1,3,8,8"))

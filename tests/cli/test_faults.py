@@ -92,21 +92,30 @@ def statuses(path="out.json"):
 # --- a measured cell is never lost
 
 
-@pytest.mark.parametrize(
-    ("error", "status"), [(RuntimeError("no kernel"), ERROR), (UnsupportedError("no operator"), UNSUPPORTED)]
-)
-def test_a_bench_that_loses_a_measured_cell_keeps_the_earlier_file_and_exits_2(error, status, here, broken, refused):
+def test_a_bench_that_loses_a_measured_cell_keeps_the_earlier_file_and_exits_2(here, broken, refused):
     assert main(MASKED) == 0
     before = Path("out.json").read_bytes()
-    broken("torch", error, "magnitude")
+    broken("torch", RuntimeError("no kernel"), "magnitude")
     line = refused(*MASKED)
     assert line == (
-        f"sparsemark bench: out.json: 1 cell was measured earlier and not now: {NAMES[1]} ({status}: "
-        f"{benchmarks(Path('out.json'))[1]['extra_info']['reason']}; its result is kept in out.previous.json)"
+        f"sparsemark bench: out.json: 1 cell was measured earlier and not now: {NAMES[1]} (error: "
+        "RuntimeError: no kernel; its result is kept in out.previous.json)"
     )
-    assert statuses() == {NAMES[0]: MEASURED, NAMES[1]: status}
+    assert statuses() == {NAMES[0]: MEASURED, NAMES[1]: ERROR}
     assert Path("out.previous.json").read_bytes() == before
     assert refused(*MASKED) == line, "until it is measured again"
+
+
+def test_a_cell_that_is_unsupported_now_is_said_and_kept_and_no_failure(here, broken, capsys):
+    """As where a package is missing that was there before."""
+    assert main(MASKED) == 0
+    before = Path("out.json").read_bytes()
+    broken("torch", UnsupportedError("no operator"), "magnitude")
+    capsys.readouterr()
+    assert main(MASKED) == 0
+    assert f"1 cell was measured earlier and not now: {NAMES[1]} (unsupported: no operator" in capsys.readouterr().out
+    assert statuses() == {NAMES[0]: MEASURED, NAMES[1]: UNSUPPORTED}
+    assert Path("out.previous.json").read_bytes() == before
 
 
 def test_a_run_that_loses_a_measured_cell_keeps_the_earlier_file_and_exits_2(tmp_path, broken, monkeypatch, capsys):

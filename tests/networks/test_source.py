@@ -18,7 +18,7 @@ def test_key_changes_with_weights_factory_and_input_and_with_nothing_else(tmp_pa
     (tmp_path / "same.py").write_text(code.read_text())
     assert source_key(dataclasses.replace(model, reference=f"{tmp_path / 'same.py'}:build"), "a" * 64) == first
     assert source_key(model, "b" * 64) != first
-    assert source_key(dataclasses.replace(model, input_shape=(1, 3, 8, 9)), "a" * 64) != first
+    assert source_key(ModelSpec("own", model.reference, (1, 3, 8, 9)), "a" * 64) != first
     code.write_text("def build(): return 1\n")
     assert source_key(model, "a" * 64) != first
 

@@ -21,9 +21,9 @@ def lost(measurement, status=ERROR):
 
 def write(path, *measurements):
     """What a command does."""
-    line = keep_earlier(path, measurements)
+    lost = keep_earlier(path, measurements)
     Run(measurements).save(path)
-    return line
+    return lost and lost.line
 
 
 @pytest.mark.parametrize("status", [ERROR, UNSUPPORTED, PARITY_FAILED])
@@ -31,6 +31,8 @@ def test_the_earlier_file_is_kept_where_a_measured_cell_is_none_now(status, tmp_
     path = tmp_path / "out.json"
     assert write(path, A, B) is None
     before = path.read_bytes()
+    assert keep_earlier(path, [lost(A, status), B]).broke is (status != UNSUPPORTED)
+    (tmp_path / "out.previous.json").unlink()
     line = write(path, lost(A, status), B)
     kept = tmp_path / "out.previous.json"
     assert kept.read_bytes() == before

@@ -300,7 +300,10 @@ def test_a_callers_mistake_stops_everything(pipeline, work, tmp_path, monkeypatc
     for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) == str(source)]:
         monkeypatch.delitem(sys.modules, name)  # as in the next process
     with pytest.raises(UserError, match="makes another network than toy"):
-        changed.measure(cell(tmp_path, MASKED))
+        changed.measure(cell(tmp_path))
+    row = changed.measure(cell(tmp_path, MASKED))
+    assert row.status == ERROR, "its own failure, until the dense network fails as well"
+    assert "makes another network than toy" in row.reason
 
 
 # --- damaged files in the work folder

@@ -210,7 +210,7 @@ def test_the_rows_are_written_where_no_cell_has_a_latency(bench):
     assert measurement.name == UNSUPPORTED_NAME
 
 
-def test_a_session_that_loses_a_measured_cell_keeps_the_earlier_file_and_ends_with_2(bench, monkeypatch):
+def test_a_session_that_loses_a_measured_cell_keeps_the_earlier_file_and_says_so(bench, monkeypatch):
     arguments = ("--benchmark-json=lost.json", "--benchmark-save=lost", "-k", "magnitude")
     assert bench(*arguments).code == 0
     before = Path("lost.json").read_bytes()
@@ -225,7 +225,7 @@ def test_a_session_that_loses_a_measured_cell_keeps_the_earlier_file_and_ends_wi
     for _ in range(2):
         result = bench(*arguments)
         assert result.counts == {"passed": 1, "skipped": 1, "deselected": 5}
-        assert result.code == 2
+        assert result.code == 0
         assert (
             "lost.json: 1 cell was measured earlier and not now: toy-magnitude90-seed0-torch (unsupported: no such "
             "operator; its result is kept in lost.previous.json)"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sparsemark import paths
+from sparsemark.networks.reference import Reference
 from sparsemark.records.measurement import MEASURED
 from sparsemark.specs import Cell, ModelSpec, Protocol, Variant
 from sparsemark.study import pipeline, reference_outputs
@@ -16,17 +17,18 @@ from sparsemark.study.prepare import Places
 from tests.toy_study.place import HERE
 
 OUTPUTS = (np.arange(6.0).reshape(3, 2), np.ones((3, 1, 2)))
+REFERENCE = Reference(OUTPUTS, (0, 2, 1), ("a note",))
 
 
 @pytest.fixture
 def stored(tmp_path):
     path = tmp_path / "references" / "key.npz"
-    reference_outputs.store(path, "key", OUTPUTS)
+    reference_outputs.store(path, "key", REFERENCE)
     return path
 
 
 def same(found):
-    return len(found) == len(OUTPUTS) and all(map(np.array_equal, found, OUTPUTS))
+    return (found.chosen, found.notes) == ((0, 2, 1), ("a note",)) and all(map(np.array_equal, found.outputs, OUTPUTS))
 
 
 def test_what_was_stored_comes_back_under_its_key_only(stored, caplog):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
+from sparsemark.cli.arguments import network_input
 
 if TYPE_CHECKING:
     import argparse
@@ -28,11 +29,13 @@ def add(commands: Commands) -> None:
         "brings batches and a loss; else they are timed as pruning leaves them.",
         epilog="The same command, interrupted or killed, goes on from OUT.unfinished.jsonl. Where OUT exists and a "
         "cell that is measured in it cannot be measured now, the earlier file is kept as OUT.previous.json (the suffix "
-        "before .json) and the exit code is 2. A second command for the same OUT is refused while the first runs.",
+        "before .json); if it broke or failed parity, the exit code is 2. A second command for the same OUT is refused "
+        "while the first runs.",
     )
     parser.add_argument("reference", metavar="REF", help="file.py:factory, package.module:factory or model.onnx")
     parser.add_argument(
         "--input",
+        type=network_input,
         action="append",
         default=[],
         metavar="[NAME=]SIZES[:DTYPE]",
@@ -139,8 +142,10 @@ def _measure(options: argparse.Namespace, study: Study, work: Path, journal: Jou
     failed = failures(run.measurements)
     if failed:
         write(f"{failed}\n")
+    if lost and lost.broke:
+        raise UserError(lost.line)
     if lost:
-        raise UserError(lost)
+        write(f"{lost.line}\n")
     if not any(m.status == MEASURED for m in run.measurements):
         raise UserError(f"nothing was measured: {run.measurements[0].name}: {run.measurements[0].reason}")
     return 0

@@ -156,7 +156,7 @@ def _explain(name: str, error: BaseException) -> None:
 
 def _report(name: str, message: str) -> None:
     """Write one line to stderr, whatever lines the message quotes."""
-    _say(f"{name}: {cleaned(message)}")
+    _say(f"{name or 'sparsemark'}: {cleaned(message)}")
 
 
 def _report_fault(name: str, error: BaseException) -> None:

@@ -23,8 +23,9 @@ def add(commands: Commands) -> None:
         "the results; a study that names no engines is trained and scored only. May train, for hours, whatever has no "
         "checkpoint yet.",
         epilog="The same command, interrupted or killed, goes on where it was. Where a cell that is measured in the "
-        "result file cannot be measured now, the earlier file is kept as NAME.previous.json and the exit code is 2. A "
-        "second command for the same study in the same folder is refused while the first runs.",
+        "result file cannot be measured now, the earlier file is kept as NAME.previous.json; if it broke or failed "
+        "parity, the exit code is 2. A second command for the same study in the same folder is refused while the first "
+        "runs.",
     )
     parser.add_argument(
         "study", nargs="?", type=Path, default=paths.DEFAULT_STUDY, help="study file (default: %(default)s)"
@@ -89,6 +90,8 @@ def execute(options: argparse.Namespace) -> int:
     failed = failures([*run.measurements, *evaluated])
     if failed:
         write(f"{failed}\n")
+    if lost and lost.broke:
+        raise UserError(lost.line)
     if lost:
-        raise UserError(lost)
+        write(f"{lost.line}\n")
     return 0

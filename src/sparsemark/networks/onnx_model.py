@@ -35,7 +35,7 @@ def load_onnx(path: Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except onnx.checker.ValidationError as error:
-        if not _runs(path):
+        if not _runs(path) or not _is_whole(model):
             raise UserError(_no_model(path, error)) from error
     except (DecodeError, ValueError, RuntimeError, MemoryError) as error:
         # onnx's own errors come in several types: of text that is no UTF-8, or a model that protobuf cannot write.
@@ -49,6 +49,23 @@ _MOST_NODES = 10**6
 
 def _no_model(path: Path, error: Exception) -> str:
     return f"{path}: expected an ONNX model: {' '.join(str(error).split())[:200]}"
+
+
+def _is_whole(model: Any) -> bool:
+    """Whether every constant has the data that its sizes promise: runtimes pass over those that nothing reads."""
+    from onnx import TensorProto, numpy_helper
+
+    # numpy takes any negative size for one that is left to it.
+    if any(size < 0 for tensor in model.graph.initializer for size in tensor.dims):
+        return False
+    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        return False  # what is beside the file was read with it
+    try:
+        for tensor in model.graph.initializer:
+            numpy_helper.to_array(tensor)
+    except Exception:  # of sizes that do not fit, unknown types, files that are missing
+        return False
+    return True
 
 
 def _runs(path: Path) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import count
 from shutil import copyfile
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
 from sparsemark.files import replacing
-from sparsemark.records.measurement import MEASURED
+from sparsemark.records.measurement import MEASURED, UNSUPPORTED
 from sparsemark.records.run import Run
 
 if TYPE_CHECKING:
@@ -22,7 +23,20 @@ _NAMED = 3
 """Cells that the message names; the others are counted."""
 
 
-def keep_earlier(path: Path, measurements: Sequence[Measurement]) -> str | None:
+@dataclass(frozen=True)
+class Lost:
+    """Cells that were measured and are measured no more.
+
+    Args:
+        line: names the cells and the file that has them.
+        broke: whether one of them broke or failed parity; else they are unsupported now, such as for want of a package.
+    """
+
+    line: str
+    broke: bool
+
+
+def keep_earlier(path: Path, measurements: Sequence[Measurement]) -> Lost | None:
     """Keep the result file that is about to be replaced, if it has cells that are measured no more.
 
     It is copied to `NAME.previous.json`, or `NAME.previous2.json` and so on where that is taken; files kept earlier
@@ -33,7 +47,7 @@ def keep_earlier(path: Path, measurements: Sequence[Measurement]) -> str | None:
         measurements: rows of the new one.
 
     Returns:
-        One line for the user with the cells and the file that has them; None where nothing is lost.
+        What is lost; None where nothing is.
 
     Raises:
         UserError: the copy cannot be written.
@@ -48,7 +62,9 @@ def keep_earlier(path: Path, measurements: Sequence[Measurement]) -> str | None:
         with replacing(target) as copy:
             copyfile(path, copy)
         kept |= dict.fromkeys(lost, target)
-    return _line(path, kept, now) if kept else None
+    if not kept:
+        return None
+    return Lost(_line(path, kept, now), any(now[name].status != UNSUPPORTED for name in kept))
 
 
 def previous_files(path: Path) -> Iterator[Path]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from sparsemark.measurement.timing import Arguments
+    from sparsemark.records.earlier import Lost
     from sparsemark.records.journal import Journal
     from sparsemark.records.measurement import Measurement
     from sparsemark.specs import Cell
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _MEASURED = pytest.StashKey[dict[str, "Measurement"]]()
 _WRITTEN = pytest.StashKey[bool]()
 _RESULT: pytest.StashKey[Path | None] = pytest.StashKey()
-_LOST: pytest.StashKey[str | None] = pytest.StashKey()
+_LOST: pytest.StashKey[Lost | None] = pytest.StashKey()
 
 _LOST_CODE = 2
 """Exit code of the command line for the same."""
@@ -157,15 +158,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     A session that passed ends with code 2 where cells of the file that it replaced are measured no more.
     """
     _write_unmeasured(session)
-    if session.config.stash.get(_LOST, None) and session.exitstatus == pytest.ExitCode.OK:
+    lost = session.config.stash.get(_LOST, None)
+    if lost is not None and lost.broke and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = _LOST_CODE
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name the cells that are measured no more."""
     lost = config.stash.get(_LOST, None)
-    if lost:
-        terminalreporter.write_line(f"sparsemark: {lost}", red=True)
+    if lost is not None:
+        terminalreporter.write_line(f"sparsemark: {lost.line}", red=True)
 
 
 def _write_unmeasured(session: pytest.Session) -> None:
