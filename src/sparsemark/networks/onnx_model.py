@@ -27,19 +27,21 @@ def load_onnx(path: Path) -> Any:
     import onnx
     from google.protobuf.message import DecodeError
 
+    # onnx's own errors come in several types: of text that is no UTF-8, or a model that protobuf cannot write.
+    refusals = (DecodeError, onnx.checker.ValidationError, ValueError, RuntimeError, MemoryError)
     try:
         model = onnx.load(str(path))
         check_graph(model.graph)
-        # Beyond 2 GiB, protobuf cannot pass the model on.
-        onnx.checker.check_model(model if model.ByteSize() < _MOST_BYTES else str(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except onnx.checker.ValidationError as error:
+    except refusals as error:
+        raise UserError(_no_model(path, error)) from error
+    try:
+        # Beyond 2 GiB, protobuf cannot pass the model on.
+        onnx.checker.check_model(model if model.ByteSize() < _MOST_BYTES else str(path))
+    except refusals as error:
         if not _runs(path) or not _is_whole(model):
             raise UserError(_no_model(path, error)) from error
-    except (DecodeError, ValueError, RuntimeError, MemoryError) as error:
-        # onnx's own errors come in several types: of text that is no UTF-8, or a model that protobuf cannot write.
-        raise UserError(_no_model(path, error)) from error
     return model
 
 
