@@ -51,12 +51,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, keep_mode: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside a file, and rename it to the file once the block has ended without an error.
 
-    The file is what `path` names, at the end of symbolic links, and keeps its mode.
+    The file is what `path` names, at the end of symbolic links. Temporary files for the same path that a killed process
+    left are removed.
 
-    Temporary files for the same path that a killed process left are removed.
+    Args:
+        path: of the file.
+        keep_mode: whether an existing file's mode outlives its content.
 
     Raises:
         UserError: where the disk is full or the folder cannot be written; the file is then as it was.
@@ -72,7 +75,7 @@ def replacing(path: Path) -> Iterator[Path]:
         in_place = is_stream(path)
         yield path if in_place else temporary
         if not in_place:
-            if real.exists():
+            if keep_mode and real.exists():
                 temporary.chmod(stat.S_IMODE(real.stat().st_mode))
             temporary.replace(real)
             _remove_abandoned(real)
@@ -182,7 +185,7 @@ def write_privately(path: Path, content: bytes, root: Path) -> None:
                 raise PermissionError(errno.EPERM, f"{folder} belongs to another user")
     except OSError as error:
         raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
-    with replacing(path) as target:
+    with replacing(path, keep_mode=False) as target:
         if target != path:
             target.unlink(missing_ok=True)  # a killed process of the same id may have left it
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
