@@ -125,7 +125,7 @@ def test_zeros_are_stored_as_zeros_and_channels_last_weights_as_any_other(tmp_pa
 def test_attached_mask_is_refused(tmp_path):
     module = build("plain")
     torch_prune.l1_unstructured(module[0][0], "weight", 0.5)
-    with pytest.raises(ValueError, match="a pruning mask is still attached"):
+    with pytest.raises(UserError, match="a pruning mask is still attached"):
         save_checkpoint(tmp_path / "c", Checkpoint(Header(Variant(NETWORKS["plain"])), module.state_dict()))
     assert list(tmp_path.iterdir()) == []
 

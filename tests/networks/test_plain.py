@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch.nn.utils import prune as torch_prune
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from sparsemark.errors import UserError
-from sparsemark.networks.plain import plain
+from sparsemark.networks.plain import copied, plain
 
 
 def body():
@@ -79,17 +80,18 @@ def test_a_plain_network_answers_the_same_and_has_the_names_of_a_plain_one(name)
     torch.testing.assert_close(found(X), expected)
     assert set(found.state_dict()) == set(body().state_dict())
     assert all(isinstance(p, nn.Parameter) and p.is_leaf for p in found.parameters())
-    assert not any(p is q for p in found.parameters() for q in module.parameters()), "a copy"
+    found.load_state_dict(body().state_dict())
+    torch.testing.assert_close(found(X), body()(X))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_another_dtype_is_cast_with_a_note_and_the_users_module_keeps_its_own(dtype):
     module = body().to(dtype)
-    found, notes = plain(module, "m:f")
+    found, notes = plain(copied(module, "m:f"), "m:f")
     assert {p.dtype for p in found.parameters()} == {torch.float32}
     assert {p.dtype for p in module.parameters()} == {dtype}
     assert notes == (f"cast to float32 from {str(dtype).removeprefix('torch.')}",)
-    again, twice = plain(module, "m:f")
+    again, twice = plain(copied(module, "m:f"), "m:f")
     assert twice == notes
     assert torch.equal(again[0].weight, found[0].weight)
 
@@ -113,6 +115,11 @@ def test_training_mode_is_kept_and_folding_takes_no_step_of_the_power_iteration(
     [
         (lambda: torch.jit.script(body()), r"^m:f: returned a TorchScript module \(RecursiveScriptModule\)"),
         (lambda: torch.jit.trace(body(), X), r"^m:f: returned a TorchScript module"),
+        (lambda: nn.Sequential(torch.jit.script(nn.Linear(2, 2))), r"its part 0\)"),
+        (
+            lambda: torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(2, 2))),
+            r"returned a quantised module \(Linear, its part 0\)",
+        ),
         (lambda: body().to("meta"), r"^m:f: parameters on the meta device have no values"),
     ],
 )
@@ -137,3 +144,47 @@ def test_extra_state_and_lazy_layers_stay():
     assert notes == ()
     assert found.table == {"a": 1}
     assert found.layer(torch.zeros(1, 3)).shape == (1, 4)
+
+
+def test_names_of_the_users_own_that_look_like_a_mask_are_left_alone():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight_orig = nn.Parameter(torch.ones(2, 2))
+            self.register_buffer("weight_mask", torch.zeros(2, 2))
+
+    found, notes = plain(Own(), "m:f")
+    assert notes == ()
+    assert found.weight_orig.all()
+
+
+def test_a_copy_of_masks_that_are_attached_is_one():
+    module = masked()
+    found = copied(module, "m:f")
+    assert not any(p is q for p in found.parameters() for q in module.parameters())
+    torch.testing.assert_close(plain(found, "m:f")[0](X), module(X))
+    assert torch_prune.is_pruned(module), "the user's own stays as it is"
+
+
+class Locked(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+        self.lock = threading.Lock()
+
+
+class Closing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.call = lambda x: self.layer(x).relu()
+
+    def forward(self, x):
+        return self.call(x)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"), [(Locked, "it cannot be copied: TypeError"), (Closing, "a function in it keeps that object")]
+)
+def test_the_same_object_each_time_that_has_no_copy_is_refused(make, words):
+    with pytest.raises(UserError, match=f"^m:f: the factory returns the same object each time.*{words}"):
+        copied(make(), "m:f")

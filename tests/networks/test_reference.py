@@ -71,6 +71,8 @@ class Net(nn.Module):
         if self.how == "bfloat16": x = (x / 3).to(torch.bfloat16)
         if self.how == "random": x = F.dropout(x, 0.5)
         if self.how == "writes": x.div_(3.0)
+        if self.how == "seeded": torch.manual_seed(0); x = x + torch.randn_like(x)
+        if self.how == "shapes": x = x[x[:, 0] > 0]
         if self.how == "stateful": self.steps += 1; x = x * self.steps[0]
         if self.how == "numpy": x = torch.from_numpy(x.numpy().astype("float32"))
         return self.body(x.float() if self.how == "bfloat16" else x)
@@ -119,6 +121,16 @@ def test_a_network_that_computes_in_16_bits_is_named(of_kind):
 def test_a_network_that_answers_in_two_ways_is_named_and_no_engine(how, of_kind):
     _, source, inputs = of_kind(how)
     with pytest.raises(UnsupportedError, match="different answers to one input in eval mode"):
+        float64_outputs(source, inputs)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [("seeded", r"draws random numbers in eval mode \(randn_like\)"), ("shapes", "depends on the values of its input")],
+)
+def test_what_engines_cannot_be_compared_on_is_named(how, words, of_kind):
+    _, source, inputs = of_kind(how, 8)
+    with pytest.raises(UnsupportedError, match=words):
         float64_outputs(source, inputs)
 
 

@@ -551,3 +551,77 @@ def test_network_is_left_in_eval_mode_so_that_statistics_do_not_move():
         assert module[0][1].running_mean.numel() <= before.numel()
         if method != "channels":
             assert torch.equal(module[0][1].running_mean, before)
+
+
+class Fed(nn.Module):
+    """A layer that is fed by a buffer, as tables of relative positions are, and kernels that form one operand."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("grid", torch.randn(4, 3))
+        self.table, self.q, self.k = nn.Linear(3, 6), nn.Parameter(torch.randn(2, 6)), nn.Parameter(torch.randn(4, 6))
+
+    def forward(self, x):
+        return nn.functional.linear(x + self.table(self.grid).sum(0), torch.cat([self.q, self.k]))
+
+
+def test_layers_fed_by_constants_run_and_kernels_of_one_operand_share_its_work():
+    used = usage(Fed(), (torch.randn(1, 6),))
+    assert {weight.name: weight.macs for weight in used.weights} == {"table": 4 * 18, "q": 12, "k": 24}
+    assert (used.computed, used.idle) == ({}, {})
+
+
+def test_a_bilinear_layer_multiplies_at_every_position():
+    used = usage(nn.Bilinear(3, 4, 5), (torch.randn(2, 3), torch.randn(2, 4)))
+    assert [weight.macs for weight in used.weights] == [60]
+
+
+def test_complex_weights_are_named():
+    class Spectral(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.real, self.modes = nn.Linear(4, 4), nn.Parameter(torch.randn(3, 4, dtype=torch.complex64))
+
+        def forward(self, x):
+            return self.real(torch.fft.irfft(torch.fft.rfft(x) * self.modes.sum(1), n=4))
+
+    assert remarks(usage(Spectral(), (torch.randn(1, 4),))) == ["complex, so neither pruned nor counted: modes"]
+
+
+@pytest.mark.parametrize("method", ["filters", "channels"])
+@pytest.mark.parametrize("ending", ["no_grad", "argmax"])
+def test_an_output_without_a_gradient_is_refused_since_its_layers_cannot_be_found(method, ending):
+    class Ends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 4))
+
+        def forward(self, x):
+            if ending == "argmax":
+                return self.body(x).argmax(1)
+            with torch.no_grad():
+                return self.body(x)
+
+    with pytest.raises(UnsupportedError, match="output 0 carries no gradient"):
+        prune(Ends(), Request(PruneStep(method, 0.5), (example("mlp"),)))
+
+
+def test_channels_leave_frozen_parameters_frozen():
+    module = build("mlp")
+    module[0].weight.requires_grad_(requires_grad=False)
+    found = prune(module, Request(PruneStep("channels", 0.5), (example("mlp"),)))
+    again = replay(build("mlp"), found.plan, (example("mlp"),))
+    assert not module[0].weight.requires_grad
+    assert module[2].weight.requires_grad
+    assert again[0].weight.requires_grad
+
+
+def test_masks_are_held_where_gradients_are_sparse():
+    module = nn.Sequential(nn.Embedding(6, 4, sparse=True), nn.Flatten(), nn.Linear(8, 2))
+    ids = torch.tensor([[1, 2]])
+    masks = prune(module, Request(PruneStep("magnitude", 0.5), (ids,))).masks
+    with held(module, masks, "training"):
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        module(ids).sum().backward()
+        optimizer.step()
+    assert not module[0].weight[~masks["0.weight"]].any()

@@ -216,7 +216,7 @@ def _compare(outputs: Sequence[NDArray[Any]], reference: Sequence[NDArray[np.flo
         same, margin = decisions(got) == decisions(expected), _margins(expected)
         decided, agreed = decided + same.size, agreed + int(same.sum())
         rows = same.reshape(images, -1).all(axis=1)
-        margins = np.minimum(margins, np.where(rows, np.inf, margin.reshape(images, -1).min(axis=1)))
+        margins = np.minimum(margins, np.where(rows, np.inf, margin.reshape(images, -1).min(axis=1, initial=np.inf)))
         equal &= rows
     wrong = np.flatnonzero(~equal)
     listed = ", ".join(f"{i} (margin {margins[i]:.1e})" for i in wrong[:_LISTED])

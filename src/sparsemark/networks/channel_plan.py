@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
 from sparsemark.registry import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
@@ -41,15 +42,29 @@ def replay(module: torch.nn.Module, plan: ChannelPlan, inputs: Sequence[torch.Te
     from sparsemark.networks.outputs import output_tensors
 
     history = [[name, is_out, list(indices)] for name, is_out, indices in plan]
-    module.requires_grad_(requires_grad=True)
     try:
-        graph = tp.DependencyGraph().build_dependency(
-            module.eval(), tuple(inputs), forward_fn=call, output_transform=output_tensors
-        )
-        graph.load_pruning_history(history)
+        with differentiable(module):
+            graph = tp.DependencyGraph().build_dependency(
+                module.eval(), tuple(inputs), forward_fn=call, output_transform=output_tensors
+            )
+            graph.load_pruning_history(history)
     except Exception as error:
         raise UserError(f"the channel plan does not fit this network: {type(error).__name__}: {error}") from error
     return module
+
+
+@contextmanager
+def differentiable(module: torch.nn.Module) -> Iterator[None]:
+    """Let all parameters take gradients within the block, frozen ones too, by which torch-pruning traces layers."""
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    for parameter in module.parameters():
+        parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
+    try:
+        yield
+    finally:
+        for name, parameter in module.named_parameters():
+            if name in frozen:
+                parameter.requires_grad = False
 
 
 def call(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> object:

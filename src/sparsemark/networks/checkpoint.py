@@ -129,15 +129,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all.
 
     Raises:
-        ValueError: a mask is still attached, so that the state would hold `weight_orig` in place of the weight.
-        UserError: the disk is full or the folder cannot be written.
+        UserError: a mask is still attached, so that the state would hold `weight_orig` in place of the weight; or the
+            disk is full or the folder cannot be written.
     """
     from safetensors.torch import save
 
     masks = [name for name in checkpoint.state if name.endswith("_mask")]
     attached = [orig for name in masks if (orig := name.removesuffix("_mask") + "_orig") in checkpoint.state]
     if attached:
-        raise ValueError(f"{attached[0]}: a pruning mask is still attached; make it permanent first")
+        raise UserError(f"{attached[0]}: a pruning mask is still attached; expected it to be made permanent")
     variant = checkpoint.variant
     header = {
         "schema": _SCHEMA,

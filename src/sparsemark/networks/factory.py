@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sparsemark.errors import UserError
 from sparsemark.references import ONNX_SUFFIX, one_line, resolve
 from sparsemark.specs import FLOAT32
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from sparsemark.specs import ModelSpec
@@ -36,9 +38,7 @@ def build(model: ModelSpec, seed: int = 0) -> tuple[torch.nn.Module, tuple[str, 
     Raises:
         UserError: the factory needs arguments, fails, or returns something that is no module.
     """
-    import torch
-
-    from sparsemark.networks.plain import plain
+    from sparsemark.networks.plain import copied, plain
 
     factory = resolve(model.reference)
     try:
@@ -53,17 +53,30 @@ def build(model: ModelSpec, seed: int = 0) -> tuple[torch.nn.Module, tuple[str, 
         raise UserError(
             f"{model.reference}: the factory needs {', '.join(needed)}; expected one that takes no arguments"
         )
+    module = _called(factory, model.reference, seed)
+    if model.reference not in _RETURNS_ONE:
+        _RETURNS_ONE[model.reference] = _called(factory, model.reference, seed) is module
+    if _RETURNS_ONE[model.reference]:
+        module = copied(module, model.reference)
+    return plain(module, model.reference)
+
+
+_RETURNS_ONE: dict[str, bool] = {}
+"""Whether a factory returns the same object at each call, by reference: only such a network need be copied."""
+
+
+def _called(factory: Callable[..., Any], reference: str, seed: int) -> torch.nn.Module:
+    import torch
+
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = factory()
     except (Exception, SystemExit) as error:
-        raise UserError(f"{model.reference}: the factory failed: {one_line(error)}") from error
+        raise UserError(f"{reference}: the factory failed: {one_line(error)}") from error
     if not isinstance(module, torch.nn.Module):
-        raise UserError(
-            f"{model.reference}: expected the factory to return a torch.nn.Module, got {type(module).__name__}"
-        )
-    return plain(module, model.reference)
+        raise UserError(f"{reference}: expected the factory to return a torch.nn.Module, got {type(module).__name__}")
+    return module
 
 
 def example_inputs(model: ModelSpec) -> tuple[torch.Tensor, ...]:

@@ -29,11 +29,13 @@ class Widened(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ow
 
     Attributes:
         narrow: dtypes of 16 bits that were asked for.
+        drawn: operators that drew random numbers.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.narrow: set[str] = set()
+        self.drawn: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator with its dtypes widened."""
@@ -45,6 +47,8 @@ class Widened(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ow
                 self.narrow.add(str(value).removeprefix("torch."))
             return _WIDER.get(value, value)
 
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.drawn.add(func.overloadpacket.__name__)
         args, kwargs = pytree.tree_map(widen, (args, kwargs or {}))
         return func(*args, **kwargs)
 

@@ -81,6 +81,8 @@ def float64_outputs(source: Source, batches: Sequence[Batch], seconds: float = f
         answers.append(network(batches[index]))
         if len(answers) == 1:
             _check_same(answers[0], network(batches[index]))
+            _check_draws_nothing(network)
+        _check_shapes(answers[0], answers[-1])
     outputs = tuple(output.astype(np.float64) for output in stack(answers))
     return Reference(outputs, order[: len(answers)], network.notes)
 
@@ -110,6 +112,7 @@ class _InTorch:
 
         self._module = load_checkpoint(source.path).build()
         self._narrow: set[str] = set()
+        self.drawn: set[str] = set()
 
     def __call__(self, batch: Batch) -> list[NDArray[Any]]:
         """Return every output for a batch."""
@@ -129,6 +132,7 @@ class _InTorch:
         except Exception as error:
             raise NoFloat64Error(one_line(error)[:200]) from error
         self._narrow |= mode.narrow
+        self.drawn |= mode.drawn
         # Copied: a network may return one of its buffers.
         return [output.numpy().copy() for output in outputs]
 
@@ -138,6 +142,24 @@ class _InTorch:
         if not self._narrow:
             return ()
         return (f"the network computes in {', '.join(sorted(self._narrow))} itself, the reference in float64",)
+
+
+def _check_draws_nothing(network: _Network) -> None:
+    """Raise UnsupportedError where a network draws random numbers, even the same ones at each call."""
+    if isinstance(network, _InTorch) and network.drawn:
+        raise UnsupportedError(
+            f"the network draws random numbers in eval mode ({', '.join(sorted(network.drawn))}), others in each "
+            "precision, so no engine can be checked against it"
+        )
+
+
+def _check_shapes(first: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]) -> None:
+    shapes = [tuple(output.shape) for output in first], [tuple(output.shape) for output in other]
+    if shapes[0] != shapes[1]:
+        raise UnsupportedError(
+            f"the shape of its output depends on the values of its input: {shapes[0]} and {shapes[1]}, so engines "
+            "cannot be compared on several inputs"
+        )
 
 
 def _check_same(first: Sequence[NDArray[Any]], second: Sequence[NDArray[Any]]) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from sparsemark.errors import UnsupportedError
-from sparsemark.networks.channel_plan import call
+from sparsemark.networks.channel_plan import call, differentiable
 from sparsemark.networks.outputs import output_tensors
 from sparsemark.pruning.base import Pruned
 from sparsemark.pruning.output_layers import last_outputs, output_layers
@@ -68,8 +68,11 @@ def remove_channels(module: nn.Module, request: Request) -> Pruned:
     if request.spec.sparsity == 0:
         return Pruned()
     prunable(module, request.inputs)
-    for parameter in module.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
+    with differentiable(module):
+        return _remove(module, request)
+
+
+def _remove(module: nn.Module, request: Request) -> Pruned:
     running = usage(module, request.inputs).parameters
     total = request.whole or sum(running.values())
     shapes = _output_shapes(module, request.inputs)

@@ -27,9 +27,10 @@ def mask_filters(module: torch.nn.Module, request: Request) -> Pruned:
     Raises:
         UnsupportedError: every layer makes an output.
     """
+    usable = prunable(module, request.inputs)
     kept = {id(layer) for layer in output_layers(module, request.inputs)}
     layers = {id(layer.weight) for _, layer in named_layers(module) if id(layer) not in kept}
-    weights = [weight for weight in prunable(module, request.inputs) if id(weight.parameter) in layers]
+    weights = [weight for weight in usable if id(weight.parameter) in layers]
     if not weights:
         raise UnsupportedError("every layer makes an output, so there is no filter to remove")
     masks = {}

@@ -63,7 +63,7 @@ def held(module: nn.Module, masks: Mapping[str, torch.Tensor], what: str) -> Ite
 
     def hold(name: str, kept: torch.Tensor) -> torch.utils.hooks.RemovableHandle:
         return parameters[name].register_hook(  # type: ignore[no-any-return, no-untyped-call]
-            lambda gradient: gradient.masked_fill(~kept.to(gradient.device), 0.0)
+            lambda gradient: _masked(gradient, kept.to(gradient.device))
         )
 
     handles = [hold(name, kept) for name, kept in masks.items() if parameters[name].requires_grad]
@@ -79,3 +79,8 @@ def held(module: nn.Module, masks: Mapping[str, torch.Tensor], what: str) -> Ite
                 f"{what}: {name} has values where its mask has zeros, or another shape; expected masked weights to "
                 "stay zero, as they do while the optimiser follows the gradients of the module's own parameters"
             )
+
+
+def _masked(gradient: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    # Of an embedding the gradient can be sparse, which has no masked_fill.
+    return gradient * kept.to(gradient.dtype) if gradient.is_sparse else gradient.masked_fill(~kept, 0.0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sparsemark.errors import UnsupportedError
 from sparsemark.networks.outputs import output_tensors
 from sparsemark.pruning.weights import named_layers
 
@@ -25,6 +26,9 @@ def output_layers(module: nn.Module, inputs: Sequence[torch.Tensor], *, features
         module: any network, its outputs nested in any way.
         inputs: one value of each.
         features: whether an output from which another output is computed is one.
+
+    Raises:
+        UnsupportedError: an output leaves no trace in the graph.
     """
     owners = {id(layer.weight): layer for _, layer in named_layers(module)}
     frozen = [parameter for parameter in module.parameters() if not parameter.requires_grad]
@@ -37,7 +41,14 @@ def output_layers(module: nn.Module, inputs: Sequence[torch.Tensor], *, features
     finally:
         for parameter in frozen:
             parameter.requires_grad = False
-    nodes = [tensor.grad_fn for tensor in output_tensors(outputs)]
+    tensors = output_tensors(outputs)
+    nodes = [tensor.grad_fn for tensor in tensors]
+    untraced = [index for index, node in enumerate(nodes) if node is None]
+    if len(untraced) == len(nodes) or any(not tensors[index].is_floating_point() for index in untraced):
+        raise UnsupportedError(
+            f"output {untraced[0]} carries no gradient (no_grad, detach, argmax), so the layers that make it cannot be "
+            "found and kept whole"
+        )
     if not features:
         nodes = [nodes[index] for index in _last(nodes)]
     pending = list(nodes)

@@ -71,12 +71,14 @@ class Usage:
         computed: elements by layer of weights that the pass computes from parameters at each call, such as
             standardised kernels: a mask on the parameter would not make them zero.
         idle: elements by name of parameters of two or more dimensions that it does not use.
+        complexes: elements by name of complex parameters, which nothing here prunes.
     """
 
     weights: tuple[Weight, ...]
     parameters: dict[str, int]
     computed: dict[str, int]
     idle: dict[str, int]
+    complexes: dict[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -99,10 +101,12 @@ def usage(module: nn.Module, inputs: Sequence[torch.Tensor]) -> Usage:
     names = dict(module.named_parameters())
     owners = _owners(module)
     weights = []
-    idle, parameters = {}, {}
+    idle, parameters, complexes = {}, {}, {}
     for name, parameter in names.items():
         used = watch.uses.get(id(parameter))
-        is_weight = parameter.ndim > 1 and parameter.is_floating_point()
+        is_weight = parameter.ndim > 1 and parameter.is_floating_point() and parameter.numel() > 0
+        if parameter.is_complex() and (used is not None or id(parameter) in watch.folded):
+            complexes[owners.get(name, name)] = parameter.numel()
         if used is not None or id(parameter) in watch.folded:
             parameters[name] = parameter.numel()
         elif is_weight:
@@ -114,7 +118,7 @@ def usage(module: nn.Module, inputs: Sequence[torch.Tensor]) -> Usage:
     for sources, elements in watch.computed.items():
         label = next((owners.get(name, name) for name, p in names.items() if id(p) in sources), "")
         computed[label] = computed.get(label, 0) + elements
-    return Usage(tuple(weights), parameters, computed, idle)
+    return Usage(tuple(weights), parameters, computed, idle, complexes)
 
 
 def prunable(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[Weight, ...]:
@@ -145,6 +149,8 @@ def remarks(used: Usage) -> list[str]:
         found.append(
             f"{_percent(share)} of the weights are computed at each call and cannot be masked: {_listed(used.computed)}"
         )
+    if used.complexes:
+        found.append(f"complex, so neither pruned nor counted: {_listed(used.complexes)}")
     if used.idle:
         found.append(f"not run, so neither pruned nor counted: {_listed(used.idle)}")
     return found
@@ -188,7 +194,8 @@ _OVER_POSITIONS = ("linear", "mkldnn_rnn_layer", "_native_multi_head_attention",
 _KEEP_ZEROS = (
     *("embedding", "index_select", "index", "gather", "slice", "select", "clone", "_to_copy", "cat", "stack", "repeat"),
     *("flip", "roll", "tril", "triu", "constant_pad_nd", "neg", "abs", "relu", "tanh", "round", "sign", "hardtanh"),
-    *("fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"),
+    *("fake_quantize_per_tensor_affine_cachemask", "fake_quantize_per_channel_affine_cachemask"),
+    *("_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", "_fused_moving_avg_obs_fq_helper"),
 )
 """Operators in whose result a zero of the parameter is still a zero."""
 
@@ -225,13 +232,20 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         if operator.startswith("new_") or operator.endswith("_like"):
             given = []  # of which it takes shape and dtype only
         if all(_storage(tensor) in self._constants for tensor in given):
-            self._fold(operator.rstrip("_"), given, made)
+            self._fold(operator.rstrip("_"), args, given, made)
         else:
             self._use(operator, args, given, made)
         return output
 
-    def _fold(self, operator: str, given: list[torch.Tensor], made: list[torch.Tensor]) -> None:
-        """Note constants, and of which parameters they are made."""
+    def _fold(self, operator: str, args: Any, given: list[torch.Tensor], made: list[torch.Tensor]) -> None:
+        """Record what is made of constants, and of which parameters.
+
+        A product of constants, as of a layer that is fed by a buffer, is computed at each call like any other.
+        """
+        if any(_multiply_adds(operator, args, tensor, given, made) for tensor in given if self._stands(tensor)):
+            for tensor in given:
+                self._record(operator, args, tensor, given, made)
+            given = []
         sources: frozenset[int] = frozenset()
         for tensor in given:
             sources |= self._all_sources(tensor)
@@ -253,6 +267,22 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             if sources - stands:
                 self._computed_from[storage] = sources - stands
 
+    def _stands(self, tensor: torch.Tensor) -> frozenset[int]:
+        return self._stands_for.get(_storage(tensor), frozenset())
+
+    def _record(
+        self, operator: str, args: Any, tensor: torch.Tensor, given: list[torch.Tensor], made: list[torch.Tensor]
+    ) -> None:
+        """Record the use of the parameters that a tensor stands for; those that form one operand share its work."""
+        keys = self._stands(tensor)
+        macs = _multiply_adds(operator, args, tensor, given, made)
+        elements = sum(self._parameters[key].numel() for key in keys)
+        for key in keys:
+            use = self.uses.setdefault(key, _Use())
+            if macs:
+                use.macs += macs * self._parameters[key].numel() // max(1, elements)
+                use.outputs, use.groups = _layout(operator, args, tensor, given, self._parameters[key])
+
     def _all_sources(self, tensor: torch.Tensor) -> frozenset[int]:
         storage = _storage(tensor)
         return self._stands_for.get(storage, frozenset()) | self._computed_from.get(storage, frozenset())
@@ -262,12 +292,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             storage = _storage(tensor)
             if storage not in self._constants:
                 continue
-            for key in self._stands_for.get(storage, ()):
-                use = self.uses.setdefault(key, _Use())
-                macs = _multiply_adds(operator, args, tensor, given, made)
-                if macs:
-                    use.macs += macs
-                    use.outputs, use.groups = _layout(operator, args, tensor, given, self._parameters[key])
+            self._record(operator, args, tensor, given, made)
             sources = self._computed_from.get(storage, frozenset())
             self.folded |= sources
             is_computed = sources and storage not in self._stands_for and tensor.ndim > 1
@@ -296,7 +321,10 @@ def _multiply_adds(
     if operator in _PRODUCTS:
         left, right = given[-2:]
         return made[0].numel() * left.shape[-1] if weight is left or weight is right else 0
-    if operator in _OVER_POSITIONS and weight.ndim == 2 and weight is not given[0]:  # a matrix
+    is_matrix = (operator in _OVER_POSITIONS and weight.ndim == 2) or (
+        operator == "_trilinear" and weight is given[1]
+    )  # a matrix
+    if is_matrix and weight is not given[0]:
         return weight.numel() * (given[0].numel() // max(1, given[0].shape[-1]))
     return 0
 

@@ -173,8 +173,9 @@ def recalibrate(module: nn.Module, task: Task, seed: int) -> bool:
     whole = None
     with torch.no_grad():
         for inputs, _ in task.batches(seed):
-            whole = whole or len(inputs)
-            if len(inputs) == whole:
+            count = len(inputs[0]) if isinstance(inputs, tuple | list) else len(inputs)
+            whole = whole or count
+            if count == whole:
                 _forward(module, task, inputs)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
