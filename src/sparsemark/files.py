@@ -185,6 +185,8 @@ def write_privately(path: Path, content: bytes, root: Path) -> None:
                 raise PermissionError(errno.EPERM, f"{folder} belongs to another user")
     except OSError as error:
         raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
+    if path.is_symlink():  # else what it points to would be written
+        path.unlink()
     with replacing(path, keep_mode=False) as target:
         if target != path:
             target.unlink(missing_ok=True)  # a killed process of the same id may have left it
