@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -27,14 +28,11 @@ def old(path):
 
 def test_folder_is_removed_after_the_block_and_after_an_error(place):
     for error in (None, KeyboardInterrupt()):
-        try:
-            with temporary_folder() as folder:
-                (folder / "file").touch()
-                assert folder.parent == place
-                if error:
-                    raise error
-        except KeyboardInterrupt:
-            pass
+        with contextlib.suppress(KeyboardInterrupt), temporary_folder() as folder:
+            (folder / "file").touch()
+            assert folder.parent == place
+            if error:
+                raise error
         assert list(place.iterdir()) == []
 
 

@@ -18,7 +18,7 @@ def place(folder: Path) -> Path:
 
 
 def trained(folder: Path) -> list[str]:
-    """What was trained and fine-tuned, in order: `train toy-dense-seed0`."""
+    """Return the names of what was trained and fine-tuned, in order: `train toy-dense-seed0`."""
     log = folder / "toy.log"
     return log.read_text().splitlines() if log.exists() else []
 

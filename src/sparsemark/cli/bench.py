@@ -115,7 +115,7 @@ def _study(options: argparse.Namespace) -> Study:
 
 
 def _measure(options: argparse.Namespace, study: Study, work: Path, journal: Journal) -> int:
-    from sparsemark.cli.terminal import failures, show, taken_from, write
+    from sparsemark.cli.terminal import show, show_failures, taken_from, write
     from sparsemark.errors import UserError
     from sparsemark.records.earlier import keep_earlier
     from sparsemark.records.measurement import MEASURED
@@ -139,13 +139,7 @@ def _measure(options: argparse.Namespace, study: Study, work: Path, journal: Jou
     for path in () if options.artifacts is None else _keep_artifacts(pipeline, study, options.artifacts):
         write(f"wrote {path}\n")
     journal.discard()
-    failed = failures(run.measurements)
-    if failed:
-        write(f"{failed}\n")
-    if lost and lost.broke:
-        raise UserError(lost.line)
-    if lost:
-        write(f"{lost.line}\n")
+    show_failures(run.measurements, lost)
     if not any(m.status == MEASURED for m in run.measurements):
         raise UserError(f"nothing was measured: {run.measurements[0].name}: {run.measurements[0].reason}")
     return 0

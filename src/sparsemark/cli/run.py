@@ -46,7 +46,7 @@ def execute(options: argparse.Namespace) -> int:
     """Measure what the journal does not hold yet, write the results and show them."""
     from dataclasses import replace
 
-    from sparsemark.cli.terminal import failures, notices, show, taken_from, write
+    from sparsemark.cli.terminal import notices, show, show_failures, taken_from, write
     from sparsemark.machine.fingerprint import machine_name
     from sparsemark.machine.locks import only_process
     from sparsemark.records.earlier import keep_earlier
@@ -87,11 +87,5 @@ def execute(options: argparse.Namespace) -> int:
         write(accuracy_markdown(evaluated))
     for path in written:
         write(f"wrote {path}\n")
-    failed = failures([*run.measurements, *evaluated])
-    if failed:
-        write(f"{failed}\n")
-    if lost and lost.broke:
-        raise UserError(lost.line)
-    if lost:
-        write(f"{lost.line}\n")
+    show_failures([*run.measurements, *evaluated], lost)
     return 0

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sparsemark.cli import exits
+from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from sparsemark.records.earlier import Lost
     from sparsemark.records.journal import Journal
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
@@ -106,3 +108,18 @@ def failures(measurements: Sequence[Measurement]) -> str | None:
     return (
         f"not everything was measured: {counts} of {len(measurements)}; the first: {failed[0].name}: {failed[0].reason}"
     )
+
+
+def show_failures(measurements: Sequence[Measurement], lost: Lost | None) -> None:
+    """Name what broke, and measured cells of an earlier result that are measured no more.
+
+    Raises:
+        UserError: one of those broke or failed parity, which must not end in exit code 0.
+    """
+    failed = failures(measurements)
+    if failed:
+        write(f"{failed}\n")
+    if lost is not None and lost.broke:
+        raise UserError(lost.line)
+    if lost is not None:
+        write(f"{lost.line}\n")

@@ -1,4 +1,4 @@
-"""What a network becomes before it is a program: tensors, and the steps that make them."""
+"""Tensors and steps of a lowered network: the form between its graph and its program."""
 
 from __future__ import annotations
 

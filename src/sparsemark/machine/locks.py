@@ -61,10 +61,9 @@ def _hold(path: Path) -> int | None:
     try:
         if not lock(descriptor):
             _refuse(path, descriptor)
-        if os.path.samestat(os.fstat(descriptor), path.stat()):
-            return descriptor
-    except FileNotFoundError:
-        pass
+        with suppress(FileNotFoundError):  # its holder removed it in between
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
     except BaseException:
         os.close(descriptor)
         raise

@@ -57,7 +57,7 @@ class Header:
 
     @property
     def note(self) -> str | None:
-        """What a reader must know of the file, or None."""
+        """Caveat on the file in words, or None."""
         if self.digest is None:
             return "written before checkpoints had a digest, so damage to its weights would not be noticed"
         return None

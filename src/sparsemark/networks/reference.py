@@ -92,7 +92,7 @@ class _Network(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know of its answers, in words."""
+        """Caveats on its answers, in words."""
 
     def __call__(self, batch: Batch) -> list[NDArray[Any]]:
         """Return every output for a batch."""
@@ -138,7 +138,7 @@ class _InTorch:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the network computes in, where that is narrower than float32."""
+        """Name the dtypes that the network casts to itself, where they are narrower than float32."""
         if not self._narrow:
             return ()
         return (f"the network computes in {', '.join(sorted(self._narrow))} itself, the reference in float64",)

@@ -85,7 +85,7 @@ class Prepared:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know of how the network was made, in words."""
+        """Caveats on how the network was made, in words."""
         return tuple(map(str, self.provenance.get(NOTES, ())))
 
     @classmethod
