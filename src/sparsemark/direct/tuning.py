@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ _REPEATS = 5
 _FINALISTS = 4
 _PATIENCE = 0.2
 """Seconds that one way of running a layer is given."""
+
+_HOPELESS = 1.5
+"""How many times slower than the fastest so far a run must be for its way to be given up: above what a busy moment does
+to most runs, and a way that is given up is not the fastest."""
 
 _NO_IMAGE = np.zeros(1, np.float32)
 
@@ -51,18 +56,35 @@ def choose(lowered: Lowered, floats: int, threads: int) -> dict[Step, Choice]:
 def _fastest(step: Convolution, floats: int, threads: int) -> Choice:
     streams: Streams = {}
 
-    def seconds(choice: Choice) -> float:
-        return time_step(step, {step: choice}, floats, streams)
+    def seconds(choice: Choice, least: float = math.inf) -> float:
+        return time_step(step, {step: choice}, floats, streams, least=least)
 
-    timed = {choice: seconds(choice) for choice in options(step, threads)}
+    timed: dict[Choice, float] = {}
+    for choice in options(step, threads):
+        timed[choice] = seconds(choice, min(timed.values(), default=math.inf))
     finalists = sorted(timed, key=timed.__getitem__)[:_FINALISTS]
     # The least of a few runs may be that of a busy moment: once more, at another one.
     again = {choice: min(timed[choice], seconds(choice)) for choice in finalists}
     return min(again, key=again.__getitem__)
 
 
-def time_step(step: Step, choices: Mapping[Step, Choice], floats: int, streams: Streams | None = None) -> float:
-    """Least seconds of a few runs of one step that does not read the image, on one thread."""
+def time_step(
+    step: Step,
+    choices: Mapping[Step, Choice],
+    floats: int,
+    streams: Streams | None = None,
+    *,
+    least: float = math.inf,
+) -> float:
+    """Least seconds of a few runs of one step that does not read the image, on one thread.
+
+    Args:
+        step: to run.
+        choices: how.
+        floats: of the arena that its tensors take.
+        streams: non-zeros in order, of earlier calls for the same step.
+        least: seconds of a faster way; where two runs take far longer there are no more.
+    """
     runner = Runner(assemble([step], choices, floats, 1, streams), 1)
     runner(_NO_IMAGE)
     times: list[float] = []
@@ -70,4 +92,6 @@ def time_step(step: Step, choices: Mapping[Step, Choice], floats: int, streams: 
         start = time.perf_counter()
         runner(_NO_IMAGE)
         times.append(time.perf_counter() - start)
+        if len(times) > 1 and min(times) > _HOPELESS * least:
+            break
     return min(times)

@@ -31,8 +31,9 @@ def count(path: Path) -> Weights:
     """Count the weights in a checkpoint that its network uses."""
     from sparsemark.networks.checkpoint import load_checkpoint
     from sparsemark.networks.factory import example_inputs
-    from sparsemark.pruning.accounting import count as count_network
+    from sparsemark.pruning.weights import usage
 
     checkpoint = load_checkpoint(path)
-    counted = count_network(checkpoint.build(), example_inputs(checkpoint.variant.model))
-    return Weights(counted.weights, counted.nonzeros)
+    weights = usage(checkpoint.build(), example_inputs(checkpoint.variant.model)).weights
+    tensors = [weight.parameter.detach() for weight in weights]
+    return Weights(sum(t.numel() for t in tensors), sum(int(t.count_nonzero()) for t in tensors))
