@@ -11,6 +11,13 @@ import pytest
 os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
+@pytest.fixture(autouse=True)
+def _in_this_process(request, monkeypatch):
+    """Commands measure in this process, except in tests of launches: a fresh process for each takes seconds."""
+    if "launches" not in request.keywords:
+        monkeypatch.setattr("sparsemark.cli.arguments.LAUNCHES", 0)
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C raises KeyboardInterrupt, also in a job that a shell started in the background and that ignores it."""

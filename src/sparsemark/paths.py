@@ -36,6 +36,11 @@ def reference_outputs(work: Path, key: str) -> Path:
     return work / "references" / f"{key}.npz"
 
 
+def launch_data(work: Path, key: str) -> Path:
+    """Inputs and reference outputs that fresh processes check and time engines on."""
+    return work / "launches" / f"{key}.npz"
+
+
 def counts(work: Path, key: str) -> Path:
     """Weights, zeros and multiply-adds of a network."""
     return work / "counts" / f"{key}.json"
@@ -134,6 +139,18 @@ def decisions() -> Path:
 def machine_code(key: str) -> Path:
     """Machine code of `direct-csr`; the key identifies its sources, the processor and the compiler."""
     return user_cache() / "compiled" / f"{key}.o"
+
+
+def host_locks() -> list[Path]:
+    """Places of the lock that whatever measures on this host holds, the first that can be opened counts.
+
+    Containers that share a host see different ones: `SPARSEMARK_HOST_LOCK` names a file that all of them see.
+    """
+    named = os.environ.get("SPARSEMARK_HOST_LOCK")
+    if named:
+        return [Path(named)]
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return [Path("/run/lock/sparsemark"), *([Path(runtime) / "sparsemark.lock"] if runtime else [])]
 
 
 def user_cache() -> Path:

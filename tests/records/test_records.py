@@ -17,7 +17,7 @@ from sparsemark.records.benchmark_json import SCHEMA, to_benchmark
 from sparsemark.records.engine_note import EngineNote
 from sparsemark.records.journal import Journal
 from sparsemark.records.measurement import STATUSES, Measurement
-from sparsemark.records.ranges import MEASUREMENT_ORDER, SCORE_ORDER
+from sparsemark.records.ranges import MEASUREMENT_ORDER, SCORE_ORDER, Seconds
 from sparsemark.records.run import Run
 from sparsemark.records.scores import DataNote, Score
 from sparsemark.records.typed import hints_of
@@ -70,21 +70,39 @@ SCORES = st.fixed_dictionaries(
 ).map(lambda fields: Score(**ordered(fields, SCORE_ORDER)))
 NOTES = st.builds(EngineNote, TEXTS, st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS, TEXTS)
 
+OF_LAUNCHES = ("samples_s", "reference_s", "aside_samples_s", "aside_reference_s", "launch_pairs", "block")
 FIELDS = {
     name: optional(hint)
     for name, hint in hints_of(Measurement).items()
-    if name not in ("name", "status", "scores", "samples_s", "reference_s")
+    if name not in ("name", "status", "scores", *OF_LAUNCHES)
 }
+PARTED = st.one_of(
+    st.fixed_dictionaries({"samples_s": SECONDS, "block": st.none() | st.integers(1, 9)}),
+    st.tuples(st.lists(st.integers(1, 3), min_size=1, max_size=3), st.integers(1, 4)).flatmap(
+        lambda of: st.fixed_dictionaries(
+            {
+                "samples_s": st.lists(within(Seconds), min_size=sum(of[0]) * of[1], max_size=sum(of[0]) * of[1]).map(
+                    tuple
+                ),
+                "block": st.just(of[1]),
+                "launch_pairs": st.just(tuple(of[0])),
+            }
+        )
+    ),
+)
+"""Samples, with or without the launches that they come from."""
+
 MEASUREMENTS = st.fixed_dictionaries(
     {
         "name": st.text(min_size=1, max_size=20),
         "status": st.sampled_from(STATUSES),
         "scores": st.dictionaries(METRICS, SCORES, max_size=4),
-        "samples_s": SECONDS,
         "reference_s": SECONDS,
+        "aside_samples_s": SECONDS,
+        "aside_reference_s": SECONDS,
         **FIELDS,
     }
-).map(lambda fields: Measurement(**ordered(fields, MEASUREMENT_ORDER)))
+).flatmap(lambda fields: PARTED.map(lambda parted: Measurement(**ordered(fields, MEASUREMENT_ORDER), **parted)))
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

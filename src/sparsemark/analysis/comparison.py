@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemark.analysis.contamination import DRIFT_LIMIT, Cause, Contamination, contamination, contamination_of
+from sparsemark.analysis.launches import ratio_drift_of, reference_drift_of
 from sparsemark.analysis.statistics import (
     BLOCKS_NEEDED,
     Interval,
-    drift,
     log_time_ratios,
-    moved,
     percentile_interval,
     quotient,
     resampled_medians,
@@ -244,13 +243,13 @@ def _slower_ms(candidate_ms: float, log_change: float) -> float:
 def _contamination(before: Measurement, after: Measurement) -> tuple[tuple[Contamination, ...], float]:
     found, doubts = [], [0.0]
     for run, measurement in (("baseline", before), ("candidate", after)):
-        reference_moved = drift(measurement.reference_s, measurement.block) if measurement.block else None
+        reference_moved = reference_drift_of(measurement)
         if reference_moved is None:
             reference_moved = measurement.reference_drift
         # Raw samples are asked where the record says nothing: a file may lack what was derived from them.
         of_samples = contamination(reference_moved, measurement.steal, measurement.waited)
         own = [*(contamination_of(measurement) or of_samples)]
-        ratio_moved = moved(_blocks(measurement)) or 0.0
+        ratio_moved = ratio_drift_of(measurement) or 0.0
         if ratio_moved > DRIFT_LIMIT:
             # A neighbour slows engines unequally; what does not cancel within a run will not between two.
             own.append(Contamination(Cause.RATIO_MOVED, ratio_moved))

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING
 
 from sparsemark.analysis.comparison import Comparison, LatencyChange, compare, other_machine
 from sparsemark.analysis.contamination import in_words
+from sparsemark.analysis.merging import load_run
 from sparsemark.analysis.significance import holm, rank_sum_p, sign_test_p
 from sparsemark.errors import UserError
 from sparsemark.records.measurement import MEASURED, PARITY_FAILED, UNSUPPORTED, Measurement
-from sparsemark.records.run import Run
 from sparsemark.records.scores import same_data
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from sparsemark.analysis.comparison import Difference
     from sparsemark.analysis.statistics import Interval
+    from sparsemark.records.run import Run
     from sparsemark.records.scores import DataNote, Score
 
 _Confirmed = dict[int, set[str]]
@@ -138,10 +139,10 @@ def load_runs(baseline: Path, candidate: Path) -> tuple[Run, Run]:
         NoBaselineError: there is no file at `baseline`.
         UserError: a file cannot be read.
     """
-    after = Run.load(candidate)
+    after = load_run(candidate)
     if not baseline.exists():
         raise NoBaselineError(f"{baseline}: no baseline there; keep a run that you trust under this name")
-    return Run.load(baseline), after
+    return load_run(baseline), after
 
 
 def gate(baseline: Run, candidate: Run, tolerances: Tolerances | None = None) -> list[Verdict]:

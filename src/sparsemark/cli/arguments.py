@@ -1,4 +1,4 @@
-"""Types of command line arguments that several commands take."""
+"""Command line arguments that several commands take, and their types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sparsemark.study.sampling import Sampling
+
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+LAUNCHES = 3
+"""Fresh processes of a cell where the command line does not say: the fewest whose mean still averages something out."""
 
 
 def network_input(text: str) -> str:
@@ -21,3 +26,63 @@ def shape(text: str) -> tuple[int, ...]:
         return tuple(int(size) for size in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers and commas, such as 1,3,128,128") from None
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Declare in how many processes a cell is measured, and until when."""
+    parser.add_argument(
+        "--launches",
+        type=int,
+        metavar="N",
+        help="fresh processes that the timed calls of a cell are spread over (default: 3; 1 where calls are few)",
+    )
+    parser.add_argument(
+        "--until",
+        type=_percent,
+        metavar="P%",
+        help="add launches until the interval of every speedup is that narrow: plus or minus P %%",
+    )
+    parser.add_argument(
+        "--budget", type=_duration, metavar="60s", help="with --until: time after which none are added (default: 10m)"
+    )
+    parser.add_argument("--quick", action="store_true", help="measure in this process: sooner, and to be trusted less")
+
+
+def sampling(options: argparse.Namespace) -> Sampling:
+    """Return what `add_sampling` asks for.
+
+    Raises:
+        UserError: options that do not go together, or are out of range.
+    """
+    from sparsemark.errors import UserError
+    from sparsemark.study.sampling import IN_THIS_PROCESS, Sampling
+
+    asked = {"launches": options.launches, "until": options.until, "budget": options.budget}
+    given = [name for name, value in asked.items() if value is not None]
+    if options.quick:
+        if given:
+            raise UserError(f"--quick --{given[0]}: expected one of them")
+        return IN_THIS_PROCESS
+    if options.budget is not None and options.until is None:
+        raise UserError("--budget: expected --until beside it, which says what the time is for")
+    if options.launches is not None and options.launches < 1:
+        raise UserError(f"--launches {options.launches}: expected a whole number from 1")
+    launches = LAUNCHES if options.launches is None else options.launches
+    return Sampling(launches, options.until, Sampling.budget_s if options.budget is None else options.budget)
+
+
+def _percent(text: str) -> float:
+    """Parse `1%` or `0.5 %` to a fraction."""
+    try:
+        return float(text.removesuffix("%")) / 100
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a percentage, such as 1%") from None
+
+
+def _duration(text: str) -> float:
+    """Parse `60s`, `10m` or `1h` to seconds."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    try:
+        return float(text[:-1]) * units[text[-1:]]
+    except (KeyError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number and s, m or h, such as 60s") from None

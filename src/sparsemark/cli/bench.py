@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.cli.arguments import network_input
+from sparsemark.cli.arguments import add_sampling, network_input, sampling
 
 if TYPE_CHECKING:
     import argparse
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sparsemark.records.journal import Journal
     from sparsemark.study.file import Study
     from sparsemark.study.pipeline import Pipeline
+    from sparsemark.study.sampling import Sampling
 
 _DEFAULT_INPUT = (1, 3, 128, 128)
 
@@ -56,6 +57,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--threads", type=int, default=1, help="of every engine (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=160, help="timed calls of a cell (default: %(default)s)")
+    add_sampling(parser)
     parser.add_argument(
         "--json", type=Path, required=True, metavar="OUT", help="result file, in pytest-benchmark's format"
     )
@@ -72,6 +74,7 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.records.journal import Journal
     from sparsemark.report.progress import begin
 
+    processes = sampling(options)
     study = _study(options)
     begin()
     with notices(), temporary_folder() as work:
@@ -79,7 +82,7 @@ def execute(options: argparse.Namespace) -> int:
         result = work / "result" if is_stream(options.json) else options.json
         command = f"sparsemark bench {options.reference} --json {options.json}"
         with only_process(paths.bench_lock(result), command):
-            return _measure(options, study, work, Journal(paths.bench_journal(result)))
+            return _measure(options, study, work, Journal(paths.bench_journal(result)), processes)
 
 
 def _study(options: argparse.Namespace) -> Study:
@@ -114,7 +117,7 @@ def _study(options: argparse.Namespace) -> Study:
     return own_study(model, prunings, options.engine or usable, protocol, options.epochs)
 
 
-def _measure(options: argparse.Namespace, study: Study, work: Path, journal: Journal) -> int:
+def _measure(options: argparse.Namespace, study: Study, work: Path, journal: Journal, processes: Sampling) -> int:
     from sparsemark.cli.terminal import show, show_failures, taken_from, write
     from sparsemark.errors import UserError
     from sparsemark.records.earlier import keep_earlier
@@ -127,7 +130,7 @@ def _measure(options: argparse.Namespace, study: Study, work: Path, journal: Jou
         pipeline = open_pipeline(study, Places(None, work), task=options.task)
         # A network or task that is at fault fails before any progress is shown.
         pipeline.prepare(study.variants[0])
-    run = measure_cells(pipeline, study.cells, journal, watch)
+    run = measure_cells(pipeline, study.cells, journal, watch, processes)
     lost = keep_earlier(options.json, run.measurements)
     run.save(options.json)
     resumed = taken_from(journal, len(study.cells))

@@ -22,11 +22,11 @@ def add(commands: Commands) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Show the change of every cell, and the differences of the environments."""
     from sparsemark.analysis.comparison import compare, environment_differences, same_machine
+    from sparsemark.analysis.merging import load_run
     from sparsemark.cli.terminal import terminal, write
-    from sparsemark.records.run import Run
     from sparsemark.report.renderers.verdicts import render_comparison
 
-    before, after = Run.load(options.baseline), Run.load(options.candidate)
+    before, after = load_run(options.baseline), load_run(options.candidate)
     differences, same = environment_differences(before, after), same_machine(before, after)
     width, colour = terminal()
     text = render_comparison(compare(before, after), differences, same_machine=same, width=width, colour=colour)

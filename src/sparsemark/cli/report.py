@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Declare the command's arguments."""
     parser = commands.add_parser("report", help="latency-versus-accuracy tables of a result file")
-    parser.add_argument("run", type=Path, metavar="RUN.json")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN.json", help="several of the same cells count as launches of one run"
+    )
     parser.add_argument("--format", default="table", help="table, markdown, csv or html (default: %(default)s)")
     parser.add_argument("--output", type=Path, metavar="PATH", help="write there (default: the terminal)")
     parser.set_defaults(execute=execute)
@@ -22,12 +24,12 @@ def add(commands: Commands) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Render a run to the terminal or to a file."""
+    from sparsemark.analysis.merging import load_run
     from sparsemark.cli.terminal import show, write
     from sparsemark.files import write_atomically
-    from sparsemark.records.run import Run
     from sparsemark.report import render
 
-    run = Run.load(options.run)
+    run = load_run(*options.runs)
     if options.output is None and options.format == "table":
         show(run)
     elif options.output is None:

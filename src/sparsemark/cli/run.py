@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
+from sparsemark.cli.arguments import add_sampling, sampling
 from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def add(commands: Commands) -> None:
         help="only networks that have a checkpoint; the others are rows without one",
     )
     parser.add_argument("--epochs", type=int, help="of fine-tuning, for every pruning alike (default: the study's)")
+    add_sampling(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -54,17 +56,20 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.registry import missing
     from sparsemark.report.accuracy import accuracy_markdown
     from sparsemark.report.progress import begin, waiting, watch
-    from sparsemark.study.file import load_study
+    from sparsemark.study.file import load_study, quick_study
     from sparsemark.study.prepare import Places
-    from sparsemark.study.publish import write_results
+    from sparsemark.study.publish import write_results, write_run
     from sparsemark.study.run import measure_cells, open_pipeline, prepare_variants
 
+    processes = sampling(options)
     absent = missing(("matplotlib",))
-    if absent:
+    if absent and not options.quick:
         raise UserError(f"{absent}: the figures need it, pip install sparsemark[plots]")
     study = load_study(options.study)
     if options.epochs is not None:
         study = replace(study, epochs=options.epochs)
+    if options.quick:
+        study = quick_study(study)
     work = paths.study_work(study.name)
     begin()
     with notices(), only_process(paths.lock(work), f"sparsemark run {options.study}"):
@@ -73,11 +78,15 @@ def execute(options: argparse.Namespace) -> int:
             pipeline = open_pipeline(study, places, data=options.data)
         journal = Journal(paths.journal(work))
         evaluated = prepare_variants(pipeline, study.variants, watch)
-        run = measure_cells(pipeline, study.cells, journal, watch)
+        run = measure_cells(pipeline, study.cells, journal, watch, processes)
         machine = machine_name()
         lost = keep_earlier(paths.run(machine, study.name), run.measurements)
         with waiting("writing results"):
-            written = list(write_results(run, study, pipeline, machine, evaluated))
+            written = list(
+                write_run(run, study, machine)
+                if options.quick
+                else write_results(run, study, pipeline, machine, evaluated)
+            )
     resumed = taken_from(journal, len(study.cells))
     if resumed:
         print(resumed)

@@ -1,4 +1,4 @@
-"""Memory that this process may take, and inputs that would not fit into it."""
+"""Memory that this process may take and has taken, and inputs that would not fit into it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def available_bytes() -> int | None:
     limits = [text for path in _LIMITS if (text := (proc.first_line(path) or "").strip()).isdigit()]
     known = [*([1024 * int(free[1])] if free else []), *map(int, limits)]
     return min(known, default=None)
+
+
+def peak_bytes() -> int | None:
+    """Return the largest resident memory that this process has had; None where the system does not show it."""
+    peak = re.search(r"^VmHWM:\s*(\d+) kB", proc.read("/proc/self/status"), re.MULTILINE)
+    return 1024 * int(peak[1]) if peak else None
 
 
 def check_inputs_fit(inputs: Sequence[InputSpec], where: str, count: int = 1) -> None:

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sparsemark.machine.host_lock import only_measurement
 from sparsemark.machine.noise import stolen_fraction, waiting_fraction
 from sparsemark.machine.placement import library_threads, pinned
 
@@ -39,7 +40,8 @@ Seconds of each. `time_rounds`, or pytest-benchmark.
 class Timing:
     """Raw seconds, each in the order of the calls, in blocks of `block`.
 
-    Block i of the one is paired with block i of the other.
+    Block i of the one is paired with block i of the other. `steal` and `waited` are shares of the time that other
+    guests and other processes took; `lock_wait_s` are seconds until no other measurement ran on this host.
     """
 
     samples_s: tuple[float, ...]
@@ -47,6 +49,7 @@ class Timing:
     block: int
     steal: float | None
     waited: float | None = None
+    lock_wait_s: float = 0.0
 
 
 def time_rounds(function: Callable[..., Any], setup: Callable[[], Arguments], rounds: int) -> list[float]:
@@ -75,8 +78,12 @@ def measure(
         batches: a batch of each input, which rotate through the calls.
         protocol: blocks, threads, warm-up.
         rounds: does the candidate's timed calls.
+
+    Raises:
+        UserError: another measurement held this host for too long.
     """
     with ExitStack() as stack:
+        lock_wait = stack.enter_context(only_measurement())
         stack.enter_context(pinned(protocol.threads))
         stack.enter_context(library_threads(protocol.threads))
         stack.enter_context(_no_garbage_collection())
@@ -86,7 +93,7 @@ def measure(
         waited = stack.enter_context(waiting_fraction())
         samples = rounds(candidate.predict, pairing.next_call, protocol.rounds)
         pairing.finish()
-    return Timing(tuple(samples), tuple(pairing.reference_s), protocol.block, stolen(), waited())
+    return Timing(tuple(samples), tuple(pairing.reference_s), protocol.block, stolen(), waited(), lock_wait)
 
 
 class _Pairing:

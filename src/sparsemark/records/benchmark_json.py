@@ -15,7 +15,7 @@ from sparsemark.files import write_atomically
 from sparsemark.records import flat_scores, schema_1, typed
 from sparsemark.records.engine_note import EngineNote
 from sparsemark.records.measurement import MEASURED, STATUSES, Measurement
-from sparsemark.records.ranges import MEASUREMENT_ORDER
+from sparsemark.records.ranges import MEASUREMENT_ORDER, Positive
 from sparsemark.records.scores import DataNote
 
 if TYPE_CHECKING:
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 
-_NOT_SCALAR = ("scores", "data", "parity_data", "samples_s", "reference_s")
+_RAW_SECONDS = {
+    "reference_s": "reference_data",
+    "aside_samples_s": "aside_data",
+    "aside_reference_s": "aside_reference_data",
+}
+"""Raw seconds that stand beside pytest-benchmark's own, with their names there."""
+
+_NOT_SCALAR = ("scores", "data", "parity_data", "samples_s", "launch_pairs", *_RAW_SECONDS)
 _FIELDS = tuple(f.name for f in dataclasses.fields(Measurement) if f.name not in ("name", *_NOT_SCALAR))
 _NOTES = {"data": "score", "parity_data": "parity"}
 """Fields that hold a `DataNote`, with what the names in `extra_info` begin with."""
@@ -113,9 +120,11 @@ def extra_info(measurement: Measurement) -> Info:
 
 
 def raw(measurement: Measurement) -> dict[str, Any]:
-    """Return what stands beside pytest-benchmark's own: raw samples of the reference in seconds, scores in order."""
+    """Return what stands beside pytest-benchmark's own: raw seconds, the pairs of each launch, scores in order."""
+    seconds = {name: list(getattr(measurement, field)) for field, name in _RAW_SECONDS.items()}
     return {
-        "reference_data": list(measurement.reference_s),
+        **{name: found for name, found in seconds.items() if found or name == _RAW_SECONDS["reference_s"]},
+        "launch_pairs": list(measurement.launch_pairs),
         "scores": flat_scores.stored(measurement.scores),
     }
 
@@ -148,8 +157,31 @@ def _read(entry: dict[str, Any]) -> Measurement:
         data=_data_note(info, _NOTES["data"]),
         parity_data=_data_note(info, _NOTES["parity_data"]),
         samples_s=typed.seconds(stats.get("data"), "stats.data"),
-        reference_s=typed.seconds(beside.get("reference_data"), "sparsemark.reference_data"),
+        launch_pairs=_launch_pairs(beside, stats, scalars["block"]),
+        **_raw_seconds(beside),
     )
+
+
+def _raw_seconds(beside: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: typed.seconds(beside.get(name), f"sparsemark.{name}") for field, name in _RAW_SECONDS.items()}
+
+
+def _launch_pairs(beside: Mapping[str, Any], stats: Mapping[str, Any], block: Any) -> tuple[int, ...]:
+    """Return how many pairs each launch gave; empty where the file does not say.
+
+    Raises:
+        ValueError: it is no list of whole numbers from 1, or they are not those of the samples.
+    """
+    found, where = beside.get("launch_pairs"), "sparsemark.launch_pairs"
+    if not found:
+        return ()
+    if not isinstance(found, list):
+        raise ValueError(f"{where} is {typed.shown(found)}, expected a list")  # noqa: TRY004 - a file's value
+    pairs = tuple(typed.scalar(value, Positive, where) for value in found)
+    held = len(stats.get("data") or ())
+    if isinstance(block, int) and block > 0 and sum(pairs) * block != held:
+        raise ValueError(f"{where} are {sum(pairs)} blocks of {block}, expected as many as the {held} samples give")
+    return pairs
 
 
 def _name(entry: Mapping[str, Any], info: Mapping[str, Any]) -> Any:

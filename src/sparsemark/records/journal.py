@@ -27,8 +27,21 @@ _LOG = logging.getLogger(__name__)
 _CHECK = "check"
 """Field of a line: first hex digits of the SHA-256 of its key and benchmark."""
 
+_LAUNCH = "-launch"
+"""Between the key of a cell and the number of a launch of it."""
+
 JOURNAL_SUFFIX = ".jsonl"
 """Of a file with one finished cell a line, each with the key of what decided its measurement."""
+
+
+def launch_key(key: str, number: int) -> str:
+    """Return the key of one launch of a cell that is measured in several processes."""
+    return f"{key}{_LAUNCH}{number}"
+
+
+def cell_key(key: str) -> str:
+    """Return the key of the cell that a key, of a launch or of the cell, belongs to."""
+    return key.partition(_LAUNCH)[0]
 
 
 @dataclass(frozen=True)

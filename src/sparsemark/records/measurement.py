@@ -15,6 +15,7 @@ from sparsemark.records.ranges import (  # noqa: TC001 - as above
     Ratio,
     Seconds,
     Seed,
+    Wait,
 )
 from sparsemark.records.scores import DataNote, Score  # noqa: TC001 - as above
 
@@ -33,8 +34,9 @@ class Measurement:
     """One cell of a run. Absent is None, never a made-up number; sparsity is a fraction of zeros, 0 to 1.
 
     Seconds are raw: `samples_s` in the order of the calls, `reference_s` in the order of theirs, both in blocks of
-    `block` calls; block i of the one is paired with block i of the other. Times that end in `_ms` are derived from
-    them.
+    `block` calls; block i of the one is paired with block i of the other. `launch_pairs` says how many pairs each fresh
+    process gave, in order; those of contaminated launches that were measured again are set aside. Times that end in
+    `_ms` are derived from them.
     """
 
     name: str
@@ -97,12 +99,23 @@ class Measurement:
     reference_drift: Drift | None = None
     steal: Fraction | None = None
     waited: Fraction | None = None
+    lock_wait_s: Wait | None = None
     measured_at: str | None = None
     measured_commit: str | None = None
     peak_rss_bytes: Count | None = None
 
     samples_s: tuple[Seconds, ...] = field(default=(), repr=False)
     reference_s: tuple[Seconds, ...] = field(default=(), repr=False)
+    launch_pairs: tuple[Positive, ...] = field(default=(), repr=False)
+    aside_samples_s: tuple[Seconds, ...] = field(default=(), repr=False)
+    aside_reference_s: tuple[Seconds, ...] = field(default=(), repr=False)
+
+    @property
+    def pairs_of_launches(self) -> tuple[int, ...]:
+        """Pairs of blocks of each launch; one launch where a file does not say."""
+        if self.launch_pairs:
+            return self.launch_pairs
+        return (len(self.samples_s) // self.block,) if self.block and self.samples_s else ()
 
     @property
     def headline(self) -> tuple[str, Score] | None:

@@ -28,6 +28,9 @@ Seed = Annotated[int, Meta(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER, descriptio
 Seconds = Annotated[float, Meta(ge=1e-15, le=1e9, description="seconds above 0, from 1e-15 to 1e9")]
 """Duration of a call: no clock shows less, and 1e9 seconds are 32 years."""
 
+Wait = Annotated[float, Meta(ge=0, le=1e9, description="seconds from 0 to 1e9")]
+"""Time that something was waited for, or not at all."""
+
 Milliseconds = Annotated[float, Meta(ge=1e-12, le=1e12, description="milliseconds above 0, from 1e-12 to 1e12")]
 """The same in milliseconds."""
 

@@ -18,12 +18,12 @@ from sparsemark.records.benchmark_json import (
     to_benchmark,
     write_document,
 )
-from sparsemark.records.journal import JOURNAL_SUFFIX, read_lines
+from sparsemark.records.journal import JOURNAL_SUFFIX, cell_key, read_lines
 from sparsemark.records.measurement import MEASURED
 from sparsemark.records.ranges import Count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from sparsemark.records.engine_note import EngineNote
@@ -83,7 +83,8 @@ class Run:
         """Read a run from `--benchmark-json`, `sparsemark bench --json` or `sparsemark run`, or an unfinished one.
 
         Benchmarks of other suites in the same file are passed over. A journal (`.jsonl`) is what a command leaves that
-        did not live to write its result file: the cells that it finished, the latest of each, without the machine.
+        did not live to write its result file: the cells that it finished, the latest of each, without the machine. A
+        cell that was measured in several launches is a row for each.
 
         Raises:
             UserError: the file is missing, unreadable, not JSON, or holds no results of sparsemark.
@@ -93,12 +94,12 @@ class Run:
             lines = read_lines(content)
             if lines.impossible:
                 raise UserError(f"{path}: {lines.impossible}")
-            finished = {m.name: m for _, m in lines.entries}
+            finished = _latest(lines.entries)
             if not finished:
                 raise UserError(f"{path}: expected lines of sparsemark's journal, found none that is whole")
             if lines.damaged:
                 _LOG.warning("%s: damaged lines passed over: %d", path, lines.damaged)
-            return cls(tuple(finished.values()))
+            return cls(finished)
         document = _document(path, content)
         try:
             measurements = _measurements(document)
@@ -110,6 +111,13 @@ class Run:
         if not measurements:
             raise UserError(f"{path}: benchmarks: no entry has extra_info.schema, so none was made by sparsemark")
         return cls(tuple(measurements), machine_info, commit_info, when, engines)
+
+
+def _latest(entries: Sequence[tuple[str, Measurement]]) -> tuple[Measurement, ...]:
+    """Return the latest measurement of each name, with all launches that it has under its key."""
+    latest = {measurement.name: cell_key(key) for key, measurement in entries}
+    kept = {key: m for key, m in entries if latest[m.name] == cell_key(key)}
+    return tuple(sorted(kept.values(), key=lambda m: list(latest).index(m.name)))
 
 
 def _content(path: Path) -> bytes:

@@ -1,13 +1,13 @@
 """Pipeline: from a cell to its measurement, by stages that each take the last one's frozen result.
 
-Prepare, export, verify, time. Stages meet on disk and are skipped when their output exists and its key matches; within
-a process each runs once for the same input.
+Prepare, export, verify, time: in fresh processes (`study.launches`) or in this one. Stages meet on disk and are skipped
+when their output exists and its key matches; within a process each runs once for the same input.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+import time
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -15,15 +15,17 @@ import numpy as np
 from sparsemark import engines, formats, paths
 from sparsemark.errors import NoFloat64Error, UnsupportedError, UserError, WriteError
 from sparsemark.files import key_of
-from sparsemark.machine.fingerprint import commit, identity, package_versions
+from sparsemark.machine.fingerprint import identity, package_versions
+from sparsemark.measurement.launch_data import LaunchData
 from sparsemark.measurement.parity import ParityError, Verified, check
 from sparsemark.measurement.timing import measure, time_rounds
-from sparsemark.networks.reference import Reference, float64_outputs, stack
+from sparsemark.networks.reference import Reference, float64_outputs, spread, stack
 from sparsemark.networks.source import Source
-from sparsemark.records.measurement import ERROR, UNSUPPORTED, Measurement
+from sparsemark.records.measurement import ERROR, MEASURED, UNSUPPORTED, Measurement
 from sparsemark.registry import find
 from sparsemark.specs import AA, Cell
 from sparsemark.study import counts, reference_outputs, rows
+from sparsemark.study.checked import Baseline, Checked, job, moment
 from sparsemark.study.inputs import inputs_of, timed_batches
 from sparsemark.study.prepare import Places, Prepared, prepare
 from sparsemark.study.task import REPORT
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from sparsemark.formats.base import Artifact
+    from sparsemark.measurement.launch import Job
+    from sparsemark.measurement.parity import Verified
     from sparsemark.measurement.timing import Rounds, Timing
     from sparsemark.pruning.accounting import NetworkCount
     from sparsemark.specs import Protocol, Variant
@@ -44,25 +48,14 @@ MEASUREMENT_VERSION = 5
 _RANDOM_SECONDS, _TASK_SECONDS = 4.0, 30.0
 """Time for the float64 outputs of one network: on random inputs, and on a task's, which are scored as well."""
 
+_LEAST_PATIENCE, _PATIENCE = 300.0, 20.0
+"""Seconds that a launch is given, and how many times as long as all stages before it took: it loads, checks and times
+what they loaded and checked."""
+
 FALLBACK_ENGINE = "torch"
 """Runs the reference where its own engine cannot."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """The dense network that a cell is timed against.
-
-    Args:
-        cell: network, format and engine.
-        artifact: the file.
-        verified: the engine.
-    """
-
-    cell: Cell
-    artifact: Artifact
-    verified: Verified
 
 
 class Pipeline:
@@ -96,6 +89,37 @@ class Pipeline:
             UserError: the user's model, task or disk is at fault, so that no other cell would do better: the dense
                 network cannot be made or scored, or a file cannot be written.
         """
+
+        def finish(row: Measurement, verified: Verified, baseline: Baseline | None, _: Artifact) -> Measurement:
+            if rounds is None or baseline is None:
+                return row
+            timing = self.time(verified, baseline.verified, cell, rounds)
+            return rows.with_timing(row, timing, baseline.cell, baseline.artifact, **moment())
+
+        return self._staged(cell, finish, timed=rounds is not None)
+
+    def check(self, cell: Cell) -> Checked:
+        """Do all but the timing of a cell, and describe what a launch has to do; errors as in `measure`."""
+        found: list[Checked] = []
+        began = time.monotonic()
+
+        def finish(row: Measurement, _: Verified, baseline: Baseline | None, artifact: Artifact) -> Measurement:
+            if baseline is not None:
+                patience = _LEAST_PATIENCE + _PATIENCE * (time.monotonic() - began)
+                found.append(Checked(row, self._job(cell, artifact, baseline), baseline, patience))
+            return row
+
+        row = self._staged(cell, finish, timed=True)
+        return found[0] if found and row.status == MEASURED else Checked(row)
+
+    def _staged(
+        self,
+        cell: Cell,
+        finish: Callable[[Measurement, Verified, Baseline | None, Artifact], Measurement],
+        *,
+        timed: bool,
+    ) -> Measurement:
+        """Take a cell through all stages before timing, and on to `finish`; what fails is a row that says why."""
         row = rows.asked(cell)
         try:
             prepared = self.prepare(cell.variant)
@@ -109,11 +133,10 @@ class Pipeline:
             inputs = self.inputs(cell.variant)
             row = rows.with_parity(row, verified, inputs)
             row = rows.with_scores(row, *self._scored(prepared, verified, inputs))
-            if rounds is None:
-                return row
-            baseline = Baseline(cell, artifact, verified) if cell.control == AA else self._baseline(cell)
-            timing = self.time(verified, baseline.verified, cell, rounds)
-            return rows.with_timing(row, timing, baseline.cell, baseline.artifact, **_moment())
+            baseline = None
+            if timed:
+                baseline = Baseline(cell, artifact, verified) if cell.control == AA else self._baseline(cell)
+            return finish(row, verified, baseline, artifact)
         except UnsupportedError as error:
             return replace(row, status=UNSUPPORTED, reason=str(error))
         except ParityError as error:
@@ -124,6 +147,19 @@ class Pipeline:
             return replace(row, status=ERROR, reason=str(error)[:500])
         except Exception as error:
             return replace(row, status=ERROR, reason=" ".join(f"{type(error).__name__}: {error}".split())[:500])
+
+    def _job(self, cell: Cell, artifact: Artifact, baseline: Baseline) -> Job:
+        """Describe a launch; its inputs and reference outputs are written beside the study's artifacts."""
+        inputs = self.inputs(cell.variant)
+        variants = {variant.name: variant for variant in (cell.variant, baseline.cell.variant)}
+        key = key_of([self.prepare(variant).key for variant in variants.values()], inputs.digest, self.protocol.images)
+        path = paths.launch_data(self._places.work, key)
+        if not path.exists():
+            references = {name: self._reference_outputs(variant, inputs) for name, variant in variants.items()}
+            timed = timed_batches(inputs, self.protocol.images)
+            LaunchData.of(timed, inputs.batches, references).save(path)
+        protocol = replace(self.protocol, threads=cell.threads)
+        return job(cell, artifact, baseline, path, protocol)
 
     def prepare(self, variant: Variant) -> Prepared:
         """Return a variant on disk: taken from its folder, or built, trained, pruned and fine-tuned now.
@@ -287,13 +323,13 @@ class Pipeline:
 
     def _float32_outputs(self, prepared: Prepared, inputs: Inputs, reason: str) -> Reference:
         """Return float32 outputs on which two engines agree, for a network that float64 is impossible for."""
-        chosen = tuple(range(len(inputs.batches)))
+        chosen = spread(len(inputs.batches))
         found: dict[str, Reference] = {}
         for name in (FALLBACK_ENGINE, *(name for name in engines.ENGINES if name != FALLBACK_ENGINE)):
             try:
                 artifact = self.export(prepared, engines.ENGINES[name].formats[0])
                 predict = engines.load(artifact, name, self.protocol.threads)
-                answers = [predict(*(array.copy() for array in batch)) for batch in inputs.batches]
+                answers = [predict(*(array.copy() for array in inputs.batches[index])) for index in chosen]
             except UserError:
                 raise
             except Exception:  # noqa: S112 - it takes two that can run it
@@ -333,5 +369,13 @@ def ends_the_run(error: UserError, variant: Variant) -> bool:
     return variant.pruning.is_dense or isinstance(error, WriteError)
 
 
-def _moment() -> dict[str, Any]:
-    return {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "measured_commit": commit().get("id")}
+def journal_key(pipeline: Pipeline, cell: Cell) -> str | None:
+    """Return the cell's key; None where the network itself cannot be made, which `measure` then says in the row."""
+    try:
+        return pipeline.key(cell)
+    except UserError as error:
+        if ends_the_run(error, cell.variant):
+            raise
+        return None
+    except Exception:
+        return None

@@ -45,9 +45,7 @@ def write_results(
     """
     texts = {paths.layers_table(study.name): table_csv(_layers(study, pipeline))}
     if study.cells:
-        path = paths.run(machine, study.name)
-        run.save(path)
-        yield path
+        yield from write_run(run, study, machine)
         texts |= {
             paths.table(machine, study.name, "md"): render(run, "markdown"),
             paths.table(machine, study.name, "csv"): render(run, "csv"),
@@ -64,6 +62,13 @@ def write_results(
         write_atomically(path, text.encode())
         yield path
     yield from _figures(run, study, machine, evaluated)
+
+
+def write_run(run: Run, study: Study, machine: str) -> Iterator[Path]:
+    """Write the result file alone; errors as in `write_results`."""
+    path = paths.run(machine, study.name)
+    run.save(path)
+    yield path
 
 
 def _figures(run: Run, study: Study, machine: str, evaluated: Sequence[Measurement]) -> list[Path]:

@@ -170,6 +170,8 @@ def with_timing(row: Measurement, timing: Timing, reference: Cell, artifact: Art
         block=timing.block,
         steal=timing.steal,
         waited=timing.waited,
+        lock_wait_s=timing.lock_wait_s,
+        launch_pairs=(len(timing.samples_s) // timing.block,),
         speedup_reference=reference.name,
         reference_engine=reference.engine,
         reference_sha256=artifact.sha256,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING
 
 from sparsemark.analysis.groups import interval_of
 from sparsemark.errors import UnsupportedError, UserError
@@ -17,20 +18,22 @@ from sparsemark.specs import ONE_SHOT
 from sparsemark.study import rows
 from sparsemark.study.conditions import conditions, engine_notes
 from sparsemark.study.interrupts import raised_again
-from sparsemark.study.pipeline import Pipeline, ends_the_run
+from sparsemark.study.launches import measure_in_launches
+from sparsemark.study.pipeline import Pipeline, journal_key
 from sparsemark.study.prepare import check_schedule
+from sparsemark.study.sampling import IN_THIS_PROCESS
 from sparsemark.study.task import always, load_task, opener
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from sparsemark.records.journal import Journal
     from sparsemark.specs import Cell, Variant
     from sparsemark.study.file import Study
     from sparsemark.study.prepare import Places, Prepared
-
-T = TypeVar("T")
+    from sparsemark.study.sampling import Sampling
+    from sparsemark.study.watch import Watch
 
 
 def open_pipeline(study: Study, places: Places, *, data: Path | None = None, task: Path | None = None) -> Pipeline:
@@ -54,13 +57,6 @@ def open_pipeline(study: Study, places: Places, *, data: Path | None = None, tas
         if variant.pruning.schedule != ONE_SHOT:
             check_schedule(variant, open_task(variant), study.epochs)
     return Pipeline(open_task, study.protocol, places, study.epochs)
-
-
-class Watch(Protocol):
-    """Progress over a sequence."""
-
-    def __call__(self, items: Sequence[T], what: str) -> Iterable[T]:
-        """Yield the items, naming each as it begins."""
 
 
 def prepare_variants(pipeline: Pipeline, variants: Sequence[Variant], watch: Watch) -> list[Measurement]:
@@ -118,7 +114,9 @@ def _baselines(prepared: Prepared) -> Iterator[Measurement]:
         yield rows.with_scores(row, scores, prepared.data)
 
 
-def measure_cells(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, watch: Watch) -> Run:
+def measure_cells(
+    pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, watch: Watch, sampling: Sampling = IN_THIS_PROCESS
+) -> Run:
     """Measure the cells that the journal does not hold.
 
     Args:
@@ -126,7 +124,18 @@ def measure_cells(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, w
         cells: in the order of the result.
         journal: finished cells; those with the same key are taken as they are.
         watch: shows progress.
+        sampling: in which processes.
     """
+    measure = _measured_here if sampling.launches == 0 else partial(measure_in_launches, sampling=sampling)
+    measurements = measure(pipeline, cells, journal, watch)
+    names = {cell.engine for cell in cells} | {pipeline.protocol.reference}
+    # A run that takes every cell from the journal is the same document again.
+    when = max((m.measured_at for m in measurements if m.measured_at), default=datetime.now(UTC).isoformat())
+    return Run(tuple(measurements), conditions(names), commit(), when, engine_notes(names))
+
+
+def _measured_here(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, watch: Watch) -> list[Measurement]:
+    """Measure cells one after the other in this process."""
     measurements = []
     with raised_again() as raise_if_interrupted:
         for cell in watch(cells, "cells"):
@@ -138,19 +147,4 @@ def measure_cells(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, w
             if key and not finished and measurement.status in (MEASURED, PARITY_FAILED):
                 journal.append(key, measurement)
             measurements.append(measurement)
-    names = {cell.engine for cell in cells} | {pipeline.protocol.reference}
-    # A run that takes every cell from the journal is the same document again.
-    when = max((m.measured_at for m in measurements if m.measured_at), default=datetime.now(UTC).isoformat())
-    return Run(tuple(measurements), conditions(names), commit(), when, engine_notes(names))
-
-
-def journal_key(pipeline: Pipeline, cell: Cell) -> str | None:
-    """Return the cell's key; None where the network itself cannot be made, which `measure` then says in the row."""
-    try:
-        return pipeline.key(cell)
-    except UserError as error:
-        if ends_the_run(error, cell.variant):
-            raise
-        return None
-    except Exception:
-        return None
+    return measurements

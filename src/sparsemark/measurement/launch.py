@@ -1,0 +1,178 @@
+"""One launch: an engine timed in a fresh process, which loads it, checks it again and returns raw seconds.
+
+Processes of one program differ, by memory layout above all, and one process cannot tell that from pruning. What is
+timed in several of them can.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.measurement.parity import ParityError
+from sparsemark.measurement.timing import Timing  # noqa: TC001 - as below
+from sparsemark.specs import Protocol  # noqa: TC001 - a job is read by these annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEAST_PAIRS = 3
+"""Pairs of blocks of one launch: with fewer, the order ABBA does not cancel a drift."""
+
+NOTICE = "sparsemark: "
+"""How lines begin that a launch writes to stderr for the reader, not for the one who looks for its fault."""
+
+_KEPT_LINES = 20
+"""Lines of stderr that are kept, to quote the last from."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """An artifact and the engine that runs it.
+
+    Args:
+        engine: its name.
+        path: of the artifact.
+        format: of the artifact.
+        sha256: of the bytes that passed the parity check.
+        outputs: prefix of the names of its reference outputs in the job's data.
+    """
+
+    engine: str
+    path: str
+    format: str
+    sha256: str
+    outputs: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a launch is to do.
+
+    Args:
+        candidate: what is timed.
+        reference: what each of its blocks is paired with; loaded anew where it is the same artifact.
+        data: file of the inputs and reference outputs, as `launch_data` writes it.
+        protocol: blocks, threads, warm-up.
+    """
+
+    candidate: Side
+    reference: Side
+    data: str
+    protocol: Protocol
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a launch found: raw seconds, and the largest memory it held with the candidate alone."""
+
+    timing: Timing
+    peak_rss_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a launch writes: what it found, or the kind of its failure and the reason."""
+
+    launch: Launch | None = None
+    failure: str = ""
+    reason: str = ""
+
+
+FAILURES: dict[str, type[Exception]] = {
+    "unsupported": UnsupportedError,
+    "parity": ParityError,
+    "user": UserError,
+}
+"""Exceptions that mean the same in this process; any other becomes a `LaunchError`."""
+
+
+class LaunchError(Exception):
+    """A launch that crashed, hung or was killed."""
+
+
+def launch(job: Job, patience: float, notice: Callable[[str], None] = lambda _: None) -> Launch:
+    """Run a job in a fresh process.
+
+    Args:
+        job: checked in this process before.
+        patience: seconds after which it counts as hung.
+        notice: is given lines for the reader, such as what is being waited for.
+
+    Raises:
+        UnsupportedError: the engine cannot be loaded there.
+        ParityError: it does not agree there.
+        UserError: another measurement held the host for too long, or a file is no longer what was checked.
+        LaunchError: the process crashed, hung or was killed; says how.
+    """
+    with tempfile.TemporaryDirectory(prefix="sparsemark-launch-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "answer"
+        # -P: a file in the working folder must not stand in for a module.
+        command = [sys.executable, "-P", "-m", "sparsemark.measurement.worker", str(path)]
+        with subprocess.Popen(  # noqa: S603 - this very Python and its own module
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
+            said = _run(process, msgspec.json.encode(job), patience, notice)
+        content = path.read_bytes() if path.exists() else b""
+    if process.returncode != 0 or not content:
+        raise LaunchError(_how_it_ended(process.returncode, said))
+    answer = msgspec.json.decode(content, type=Answer)
+    if answer.launch is None:
+        raise FAILURES.get(answer.failure, LaunchError)(answer.reason)
+    return answer.launch
+
+
+def _run(process: subprocess.Popen[bytes], job: bytes, patience: float, notice: Callable[[str], None]) -> list[str]:
+    """Feed a process and wait for its end; return the last lines that it wrote.
+
+    Raises:
+        LaunchError: it did not end in time, and was killed.
+    """
+    lines: list[str] = []
+    reader = threading.Thread(target=_read, args=(process, lines, notice), daemon=True)
+    reader.start()
+    try:
+        try:
+            if process.stdin is not None:
+                process.stdin.write(job)
+                process.stdin.close()
+        except BrokenPipeError:  # it ended before it had read; how, its exit code says
+            pass
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        raise LaunchError(f"no answer within {patience:.0f} s, so the process was killed") from None
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+    return lines
+
+
+def _read(process: subprocess.Popen[bytes], lines: list[str], notice: Callable[[str], None]) -> None:
+    if process.stderr is None:
+        return
+    for raw in process.stderr:
+        line = raw.decode(errors="replace").rstrip()
+        if line.startswith(NOTICE):
+            notice(line.removeprefix(NOTICE))
+        elif line:
+            lines.append(line)
+            del lines[:-_KEPT_LINES]
+
+
+def _how_it_ended(code: int, said: list[str]) -> str:
+    last = f": {said[-1]}" if said else ""
+    if code < 0:
+        import signal
+
+        names = {number.value: number.name for number in signal.Signals}
+        return f"the process was ended by {names.get(-code, f'signal {-code}')}{last}"
+    return f"the process ended with code {code}{last}"

@@ -1,0 +1,73 @@
+"""Checked cells: all that a launch in a fresh process needs, and the row that its raw seconds complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sparsemark.machine.fingerprint import commit
+from sparsemark.measurement.launch import Job, Side
+from sparsemark.study import rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sparsemark.formats.base import Artifact
+    from sparsemark.measurement.launch import Launch
+    from sparsemark.measurement.parity import Verified
+    from sparsemark.records.measurement import Measurement
+    from sparsemark.specs import Cell, Protocol
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The dense network that a cell is timed against.
+
+    Args:
+        cell: network, format and engine.
+        artifact: the file.
+        verified: the engine.
+    """
+
+    cell: Cell
+    artifact: Artifact
+    verified: Verified
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A cell that can be timed, or the row that says why not.
+
+    Args:
+        row: all that is known without a latency.
+        job: for launches; None where the cell cannot be timed.
+        baseline: what it is timed against.
+        patience: seconds after which a launch counts as hung.
+    """
+
+    row: Measurement
+    job: Job | None = None
+    baseline: Baseline | None = None
+    patience: float = 0.0
+
+    def with_launch(self, launch: Launch) -> Measurement:
+        """Return the row of one launch."""
+        if self.baseline is None:
+            raise ValueError(f"{self.row.name}: nothing to time")
+        timed = rows.with_timing(self.row, launch.timing, self.baseline.cell, self.baseline.artifact, **moment())
+        return replace(timed, peak_rss_bytes=launch.peak_rss_bytes)
+
+
+def job(cell: Cell, artifact: Artifact, baseline: Baseline, data: Path, protocol: Protocol) -> Job:
+    """Describe a launch of a cell beside its baseline."""
+    return Job(_side(cell, artifact), _side(baseline.cell, baseline.artifact), str(data), protocol)
+
+
+def _side(cell: Cell, artifact: Artifact) -> Side:
+    return Side(cell.engine, str(artifact.path), artifact.format, artifact.sha256, cell.variant.name)
+
+
+def moment() -> dict[str, Any]:
+    """Return when and at which commit something is measured."""
+    return {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "measured_commit": commit().get("id")}

@@ -1,0 +1,88 @@
+"""One measurement at a time on a host: others wait, are told for whom, and are let in when the holder ends or dies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import sparsemark
+from sparsemark.errors import UserError
+from sparsemark.machine import host_lock
+from sparsemark.machine.host_lock import only_measurement
+
+HOLDER = """
+import time
+from sparsemark.machine.host_lock import only_measurement
+with only_measurement():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no flock there")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A lock of this test's own, seen by the processes that it starts."""
+    path = tmp_path / "host"
+    monkeypatch.setenv("SPARSEMARK_HOST_LOCK", str(path))
+    return path
+
+
+@pytest.fixture
+def holder(place):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(sparsemark.__file__).parents[1])},
+    )  # fmt: skip
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_nobody_is_waited_for_where_nobody_measures(place):
+    with only_measurement() as waited:
+        assert waited < 1
+    assert place.read_bytes() == b"", "the lock is the kernel's; nothing is written that could be left behind"
+
+
+def test_waiting_is_bounded_and_names_the_holder(holder, place):
+    said = rf"{place}: held by process {holder.pid}: .*python"
+    with pytest.raises(UserError, match=said) as caught, only_measurement(patience=0.1):
+        raise AssertionError("held by two")
+    assert "\n" not in str(caught.value)
+
+
+def test_whoever_waits_says_so_and_is_let_in_when_the_holder_is_killed(holder, place, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "sparsemark")
+    monkeypatch.setattr(host_lock.time, "sleep", lambda seconds: holder.send_signal(signal.SIGKILL))
+    before = time.monotonic()
+    with only_measurement() as waited:
+        assert 0 < waited <= time.monotonic() - before
+    assert [f"process {holder.pid}" in line for line in caplog.messages] == [True], "once, not at every try"
+
+
+def test_a_file_of_another_user_that_can_only_be_read_is_locked_too(place):
+    place.touch()
+    place.chmod(0o444)
+    with only_measurement(), pytest.raises(UserError), only_measurement(patience=0):
+        pass
+
+
+def test_what_is_no_file_of_ours_is_passed_over(place, tmp_path):
+    place.symlink_to(tmp_path / "elsewhere")
+    with only_measurement(), only_measurement(patience=0):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+    place.unlink()
+    place.mkdir()
+    with only_measurement(), only_measurement(patience=0):
+        pass
