@@ -37,8 +37,8 @@ _MEDIAN_GAINS = (1.3, 0.48)
 so many values more. Within 1 % of the exact variance from n = 3."""
 
 _NOISIER = 1.5
-"""How many times the pooled variance a cell's own must be to replace it: below that the two differ by chance as well, and
-taking the larger would widen most intervals for nothing."""
+"""How many times the pooled variance a cell's own must be to replace it: below that the two differ by chance as well,
+and taking the larger would widen most intervals for nothing."""
 
 
 def blocks_of(measurement: Measurement) -> list[NDArray[np.float64]]:

@@ -25,11 +25,16 @@ from sparsemark.pruning.weights import named_layers, prunable, usage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch_pruning import DependencyGraph
+
     from sparsemark.networks.channel_plan import ChannelPlan
     from sparsemark.pruning.base import Request
 
-_BISECTIONS = 12
-"""Halvings of the ratio: 1/4096 is finer than one channel of any layer below 4096."""
+_TRIALS = 12
+"""Ratios tried, at most: as many halvings make 1/4096, finer than one channel of any layer below 4096."""
+
+_NEAR = 1e-3
+"""Distance from the share asked for that ends the search: each trial traces a copy of the network, for seconds."""
 
 _MOST = 0.9
 """Largest ratio where some layers had to be left alone: cutting the rest to the bone would be another network."""
@@ -127,7 +132,9 @@ def _removed(module: nn.Module, job: _Job) -> Pruned | None:
 
 
 def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
-    """Bisect the channel ratio whose removed share of parameters is nearest to the one asked for.
+    """Search for the channel ratio whose removed share of parameters is nearest to the one asked for.
+
+    By bisection, whose middle is moved to where a straight line between the ends would meet the target.
 
     Returns:
         The ratio; None where removing nothing comes nearest, if other rounds remove something.
@@ -139,11 +146,15 @@ def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
     target = request.spec.sparsity
     gone = 1 - _parameter_count(module, job) / job.total
     low, high = 0.0, 1.0
+    # What the highest ratio removes is not known, and may be less than a lower one does where channels go in groups: the
+    # first trial is in the middle.
+    removed_at = {low: gone}
+    finest = 0.25 / max(_widths(module).values())
     best, best_distance = (None, abs(gone - target)) if request.more or gone else (0.0, 1.0)
     failed: UnsupportedError | None = None
     worked = False
-    for _ in range(_BISECTIONS):
-        ratio = (low + high) / 2
+    for _ in range(_TRIALS):
+        ratio = _between(low, high, removed_at.get(low), removed_at.get(high), target)
         trial = copy.deepcopy(module)
         try:
             _cut(trial, ratio, job)
@@ -152,13 +163,24 @@ def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
             failed, high = error, ratio
             continue
         worked = True
-        removed = 1 - _parameter_count(trial, job) / job.total
+        removed = removed_at[ratio] = 1 - _parameter_count(trial, job) / job.total
         if abs(removed - target) < best_distance:
             best, best_distance = ratio, abs(removed - target)
         low, high = (ratio, high) if removed < target else (low, ratio)
+        if best_distance < _NEAR or high - low < finest:
+            break
     if failed is not None and not worked:
         raise failed
     return best
+
+
+def _between(low: float, high: float, at_low: float | None, at_high: float | None, target: float) -> float:
+    """Return the next ratio to try; the middle where an end has no value, since it could not be cut."""
+    if at_low is None or at_high is None or not at_low < target < at_high:
+        return (low + high) / 2
+    # Kept off the ends, so that every step takes at least an eighth away.
+    share = min(max((target - at_low) / (at_high - at_low), 0.125), 0.875)
+    return low + share * (high - low)
 
 
 def _parameter_count(module: nn.Module, job: _Job) -> int:
@@ -197,21 +219,24 @@ def _cut(module: nn.Module, ratio: float, job: _Job) -> ChannelPlan:
 
 
 def _stuck(module: nn.Module, job: _Job) -> list[str]:
-    """Return the names of layers of which not even one multiple of channels can be removed, each tried alone."""
-    import torch_pruning as tp
+    """Return the names of layers of which not even one multiple of channels can be removed.
 
+    Each is tried on a copy, but one only of those whose channels go together.
+    """
     inputs, multiple = job.request.inputs, job.request.spec.round_to
     expected = _output_shapes(module, inputs)
-    found = []
-    for name, width in _widths(module).items():
-        if name in job.kept or width <= multiple:
+    widths = _widths(module)
+    found: list[str] = []
+    tried: set[str] = set()
+    for names in _coupled(module, inputs):
+        name = names[0]
+        if tried & set(names) or name in job.kept or widths[name] <= multiple:
             continue
+        tried |= set(names)
         trial = copy.deepcopy(module)
         try:
             with contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
-                graph = tp.DependencyGraph().build_dependency(
-                    trial, inputs, forward_fn=call, output_transform=output_tensors
-                )
+                graph = _graph(trial, inputs)
                 layer = trial.get_submodule(name)
                 pruning = graph.get_pruner_of_module(layer).prune_out_channels
                 graph.get_pruning_group(layer, pruning, list(range(multiple))).prune()
@@ -220,8 +245,36 @@ def _stuck(module: nn.Module, job: _Job) -> list[str]:
         except Exception:
             fits = False
         if not fits:
-            found.append(name)
+            found += names
     return found
+
+
+def _coupled(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[list[str]]:
+    """Return the names of layers, those whose output channels can only be removed together in one list."""
+    layers = {layer: name for name, layer in named_layers(module)}
+    try:
+        with torch.enable_grad():
+            graph = _graph(module, inputs)
+            groups = [
+                [
+                    layers[part.dep.target.module]
+                    for part in group
+                    if part.dep.target.module in layers and graph.is_out_channel_pruning_fn(part.dep.handler)
+                ]
+                for group in graph.get_all_groups(root_module_types=list({type(layer) for layer in layers}))
+            ]
+    except Exception:  # what one of them meets, each alone will say
+        groups = []
+    known = {name for names in groups for name in names}
+    return [list(dict.fromkeys(names)) for names in groups if names] + [
+        [name] for name in layers.values() if name not in known
+    ]
+
+
+def _graph(module: nn.Module, inputs: Sequence[torch.Tensor]) -> DependencyGraph:
+    import torch_pruning as tp
+
+    return tp.DependencyGraph().build_dependency(module, inputs, forward_fn=call, output_transform=output_tensors)
 
 
 def _left_alone(module: nn.Module, stuck: frozenset[str], request: Request) -> str:
