@@ -107,10 +107,24 @@ def merged(rows: Sequence[Measurement], wanted: int) -> Measurement:
         reference_p50_ms=summary.reference_p50_ms,
         steal=_most(row.steal for row in used),
         waited=_most(row.waited for row in used),
+        yardstick_ms=_middle([row.yardstick_ms for row in used]),
+        yardstick_spread=_yardstick_spread(used),
         lock_wait_s=sum(row.lock_wait_s or 0.0 for row in rows),
         peak_rss_bytes=max((row.peak_rss_bytes for row in used if row.peak_rss_bytes is not None), default=None),
     )
     return replace(row, launches=len(row.launch_pairs), reference_drift=reference_drift_of(row))
+
+
+def _middle(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
+
+
+def _yardstick_spread(rows: Sequence[Measurement]) -> float | None:
+    """Return how far the yardstick moved within a launch or from one to another."""
+    times = [row.yardstick_ms for row in rows if row.yardstick_ms is not None]
+    within = [row.yardstick_spread for row in rows if row.yardstick_spread is not None]
+    return max([max(times) / min(times) - 1, *within]) if times else None
 
 
 def _most(values: Iterable[float | None]) -> float | None:

@@ -195,6 +195,15 @@ def drift(samples_s: Sequence[float], block: int) -> float | None:
     return moved(np.log(block_medians(samples_s, block)))
 
 
+def spread_of_ends(seconds: Sequence[float]) -> float | None:
+    """Return how far the two halves of a series are apart, as a fraction of the faster; None for an empty one."""
+    if len(seconds) < 2:
+        return None
+    middle = len(seconds) // 2
+    halves = [float(np.median(half)) for half in (seconds[:middle], seconds[middle:])]
+    return max(halves) / min(halves) - 1
+
+
 def moved(log_blocks: ArrayLike) -> float | None:
     """Return how far blocks moved: highest over lowest median of their thirds, less 1; None below 3 blocks.
 

@@ -62,12 +62,18 @@ def end(processes: Iterable[int]) -> None:
     _send(filter(_runs, doomed), signal.SIGKILL)
 
 
-def end_with_parent() -> None:
-    """Have the system kill this process when its parent ends, by SIGKILL too; Linux only."""
+def end_with_parent(parent: int | None = None) -> None:
+    """Have the system kill this process when its parent ends, by SIGKILL too; Linux only.
+
+    Args:
+        parent: its id, where it is known: one that has ended already would not be noticed.
+    """
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if parent is not None and os.getppid() != parent:
+            sys.exit(1)
 
 
 def _send(processes: Iterable[int], number: int) -> None:

@@ -6,6 +6,7 @@ timed in several of them can.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from sparsemark.measurement.timing import Timing  # noqa: TC001 - as below
 from sparsemark.specs import Protocol  # noqa: TC001 - a job is read by these annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 LEAST_PAIRS = 3
 """Pairs of blocks of one launch: with fewer, the order ABBA does not cancel a drift."""
@@ -43,13 +44,15 @@ class Side:
         path: of the artifact.
         format: of the artifact.
         sha256: of the bytes that passed the parity check.
-        outputs: prefix of the names of its reference outputs in the job's data.
+        data: file of its inputs and reference outputs, as `launch_data` writes it.
+        outputs: name of its reference outputs there.
     """
 
     engine: str
     path: str
     format: str
     sha256: str
+    data: str
     outputs: str
 
 
@@ -60,13 +63,11 @@ class Job:
     Args:
         candidate: what is timed.
         reference: what each of its blocks is paired with; loaded anew where it is the same artifact.
-        data: file of the inputs and reference outputs, as `launch_data` writes it.
         protocol: blocks, threads, warm-up.
     """
 
     candidate: Side
     reference: Side
-    data: str
     protocol: Protocol
 
 
@@ -95,17 +96,55 @@ FAILURES: dict[str, type[Exception]] = {
 """Exceptions that mean the same in this process; any other becomes a `LaunchError`."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a launch runs: a Python with its packages, and a folder.
+
+    Args:
+        python: its executable.
+        folder: working folder, which references to models are relative to; None is this process's.
+        environment: variables of the process; None are this process's.
+        harness: folder of the sparsemark whose loop and machine control are used in place of that environment's own, so
+            that two arms are timed by the same code; None leaves its own.
+    """
+
+    python: str = sys.executable
+    folder: Path | None = None
+    environment: Mapping[str, str] | None = None
+    harness: Path | None = None
+
+    def command(self, answer: Path) -> list[str]:
+        """Return the command of a launch that writes its answer to a path."""
+        # -P: a file in the working folder must not stand in for a module.
+        if self.harness is None:
+            return [self.python, "-P", "-m", "sparsemark.measurement.worker", str(answer), str(os.getpid())]
+        return [self.python, "-P", "-c", _GRAFTED, str(answer), str(os.getpid()), str(self.harness)]
+
+
+_GRAFTED = """
+import importlib, sys
+for name in ("measurement", "machine"):
+    importlib.import_module(f"sparsemark.{name}").__path__[:] = [f"{sys.argv[3]}/{name}"]
+from sparsemark.measurement.worker import main
+sys.exit(main(*sys.argv[1:3]))
+"""
+"""Program of a launch with another sparsemark's harness around its own engines."""
+
+HERE = Place()
+
+
 class LaunchError(Exception):
     """A launch that crashed, hung or was killed."""
 
 
-def launch(job: Job, patience: float, notice: Callable[[str], None] = lambda _: None) -> Launch:
+def launch(job: Job, patience: float, notice: Callable[[str], None] = lambda _: None, place: Place = HERE) -> Launch:
     """Run a job in a fresh process.
 
     Args:
         job: checked in this process before.
         patience: seconds after which it counts as hung.
         notice: is given lines for the reader, such as what is being waited for.
+        place: Python and folder.
 
     Raises:
         UnsupportedError: the engine cannot be loaded there.
@@ -115,10 +154,13 @@ def launch(job: Job, patience: float, notice: Callable[[str], None] = lambda _: 
     """
     with tempfile.TemporaryDirectory(prefix="sparsemark-launch-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "answer"
-        # -P: a file in the working folder must not stand in for a module.
-        command = [sys.executable, "-P", "-m", "sparsemark.measurement.worker", str(path)]
-        with subprocess.Popen(  # noqa: S603 - this very Python and its own module
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        with subprocess.Popen(  # noqa: S603 - a Python and our own program
+            place.command(path),
+            cwd=place.folder,
+            env=place.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         ) as process:
             said = _run(process, msgspec.json.encode(job), patience, notice)
         content = path.read_bytes() if path.exists() else b""

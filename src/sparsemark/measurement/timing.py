@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sparsemark.machine.host_lock import only_measurement
 from sparsemark.machine.noise import stolen_fraction, waiting_fraction
 from sparsemark.machine.placement import library_threads, pinned
+from sparsemark.measurement.yardstick import inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from sparsemark.engines.base import Predict
     from sparsemark.measurement.parity import Verified
     from sparsemark.specs import Protocol
+
+_YARDSTICK_CALLS = 16
+"""Timed calls of the yardstick at each end: some 20 ms."""
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -41,7 +45,8 @@ class Timing:
     """Raw seconds, each in the order of the calls, in blocks of `block`.
 
     Block i of the one is paired with block i of the other. `steal` and `waited` are shares of the time that other
-    guests and other processes took; `lock_wait_s` are seconds until no other measurement ran on this host.
+    guests and other processes took; `lock_wait_s` are seconds until no other measurement ran on this host;
+    `yardstick_s` are those of a fixed workload, half of them before the blocks and half after.
     """
 
     samples_s: tuple[float, ...]
@@ -50,6 +55,7 @@ class Timing:
     steal: float | None
     waited: float | None = None
     lock_wait_s: float = 0.0
+    yardstick_s: tuple[float, ...] = ()
 
 
 def time_rounds(function: Callable[..., Any], setup: Callable[[], Arguments], rounds: int) -> list[float]:
@@ -69,6 +75,8 @@ def measure(
     batches: Sequence[Sequence[NDArray[Any]]],
     protocol: Protocol,
     rounds: Rounds = time_rounds,
+    *,
+    yardstick: Verified | None = None,
 ) -> Timing:
     """Time a verified engine against a verified reference.
 
@@ -78,6 +86,7 @@ def measure(
         batches: a batch of each input, which rotate through the calls.
         protocol: blocks, threads, warm-up.
         rounds: does the candidate's timed calls.
+        yardstick: fixed workload, timed at both ends: what no change of the networks can touch.
 
     Raises:
         UserError: another measurement held this host for too long.
@@ -91,9 +100,28 @@ def measure(
         pairing = _Pairing(candidate.predict, reference.predict, batches, protocol)
         pairing.warm_up()
         waited = stack.enter_context(waiting_fraction())
+        before = _time_yardstick(yardstick)
         samples = rounds(candidate.predict, pairing.next_call, protocol.rounds)
         pairing.finish()
-    return Timing(tuple(samples), tuple(pairing.reference_s), protocol.block, stolen(), waited(), lock_wait)
+        after = _time_yardstick(yardstick)
+    return Timing(
+        tuple(samples),
+        tuple(pairing.reference_s),
+        protocol.block,
+        stolen(),
+        waited(),
+        lock_wait,
+        (*before, *after),
+    )
+
+
+def _time_yardstick(yardstick: Verified | None) -> list[float]:
+    if yardstick is None:
+        return []
+    (batch,) = inputs()[:1]
+    for _ in range(_YARDSTICK_CALLS // 2):
+        yardstick.predict(*batch)
+    return time_rounds(yardstick.predict, lambda: (batch, {}), _YARDSTICK_CALLS)
 
 
 class _Pairing:

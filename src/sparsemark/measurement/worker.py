@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from sparsemark import engines
-from sparsemark.errors import UserError
+from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import content_hash
 from sparsemark.formats.base import Artifact, Weights
 from sparsemark.machine.children import end_with_parent
@@ -24,6 +24,7 @@ from sparsemark.measurement.launch import FAILURES, NOTICE, Answer, Job, Launch
 from sparsemark.measurement.launch_data import LaunchData
 from sparsemark.measurement.parity import check
 from sparsemark.measurement.timing import measure
+from sparsemark.measurement.yardstick import inputs, yardstick
 
 if TYPE_CHECKING:
     from sparsemark.measurement.launch import Side
@@ -32,12 +33,20 @@ if TYPE_CHECKING:
 
 def run(job: Job) -> Launch:
     """Do a job in this process; errors as in `launch.launch`."""
-    data = LaunchData.load(Path(job.data))
+    data = LaunchData.load(Path(job.candidate.data))
     candidate = _verified(job.candidate, data, job.protocol.threads)
     # Before the reference is loaded, so that it is the candidate's own.
     peak = peak_bytes()
-    reference = _verified(job.reference, data, job.protocol.threads)
-    return Launch(measure(candidate, reference, data.timed, job.protocol), peak)
+    apart = job.reference.data != job.candidate.data
+    theirs = LaunchData.load(Path(job.reference.data)) if apart else data
+    reference = _verified(job.reference, theirs, job.protocol.threads)
+    own = [tuple(one.shape for one in batch) for batch in (data.timed[0], theirs.timed[0])]
+    if own[0] != own[1]:
+        raise UnsupportedError(f"its inputs have shapes {own[0]}, those of its reference {own[1]}")
+    batches = inputs()
+    return Launch(
+        measure(candidate, reference, data.timed, job.protocol, yardstick=yardstick(batches[:_CHECKED])), peak
+    )
 
 
 def _verified(side: Side, data: LaunchData, threads: int) -> Verified:
@@ -53,6 +62,10 @@ def _verified(side: Side, data: LaunchData, threads: int) -> Verified:
     return check(engines.load(artifact, side.engine, threads), data.checked, data.reference(side.outputs))
 
 
+_CHECKED = 4
+"""Inputs of the yardstick that it is checked on: each costs a product of float64 matrices."""
+
+
 class _Notices(logging.Handler):
     """Lines for the reader, to stderr."""
 
@@ -62,9 +75,9 @@ class _Notices(logging.Handler):
         sys.stderr.flush()
 
 
-def main(path: str) -> int:
-    """Answer the job on stdin into a file."""
-    end_with_parent()
+def main(path: str, parent: str) -> int:
+    """Answer the job on stdin into a file, for the process of this id."""
+    end_with_parent(int(parent))
     own = logging.getLogger("sparsemark")
     own.addHandler(_Notices(logging.INFO))
     own.setLevel(logging.INFO)
@@ -81,4 +94,4 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -146,8 +146,8 @@ def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
     target = request.spec.sparsity
     gone = 1 - _parameter_count(module, job) / job.total
     low, high = 0.0, 1.0
-    # What the highest ratio removes is not known, and may be less than a lower one does where channels go in groups: the
-    # first trial is in the middle.
+    # What the highest ratio removes is not known, and may be less than a lower one does where channels go in groups, so
+    # the first trial is in the middle.
     removed_at = {low: gone}
     finest = 0.25 / max(_widths(module).values())
     best, best_distance = (None, abs(gone - target)) if request.more or gone else (0.0, 1.0)

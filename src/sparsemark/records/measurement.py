@@ -36,7 +36,8 @@ class Measurement:
     Seconds are raw: `samples_s` in the order of the calls, `reference_s` in the order of theirs, both in blocks of
     `block` calls; block i of the one is paired with block i of the other. `launch_pairs` says how many pairs each fresh
     process gave, in order; those of contaminated launches that were measured again are set aside. Times that end in
-    `_ms` are derived from them.
+    `_ms` are derived from them. `yardstick_ms` is the median time of a fixed workload beside the cell, and
+    `yardstick_spread` how far it moved between the ends of the launches, as a fraction.
     """
 
     name: str
@@ -100,6 +101,8 @@ class Measurement:
     steal: Fraction | None = None
     waited: Fraction | None = None
     lock_wait_s: Wait | None = None
+    yardstick_ms: Milliseconds | None = None
+    yardstick_spread: Drift | None = None
     measured_at: str | None = None
     measured_commit: str | None = None
     peak_rss_bytes: Count | None = None

@@ -61,11 +61,12 @@ class Checked:
 
 def job(cell: Cell, artifact: Artifact, baseline: Baseline, data: Path, protocol: Protocol) -> Job:
     """Describe a launch of a cell beside its baseline."""
-    return Job(_side(cell, artifact), _side(baseline.cell, baseline.artifact), str(data), protocol)
+    return Job(_side(cell, artifact, data), _side(baseline.cell, baseline.artifact, data), protocol)
 
 
-def _side(cell: Cell, artifact: Artifact) -> Side:
-    return Side(cell.engine, str(artifact.path), artifact.format, artifact.sha256, cell.variant.name)
+def _side(cell: Cell, artifact: Artifact, data: Path) -> Side:
+    path, data = artifact.path.absolute(), data.absolute()
+    return Side(cell.engine, str(path), artifact.format, artifact.sha256, str(data), cell.variant.name)
 
 
 def moment() -> dict[str, Any]:

@@ -282,10 +282,21 @@ def own_study(
 
 
 def quick_study(study: Study) -> Study:
-    """Return the cells that answer first: the dense network and, of each method, what removes most; a few blocks each.
+    """Return the cells that answer first, with a few blocks each.
 
-    They come from the first seed; the reference's engine goes before the others. The name is another, so that a quick
-    look never replaces results.
+    The name is another, so that a quick look never replaces results.
+    """
+    cells = headline_cells(study, _QUICK_CELLS)
+    variants = tuple(dict.fromkeys(one for cell in cells for one in (cell.variant.dense, cell.variant)))
+    protocol = replace(study.protocol, pairs=min(study.protocol.pairs, _QUICK_PAIRS))
+    return replace(study, name=f"{study.name}-quick", cells=cells, variants=variants, protocol=protocol)
+
+
+def headline_cells(study: Study, count: int) -> tuple[Cell, ...]:
+    """Return the cells that answer first, in the study's order.
+
+    They are of the dense network and, of each method, of what removes most, for the first seed. The dense network in
+    the reference's engine comes first, then what brings an engine or a method that is not there yet, then the rest.
     """
     seed, fold = study.variants[0].seed, study.variants[0].fold
     most: dict[tuple[str, str], Variant] = {}
@@ -293,10 +304,19 @@ def quick_study(study: Study) -> Study:
         key = variant.model.name, variant.pruning.method
         if (variant.seed, variant.fold) == (seed, fold):
             most[key] = max(most.get(key, variant), variant, key=lambda one: one.pruning.sparsity)
-    found = [cell for cell in study.cells if cell.variant in most.values() and cell.control is None]
-    found.sort(key=lambda cell: cell.engine != study.protocol.reference)
-    kept = set(found[:_QUICK_CELLS])
-    cells = tuple(cell for cell in study.cells if cell in kept)
-    variants = tuple(dict.fromkeys(one for cell in cells for one in (cell.variant.dense, cell.variant)))
-    protocol = replace(study.protocol, pairs=min(study.protocol.pairs, _QUICK_PAIRS))
-    return replace(study, name=f"{study.name}-quick", cells=cells, variants=variants, protocol=protocol)
+    left = [cell for cell in study.cells if cell.variant in most.values() and cell.control is None]
+    chosen: list[Cell] = []
+
+    def news(cell: Cell) -> tuple[bool, int]:
+        is_first = cell.variant.pruning.is_dense and cell.engine == study.protocol.reference
+        method = cell.variant.pruning.method
+        is_new = (
+            all(one.engine != cell.engine for one in chosen),
+            all(one.variant.pruning.method != method for one in chosen),
+        )
+        return not is_first, -sum(is_new)
+
+    while left and len(chosen) < count:
+        chosen.append(min(left, key=news))
+        left.remove(chosen[-1])
+    return tuple(cell for cell in study.cells if cell in chosen)

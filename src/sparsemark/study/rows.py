@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.analysis.statistics import summarise
+from sparsemark.analysis.statistics import spread_of_ends, summarise
 from sparsemark.measurement.parity import ParityError
 from sparsemark.pruning import PRUNERS
 from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED, PARITY_FAILED, Measurement
@@ -171,6 +171,8 @@ def with_timing(row: Measurement, timing: Timing, reference: Cell, artifact: Art
         steal=timing.steal,
         waited=timing.waited,
         lock_wait_s=timing.lock_wait_s,
+        yardstick_ms=1e3 * float(np.median(timing.yardstick_s)) if timing.yardstick_s else None,
+        yardstick_spread=spread_of_ends(timing.yardstick_s),
         launch_pairs=(len(timing.samples_s) // timing.block,),
         speedup_reference=reference.name,
         reference_engine=reference.engine,
