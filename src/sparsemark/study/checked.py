@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -53,10 +53,9 @@ class Checked:
 
     def with_launch(self, launch: Launch) -> Measurement:
         """Return the row of one launch."""
-        if self.baseline is None:
+        if self.baseline is None or self.job is None:
             raise ValueError(f"{self.row.name}: nothing to time")
-        timed = rows.with_timing(self.row, launch.timing, self.baseline.cell, self.baseline.artifact, **moment())
-        return replace(timed, peak_rss_bytes=launch.peak_rss_bytes)
+        return rows.with_launch(self.row, launch, self.baseline.cell.name, self.job.reference, **moment())
 
 
 def job(cell: Cell, artifact: Artifact, baseline: Baseline, data: Path, protocol: Protocol) -> Job:

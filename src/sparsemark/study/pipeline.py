@@ -94,7 +94,8 @@ class Pipeline:
             if rounds is None or baseline is None:
                 return row
             timing = self.time(verified, baseline.verified, cell, rounds)
-            return rows.with_timing(row, timing, baseline.cell, baseline.artifact, **moment())
+            of = baseline.cell.name, baseline.cell.engine, baseline.artifact.sha256
+            return rows.with_timing(row, timing, *of, **moment())
 
         return self._staged(cell, finish, timed=rounds is not None)
 

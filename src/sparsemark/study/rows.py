@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sparsemark.formats.base import Artifact
+    from sparsemark.measurement.launch import Launch, Side
     from sparsemark.measurement.parity import Parity, Verified
     from sparsemark.measurement.timing import Timing
     from sparsemark.pruning.accounting import NetworkCount
@@ -150,14 +151,23 @@ def _parity(parity: Parity) -> dict[str, Any]:
     }
 
 
-def with_timing(row: Measurement, timing: Timing, reference: Cell, artifact: Artifact, **moment: Any) -> Measurement:
+def with_launch(row: Measurement, launch: Launch, reference: str, side: Side, **moment: Any) -> Measurement:
+    """Add what a fresh process found; arguments as in `with_timing`, and the reference's side of the job."""
+    timed = with_timing(row, launch.timing, reference, side.engine, side.sha256, **moment)
+    return replace(timed, peak_rss_bytes=launch.peak_rss_bytes)
+
+
+def with_timing(
+    row: Measurement, timing: Timing, reference: str, engine: str, sha256: str, **moment: Any
+) -> Measurement:
     """Add the raw seconds, and what they support.
 
     Args:
         row: to be added to.
         timing: of the cell.
-        reference: that it was timed against.
-        artifact: the reference's file.
+        reference: name of the cell that it was timed against.
+        engine: of that cell.
+        sha256: of that cell's file.
         moment: when and at which commit.
     """
     summary = summarise(timing.samples_s, timing.reference_s, timing.block)
@@ -174,8 +184,8 @@ def with_timing(row: Measurement, timing: Timing, reference: Cell, artifact: Art
         yardstick_ms=1e3 * float(np.median(timing.yardstick_s)) if timing.yardstick_s else None,
         yardstick_spread=spread_of_ends(timing.yardstick_s),
         launch_pairs=(len(timing.samples_s) // timing.block,),
-        speedup_reference=reference.name,
-        reference_engine=reference.engine,
-        reference_sha256=artifact.sha256,
+        speedup_reference=reference,
+        reference_engine=engine,
+        reference_sha256=sha256,
         **moment,
     )
