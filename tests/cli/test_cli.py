@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -396,6 +397,43 @@ def test_github_gets_annotations_and_a_summary(folder, monkeypatch, capsys):
     assert main(["gate", "--baseline", "baseline.json", "candidate.json"]) == 1
     assert "::error title=regression" in capsys.readouterr().out
     assert "regression" in Path("summary.md").read_text()
+
+
+def gated(*options, factor=1.2):
+    """Gate a run that is `factor` times as slow, and return the exit code."""
+    run_of(QUIET).save(Path("baseline.json"))
+    run_of(slower(QUIET, factor)).save(Path("candidate.json"))
+    return main(["gate", "--baseline", "baseline.json", "candidate.json", *options])
+
+
+def test_the_gate_writes_a_comment_and_junit_xml_where_it_fails_too(folder, capsys):
+    assert gated("--comment", "new/comment.md", "--junit", "new/gate.xml") == 1
+    assert f"regression: {QUIET.name}, latency" in Path("new/comment.md").read_text()
+    assert len(ElementTree.parse("new/gate.xml").findall(".//failure")) == 1
+    assert gated("--comment", "new/comment.md", "--junit", "new/gate.xml", factor=1) == 0
+    assert "Nothing moved" in Path("new/comment.md").read_text()
+    assert not ElementTree.parse("new/gate.xml").findall(".//failure")
+    assert {path.name for path in Path("new").iterdir()} == {"comment.md", "gate.xml"}, "nothing unfinished is left"
+
+
+@pytest.mark.parametrize("option", ["--comment", "--junit"])
+def test_a_file_that_the_gate_cannot_write_is_said_before_it_judges(option, folder, capsys):
+    assert gated(option, ".") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "sparsemark gate: .: cannot be written: it is a folder, expected the name of a file\n"
+
+
+def test_a_gate_that_fails_says_what_to_type_next_and_one_that_passes_does_not(folder, capsys):
+    assert gated("--comment", "comment.md") == 1
+    command = "sparsemark compare baseline.json candidate.json"
+    assert f"next: {command}  (" in capsys.readouterr().out
+    assert command in Path("comment.md").read_text()
+    assert main(command.split()[1:]) == 0
+    capsys.readouterr()
+    assert gated("--comment", "comment.md", factor=1 / 1.2) == 0
+    assert "next: " not in capsys.readouterr().out
+    assert "sparsemark compare" not in Path("comment.md").read_text()
 
 
 # --- doctor, list, help

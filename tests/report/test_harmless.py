@@ -7,6 +7,7 @@ import dataclasses
 import io
 import unicodedata
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -22,8 +23,11 @@ from sparsemark.records.scores import DataNote, Score
 from sparsemark.report import FORMATS, render
 from sparsemark.report.accuracy import accuracy_markdown
 from sparsemark.report.harmless import cell_of_csv, harmless, without_commands
+from sparsemark.report.next_commands import next_commands
+from sparsemark.report.renderers.comment import pull_request_comment
 from sparsemark.report.renderers.csv import table_csv
 from sparsemark.report.renderers.github import annotate, job_summary
+from sparsemark.report.renderers.junit import as_junit
 from sparsemark.report.renderers.layers import as_layers
 from sparsemark.report.renderers.markdown import escape
 from sparsemark.report.renderers.verdicts import render_comparison, render_verdicts
@@ -114,6 +118,8 @@ def shown(run, other):
     yield render_verdicts(verdicts, differences, same_machine=False)
     yield job_summary(verdicts, same_machine=False)
     yield annotate(verdicts)
+    yield pull_request_comment(verdicts, other, next_commands(verdicts, other, Path("a\x1b"), Path("b\u202e")))
+    yield as_junit(verdicts)
 
 
 def test_nothing_of_a_run_reaches_a_reader_unprinted():
@@ -143,7 +149,12 @@ def test_nothing_of_a_run_is_markup(form):
     assert "@you" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(split_row(row)) for row in rows}) == 1, "every row has as many cells as the title"
-    for text in (accuracy_markdown(run.measurements), job_summary(gate(run, nasty(evil)))):
+    other = dataclasses.replace(run, measurements=(dataclasses.replace(run.measurements[0], artifact_bytes=3),))
+    for text in (
+        accuracy_markdown(run.measurements),
+        job_summary(gate(run, nasty(evil))),
+        pull_request_comment(gate(run, other), other, next_commands(gate(run, other), other, Path(evil), Path(evil))),
+    ):
         assert "<script" not in text
         assert "@you" not in text
 

@@ -32,21 +32,41 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="exit 3 where any samples cannot tell, in place of 0 and a warning"
     )
+    parser.add_argument("--comment", type=Path, metavar="PATH", help="write a comment for a pull request, as Markdown")
+    parser.add_argument(
+        "--junit", type=Path, metavar="PATH", help="write the verdicts as JUnit XML, one test case each"
+    )
     parser.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Show a verdict for every quantity of every cell; on GitHub, annotate and summarise them too."""
     from sparsemark.analysis.comparison import environment_differences, same_machine
-    from sparsemark.analysis.gate import exit_code, gate, load_runs
+    from sparsemark.analysis.gate import EXIT_OK, exit_code, gate, load_runs
     from sparsemark.cli.terminal import terminal, write
+    from sparsemark.files import check_writable, write_atomically
+    from sparsemark.report.next_commands import next_commands
     from sparsemark.report.renderers.verdicts import render_verdicts
 
+    for path in filter(None, (options.comment, options.junit)):
+        check_writable(path)
     before, after = load_runs(options.baseline, options.candidate)
     verdicts = gate(before, after)
+    code = exit_code(verdicts, strict=options.strict)
     differences, same = environment_differences(before, after), same_machine(before, after)
+    commands = [] if code == EXIT_OK else next_commands(verdicts, after, options.baseline, options.candidate)
     width, colour = terminal()
     write(render_verdicts(verdicts, differences, same_machine=same, width=width, colour=colour))
+    for command in commands:
+        write(f"next: {command.command}  ({command.shows})\n")
+    if options.comment:
+        from sparsemark.report.renderers.comment import pull_request_comment
+
+        write_atomically(options.comment, pull_request_comment(verdicts, after, commands, same_machine=same).encode())
+    if options.junit:
+        from sparsemark.report.renderers.junit import as_junit
+
+        write_atomically(options.junit, as_junit(verdicts).encode())
     if os.environ.get("GITHUB_ACTIONS"):
         from sparsemark.report.renderers.github import annotate, job_summary
 
@@ -54,7 +74,7 @@ def execute(options: argparse.Namespace) -> int:
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
             _append(Path(summary), job_summary(verdicts, same_machine=same))
-    return exit_code(verdicts, strict=options.strict)
+    return code
 
 
 def _append(path: Path, text: str) -> None:

@@ -46,7 +46,7 @@ _COLOURS = {
     Outcome.IMPROVEMENT: "green",
 }
 _COLUMNS = ("verdict", "cell", "what", "time [95 %]", "why")
-_OTHER_MACHINE = (
+OTHER_MACHINE = (
     "The runs come from different machines: ratios to the reference may depend on the processor, so the gate judges no "
     "latency. Take the baseline on the machine that runs the gate."
 )
@@ -120,7 +120,7 @@ def markdown_verdicts(verdicts: Sequence[Verdict], *, same_machine: bool = True)
     fine = [verdict for verdict in verdicts if verdict.outcome is Outcome.OK]
     blocks = [f"## sparsemark gate\n\n**{escape(summary_line(verdicts))}**"]
     if not same_machine:
-        blocks.append(f"> {_OTHER_MACHINE}")
+        blocks.append(f"> {OTHER_MACHINE}")
     if noticed:
         blocks.append(_markdown_rows(noticed))
     if fine:
@@ -172,7 +172,7 @@ def _tone(comparison: Comparison) -> str:
 def _environment(differences: Sequence[Difference], *, same_machine: bool) -> list[RenderableType]:
     parts: list[RenderableType] = []
     if not same_machine:
-        parts.append(Text(f"\n{_OTHER_MACHINE}", "yellow"))
+        parts.append(Text(f"\n{OTHER_MACHINE}", "yellow"))
     if differences:
         parts.append(Text("\nConditions that differ", "bold"))
         rows = [_shortened(difference) for difference in harmless_differences(differences)]
