@@ -25,13 +25,13 @@ from sparsemark.references import one_line
 from sparsemark.study import rows
 from sparsemark.study.arm import Answer, Request
 from sparsemark.study.interrupts import raised_again
-from sparsemark.study.revision import Arm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sparsemark.measurement.launch import Job
     from sparsemark.study.arm import CheckedCell
+    from sparsemark.study.revision import Arm
     from sparsemark.study.watch import Watch
 
 _LOG = logging.getLogger(__name__)
@@ -115,15 +115,15 @@ class Duel:
         """
         cells = [one for one in self._timed if only is None or one.name in only]
         before = {one.name: len(one.launches[0]) for one in cells}
-        turns = []
+        turns: list[_Turn] = []
         for number in range(count):
             # Baseline first in every other launch, so that what drifts falls on both alike.
-            turn = [
+            some = [
                 _Turn(f"{one.name}, launch {number + 1}", one, (number + position) % 2)
                 for position, one in enumerate(cells)
             ]
-            random.Random(f"{number}").shuffle(turn)  # noqa: S311 - no secret
-            turns += turn
+            random.Random(f"{number}").shuffle(some)  # noqa: S311 - no secret
+            turns += some
         with raised_again() as raise_if_interrupted:
             for turn in watch(turns, "launches of both arms"):
                 for which in (turn.first, 1 - turn.first):
@@ -171,10 +171,8 @@ class Duel:
 def _change(before: Sequence[Measurement], after: Sequence[Measurement]) -> PairedChange:
     logs = [[float(np.median(blocks_of(row)[0])) for row in launches] for launches in (before, after)]
     differences = tuple(b - a for a, b in zip(*logs, strict=True))
-    times = [
-        float(np.median([row.p50_ms for row in launches if row.p50_ms is not None])) for launches in (before, after)
-    ]
-    return PairedChange(differences, times[1] * -float(np.expm1(-np.mean(differences))))
+    after_ms = float(np.median([row.p50_ms for row in after if row.p50_ms is not None]))
+    return PairedChange(differences, after_ms * -float(np.expm1(-np.mean(differences))))
 
 
 def _ask(arm: Arm, request: Request) -> Answer:

@@ -69,8 +69,8 @@ def of_revision(revision: str, work: Path) -> Arm:
     installed, which takes minutes. Both are kept for the next time.
 
     Args:
-        revision: anything that git resolves to a commit, or a requirement such as `sparsemark==0.1.0`, which is installed
-            for the files of this tree.
+        revision: anything that git resolves to a commit; or a requirement such as `sparsemark==0.1.0`, which is
+            installed for the files of this tree.
         work: folder for what is made.
 
     Raises:
@@ -128,9 +128,12 @@ def _check_out(commit: str, root: Path) -> None:
     torn = root.with_name(f"{root.name}.{os.getpid()}")
     top = _git("rev-parse", "--show-toplevel", of=commit).strip()
     try:
-        with subprocess.Popen(["git", "-C", top, "archive", commit], stdout=subprocess.PIPE) as archive:  # noqa: S603, S607 - git
-            with tarfile.open(fileobj=archive.stdout, mode="r|") as files:
-                files.extractall(torn, filter="data")
+        command = ["git", "-C", top, "archive", commit]
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE) as archive,  # noqa: S603 - git
+            tarfile.open(fileobj=archive.stdout, mode="r|") as files,
+        ):
+            files.extractall(torn, filter="data")
         if archive.returncode:
             raise UserError(f"--against {commit}: git archive ended with code {archive.returncode}")
         torn.rename(root)
