@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from sparsemark.analysis.gate import Tolerances
+from sparsemark.analysis.verdicts import Tolerances
 from sparsemark.cli import main
 from sparsemark.formats import FORMATS
 from sparsemark.records.benchmark_json import to_benchmark

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sparsemark.analysis.contamination import contamination_of, in_words
-from sparsemark.analysis.gate import Outcome, exit_code, gate
+from sparsemark.analysis.gate import gate
+from sparsemark.analysis.verdicts import Outcome, exit_code
 from sparsemark.errors import UserError
 from sparsemark.records.benchmark_json import extra_info, from_benchmark
 from sparsemark.records.run import Run

@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 
-from sparsemark.analysis.gate import Outcome, Verdict, gate
+from sparsemark.analysis.gate import gate
 from sparsemark.analysis.statistics import Interval
+from sparsemark.analysis.verdicts import Outcome, Verdict
 from sparsemark.records.run import Run
 from sparsemark.records.scores import Score
 from sparsemark.report.next_commands import NextCommand

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsemark.analysis.comparison import compare, environment_differences
-from sparsemark.analysis.gate import Outcome, Verdict, gate
+from sparsemark.analysis.gate import gate
+from sparsemark.analysis.verdicts import Outcome, Verdict
 from sparsemark.cli import main
 from sparsemark.records.engine_note import EngineNote
 from sparsemark.records.measurement import Measurement

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsemark.analysis.gate import Outcome, Verdict
 from sparsemark.analysis.statistics import Interval
+from sparsemark.analysis.verdicts import Outcome, Verdict
 from sparsemark.report.harmless import harmless, without_commands
 from sparsemark.report.renderers.junit import as_junit
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sparsemark.analysis.gate import Outcome, Verdict
 from sparsemark.analysis.statistics import Interval
+from sparsemark.analysis.verdicts import Outcome, Verdict
 from sparsemark.cli.parser import _parser
 from sparsemark.records.run import Run
 from sparsemark.report.next_commands import next_commands

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsemark.analysis.comparison import Comparison, compare, environment_differences
-from sparsemark.analysis.gate import Outcome, Verdict, gate
+from sparsemark.analysis.gate import gate
 from sparsemark.analysis.statistics import Interval
+from sparsemark.analysis.verdicts import Outcome, Verdict
 from sparsemark.records.run import Run
 from sparsemark.records.scores import Score
 from sparsemark.report.renderers.github import annotate, job_summary

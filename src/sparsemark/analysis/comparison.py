@@ -26,7 +26,7 @@ from sparsemark.errors import UserError
 from sparsemark.records.measurement import MEASURED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,6 +38,9 @@ _MOST_WAITED = 0.9
 
 _APART = math.log(1.25)
 """Logarithm of how far the reference may differ between two runs: processors change their clock by about as much."""
+
+ONE_PROCESS = math.log(1.1)
+"""Logarithm of what one process a side may differ by for no other reason than where its memory lies."""
 
 _JOB_FIELDS = ("speedup_reference", "threads", "batch")
 """Fields that must be alike before two latencies can be compared at all."""
@@ -96,6 +99,22 @@ class LatencyChange:
 
 
 @dataclass(frozen=True)
+class OwnTime:
+    """Change of a cell's own time beside a fixed workload.
+
+    Args:
+        log_change: logarithm of candidate / baseline, each over the workload beside it; above 0 the candidate is
+            slower.
+        slower_ms: the change in milliseconds of the candidate's machine.
+        spread: how far the workload itself moved in either run, as a fraction.
+    """
+
+    log_change: float
+    slower_ms: float
+    spread: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One cell in two runs.
 
@@ -106,6 +125,9 @@ class Comparison:
         latency: None where it cannot be compared.
         too_few: it cannot, for want of blocks.
         why_not: the reason.
+        same_reference: both were timed beside the same file of the reference in the same version of its engine, so
+            that the ratio to it is the cell's own time; else it is the speedup alone.
+        own: change of own time beside a fixed workload; None where none was timed in both.
     """
 
     cell: str
@@ -114,6 +136,8 @@ class Comparison:
     latency: LatencyChange | None = None
     too_few: bool = False
     why_not: str | None = None
+    same_reference: bool = True
+    own: OwnTime | None = None
 
     @property
     def was_timed(self) -> bool:
@@ -145,7 +169,18 @@ def compare(baseline: Run, candidate: Run) -> list[Comparison]:
         UserError: a run names one cell twice.
     """
     before, after = _by_name(baseline, "baseline"), _by_name(candidate, "candidate")
-    return [_compare_cell(name, before.get(name), after.get(name)) for name in before | after]
+    versions = [run.machine_info.get("versions") or {} for run in (baseline, candidate)]
+    return [
+        _compare_cell(name, (before.get(name), after.get(name)), is_same_engine=_has_same_engine(one, versions))
+        for name, one in (before | after).items()
+    ]
+
+
+def _has_same_engine(measurement: Measurement, versions: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the reference's engine has the same version in both runs, as far as both say it."""
+    engine = measurement.reference_engine
+    found = {known for one in versions if isinstance(one, dict) and (known := one.get(engine)) is not None}
+    return len(found) < 2
 
 
 def _by_name(run: Run, which: str) -> dict[str, Measurement]:
@@ -157,7 +192,10 @@ def _by_name(run: Run, which: str) -> dict[str, Measurement]:
     return cells
 
 
-def _compare_cell(name: str, before: Measurement | None, after: Measurement | None) -> Comparison:
+def _compare_cell(
+    name: str, cells: tuple[Measurement | None, Measurement | None], *, is_same_engine: bool
+) -> Comparison:
+    before, after = cells
     if before is None or after is None or before.status != MEASURED or after.status != MEASURED:
         return Comparison(name, before, after, why_not="not measured in both runs")
     for job_field in _JOB_FIELDS:
@@ -165,18 +203,33 @@ def _compare_cell(name: str, before: Measurement | None, after: Measurement | No
         if values[0] != values[1]:
             return Comparison(name, before, after, why_not=f"{job_field} was {values[0]!r} and is {values[1]!r}")
     references = before.reference_sha256, after.reference_sha256
-    if before.name != before.speedup_reference and None not in references and references[0] != references[1]:
-        return Comparison(name, before, after, why_not="the file of the reference is not the same in both runs")
+    comparison = Comparison(
+        name,
+        before,
+        after,
+        same_reference=is_same_engine and (None in references or references[0] == references[1]),
+        own=_own_time(before, after),
+    )
     blocks = _blocks(before), _blocks(after)
-    if not all(map(len, blocks)):
+    if not all(map(len, blocks)) or min(len(m.launch_pairs) for m in (before, after)) > 1:
         latency = _change_of_summaries(before, after)
         why_not = None if latency else "raw samples of the reference and intervals of the speedup are both missing"
-        return Comparison(name, before, after, latency, why_not=why_not)
+        return replace(comparison, latency=latency, why_not=why_not)
     pairs = min(map(len, blocks))
     if pairs < BLOCKS_NEEDED:
         why_not = f"{pairs} pairs of blocks, an interval needs {BLOCKS_NEEDED}"
-        return Comparison(name, before, after, too_few=True, why_not=why_not)
-    return Comparison(name, before, after, _change_of_blocks(before, after, blocks))
+        return replace(comparison, too_few=True, why_not=why_not)
+    return replace(comparison, latency=_change_of_blocks(before, after, blocks))
+
+
+def _own_time(before: Measurement, after: Measurement) -> OwnTime | None:
+    times = [(m.p50_ms, m.yardstick_ms) for m in (before, after)]
+    (was, was_beside), (now, now_beside) = times
+    if was is None or now is None or was_beside is None or now_beside is None:
+        return None
+    log_change = math.log(now / now_beside) - math.log(was / was_beside)
+    spreads = [m.yardstick_spread for m in (before, after) if m.yardstick_spread is not None]
+    return OwnTime(log_change, _slower_ms(now, log_change), max(spreads, default=0.0))
 
 
 def _blocks(measurement: Measurement) -> tuple[float, ...]:
@@ -200,6 +253,7 @@ def _change_of_blocks(
         first, second = np.subtract(_median_of_halves(candidate), _median_of_halves(baseline))
         log_halves = (float(first), float(second))
     contaminated, doubt = _contamination(before, after)
+    doubt = max(doubt, ONE_PROCESS)
     return LatencyChange(
         percentile_interval(estimate, draws),
         _slower_ms(1e3 * float(np.median(after.samples_s)), estimate),

@@ -42,7 +42,8 @@ def add(commands: Commands) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Show a verdict for every quantity of every cell; on GitHub, annotate and summarise them too."""
     from sparsemark.analysis.comparison import environment_differences, same_machine
-    from sparsemark.analysis.gate import EXIT_OK, exit_code, gate, load_runs
+    from sparsemark.analysis.gate import gate, load_runs
+    from sparsemark.analysis.verdicts import EXIT_OK, exit_code
     from sparsemark.cli.terminal import terminal, write
     from sparsemark.files import check_writable, write_atomically
     from sparsemark.report.next_commands import next_commands

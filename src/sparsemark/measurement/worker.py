@@ -24,7 +24,7 @@ from sparsemark.measurement.launch import FAILURES, NOTICE, Answer, Job, Launch
 from sparsemark.measurement.launch_data import LaunchData
 from sparsemark.measurement.parity import check
 from sparsemark.measurement.timing import measure
-from sparsemark.measurement.yardstick import inputs, yardstick
+from sparsemark.measurement.yardstick import standard
 
 if TYPE_CHECKING:
     from sparsemark.measurement.launch import Side
@@ -43,10 +43,7 @@ def run(job: Job) -> Launch:
     own = [tuple(one.shape for one in batch) for batch in (data.timed[0], theirs.timed[0])]
     if own[0] != own[1]:
         raise UnsupportedError(f"its inputs have shapes {own[0]}, those of its reference {own[1]}")
-    batches = inputs()
-    return Launch(
-        measure(candidate, reference, data.timed, job.protocol, yardstick=yardstick(batches[:_CHECKED])), peak
-    )
+    return Launch(measure(candidate, reference, data.timed, job.protocol, yardstick=standard()), peak)
 
 
 def _verified(side: Side, data: LaunchData, threads: int) -> Verified:
@@ -60,10 +57,6 @@ def _verified(side: Side, data: LaunchData, threads: int) -> Verified:
     artifact = Artifact(path, side.format, side.sha256, Weights(None, None), path.stat().st_size)
     # Another process may run other code for the same file, so what is timed here is checked here.
     return check(engines.load(artifact, side.engine, threads), data.checked, data.reference(side.outputs))
-
-
-_CHECKED = 4
-"""Inputs of the yardstick that it is checked on: each costs a product of float64 matrices."""
 
 
 class _Notices(logging.Handler):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sparsemark.analysis.comparison import Comparison, Difference
-    from sparsemark.analysis.gate import Verdict
+    from sparsemark.analysis.verdicts import Verdict
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
 

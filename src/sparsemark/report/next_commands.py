@@ -6,14 +6,14 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.gate import LATENCY, Outcome
+from sparsemark.analysis.verdicts import LATENCY, Outcome
 from sparsemark.report.harmless import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from sparsemark.analysis.gate import Verdict
+    from sparsemark.analysis.verdicts import Verdict
     from sparsemark.records.run import Run
 
 _EXPLAINED = "direct-csr"

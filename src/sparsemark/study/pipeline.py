@@ -19,6 +19,7 @@ from sparsemark.machine.fingerprint import identity, package_versions
 from sparsemark.measurement.launch_data import LaunchData
 from sparsemark.measurement.parity import ParityError, Verified, check
 from sparsemark.measurement.timing import measure, time_rounds
+from sparsemark.measurement.yardstick import standard
 from sparsemark.networks.reference import Reference, float64_outputs, spread, stack
 from sparsemark.networks.source import Source
 from sparsemark.records.measurement import ERROR, MEASURED, UNSUPPORTED, Measurement
@@ -217,7 +218,8 @@ class Pipeline:
     def time(self, candidate: Verified, reference: Verified, cell: Cell, rounds: Rounds = time_rounds) -> Timing:
         """Time a verified engine against a verified reference, in pairs of blocks."""
         batches = timed_batches(self.inputs(cell.variant), self.protocol.images)
-        return measure(candidate, reference, batches, replace(self.protocol, threads=cell.threads), rounds)
+        protocol = replace(self.protocol, threads=cell.threads)
+        return measure(candidate, reference, batches, protocol, rounds, yardstick=standard())
 
     def key(self, cell: Cell) -> str:
         """Hash all that decides a measurement: weights, code, inputs, protocol, machine, versions.

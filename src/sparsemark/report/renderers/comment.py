@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.gate import LATENCY, Outcome
+from sparsemark.analysis.verdicts import LATENCY, Outcome
 from sparsemark.report.harmless import harmless, harmless_verdicts, without_commands
 from sparsemark.report.renderers.markdown import escape, markdown_table
 from sparsemark.report.renderers.verdicts import OTHER_MACHINE, change_text, noticeable, summary_line
@@ -13,7 +13,7 @@ from sparsemark.report.renderers.verdicts import OTHER_MACHINE, change_text, not
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sparsemark.analysis.gate import Verdict
+    from sparsemark.analysis.verdicts import Verdict
     from sparsemark.records.run import Run
     from sparsemark.report.next_commands import NextCommand
 

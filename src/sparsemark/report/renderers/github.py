@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.gate import Outcome
+from sparsemark.analysis.verdicts import Outcome
 from sparsemark.report.harmless import harmless_verdicts, without_commands
 from sparsemark.report.renderers.verdicts import change_text, markdown_verdicts, noticeable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sparsemark.analysis.gate import Verdict
+    from sparsemark.analysis.verdicts import Verdict
 
 _LEVELS = {Outcome.PARITY_FAILURE: "error", Outcome.REGRESSION: "error", Outcome.IMPROVEMENT: "notice"}
 

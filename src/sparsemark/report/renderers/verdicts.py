@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from sparsemark.analysis.contamination import in_words
-from sparsemark.analysis.gate import Outcome
+from sparsemark.analysis.verdicts import Outcome
 from sparsemark.report import wording
 from sparsemark.report.harmless import harmless_comparisons, harmless_differences, harmless_verdicts
 from sparsemark.report.renderers.markdown import escape, markdown_table
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from sparsemark.analysis.comparison import Comparison, Difference
-    from sparsemark.analysis.gate import Verdict
     from sparsemark.analysis.statistics import Interval
+    from sparsemark.analysis.verdicts import Verdict
     from sparsemark.records.measurement import Measurement
 
 ORDER = (
