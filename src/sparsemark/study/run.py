@@ -139,9 +139,10 @@ def measure_cells(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, w
                 journal.append(key, measurement)
             measurements.append(measurement)
     names = {cell.engine for cell in cells} | {pipeline.protocol.reference}
-    # A run that takes every cell from the journal is the same document again.
+    # But for readings of the moment, a run that takes every cell from the journal is the same document again.
     when = max((m.measured_at for m in measurements if m.measured_at), default=datetime.now(UTC).isoformat())
-    return Run(tuple(measurements), conditions(names), commit(), when, engine_notes(names))
+    anything_new = len(journal.taken) < len(cells)
+    return Run(tuple(measurements), conditions(names, measured_now=anything_new), commit(), when, engine_notes(names))
 
 
 def journal_key(pipeline: Pipeline, cell: Cell) -> str | None:
