@@ -455,8 +455,8 @@ def test_a_tolerance_of_a_metric_that_makes_no_sense_is_refused(value):
 
 
 def test_differences_of_environment_are_listed_and_readings_are_not():
-    clock = {"cpu": {"brand_raw": "x", "hz_actual": [1, 0]}}
-    other_clock = {"cpu": {"brand_raw": "x", "hz_actual": [2, 0]}}
+    clock = {"cpu": {"brand_raw": "x", "hz_actual": [1, 0]}, "readings": {"load_1min": 0.1}}
+    other_clock = {"cpu": {"brand_raw": "x", "hz_actual": [2, 0]}, "readings": {"load_1min": 2.5}}
     before = Run((cell(),), MACHINE | clock, {"id": "a"})
     after = Run((cell(),), MACHINE | other_clock | {"versions": {"torch": "2.14.0"}}, {"id": "b"})
     listed = {(d.field, d.baseline, d.candidate) for d in environment_differences(before, after)}

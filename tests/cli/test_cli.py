@@ -436,14 +436,7 @@ def test_a_gate_that_fails_says_what_to_type_next_and_one_that_passes_does_not(f
     assert "sparsemark compare" not in Path("comment.md").read_text()
 
 
-# --- doctor, list, help
-
-
-def test_doctor_says_whether_the_machine_is_fit(folder, capsys, monkeypatch):
-    monkeypatch.setattr("sparsemark.machine.doctor.examine.__defaults__", (0.01,))
-    assert main(["doctor"]) == 0
-    shown = capsys.readouterr().out
-    assert all(what in shown for what in ("processors", "timer", "pinning"))
+# --- list, help
 
 
 def test_list_names_every_pruner_format_and_engine(folder, capsys):

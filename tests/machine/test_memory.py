@@ -7,18 +7,10 @@ import re
 import pytest
 
 from sparsemark.errors import UserError
-from sparsemark.machine import memory, placement
+from sparsemark.machine import placement
 from sparsemark.machine.memory import available_bytes, check_inputs_fit
 from sparsemark.machine.placement import check_threads
 from sparsemark.specs import InputSpec
-
-
-@pytest.fixture
-def files(monkeypatch):
-    """Files of /proc and /sys by path."""
-    content = {}
-    monkeypatch.setattr(memory.proc, "read", lambda path: content.get(path, ""))
-    return content
 
 
 def test_available_is_the_least_of_free_memory_and_the_groups_limit(files):

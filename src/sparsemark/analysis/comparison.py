@@ -61,7 +61,7 @@ _MACHINE_KEYS = (
 _UNKNOWN = ("None", "")
 """Values of a field that nobody could read."""
 
-_VOLATILE = ("cpu.hz_", "commit.time", "commit.author_time")
+_VOLATILE = ("cpu.hz_", "commit.time", "commit.author_time", "readings.")
 """Readings that differ between any two runs of one machine (pytest-benchmark #255)."""
 
 

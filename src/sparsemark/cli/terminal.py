@@ -94,7 +94,8 @@ def taken_from(journal: Journal, cells: int) -> str | None:
         return None
     days = sorted({m.measured_at[: len("2026-11-20")] for m in journal.taken if m.measured_at})
     when = f", measured {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
-    return f"{len(journal.taken)} of {cells} cells taken from {journal.path}{when}"
+    names = {m.name for m in journal.taken}
+    return f"{len(names)} of {cells} cells taken from {journal.path}{when}"
 
 
 def failures(measurements: Sequence[Measurement]) -> str | None:

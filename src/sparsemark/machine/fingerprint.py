@@ -1,4 +1,4 @@
-"""Fingerprint of the machine: processor, system, library versions, commit."""
+"""Fingerprint of the machine: processor, limits, system, library versions, commit; and readings of the moment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import os
 import platform
 import re
 import subprocess
+import sys
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import TYPE_CHECKING, Any
 
-from sparsemark.machine import proc
-from sparsemark.machine.placement import allowed_cpus
+from sparsemark.machine import frequency, proc, topology
+from sparsemark.machine.control_group import limits
+from sparsemark.machine.placement import POOL_VARIABLES, allowed_cpus, measured_cpus, thread_pools
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,30 +23,72 @@ if TYPE_CHECKING:
 _PACKAGES = ("sparsemark", "numpy", "torch", "onnx", "pytest-benchmark")
 """Packages behind every measurement, whatever pruner, format and engine it uses."""
 
-_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-
 _FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 
 def fingerprint(modules: Iterable[str] = ()) -> dict[str, Any]:
     """Return a description of machine and software: JSON values only, no name of a person, a host or a path.
 
+    What is not shown here is None.
+
     Args:
         modules: required by what is measured; the versions of their packages are recorded too.
     """
     packages = dict.fromkeys([*_PACKAGES, *map(_package, modules)])
+    (measured,) = measured_cpus(1)
+    least, most = frequency.bounds_khz(measured)
     return {
         **_processor(),
+        "microcode": _cpu_field("microcode"),
         "cpus_allowed": len(allowed_cpus()),
-        "governor": proc.first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "turbo": proc.first_line("/sys/devices/system/cpu/cpufreq/boost"),
-        "hypervisor": "hypervisor" in (_cpu_field("flags") or "").split(),
+        "smt": topology.smt(),
+        "governor": frequency.governor(measured),
+        "turbo": frequency.turbo(),
+        "frequency_min_khz": least,
+        "frequency_max_khz": most,
+        "hypervisor": is_virtual(),
         "memory_bytes": _memory_bytes(),
+        "transparent_hugepages": transparent_hugepages(),
+        "control_group": asdict(limits()),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in packages},
-        "pools": {name: os.environ.get(name) for name in _POOLS},
+        "pools": {name: os.environ.get(name) for name in POOL_VARIABLES},
     }
+
+
+def readings() -> dict[str, Any]:
+    """Return what is another thing at any other moment on the same machine; None where it is not shown.
+
+    The clock, the load, since which start of the system, on which processor a thread is measured and which ones share
+    its core, and the thread pools of the libraries that are loaded so far.
+    """
+    (measured,) = measured_cpus(1)
+    return {
+        "boot_id": proc.first_line("/proc/sys/kernel/random/boot_id"),
+        "measured_cpu": measured if sys.platform == "linux" else None,  # elsewhere nothing is pinned
+        "sibling_cpus": topology.siblings((measured,)),
+        "frequency_khz": frequency.current_khz(measured),
+        "load_1min": load_average(),
+        "thread_pools": thread_pools(),
+    }
+
+
+def load_average() -> float | None:
+    """Return the number of threads that ran or waited for a processor, averaged over a minute."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def is_virtual() -> bool | None:
+    """Return whether the processor says that it is a hypervisor's; None where its flags are not shown."""
+    flags = _cpu_field("flags")
+    return None if flags is None else "hypervisor" in flags.split()
+
+
+def transparent_hugepages() -> str | None:
+    """Return to whom the system gives huge pages: `always`, `madvise` or `never`; None where that is not shown."""
+    chosen = re.search(r"\[(\w+)\]", proc.read("/sys/kernel/mm/transparent_hugepage/enabled"))
+    return chosen[1] if chosen else None
 
 
 def identity() -> dict[str, Any]:

@@ -10,14 +10,12 @@ import numpy as np
 
 from sparsemark.errors import UserError
 from sparsemark.machine import proc
+from sparsemark.machine.control_group import memory_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sparsemark.specs import InputSpec
-
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Limits of the control group, versions 2 and 1."""
 
 _SHOWN = 100
 """Characters of a shape in the message."""
@@ -26,9 +24,8 @@ _SHOWN = 100
 def available_bytes() -> int | None:
     """Return the memory that is free or can be freed, within the limit of the control group; None if not known."""
     free = re.search(r"^MemAvailable:\s*(\d+) kB", proc.read("/proc/meminfo"), re.MULTILINE)
-    limits = [text for path in _LIMITS if (text := (proc.first_line(path) or "").strip()).isdigit()]
-    known = [*([1024 * int(free[1])] if free else []), *map(int, limits)]
-    return min(known, default=None)
+    known = (1024 * int(free[1]) if free else None, memory_limit())
+    return min((amount for amount in known if amount is not None), default=None)
 
 
 def peak_bytes() -> int | None:

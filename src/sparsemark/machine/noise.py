@@ -1,4 +1,4 @@
-"""Time lost to other guests and other processes while something ran."""
+"""Time lost to other guests and other processes while something ran, and load on the cores that it shared."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sparsemark.machine import proc
 from sparsemark.machine.placement import allowed_cpus
+from sparsemark.machine.topology import siblings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,9 @@ STEAL_LIMIT = 0.02
 
 _STEAL_FIELD = 7
 """Index of `steal` among the numbers of /proc/stat's `cpu` line; see proc(5)."""
+
+_IDLE_FIELDS = slice(3, 5)
+"""Those of `idle` and `iowait`."""
 
 
 @contextmanager
@@ -51,6 +55,26 @@ def waiting_fraction() -> Iterator[Callable[[], float | None]]:
         return None if before is None or after is None or not elapsed else _share(after - before, elapsed)
 
     yield fraction
+
+
+@contextmanager
+def sibling_load() -> Iterator[Callable[[], float | None]]:
+    """Yield a function that returns the share of the time since entry in which the sibling threads were busy.
+
+    Siblings are the processors on the same cores as those that the caller may run on at entry, so pin first. None where
+    there are none, or the system does not show them.
+    """
+    cpus = siblings(allowed_cpus()) or []
+    before = _cpu_times(cpus)
+
+    def load() -> float | None:
+        after = _cpu_times(cpus)
+        if sum(after) <= sum(before):
+            return None
+        idle = sum(after[_IDLE_FIELDS]) - sum(before[_IDLE_FIELDS])
+        return 1 - _share(idle, sum(after) - sum(before))
+
+    yield load
 
 
 def _share(part: float, whole: float) -> float:

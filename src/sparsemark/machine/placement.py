@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+POOL_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+"""Environment variables that set the thread pools of libraries."""
+
+
 def allowed_cpus() -> list[int]:
     """Return the processors that this process may run on."""
     if sys.platform == "linux":
@@ -37,7 +41,7 @@ def check_threads(threads: int, where: str) -> None:
 
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
-    """Pin the calling thread, and what it starts, to the last `threads` processors: the first serves the interrupts.
+    """Pin the calling thread, and what it starts, to `measured_cpus`.
 
     Does nothing where the system has no such call, or fewer processors.
     """
@@ -45,11 +49,26 @@ def pinned(threads: int) -> Iterator[None]:
     if sys.platform != "linux" or threads > len(cpus):
         yield
         return
-    os.sched_setaffinity(0, cpus[-threads:])
+    os.sched_setaffinity(0, measured_cpus(threads))
     try:
         yield
     finally:
         os.sched_setaffinity(0, cpus)
+
+
+def measured_cpus(threads: int) -> list[int]:
+    """Return the processors that `pinned` takes: the last ones, since the first serves the interrupts."""
+    return allowed_cpus()[-threads:]
+
+
+def thread_pools() -> list[dict[str, Any]]:
+    """Return library, version and threads of every BLAS and OpenMP library that is loaded; JSON values only."""
+    from threadpoolctl import threadpool_info
+
+    return [
+        {"library": pool["internal_api"], "version": pool["version"], "threads": pool["num_threads"]}
+        for pool in threadpool_info()
+    ]
 
 
 @contextmanager

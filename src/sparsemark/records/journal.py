@@ -91,6 +91,8 @@ def _checksum(key: str, benchmark: Mapping[str, Any]) -> str:
 class Journal:
     """Finished cells by key, in a file of JSON lines. Logs how many lines are damaged, if any.
 
+    `has_grown` says whether anything was appended.
+
     Args:
         path: the file; made with the first entry.
 
@@ -113,6 +115,7 @@ class Journal:
         self.damaged = lines.damaged
         self._entries = dict(lines.entries)
         self._taken: dict[str, Measurement] = {}
+        self.has_grown = False
 
     def get(self, key: str) -> Measurement | None:
         """Return the finished cell of this key, or None."""
@@ -145,7 +148,7 @@ class Journal:
         except OSError as error:
             self._torn = True
             raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
-        self._torn = False
+        self._torn, self.has_grown = False, True
         self._entries[key] = measurement
 
     def measurements(self) -> tuple[Measurement, ...]:

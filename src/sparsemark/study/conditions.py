@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sparsemark.engines import ENGINES
 from sparsemark.errors import UserError
 from sparsemark.formats import FORMATS
-from sparsemark.machine.fingerprint import fingerprint
+from sparsemark.machine.fingerprint import fingerprint, readings
 from sparsemark.pruning import PRUNERS
 from sparsemark.records.engine_note import EngineNote
 from sparsemark.registry import find
@@ -19,12 +19,18 @@ if TYPE_CHECKING:
     from sparsemark.engines.base import Engine
 
 
-def conditions(engines: Iterable[str]) -> dict[str, Any]:
-    """Return the machine's fingerprint, with versions of all that these engines, the pruners and formats require."""
+def conditions(engines: Iterable[str], *, measured_now: bool = True) -> dict[str, Any]:
+    """Return the machine's fingerprint, with versions of all that these engines, the pruners and formats require.
+
+    Args:
+        engines: names of those that took part.
+        measured_now: whether this process measured anything. Only then do the clock and load of this moment say
+            anything about the result; they are recorded under `readings`.
+    """
     modules: dict[str, None] = {}
     for own in (_known(engines), PRUNERS, FORMATS):
         modules |= dict.fromkeys(module for one in own.values() for module in one.requires)
-    return fingerprint(modules)
+    return fingerprint(modules) | ({"readings": readings()} if measured_now else {})
 
 
 def engine_notes(engines: Iterable[str]) -> dict[str, EngineNote]:

@@ -98,11 +98,13 @@ def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared
 
     It would call every machine a different one.
     """
-    if "cpu_model" in compared_benchmark["machine_info"]:
+    saved = compared_benchmark["machine_info"]
+    if "cpu_model" in saved:
         from sparsemark.machine.fingerprint import fingerprint
 
-        versions = compared_benchmark["machine_info"].get("versions") or {}
-        machine_info.update(fingerprint(versions), node="")
+        # Readings of one moment, such as the load, are no sign of another machine.
+        readings = {"readings": saved["readings"]} if "readings" in saved else {}
+        machine_info.update(fingerprint(saved.get("versions") or {}) | readings, node="")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -129,9 +129,10 @@ def measure_cells(
     measure = _measured_here if sampling.launches == 0 else partial(measure_in_launches, sampling=sampling)
     measurements = measure(pipeline, cells, journal, watch)
     names = {cell.engine for cell in cells} | {pipeline.protocol.reference}
-    # A run that takes every cell from the journal is the same document again.
+    # But for readings of the moment, a run that takes every cell from the journal is the same document again.
     when = max((m.measured_at for m in measurements if m.measured_at), default=datetime.now(UTC).isoformat())
-    return Run(tuple(measurements), conditions(names), commit(), when, engine_notes(names))
+    now = conditions(names, measured_now=journal.has_grown)
+    return Run(tuple(measurements), now, commit(), when, engine_notes(names))
 
 
 def _measured_here(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, watch: Watch) -> list[Measurement]:
