@@ -16,22 +16,26 @@ that from a change: it alarms beyond 10 % only. Several launches show how far th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.comparison import Comparison, compare, other_machine
-from sparsemark.analysis.latency import Confirmed, confirmed_cells, judge_latency
+from sparsemark.analysis.latency import confirmed_cells, judge_latency
 from sparsemark.analysis.merging import load_run
 from sparsemark.analysis.verdicts import LATENCY, NoBaselineError, Outcome, Tolerances, Verdict
 from sparsemark.records.measurement import MEASURED, PARITY_FAILED, UNSUPPORTED, Measurement
 from sparsemark.records.scores import same_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from sparsemark.analysis.comparison import Difference
     from sparsemark.records.run import Run
     from sparsemark.records.scores import DataNote, Score
+
+JudgeTimes = Callable[[Comparison], Iterator[Verdict]]
+"""Yields the verdicts on the time of a cell that is measured in both runs."""
 
 _ROUNDING = 1e-12  # a drop of exactly the tolerance is allowed, whatever the last bit of the subtraction says
 
@@ -49,8 +53,16 @@ def load_runs(baseline: Path, candidate: Path) -> tuple[Run, Run]:
     return load_run(baseline), after
 
 
-def gate(baseline: Run, candidate: Run, tolerances: Tolerances | None = None) -> list[Verdict]:
+def gate(
+    baseline: Run, candidate: Run, tolerances: Tolerances | None = None, judge_times: JudgeTimes | None = None
+) -> list[Verdict]:
     """Judge every quantity of every cell, in the order of the baseline.
+
+    Args:
+        baseline: what was.
+        candidate: what is.
+        tolerances: what the candidate may lose.
+        judge_times: yields the verdicts on a cell's time; None judges what the two runs show.
 
     Raises:
         NoBaselineError: the runs have no cell in common.
@@ -61,12 +73,14 @@ def gate(baseline: Run, candidate: Run, tolerances: Tolerances | None = None) ->
     elsewhere = other_machine(baseline, candidate)
     if not any(c.baseline and c.candidate for c in comparisons):
         raise NoBaselineError("baseline: it has no cell in common with the candidate")
-    confirmed = confirmed_cells(comparisons, tolerances)
-    return [verdict for comparison in comparisons for verdict in _judge(comparison, confirmed, tolerances, elsewhere)]
+    if judge_times is None:
+        confirmed = confirmed_cells(comparisons, tolerances)
+        judge_times = partial(judge_latency, confirmed=confirmed, tolerances=tolerances, elsewhere=elsewhere)
+    return [verdict for one in comparisons for verdict in _judge(one, judge_times, tolerances, elsewhere)]
 
 
 def _judge(
-    comparison: Comparison, confirmed: Confirmed, tolerances: Tolerances, elsewhere: Difference | None
+    comparison: Comparison, judge_times: JudgeTimes, tolerances: Tolerances, elsewhere: Difference | None
 ) -> Iterator[Verdict]:
     before, after = comparison.baseline, comparison.candidate
     if before is None or after is None or before.status != MEASURED or after.status != MEASURED:
@@ -79,7 +93,7 @@ def _judge(
             yield Verdict(comparison.cell, "status", *status)
         return
     if comparison.was_timed:
-        yield from judge_latency(comparison, confirmed, tolerances, elsewhere)
+        yield from judge_times(comparison)
     yield from _judge_scores(comparison.cell, before, after, tolerances)
     for quantity, judged in (
         ("agreement", _judge_agreement(before, after, "engine_agreement", tolerances.agreement)),

@@ -17,11 +17,14 @@ import numpy as np
 from sparsemark.analysis.launches import student_quantile
 from sparsemark.analysis.significance import holm
 from sparsemark.analysis.statistics import Interval
+from sparsemark.analysis.verdicts import LATENCY, SPEEDUP, Outcome, Tolerances, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from sparsemark.analysis.comparison import Comparison
 
 FEWEST = 7
 """Launches below which not even one cell can be judged: the smallest p-value of 6 is 1.6 %, above the level."""
@@ -93,3 +96,92 @@ def difference_of(cell: PairedChange, dense: PairedChange) -> PairedChange:
     """Return the change of a cell's time over the dense network's: what happened to its speedup, launch by launch."""
     pairs: Sequence[tuple[float, float]] = list(zip(cell.differences, dense.differences, strict=False))
     return PairedChange(tuple(one - other for one, other in pairs), cell.slower_ms)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Changes of own time and of speedup, by cell, that one batch of launches showed."""
+
+    latency: Mapping[str, PairedChange]
+    speedup: Mapping[str, PairedChange]
+
+    @classmethod
+    def of(cls, changes: Mapping[str, PairedChange], dense: Mapping[str, str]) -> Batch:
+        """Derive the speedups' changes from the cells' and their dense network's.
+
+        Args:
+            changes: of own time, by cell.
+            dense: name of the cell of the dense network, by cell.
+        """
+        speedups = {
+            name: difference_of(change, changes[dense[name]])
+            for name, change in changes.items()
+            if dense.get(name) in changes and dense[name] != name
+        }
+        return cls(changes, speedups)
+
+    def quantities(self) -> tuple[tuple[str, Mapping[str, PairedChange]], ...]:
+        """Return both mappings with the names of what they are of."""
+        return (LATENCY, self.latency), (SPEEDUP, self.speedup)
+
+
+Alarms = dict[str, dict[str, int]]
+"""Direction of a change that cleared the tolerance, by quantity and cell."""
+
+
+def alarms_of(batch: Batch, tolerances: Tolerances) -> Alarms:
+    """Return what a batch of enough launches alarms for, both quantities apart."""
+    found: Alarms = {}
+    for quantity, changes in batch.quantities():
+        enough = {name: change for name, change in changes.items() if len(change.differences) >= FEWEST}
+        bars = {name: tolerances.latency_of(name) for name in enough}
+        found[quantity] = alarmed(enough, bars, tolerances.level) if enough else {}
+    return found
+
+
+def judge_pairs(
+    comparison: Comparison, first: Batch, second: Batch | None, alarms: Alarms, tolerances: Tolerances
+) -> Iterator[Verdict]:
+    """Yield the verdicts on a cell's own time and on its speedup.
+
+    Args:
+        comparison: of the cell.
+        first: batch that every cell is in.
+        second: of the cells that alarmed, None where none did.
+        alarms: of the first batch.
+        tolerances: what the candidate may lose.
+    """
+    cell = comparison.cell
+    for quantity, changes in first.quantities():
+        change = changes.get(cell)
+        if change is None:
+            if quantity == LATENCY:
+                reason = comparison.why_not or "not launched in both arms"
+                yield Verdict(cell, quantity, Outcome.INCOMPARABLE, reason)
+            continue
+        again = dict(second.quantities())[quantity].get(cell) if second else None
+        outcome, reason = _weigh(change, again, alarms[quantity].get(cell), tolerances, tolerances.latency_of(cell))
+        interval = change.interval
+        detectable = math.expm1(math.log1p(tolerances.latency_of(cell)) + interval.estimate - interval.low)
+        if outcome is Outcome.INCONCLUSIVE:
+            reason = f"{reason}; could have seen +{100 * detectable:.1f} %"
+        yield Verdict(cell, quantity, outcome, reason, change.change, detectable)
+
+
+def _weigh(
+    change: PairedChange, again: PairedChange | None, direction: int | None, tolerances: Tolerances, tolerance: float
+) -> tuple[Outcome, str]:
+    count, percent = len(change.differences), f"{100 * tolerance:g} %"
+    if count < FEWEST:
+        return Outcome.INCONCLUSIVE, f"{count} launches of each arm, a verdict needs {FEWEST}"
+    if direction is not None:
+        if direction * change.slower_ms <= tolerances.floor_ms:
+            return Outcome.OK, f"{change.slower_ms:+.3g} ms is within the floor of {tolerances.floor_ms:g} ms"
+        if again is not None and agrees(again, direction, tolerance):
+            found = Outcome.REGRESSION if direction > 0 else Outcome.IMPROVEMENT
+            return found, f"beyond {percent} in both batches of {count} launches"
+        seen = "was not measured" if again is None else f"shows {100 * again.change.estimate:+.1f} %"
+        return Outcome.INCONCLUSIVE, f"beyond {percent} in one batch of launches; the second {seen}"
+    if change.interval.high <= math.log1p(tolerance):
+        return Outcome.OK, f"within {percent}"
+    return Outcome.INCONCLUSIVE, f"the interval reaches across {percent}"

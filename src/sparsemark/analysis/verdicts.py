@@ -28,8 +28,10 @@ EXIT_NO_BASELINE = 4
 EXIT_PARITY = 5
 
 LATENCY, SPEEDUP = "latency", "speedup"
-TIMES = (LATENCY, SPEEDUP)
 """Quantities of a verdict on time; all others hold on every machine."""
+
+_NAMED = ("latency", "floor_ms", "agreement", "size", "memory", "level")
+"""Tolerances that are no metrics."""
 
 
 class Outcome(StrEnum):
@@ -82,6 +84,23 @@ class Tolerances:
                 raise UserError(f"tolerance {name} {value}: expected a number from 0")
         if not 0 < self.level < 1:
             raise UserError(f"tolerance level {self.level}: expected a number between 0 and 1")
+
+    @classmethod
+    def named(cls, numbers: Mapping[str, float], cells: Mapping[str, float]) -> Tolerances:
+        """Return tolerances by the names that study files and the command line use; any other name is a metric.
+
+        Raises:
+            UserError: one is out of range.
+        """
+        own = {name: value for name, value in numbers.items() if name in _NAMED}
+        scores = {name: value for name, value in numbers.items() if name not in _NAMED}
+        return cls(**own, scores=scores, cells=cells)
+
+    def replaced(self, numbers: Mapping[str, float], cells: Mapping[str, float]) -> Tolerances:
+        """Return these with others, as `named` takes them, in their place."""
+        asked = Tolerances.named(numbers, cells)
+        own = {name: getattr(asked if name in numbers else self, name) for name in _NAMED}
+        return Tolerances(**own, scores={**self.scores, **asked.scores}, cells={**asked.cells, **self.cells})
 
     def latency_of(self, cell: str) -> float:
         """Return the tolerance of one cell's time."""

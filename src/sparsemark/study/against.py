@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from sparsemark.analysis.gate import gate
 from sparsemark.analysis.launches import blocks_of, merged, with_intervals
-from sparsemark.analysis.paired_launches import PairedChange
+from sparsemark.analysis.paired_launches import Batch, PairedChange, alarms_of, judge_pairs
 from sparsemark.errors import UserError
 from sparsemark.measurement.launch import LEAST_PAIRS, NOTICE, launch
 from sparsemark.records.benchmark_json import from_benchmark
@@ -27,8 +28,10 @@ from sparsemark.study.arm import Answer, Request
 from sparsemark.study.interrupts import raised_again
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from sparsemark.analysis.comparison import Comparison
+    from sparsemark.analysis.verdicts import Tolerances, Verdict
     from sparsemark.measurement.launch import Job
     from sparsemark.study.arm import CheckedCell
     from sparsemark.study.revision import Arm
@@ -80,19 +83,19 @@ class Duel:
         baseline: the revision.
         candidate: this tree.
         request: study and cells.
-        notice: is told what happens, line by line.
+
+    Raises:
+        UserError: an arm cannot be asked, or the two have no cell in common.
     """
 
     def __init__(self, baseline: Arm, candidate: Arm, request: Request) -> None:
         self._arms = baseline, candidate
-        answers = [_ask(arm, request) for arm in self._arms]
-        common = [name for name in answers[1].cells if name in answers[0].cells]
+        after = _ask(candidate, request)
+        before = _ask(baseline, replace(request, cells=tuple(after.cells)))
+        common = [name for name in after.cells if name in before.cells]
         if not common:
             raise UserError(f"{request.study}: {baseline.name} has none of its cells; expected one at least in both")
-        self._answers = answers
-        self.only: dict[str, int] = {
-            name: which for which in (0, 1) for name in answers[which].cells if name not in answers[1 - which].cells
-        }
+        self._answers = before, after
         self._timed = [one for name in common if (one := self._timed_cell(name)) is not None]
 
     def _timed_cell(self, name: str) -> _Timed | None:
@@ -214,3 +217,26 @@ def _ask(arm: Arm, request: Request) -> Answer:
     if found.error is not None:
         raise UserError(f"{arm.name}: {found.error}")
     return found
+
+
+def judge(duel: Duel, launches: int, tolerances: Tolerances, watch: Watch) -> tuple[list[Verdict], Run, Run]:
+    """Launch both arms in turn, what alarms a second time, and return the verdicts with both arms' rows.
+
+    Args:
+        duel: two arms, checked.
+        launches: of each arm, in each batch.
+        tolerances: what the candidate may lose.
+        watch: shows progress.
+    """
+    found = duel.launch(launches, watch)
+    first, second = Batch.of(found.changes, found.dense), None
+    alarms = alarms_of(first, tolerances)
+    alarmed = {name for cells in alarms.values() for name in cells}
+    if alarmed:
+        again = duel.launch(launches, watch, only=[*alarmed, *(found.dense[name] for name in alarmed)])
+        second = Batch.of(again.changes, again.dense)
+
+    def judge_times(comparison: Comparison) -> Iterator[Verdict]:
+        yield from judge_pairs(comparison, first, second, alarms, tolerances)
+
+    return gate(found.baseline, found.candidate, tolerances, judge_times), found.baseline, found.candidate

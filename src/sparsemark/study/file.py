@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from sparsemark.analysis.verdicts import Tolerances
 from sparsemark.engines import ENGINES
 from sparsemark.errors import UserError
 from sparsemark.files import convert_document
@@ -60,6 +61,7 @@ class Study:
         cells: each once, in the order of the result.
         protocol: how they are timed.
         epochs: of fine-tuning in all, for every pruning alike.
+        tolerances: of a gate, in place of its own.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Study:
     cells: tuple[Cell, ...]
     protocol: Protocol
     epochs: int = EPOCHS
+    tolerances: Tolerances = field(default_factory=Tolerances)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -121,6 +124,7 @@ class _Document(_Table, frozen=True):
     hooks: str | None = None
     protocol: _Protocol = _Protocol()
     epochs: int = EPOCHS
+    tolerance: dict[str, float | dict[str, float]] = {}
 
 
 def load_study(path: Path) -> Study:
@@ -164,7 +168,19 @@ def _study(document: _Document) -> Study:
         for variant in _variants(table, where, models):
             variants[variant] = None
             cells |= dict.fromkeys(_cells(variant, table, protocol.threads))
-    return Study(document.name, document.hooks or None, tuple(variants), tuple(cells), protocol, document.epochs)
+    tolerances = _tolerances(document.tolerance)
+    return Study(
+        document.name, document.hooks or None, tuple(variants), tuple(cells), protocol, document.epochs, tolerances
+    )
+
+
+def _tolerances(table: Mapping[str, float | Mapping[str, float]]) -> Tolerances:
+    """Return a gate's tolerances: numbers by quantity, and those of single cells in the table `cells`."""
+    cells = table.get("cells", {})
+    numbers = {name: value for name, value in table.items() if isinstance(value, float | int)}
+    if not isinstance(cells, dict) or len(numbers) + ("cells" in table) < len(table):
+        raise UserError("tolerance: expected numbers, and a table of numbers called cells")
+    return Tolerances.named(numbers, cells)
 
 
 def _models(tables: Iterable[_Model]) -> dict[str, ModelSpec]:
