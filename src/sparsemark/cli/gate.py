@@ -24,8 +24,8 @@ _EXIT_CODES = (
 )
 _TOLERATED = (
     "tolerances: latency 2 % and 0.05 ms, scores as the task says (accuracy of the study: 1 point), agreement of an "
-    "engine with its own network and of a pruned network with the dense one 0.5 point, size 1 %, memory 10 %; in files, "
-    "one process a side alarms beyond 12 % only, and beside a changed reference beyond 22 %"
+    "engine with its own network and of a pruned network with the dense one 0.5 point, size 1 %, memory 10 %; in "
+    "files one process a side alarms beyond 12 % only, and beside a changed reference beyond 22 %"
 )
 
 

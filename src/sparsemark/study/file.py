@@ -204,9 +204,9 @@ def _inputs(table: _Model, index: int) -> tuple[InputSpec, ...]:
 
 def _check_names(table: _Prune, where: str, models: Mapping[str, ModelSpec]) -> None:
     """Raise UserError where a table names what nobody has, or holds an empty list."""
-    for field, names in (("engines", table.engines), ("controls", table.controls)):
+    for kind, names in (("engines", table.engines), ("controls", table.controls)):
         for name in names:
-            _check_known(name, ENGINES, "engine", f"{where}.{field}")
+            _check_known(name, ENGINES, "engine", f"{where}.{kind}")
     for step in table.method.split("+"):
         _check_known(step.partition(":")[0], PRUNERS, "pruner", f"{where}.method")
     if table.sparsity is None and table.method.split("+")[-1] not in WITHOUT_SPARSITY:
