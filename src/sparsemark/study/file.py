@@ -211,9 +211,9 @@ def _check_names(table: _Prune, where: str, models: Mapping[str, ModelSpec]) -> 
         _check_known(step.partition(":")[0], PRUNERS, "pruner", f"{where}.method")
     if table.sparsity is None and table.method.split("+")[-1] not in WITHOUT_SPARSITY:
         raise UserError(f"{where}.sparsity: missing, expected a list, each a number")
-    for field in ("sparsity", "seeds", "folds", "model", "precision"):
-        if getattr(table, field) == ():
-            raise UserError(f"{where}.{field}: [], expected a list that is not empty")
+    for name in ("sparsity", "seeds", "folds", "model", "precision"):
+        if getattr(table, name) == ():
+            raise UserError(f"{where}.{name}: [], expected a list that is not empty")
     unknown = [name for name in table.model or () if name not in models]
     if unknown:
         raise UserError(f"{where}.model: {nearest(unknown[0], models, 'model')}")
