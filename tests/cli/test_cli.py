@@ -407,13 +407,13 @@ def gated(*options, factor=1.2):
 
 
 def test_the_gate_writes_a_comment_and_junit_xml_where_it_fails_too(folder, capsys):
-    assert gated("--comment", "new/comment.md", "--junit", "new/gate.xml") == 1
-    assert f"regression: {QUIET.name}, latency" in Path("new/comment.md").read_text()
-    assert len(ElementTree.parse("new/gate.xml").findall(".//failure")) == 1
-    assert gated("--comment", "new/comment.md", "--junit", "new/gate.xml", factor=1) == 0
-    assert "Nothing moved" in Path("new/comment.md").read_text()
-    assert not ElementTree.parse("new/gate.xml").findall(".//failure")
-    assert {path.name for path in Path("new").iterdir()} == {"comment.md", "gate.xml"}, "nothing unfinished is left"
+    assert gated("--comment", "alerts/comment.md", "--junit", "alerts/gate.xml") == 1
+    assert f"regression: {QUIET.name}, latency" in Path("alerts/comment.md").read_text()
+    assert len(ElementTree.parse("alerts/gate.xml").findall(".//failure")) == 1
+    assert gated("--comment", "alerts/comment.md", "--junit", "alerts/gate.xml", factor=1) == 0
+    assert "Nothing moved" in Path("alerts/comment.md").read_text()
+    assert not ElementTree.parse("alerts/gate.xml").findall(".//failure")
+    assert {path.name for path in Path("alerts").iterdir()} == {"comment.md", "gate.xml"}, "nothing unfinished is left"
 
 
 @pytest.mark.parametrize("option", ["--comment", "--junit"])
