@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import sparsemark
+from sparsemark.records.history import add_to_history, points_of
 from sparsemark.records.run import Run
 from tests.imports import circle, imported, names, siblings
 from tests.synthetic import study_run
@@ -225,13 +226,16 @@ assert not heavy, heavy
         ("report", "run.json"),
         ("report", "run.json", "--format", "html"),
         ("compare", "run.json", "run.json"),
-        ("gate", "--baseline", "run.json", "run.json"),
+        ("gate", "--baseline", "run.json", "run.json", "--comment", "comment.md", "--junit", "gate.xml"),
+        ("history", "add", "run.json"),
+        ("history", "--file", "kept.jsonl"),
         ("doctor", "--threads", "9999"),  # more than there are: the verdict comes at once
     ],
     ids=" ".join,
 )
 def test_commands_that_only_read_load_nothing_heavy(arguments, tmp_path):
     study_run().save(tmp_path / "run.json")
+    add_to_history(tmp_path / "kept.jsonl", points_of(study_run(), "machine", "key"))
     assert Run.load(tmp_path / "run.json").measurements
     done = subprocess.run(
         [sys.executable, "-c", LOADED, *arguments],
@@ -241,7 +245,9 @@ def test_commands_that_only_read_load_nothing_heavy(arguments, tmp_path):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["", "run", "bench", "report", "compare", "gate", "doctor", "explain", "list"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "bench", "report", "compare", "gate", "history", "history add", "doctor", "explain", "list"]
+)
 def test_help_loads_no_library_at_all(command):
     """`--help` is instant: not even numpy, whose import takes longer than all the rest."""
     code = (

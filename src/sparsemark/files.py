@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, digests of their content, and TOML or JSON read as a type."""
+"""Files: written whole or not at all, locked, digests of their content, and TOML or JSON read as a type."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import stat
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -224,6 +225,28 @@ def is_own(found: os.stat_result) -> bool:
     if not hasattr(os, "geteuid"):  # Windows, where a user's cache is in the user's profile
         return True
     return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def lock(descriptor: int, *, wait: bool = False) -> bool:
+    """Lock an open file or folder by flock(2) and return whether this process holds it.
+
+    True where the system or the file system knows no such locks.
+
+    Args:
+        descriptor: the lock ends when it is closed, however the process ends.
+        wait: for the process that holds it.
+    """
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a network file system without locks
+        return True
+    return True
 
 
 def note_of(content: Mapping[str, Any]) -> bytes:

@@ -12,6 +12,9 @@ DEFAULT_STUDY = Path("bench/cnn9.toml")
 
 WEIGHTS = Path("models/weights")
 RESULTS = Path("results")
+HISTORY = Path("history.jsonl")
+"""File that `sparsemark history` reads and extends by default."""
+
 WORK = Path(".sparsemark")
 """Artifacts, journals, decoded images: everything that a rerun would recreate."""
 

@@ -457,7 +457,7 @@ def test_the_disk_is_full_for_the_journal_and_what_was_measured_stays(here, refu
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("sparsemark.records.journal.os", SimpleNamespace(fsync=no_space))
+        patch.setattr("sparsemark.records.checked_lines.os", SimpleNamespace(write=os.write, fsync=no_space))
         line = refused(*THREE_CELLS)
     assert f"{journal}: cannot be written: No space left on device" in line
     assert measured == CELLS

@@ -445,7 +445,9 @@ def test_list_names_every_pruner_format_and_engine(folder, capsys):
     assert all(name in shown for name in ("magnitude-layerwise", "channels", "csr", "scipy-csr", "onnxruntime"))
 
 
-@pytest.mark.parametrize("command", ["", "run", "bench", "report", "compare", "gate", "doctor", "explain", "list"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "bench", "report", "compare", "gate", "history", "history add", "doctor", "explain", "list"]
+)
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([*command.split(), "--help"])

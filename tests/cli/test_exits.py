@@ -313,5 +313,5 @@ def test_the_help_tells_which_commands_may_train(capsys):
     assert "No other command trains." in shown
     assert "May train" in helped(capsys, "run")
     assert "fine-tuned only where --task" in helped(capsys, "bench")
-    for command in ("report", "compare", "gate", "doctor", "explain", "list"):
+    for command in ("report", "compare", "gate", "history", "doctor", "explain", "list"):
         assert not {"train", "fine-tune"} & set(helped(capsys, command).lower().split())

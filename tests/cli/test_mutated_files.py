@@ -101,7 +101,32 @@ def test_a_mutated_file_is_read_or_refused_in_one_line(document, tmp_path, monke
     assert min(ended.values()) > MUTATIONS / 10, f"{ended}: too few of one kind to say much"
 
 
-@pytest.mark.parametrize("command", [("report",), ("compare", "base.json"), ("gate", "--baseline", "base.json")])
+def test_what_a_mutated_file_adds_to_a_history_can_be_read(document, tmp_path, monkeypatch, capsys):
+    """One line that no reader takes would cost the whole history."""
+    monkeypatch.chdir(tmp_path)
+    draw = random.Random(20261127)
+    added = 0
+    for _ in range(MUTATIONS // 4):
+        changed, changes = mutated(document, draw)
+        Path("m.json").write_text(json.dumps(changed))
+        before = Path("history.jsonl").read_bytes() if added else b""
+        code = main(["history", "add", "m.json"])
+        said = f"{changes}: {code}: {capsys.readouterr().err}"
+        assert code in (0, 2), said
+        if code == 2:
+            assert not added or Path("history.jsonl").read_bytes() == before, said
+            continue
+        added += 1
+        assert main(["history"]) == 0, said
+        out, err = capsys.readouterr()
+        assert err == "", said
+        assert all(character.isprintable() or character == "\n" for character in out), said
+        Path("history.jsonl").write_bytes(b"".join(Path("history.jsonl").read_bytes().splitlines(keepends=True)[-40:]))
+    assert added > MUTATIONS / 40
+
+
+@pytest.mark.parametrize("command", [("report",), ("compare", "base.json"), ("gate", "--baseline", "base.json"),
+                                     ("history", "add")])  # fmt: skip
 def test_a_number_out_of_range_is_named_by_every_command(command, document, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("base.json").write_text(json.dumps(document))

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_info
 from sparsemark.machine import doctor, noise, proc
 from sparsemark.machine.doctor import examine
 from sparsemark.machine.fingerprint import _packages as packages
-from sparsemark.machine.fingerprint import commit, fingerprint, machine_name, package_versions
+from sparsemark.machine.fingerprint import commit, fingerprint, machine_key, machine_name, package_versions
 from sparsemark.machine.noise import stolen_fraction, waiting_fraction
 from sparsemark.machine.placement import allowed_cpus, library_threads, pinned
 
@@ -119,6 +119,16 @@ def test_a_machines_name_is_fit_for_a_folder(model, flags, name, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     assert machine_name() == name
     assert re.fullmatch(r"[a-z0-9-]+", name)
+
+
+def test_the_machine_of_a_result_file_is_named_and_keyed_as_this_one():
+    here = fingerprint()
+    assert machine_name(here) == machine_name()
+    assert machine_key(here) == machine_key(here | {"kernel": "another", "python": "3.99", "versions": {}})
+    for field in ("cpu_model", "cpu_flags", "cpu_count"):
+        assert machine_key(here) != machine_key(here | {field: "another"})
+    assert machine_name({"cpu_model": ["odd"], "cpu_count": "two\n", "cpu_flags": 3}) == "odd"
+    assert machine_name({}) == "unnamed"
 
 
 def test_a_commit_outside_a_repository_is_empty(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import TYPE_CHECKING, Any
 
+from sparsemark.files import key_of
 from sparsemark.machine import frequency, proc, topology
 from sparsemark.machine.control_group import limits
 from sparsemark.machine.placement import POOL_VARIABLES, allowed_cpus, measured_cpus, thread_pools
@@ -111,13 +112,28 @@ def package_versions(modules: Iterable[str]) -> dict[str, str | None]:
     return {module: _version(_package(module)) for module in modules}
 
 
-def machine_name() -> str:
-    """Return a short name for folders and captions, such as `amd-epyc-2cpu-avx512f`; machines alike share it."""
-    processor = _processor()
-    model = re.sub(r"\(.*?\)|\b(cpu|processor|with|\d+-core)\b.*", " ", (processor["cpu_model"] or "cpu").lower())
-    widest = next((flag for flag in ("avx512f", "avx2", "asimd") if flag in processor["cpu_flags"].split()), "")
-    parts = [*re.findall(r"[a-z0-9]+", model), f"{os.cpu_count()}cpu", widest]
-    return "-".join(part for part in parts if part)
+def machine_name(info: Mapping[str, Any] | None = None) -> str:
+    """Return a short name for folders and captions, such as `amd-epyc-2cpu-avx512f`; machines alike share it.
+
+    Args:
+        info: fingerprint from a result file; None is this machine.
+    """
+    processor = _processor() if info is None else _processor_of(info)
+    model = str(processor["cpu_model"] or "cpu").lower()
+    model = re.sub(r"\(.*?\)|\b(cpu|processor|with|\d+-core)\b.*", " ", model)
+    flags, count = str(processor["cpu_flags"]).split(), processor["cpu_count"]
+    widest = next((flag for flag in ("avx512f", "avx2", "asimd") if flag in flags), "")
+    parts = [*re.findall(r"[a-z0-9]+", model), f"{count}cpu" if isinstance(count, int) else "", widest]
+    return "-".join(part for part in parts if part) or "unnamed"
+
+
+def machine_key(info: Mapping[str, Any]) -> str:
+    """Return a key of the machine in a result file's fingerprint: latencies with the same key can be compared."""
+    return key_of(_processor_of(info))
+
+
+def _processor_of(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: info.get(name) for name in _processor()}
 
 
 def commit() -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from sparsemark.errors import UserError
+from sparsemark.files import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,18 +74,3 @@ def _hold(path: Path) -> int | None:
 def _refuse(path: Path, descriptor: int) -> NoReturn:
     holder = " ".join(os.pread(descriptor, _LONGEST, 0).decode(errors="replace").split())
     raise UserError(f"{path}: held by {holder or 'another process'}; wait for it to end, or stop it")
-
-
-def lock(descriptor: int) -> bool:
-    """Lock an open file or folder and return whether no other process holds it; True where there are no such locks."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a network file system without locks
-        return True
-    return True

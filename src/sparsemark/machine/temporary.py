@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsemark.machine.locks import lock
+from sparsemark.files import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

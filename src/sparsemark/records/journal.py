@@ -1,31 +1,27 @@
 """Journal: finished cells, one line of JSON each with its checksum, written and synced when the cell is done.
 
-A line that a crash tore, or that does not have its checksum, is passed over; its cell is measured again. Lines of older
-versions have no checksum and are read as they are.
+The cell of a damaged line is measured again.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
-from sparsemark.files import key_of
 from sparsemark.records.benchmark_json import from_benchmark, to_benchmark
+from sparsemark.records.checked_lines import append, is_torn, read_lines, write_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from sparsemark.records.measurement import Measurement
 
 _LOG = logging.getLogger(__name__)
 
-_CHECK = "check"
-"""Field of a line: first hex digits of the SHA-256 of its key and benchmark."""
+_CONTENT = "benchmark"
+"""Field of a line with the cell, as in a result file."""
 
 _LAUNCH = "-launch"
 """Between the key of a cell and the number of a launch of it."""
@@ -60,32 +56,17 @@ class Lines:
     impossible: str | None = None
 
 
-def read_lines(journal: bytes) -> Lines:
+def read_journal(journal: bytes) -> Lines:
     """Read the lines of a journal that are whole."""
-    entries, damaged, impossible = [], 0, None
-    for number, line in enumerate(journal.splitlines(), start=1):
-        if not line.strip():
-            continue
+    whole, damaged = read_lines(journal, _CONTENT)
+    entries, impossible = [], None
+    for line in whole:
         try:
-            entry = json.loads(line)
-            key, benchmark = str(entry["key"]), entry["benchmark"]
-            is_changed = _CHECK in entry and entry[_CHECK] != _checksum(entry["key"], benchmark)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            damaged += 1
-            continue
-        if is_changed:
-            damaged += 1
-            continue
-        try:
-            entries.append((key, from_benchmark(benchmark)))
+            entries.append((line.key, from_benchmark(line.content)))
         except ValueError as error:
             damaged += 1
-            impossible = impossible or f"line {number}: {error}"
+            impossible = impossible or f"line {line.number}: {error}"
     return Lines(tuple(entries), damaged, impossible)
-
-
-def _checksum(key: str, benchmark: Mapping[str, Any]) -> str:
-    return key_of(key, benchmark)
 
 
 class Journal:
@@ -107,8 +88,8 @@ class Journal:
             text = path.read_bytes() if path.exists() else b""
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        self._torn = bool(text) and not text.endswith(b"\n")
-        lines = read_lines(text)
+        self._torn = is_torn(text)
+        lines = read_journal(text)
         if lines.damaged:
             number = "1 line is" if lines.damaged == 1 else f"{lines.damaged} lines are"
             _LOG.warning("%s: %s damaged and passed over; what stood there is measured again", path, number)
@@ -135,16 +116,11 @@ class Journal:
         Raises:
             UserError: the disk is full; what was written before is kept.
         """
-        benchmark = to_benchmark(measurement)
-        entry = {"key": key, "benchmark": benchmark, _CHECK: _checksum(key, benchmark)}
-        line = json.dumps(entry, allow_nan=False) + "\n"
+        line = write_line(key, _CONTENT, to_benchmark(measurement))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
-                # After a torn line a new one must begin, or both would be lost.
-                file.write((b"\n" if self._torn else b"") + line.encode())
-                file.flush()
-                os.fsync(file.fileno())
+                append(file.fileno(), line, torn=self._torn)
         except OSError as error:
             self._torn = True
             raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error

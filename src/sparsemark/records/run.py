@@ -18,7 +18,7 @@ from sparsemark.records.benchmark_json import (
     to_benchmark,
     write_document,
 )
-from sparsemark.records.journal import JOURNAL_SUFFIX, cell_key, read_lines
+from sparsemark.records.journal import JOURNAL_SUFFIX, cell_key, read_journal
 from sparsemark.records.measurement import MEASURED
 from sparsemark.records.ranges import Count
 
@@ -91,7 +91,7 @@ class Run:
         """
         content = _content(path)
         if path.suffix == JOURNAL_SUFFIX:
-            lines = read_lines(content)
+            lines = read_journal(content)
             if lines.impossible:
                 raise UserError(f"{path}: {lines.impossible}")
             finished = _latest(lines.entries)

@@ -18,6 +18,7 @@ from sparsemark.records.scores import DataNote
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sparsemark.analysis.change_points import Series
     from sparsemark.analysis.comparison import Comparison, Difference
     from sparsemark.analysis.verdicts import Verdict
     from sparsemark.records.measurement import Measurement
@@ -109,6 +110,18 @@ def harmless_comparisons(comparisons: Iterable[Comparison]) -> list[Comparison]:
 def harmless_differences(differences: Iterable[Difference]) -> list[Difference]:
     """Return conditions that differ, as harmless texts."""
     return [dataclasses.replace(one, **harmless_values(vars(one))) for one in differences]
+
+
+def harmless_series(series: Iterable[Series]) -> list[Series]:
+    """Return series whose texts are harmless."""
+    return [
+        dataclasses.replace(
+            one,
+            **harmless_values({name: getattr(one, name) for name in ("cell", "machine", "machine_key", "reference")}),
+            points=tuple(dataclasses.replace(point, **harmless_values(vars(point))) for point in one.points),
+        )
+        for one in series
+    ]
 
 
 def cell_of_csv(value: Any) -> Any:

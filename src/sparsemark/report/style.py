@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 GREY = "0.4"
 
+FORMATS = {".svg": "svg", ".png": "png"}
+"""Formats of a figure by the end of its name; others are PNG."""
+
 _DPI = 110  # files stay well under 300 kB and print at the width of a page
 
 _CAPTION_POINTS = 7.5
@@ -128,10 +131,18 @@ def caption(figure: Figure, lines: Iterable[str]) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all.
+    """Write a figure, whole or not at all: as PNG, or as SVG where its name ends so.
 
     Raises:
         UserError: the file cannot be written.
     """
-    with replacing(path) as target:
-        figure.savefig(target, dpi=_DPI, format="png", facecolor="white")
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a dollar in a name begins no formula
+    # No date and no random names in it: the same numbers are the same file.
+    with replacing(path) as target, rc_context({"svg.hashsalt": "sparsemark"}):
+        form = FORMATS.get(path.suffix.lower(), "png")
+        metadata = {"Date": None} if form == "svg" else None
+        figure.savefig(target, dpi=_DPI, format=form, facecolor="white", metadata=metadata)
