@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 
 import pytest
+
+# Tests are no measurements: those of two workers need not wait for each other.
+os.environ["SPARSEMARK_HOST_LOCK"] = f"{tempfile.gettempdir()}/sparsemark-tests-{os.getpid()}.lock"
 
 # pytest-xdist marks the environment of its workers, which disables pytest-benchmark in a pytest that a test starts.
 os.environ.pop("PYTEST_XDIST_WORKER", None)

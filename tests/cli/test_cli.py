@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from sparsemark.analysis.comparison import ONE_PROCESS
+from sparsemark.analysis.latency import YARDSTICK_DOUBT
 from sparsemark.analysis.verdicts import Tolerances
 from sparsemark.cli import main
 from sparsemark.formats import FORMATS
@@ -106,10 +109,14 @@ def test_the_version_is_that_of_the_package(capsys, monkeypatch):
 
 def test_the_help_of_the_gate_names_the_tolerances_that_hold(capsys):
     t = Tolerances()
+    alone = (1 + t.latency) * math.exp(ONE_PROCESS) - 1
+    beside_another = (1 + t.latency) * (1 + YARDSTICK_DOUBT) - 1
     assert (
         f"tolerances: latency {100 * t.latency:g} % and {t.floor_ms:g} ms, scores as the task says (accuracy of the "
-        f"study: {100 * Metric().tolerance:g} point), agreement of an engine with its own network "
-        f"{100 * t.agreement:g} point, size {100 * t.size:g} %"
+        f"study: {100 * Metric().tolerance:g} point), agreement of an engine with its own network and of a pruned "
+        f"network with the dense one {100 * t.agreement:g} point, size {100 * t.size:g} %, memory {100 * t.memory:g} "
+        f"%; in files one process a side alarms beyond {100 * alone:.0f} % only, and beside a changed reference beyond "
+        f"{100 * beside_another:.0f} %"
     ) in shown(capsys, "gate", "--help")
 
 
@@ -456,7 +463,7 @@ def test_help(command, capsys):
 
 
 def test_an_interrupted_command_says_that_it_goes_on(folder, without_onnx, capsys, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sparsemark.study.pipeline.measure", interrupt)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import sparsemark
-from sparsemark.analysis import gate
+from sparsemark.analysis import verdicts
 from sparsemark.cli import exits, main
 from sparsemark.errors import UserError
 from sparsemark.records.run import Run
@@ -41,7 +41,7 @@ def ending(monkeypatch, capsys):
     ("error", "code", "line"),
     [
         (UserError("a.toml: name:\n expected text"), 2, "a.toml: name: expected text"),
-        (gate.NoBaselineError("no baseline"), 4, "no baseline"),
+        (verdicts.NoBaselineError("no baseline"), 4, "no baseline"),
         (OSError(errno.ENOSPC, "No space left on device", "out.json"), 2, "out.json: No space left on device"),
         (OSError("odd"), 2, "odd"),
         (
@@ -186,7 +186,7 @@ def test_python_m_has_the_same_codes(tmp_path):
 
 def test_an_argument_is_quoted_without_being_obeyed(capsys):
     with pytest.raises(SystemExit) as exit_:
-        main(["report", "a.json", "\x1b[31m"])
+        main(["compare", "a.json", "b.json", "\x1b[31m"])
     assert exit_.value.code == 2
     assert capsys.readouterr().err.endswith("unrecognized arguments: \\x1b[31m\n")
 
@@ -284,7 +284,7 @@ def test_an_interrupt_has_the_code_of_shells(ending):
 
 
 def test_the_code_of_an_error_of_usage_is_that_of_the_gate():
-    assert exits.USAGE == gate.EXIT_USAGE
+    assert exits.USAGE == verdicts.EXIT_USAGE
 
 
 def helped(capsys, *arguments):
@@ -297,12 +297,12 @@ def helped(capsys, *arguments):
 def test_the_help_of_the_gate_names_every_exit_code(capsys):
     shown = helped(capsys, "gate")
     named = {
-        gate.EXIT_OK: "ok",
-        gate.EXIT_REGRESSION: "regression",
-        gate.EXIT_USAGE: "usage or unreadable input",
-        gate.EXIT_INCONCLUSIVE: "inconclusive or contaminated",
-        gate.EXIT_NO_BASELINE: "no baseline",
-        gate.EXIT_PARITY: "parity failure",
+        verdicts.EXIT_OK: "ok",
+        verdicts.EXIT_REGRESSION: "regression",
+        verdicts.EXIT_USAGE: "usage or unreadable input",
+        verdicts.EXIT_INCONCLUSIVE: "inconclusive or contaminated",
+        verdicts.EXIT_NO_BASELINE: "no baseline",
+        verdicts.EXIT_PARITY: "parity failure",
     }
     assert all(f" {code} {meaning}" in shown for code, meaning in named.items())
 

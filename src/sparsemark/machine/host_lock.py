@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from sparsemark import paths
 from sparsemark.errors import UserError
+from sparsemark.files import lock
 from sparsemark.machine import proc
-from sparsemark.machine.locks import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

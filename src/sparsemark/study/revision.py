@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import sparsemark
+from sparsemark import paths
 from sparsemark.errors import UserError
 from sparsemark.measurement.launch import Place
 
@@ -54,7 +54,7 @@ class Arm:
     @property
     def place(self) -> Place:
         """Where its launches run, all of them with the harness of this process."""
-        return Place(self.python, self.folder, self.environment, Path(sparsemark.__file__).parent)
+        return Place(self.python, self.folder, self.environment, Path(paths.__file__).parent)
 
 
 def this_tree() -> Arm:
