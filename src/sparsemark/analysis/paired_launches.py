@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from sparsemark.analysis.comparison import Comparison
 
-FEWEST = 7
-"""Launches below which not even one cell can be judged: the smallest p-value of 6 is 1.6 %, above the level."""
-
 
 @dataclass(frozen=True)
 class PairedChange:
@@ -64,11 +61,19 @@ class PairedChange:
         return float(wilcoxon(beyond, alternative="greater", method="exact").pvalue)
 
 
+def fewest_launches(cells: int, level: float) -> int:
+    """Return the launches of each arm that a verdict on so many cells takes: fewer cannot reach the level.
+
+    The smallest p-value of n pairs is 2^-n, and Holm's correction multiplies the first by the number of cells.
+    """
+    return math.ceil(math.log2(cells / level))
+
+
 def alarmed(changes: Mapping[str, PairedChange], tolerances: Mapping[str, float], level: float) -> dict[str, int]:
     """Return the cells whose change clears the tolerance, with its direction.
 
     Args:
-        changes: by cell, each of `FEWEST` launches at least.
+        changes: by cell; none has too few launches.
         tolerances: fraction of the time, by cell.
         level: of the tests over all cells together.
     """
@@ -133,7 +138,8 @@ def alarms_of(batch: Batch, tolerances: Tolerances) -> Alarms:
     """Return what a batch of enough launches alarms for, both quantities apart."""
     found: Alarms = {}
     for quantity, changes in batch.quantities():
-        enough = {name: change for name, change in changes.items() if len(change.differences) >= FEWEST}
+        needed = fewest_launches(max(len(changes), 1), tolerances.level)
+        enough = {name: change for name, change in changes.items() if len(change.differences) >= needed}
         bars = {name: tolerances.latency_of(name) for name in enough}
         found[quantity] = alarmed(enough, bars, tolerances.level) if enough else {}
     return found
@@ -160,7 +166,11 @@ def judge_pairs(
                 yield Verdict(cell, quantity, Outcome.INCOMPARABLE, reason)
             continue
         again = dict(second.quantities())[quantity].get(cell) if second else None
-        outcome, reason = _weigh(change, again, alarms[quantity].get(cell), tolerances, tolerances.latency_of(cell))
+        needed = fewest_launches(len(changes), tolerances.level)
+        if len(change.differences) < needed:
+            outcome, reason = Outcome.INCONCLUSIVE, f"{len(change.differences)} launches of each arm, expected {needed}"
+        else:
+            outcome, reason = _weigh(change, again, alarms[quantity].get(cell), tolerances, tolerances.latency_of(cell))
         interval = change.interval
         detectable = math.expm1(math.log1p(tolerances.latency_of(cell)) + interval.estimate - interval.low)
         if outcome is Outcome.INCONCLUSIVE:
@@ -172,8 +182,6 @@ def _weigh(
     change: PairedChange, again: PairedChange | None, direction: int | None, tolerances: Tolerances, tolerance: float
 ) -> tuple[Outcome, str]:
     count, percent = len(change.differences), f"{100 * tolerance:g} %"
-    if count < FEWEST:
-        return Outcome.INCONCLUSIVE, f"{count} launches of each arm, a verdict needs {FEWEST}"
     if direction is not None:
         if direction * change.slower_ms <= tolerances.floor_ms:
             return Outcome.OK, f"{change.slower_ms:+.3g} ms is within the floor of {tolerances.floor_ms:g} ms"

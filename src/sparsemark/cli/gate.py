@@ -157,8 +157,9 @@ def _tolerances(options: argparse.Namespace) -> Tolerances:
 def _files(options: argparse.Namespace) -> tuple[list[Verdict], Run, Run]:
     from sparsemark.analysis.gate import gate, load_runs
 
+    tolerances = _tolerances(options)
     before, after = load_runs(options.baseline, options.candidate)
-    return gate(before, after, _tolerances(options)), before, after
+    return gate(before, after, tolerances), before, after
 
 
 def _against(options: argparse.Namespace) -> tuple[list[Verdict], Run, Run]:

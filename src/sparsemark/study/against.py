@@ -210,7 +210,7 @@ def _ask(arm: Arm, request: Request) -> Answer:
         content = path.read_bytes() if path.exists() else b""
     if not content:
         said = lines[-1] if lines else f"code {process.returncode}"
-        if "No module named sparsemark" in said:
+        if "No module named" in said and "sparsemark" in said:
             raise UserError(f"{arm.name}: its sparsemark has no --against; compare files, with --baseline")
         raise UserError(f"{arm.name}: cannot be checked: {said}")
     found = msgspec.json.decode(content, type=Answer)
