@@ -21,6 +21,9 @@ ALL_ONES = "all-ones"
 WITHOUT_SPARSITY = (DENSE, ALL_ONES)
 """Methods that remove nothing, and so need no number."""
 
+CONTROLS = (ALL_ONES, "random")
+"""Methods whose answer is known beforehand: what they remove is nothing, or chance."""
+
 AA = "aa"
 """The control in which a cell is its own reference."""
 

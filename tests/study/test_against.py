@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsemark.analysis.verdicts import LATENCY, Outcome, Tolerances
+from sparsemark.analysis.verdicts import LATENCY, NoBaselineError, Outcome, Tolerances
 from sparsemark.cli import main
 from sparsemark.errors import UserError
 from sparsemark.measurement.launch import Launch, LaunchError
@@ -185,7 +185,7 @@ def test_a_revision_without_this_command_says_what_else_there_is(arms, request_,
     old.mkdir(parents=True)
     (old / "__init__.py").touch()
     environment = arms[0].environment | {"PYTHONPATH": str(old.parent)}
-    with pytest.raises(UserError, match="old: its sparsemark has no --against; compare files, with --baseline"):
+    with pytest.raises(NoBaselineError, match="old: its sparsemark has no --against; compare files, with --baseline"):
         Duel(Arm("old", tree(tmp_path / "tree"), sys.executable, environment), arms[1], request_)
 
 

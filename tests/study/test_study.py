@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from sparsemark import paths
+from sparsemark.analysis.verdicts import Tolerances
 from sparsemark.cli import main
 from sparsemark.errors import UserError
 from sparsemark.machine.fingerprint import machine_name
@@ -21,7 +22,7 @@ from sparsemark.networks.checkpoint import load_checkpoint, save_checkpoint
 from sparsemark.records.measurement import MEASURED, UNSUPPORTED
 from sparsemark.records.run import Run
 from sparsemark.specs import AA
-from sparsemark.study.file import load_study
+from sparsemark.study.file import headline_cells, load_study, quick_study
 from sparsemark.study.pipeline import Pipeline
 from tests.toy_study.place import HERE, journal_keys, place, trained
 
@@ -361,3 +362,51 @@ def test_a_study_without_hooks_times_the_factorys_own_weights(tmp_path, monkeypa
     assert [m.scores for m in rows.values()] == [{}, {}]
     assert not paths.accuracy_table("untrained", "md").exists(), "nothing is known about accuracy"
     assert not paths.WEIGHTS.exists(), "weights that nobody trained are kept nowhere"
+
+
+def test_the_cells_that_answer_first_are_of_what_removes_most_in_the_engines_that_matter():
+    study = load_study(Path("bench/cnn9.toml"))
+    names = [cell.name.removeprefix("cnn9-") for cell in headline_cells(study, 6)]
+    assert names == [
+        "dense-seed0-torch",
+        "dense-seed0-direct-csr",
+        "dense-seed0-onnxruntime",
+        "magnitude90-seed0-direct-csr",
+        "magnitude90-seed0-onnxruntime",
+        "channels90-seed0-onnxruntime",
+    ]
+    assert headline_cells(study, 1)[0].name == "cnn9-dense-seed0-onnxruntime"
+    assert not any("all-ones" in cell.name or "random" in cell.name for cell in headline_cells(study, 10))
+
+
+def test_a_quick_look_has_few_cells_and_a_name_of_its_own():
+    study = load_study(Path("bench/cnn9.toml"))
+    quick = quick_study(study)
+    assert (quick.name, len(quick.cells), quick.protocol.pairs) == ("cnn9-quick", 10, 8)
+    assert set(quick.variants) == {v for cell in quick.cells for v in (cell.variant, cell.variant.dense)}
+    assert quick_study(quick).cells == quick.cells
+
+
+def test_a_study_says_what_its_gate_tolerates(tmp_path):
+    path = tmp_path / "study.toml"
+    text = Path("bench/cnn9.toml").read_text()
+    path.write_text(text + '[tolerance]\nlatency = 0.05\naccuracy = 0.02\n[tolerance.cells]\n"*-torch" = 0.2\n')
+    found = load_study(path).tolerances
+    assert (found.latency, found.scores, found.latency_of("a-torch")) == (0.05, {"accuracy": 0.02}, 0.2)
+    assert load_study(Path("bench/cnn9.toml")).tolerances == Tolerances()
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("latency = -1", "tolerance latency -1: expected a number from 0"),
+        ("cells = 5", "tolerance: expected numbers, and a table of numbers called cells"),
+        ("others = {a = 1}", "tolerance: expected numbers, and a table of numbers called cells"),
+        ('latency = "small"', "tolerance.latency"),
+    ],
+)
+def test_tolerances_that_make_no_sense_are_named(tmp_path, table, expected):
+    path = tmp_path / "study.toml"
+    path.write_text(Path("bench/cnn9.toml").read_text() + f"[tolerance]\n{table}\n")
+    with pytest.raises(UserError, match=f"{path}: {expected}"):
+        load_study(path)

@@ -17,6 +17,7 @@ import numpy as np
 from sparsemark.analysis.gate import gate
 from sparsemark.analysis.launches import blocks_of, merged, with_intervals
 from sparsemark.analysis.paired_launches import Batch, PairedChange, alarms_of, judge_pairs
+from sparsemark.analysis.verdicts import NoBaselineError
 from sparsemark.errors import UserError
 from sparsemark.measurement.launch import LEAST_PAIRS, NOTICE, launch
 from sparsemark.records.benchmark_json import from_benchmark
@@ -182,7 +183,8 @@ def _ask(arm: Arm, request: Request) -> Answer:
     """Have an arm check the cells in its own environment.
 
     Raises:
-        UserError: the request is wrong there, or its sparsemark is too old to be asked.
+        NoBaselineError: its sparsemark is too old to be asked.
+        UserError: the request is wrong there.
     """
     _LOG.info("checking the cells of %s", arm.name)
     with tempfile.TemporaryDirectory(prefix="sparsemark-arm-", ignore_cleanup_errors=True) as folder:
@@ -211,7 +213,7 @@ def _ask(arm: Arm, request: Request) -> Answer:
     if not content:
         said = lines[-1] if lines else f"code {process.returncode}"
         if "No module named" in said and "sparsemark" in said:
-            raise UserError(f"{arm.name}: its sparsemark has no --against; compare files, with --baseline")
+            raise NoBaselineError(f"{arm.name}: its sparsemark has no --against; compare files, with --baseline")
         raise UserError(f"{arm.name}: cannot be checked: {said}")
     found = msgspec.json.decode(content, type=Answer)
     if found.error is not None:

@@ -23,6 +23,7 @@ from sparsemark.references import nearest
 from sparsemark.registry import find
 from sparsemark.specs import (
     AA,
+    CONTROLS,
     FP32,
     ONE_SHOT,
     WITHOUT_SPARSITY,
@@ -311,8 +312,8 @@ def quick_study(study: Study) -> Study:
 def headline_cells(study: Study, count: int) -> tuple[Cell, ...]:
     """Return the cells that answer first, in the study's order.
 
-    They are of the dense network and, of each method, of what removes most, for the first seed. The dense network in
-    the reference's engine comes first, then what brings an engine or a method that is not there yet, then the rest.
+    They are of the dense network and, of each method, of what removes most, for the first seed: in the reference's
+    engine, then in sparse engines that sparsemark brings, then in others. Controls come last.
     """
     seed, fold = study.variants[0].seed, study.variants[0].fold
     most: dict[tuple[str, str], Variant] = {}
@@ -320,19 +321,12 @@ def headline_cells(study: Study, count: int) -> tuple[Cell, ...]:
         key = variant.model.name, variant.pruning.method
         if (variant.seed, variant.fold) == (seed, fold):
             most[key] = max(most.get(key, variant), variant, key=lambda one: one.pruning.sparsity)
-    left = [cell for cell in study.cells if cell.variant in most.values() and cell.control is None]
-    chosen: list[Cell] = []
 
-    def news(cell: Cell) -> tuple[bool, int]:
-        is_first = cell.variant.pruning.is_dense and cell.engine == study.protocol.reference
-        method = cell.variant.pruning.method
-        is_new = (
-            all(one.engine != cell.engine for one in chosen),
-            all(one.variant.pruning.method != method for one in chosen),
-        )
-        return not is_first, -sum(is_new)
+    def rank(cell: Cell) -> tuple[bool, int]:
+        engine = find(cell.engine, ENGINES, "engine")
+        order = cell.engine == study.protocol.reference, engine.sparse and bool(engine.code()), not engine.sparse
+        return cell.variant.pruning.method in CONTROLS, [*order, True].index(True)
 
-    while left and len(chosen) < count:
-        chosen.append(min(left, key=news))
-        left.remove(chosen[-1])
+    known = [cell for cell in study.cells if cell.variant in most.values() and cell.control is None]
+    chosen = sorted(known, key=rank)[:count]
     return tuple(cell for cell in study.cells if cell in chosen)
