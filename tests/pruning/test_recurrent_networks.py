@@ -13,6 +13,7 @@ from sparsemark.networks.channel_plan import replay
 from sparsemark.pruning import Request, prune
 from sparsemark.pruning.output_layers import output_layers
 from sparsemark.specs import PruneStep
+from tests.pruning.pruned import parameters
 
 IMAGE = (torch.randn(2, 1, 16, 8, generator=torch.Generator().manual_seed(0)),)
 SERIES = (torch.randn(2, 4, 7, generator=torch.Generator().manual_seed(0)),)
@@ -164,10 +165,6 @@ def with_dead_channels(name):
 def recurrent(module):
     (found,) = [(name, m) for name, m in module.named_modules() if isinstance(m, nn.RNNBase | nn.RNNCellBase)]
     return found
-
-
-def parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def channels(share, inputs, round_to=1):
