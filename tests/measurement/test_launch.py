@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +151,21 @@ def test_a_hang_is_killed(jobs, tmp_path, monkeypatch):
     with pytest.raises(LaunchError, match="no answer within 2 s"):
         launch(jobs["onnxruntime"], 2)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists() or sys.platform != "linux"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_interrupt_while_reading_begins_ends_the_launch(begun, jobs, monkeypatch):
+    """The process waits for its job, which nobody writes any more, and the reader for the end of the process."""
+    plain = threading.Thread.start
+
+    def start(thread):
+        if begun:
+            plain(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        launch(jobs["onnxruntime"], 60)
 
 
 def test_notices_reach_the_reader_and_other_lines_do_not(jobs, tmp_path, monkeypatch):

@@ -69,6 +69,8 @@ class Net(nn.Module):
         if self.how == "softmax": x = F.softmax(x, 1, dtype=torch.float32)
         if self.how == "integers": x = x / self.steps[1] + torch.tensor(3) // 2
         if self.how == "bfloat16": x = (x / 3).to(torch.bfloat16)
+        if self.how == "autocast":
+            with torch.autocast("cpu", torch.bfloat16): return self.body(x / 3).float()
         if self.how == "random": x = F.dropout(x, 0.5)
         if self.how == "writes": x.div_(3.0)
         if self.how == "seeded": torch.manual_seed(0); x = x + torch.randn_like(x)
@@ -111,8 +113,9 @@ def test_networks_that_name_a_dtype_themselves_are_computed_in_float64(how, of_k
     assert torch.get_default_dtype() == torch.float32
 
 
-def test_a_network_that_computes_in_16_bits_is_named(of_kind):
-    _, source, inputs = of_kind("bfloat16")
+@pytest.mark.parametrize("how", ["bfloat16", "autocast"])
+def test_a_network_that_computes_in_16_bits_is_named(how, of_kind):
+    _, source, inputs = of_kind(how)
     found = float64_outputs(source, inputs)
     assert found.notes == ("the network computes in bfloat16 itself, the reference in float64",)
 

@@ -180,8 +180,9 @@ def _run(process: subprocess.Popen[bytes], job: bytes, patience: float, notice: 
     """
     lines: list[str] = []
     reader = threading.Thread(target=_read, args=(process, lines, notice), daemon=True)
-    reader.start()
     try:
+        # In here, since leaving the process waits for whoever reads from it, whom only its end sets free.
+        reader.start()
         try:
             if process.stdin is not None:
                 process.stdin.write(job)
@@ -194,7 +195,8 @@ def _run(process: subprocess.Popen[bytes], job: bytes, patience: float, notice: 
     finally:
         process.kill()
         process.wait()
-        reader.join()
+        if reader.ident is not None:
+            reader.join()
     return lines
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
 from sparsemark.registry import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import torch
 
@@ -39,34 +38,14 @@ def replay(module: torch.nn.Module, plan: ChannelPlan, inputs: Sequence[torch.Te
         raise UserError(f"{absent}, and without it removed channels cannot be rebuilt")
     import torch_pruning as tp
 
-    from sparsemark.networks.outputs import output_tensors
+    from sparsemark.networks.channel_graph import differentiable, traced, untie_states
 
     history = [[name, is_out, list(indices)] for name, is_out, indices in plan]
     try:
-        with differentiable(module):
-            graph = tp.DependencyGraph().build_dependency(
-                module.eval(), tuple(inputs), forward_fn=call, output_transform=output_tensors
-            )
+        with differentiable(module), traced(module) as options:
+            graph = tp.DependencyGraph().build_dependency(module.eval(), tuple(inputs), **options)
+            untie_states(graph)
             graph.load_pruning_history(history)
     except Exception as error:
         raise UserError(f"the channel plan does not fit this network: {type(error).__name__}: {error}") from error
     return module
-
-
-@contextmanager
-def differentiable(module: torch.nn.Module) -> Iterator[None]:
-    """Let all parameters take gradients within the block, frozen ones too, by which torch-pruning traces layers."""
-    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
-    for parameter in module.parameters():
-        parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
-    try:
-        yield
-    finally:
-        for name, parameter in module.named_parameters():
-            if name in frozen:
-                parameter.requires_grad = False
-
-
-def call(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> object:
-    """Call a module as torch-pruning is to call it: its own way feeds the rows of a single tensor as arguments."""
-    return module(*(one.clone() for one in inputs))

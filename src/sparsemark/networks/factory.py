@@ -99,10 +99,12 @@ def check_input(module: torch.nn.Module, model: ModelSpec) -> None:
     """Run the network once on its declared inputs, in eval mode.
 
     Raises:
-        UserError: with what the network said, where the inputs do not fit; or it returns no tensor.
+        UserError: with what the network said, where the inputs do not fit; with the part that computes in another
+            dtype than the weights of the plain form, where that is what fails; or it returns no tensor.
     """
     import torch
 
+    from sparsemark.networks.casts import failing_cast
     from sparsemark.networks.outputs import output_tensors
 
     try:
@@ -114,6 +116,12 @@ def check_input(module: torch.nn.Module, model: ModelSpec) -> None:
         wanted = _integers_instead(module, model)
         if wanted:
             raise UserError(f"{model.reference}: takes int64 indices; say --input {wanted}") from error
+        cast = failing_cast(module, example_inputs(model))
+        if cast:
+            raise UserError(
+                f"{model.reference}: {cast}: {first}; expected a cast to the dtype of the weights, as in "
+                "x.to(layer.weight.dtype)"
+            ) from error
         raise UserError(f"{model.reference}: input {given} does not fit this network: {first}") from error
     if not output_tensors(outputs):
         raise UserError(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -28,7 +29,7 @@ class Widened(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ow
     A network that makes its own state or casts its input names a dtype: `.float()`, `torch.zeros(...)`, autocast.
 
     Attributes:
-        narrow: dtypes of 16 bits that were asked for.
+        narrow: dtypes of 16 bits that were asked for, by name, those of autocast among them.
         drawn: operators that drew random numbers.
     """
 
@@ -53,13 +54,27 @@ class Widened(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ow
         return func(*args, **kwargs)
 
 
+class _Autocast(TorchFunctionMode):
+    """Adds the dtype of autocast to the narrow ones: autocast leaves float64 as it is, and asks for no dtype."""
+
+    def __init__(self, narrow: set[str]) -> None:
+        super().__init__()
+        self._narrow = narrow
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function, and record whether that is in such a region."""
+        if torch.is_autocast_enabled("cpu"):
+            self._narrow.add(str(torch.get_autocast_dtype("cpu")).removeprefix("torch."))
+        return func(*args, **(kwargs or {}))
+
+
 @contextmanager
 def widened() -> Iterator[Widened]:
     """Compute in float64 within the block, without gradients."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with torch.no_grad(), Widened() as mode:
+        with torch.no_grad(), Widened() as mode, _Autocast(mode.narrow):
             yield mode
     finally:
         torch.set_default_dtype(default)

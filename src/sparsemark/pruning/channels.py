@@ -16,14 +16,14 @@ import torch
 from torch import nn
 
 from sparsemark.errors import UnsupportedError
-from sparsemark.networks.channel_plan import call, differentiable
+from sparsemark.networks.channel_graph import call, differentiable, recurrent_layers, traced, untie_states
 from sparsemark.networks.outputs import output_tensors
 from sparsemark.pruning.base import Pruned
 from sparsemark.pruning.output_layers import last_outputs, output_layers
 from sparsemark.pruning.weights import named_layers, prunable, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch_pruning import DependencyGraph
 
@@ -63,8 +63,9 @@ def remove_channels(module: nn.Module, request: Request) -> Pruned:
     """Remove the channels of smallest L1 norm, coupled layers together, until the given share of parameters is gone.
 
     Whole channels, and multiples of `round_to` of them, come as near to that share as they can. Layers that make an
-    output keep their channels, and so do those whose channels cannot be removed: what reshapes them, as attention heads
-    and PixelShuffle do, fits no other number. In one of several rounds nothing is removed where that comes nearest.
+    output keep their channels, and so do those whose channels cannot be removed: recurrent layers, whose states are not
+    cut, and layers before what fits no other number of channels, such as attention heads and PixelShuffle. In one of
+    several rounds nothing is removed where that comes nearest.
 
     Raises:
         UnsupportedError: what torch-pruning says, where it cannot handle the network or finds nothing to remove; no
@@ -110,25 +111,33 @@ def _removed(module: nn.Module, job: _Job) -> Pruned | None:
         UnsupportedError: too little is left beside layers that cannot be cut, or torch-pruning fails on the rest.
     """
     request = job.request
-    stuck: frozenset[str] = frozenset()
+    stuck = frozenset(
+        name
+        for name, layer in recurrent_layers(module).items()
+        if any(f"{name}.{own}".lstrip(".") in job.running for own, _ in layer.named_parameters())
+    )
+    failed: UnsupportedError | None = None
     try:
         _cut(copy.deepcopy(module), request.spec.sparsity / 2, job)
         ratio = _solve_ratio(module, job)
     except UnsupportedError as error:
-        stuck = frozenset(_stuck(module, job))
-        if not stuck:
+        found = frozenset(_stuck(module, job))
+        if not found:
             raise
-        job = replace(job, kept=job.kept | stuck)
-        ratio = _solve_ratio(module, job)
-        if ratio is not None and ratio > _MOST:
-            raise UnsupportedError(f"{_left_alone(module, stuck, request)}; what is left is too little") from error
+        failed, stuck, job = error, stuck | found, replace(job, kept=job.kept | found)
+        try:
+            ratio = _solve_ratio(module, job)
+        except UnsupportedError as still:
+            raise UnsupportedError(f"{_left_alone(module, stuck, request)}, nor all that is left: {still}") from error
+    alone = _left_alone(module, stuck, request)
+    if stuck and ratio is not None and ratio > _MOST:
+        raise UnsupportedError(f"{alone}; what is left is too little") from failed
     if ratio is None:
         return Pruned()
-    notes = (_left_alone(module, stuck, request),) if stuck else ()
     plan = _cut(module, ratio, job)
     if not plan and stuck:
-        raise UnsupportedError(f"torch-pruning found no channel that it can remove: {''.join(notes)}")
-    return Pruned(plan, notes=notes) if plan else None
+        raise UnsupportedError(f"torch-pruning found no channel that it can remove: {alone}")
+    return Pruned(plan, notes=(alone,) if stuck else ()) if plan else None
 
 
 def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
@@ -193,8 +202,8 @@ def _cut(module: nn.Module, ratio: float, job: _Job) -> ChannelPlan:
 
     round_to, inputs = job.request.spec.round_to, job.request.inputs
     try:
-        # Its default dictionaries are mutable and shared between calls, hence fresh ones; its warnings go to stdout.
-        with contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
+        with contextlib.redirect_stdout(io.StringIO()), torch.enable_grad(), traced(module) as options:
+            # Its default dictionaries are mutable and shared between calls, hence fresh ones; it prints to stdout.
             pruner = tp.pruner.BasePruner(
                 module,
                 inputs,
@@ -207,9 +216,9 @@ def _cut(module: nn.Module, ratio: float, job: _Job) -> ChannelPlan:
                 out_channel_groups={},
                 num_heads={},
                 channel_groups={},
-                forward_fn=call,
-                output_transform=output_tensors,
+                **options,
             )
+            pruner.ignored_layers += untie_states(pruner.DG)
             pruner.step()
             history: list[tuple[str, bool, list[int]]] = pruner.DG.pruning_history()
             call(module, inputs)
@@ -219,7 +228,7 @@ def _cut(module: nn.Module, ratio: float, job: _Job) -> ChannelPlan:
 
 
 def _stuck(module: nn.Module, job: _Job) -> list[str]:
-    """Return the names of layers of which not even one multiple of channels can be removed.
+    """Return the names of layers that run and lose not even one multiple of channels.
 
     Each is tried on a copy, but one only of those whose channels go together.
     """
@@ -230,18 +239,21 @@ def _stuck(module: nn.Module, job: _Job) -> list[str]:
     tried: set[str] = set()
     for names in _coupled(module, inputs):
         name = names[0]
-        if tried & set(names) or name in job.kept or widths[name] <= multiple:
+        if tried & set(names) or name in job.kept or widths[name] <= multiple or f"{name}.weight" not in job.running:
             continue
         tried |= set(names)
         trial = copy.deepcopy(module)
         try:
-            with contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
-                graph = _graph(trial, inputs)
+            with _graph(trial, inputs) as (graph, whole):
                 layer = trial.get_submodule(name)
                 pruning = graph.get_pruner_of_module(layer).prune_out_channels
-                graph.get_pruning_group(layer, pruning, list(range(multiple))).prune()
+                group = graph.get_pruning_group(layer, pruning, list(range(multiple)))
+                free = not any(
+                    graph.is_out_channel_pruning_fn(one.handler) and one.target.module in whole for one, _ in group
+                )
+                group.prune()
             shapes = _output_shapes(trial, inputs)
-            fits = all(shapes[index] == expected[index] for index in job.last)
+            fits = free and all(shapes[index] == expected[index] for index in job.last)
         except Exception:
             fits = False
         if not fits:
@@ -253,8 +265,7 @@ def _coupled(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[list[str
     """Return the names of layers, those whose output channels can only be removed together in one list."""
     layers = {layer: name for name, layer in named_layers(module)}
     try:
-        with torch.enable_grad():
-            graph = _graph(module, inputs)
+        with _graph(module, inputs) as (graph, _):
             groups = [
                 [
                     layers[part.dep.target.module]
@@ -271,15 +282,24 @@ def _coupled(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[list[str
     ]
 
 
-def _graph(module: nn.Module, inputs: Sequence[torch.Tensor]) -> DependencyGraph:
+@contextlib.contextmanager
+def _graph(module: nn.Module, inputs: Sequence[torch.Tensor]) -> Iterator[tuple[DependencyGraph, list[nn.Module]]]:
+    """Trace a network for the time of the block; yield its graph and the nodes that must keep all channels."""
     import torch_pruning as tp
 
-    return tp.DependencyGraph().build_dependency(module, inputs, forward_fn=call, output_transform=output_tensors)
+    with contextlib.redirect_stdout(io.StringIO()), torch.enable_grad(), traced(module) as options:
+        graph = tp.DependencyGraph().build_dependency(module, inputs, **options)
+        yield graph, untie_states(graph)
 
 
 def _left_alone(module: nn.Module, stuck: frozenset[str], request: Request) -> str:
     """Return which layers keep their channels, and with which multiple an attention would let go of some."""
-    names = [name for name, _ in named_layers(module) if name in stuck]
+    recurrent = recurrent_layers(module)
+    names = [
+        f"{name} ({type(layer).__name__})" if name in recurrent else name
+        for name, layer in module.named_modules()
+        if name in stuck
+    ]
     shown = 3
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     text = f"channels cannot be removed from {', '.join(names[:shown])}{more}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sparsemark.errors import UnsupportedError
+from sparsemark.networks.channel_graph import recurrent_layers
 from sparsemark.networks.outputs import output_tensors
 from sparsemark.pruning.weights import named_layers
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 def output_layers(module: nn.Module, inputs: Sequence[torch.Tensor], *, features: bool = True) -> list[Layer]:
     """Find the last layers with weights on every path, by walking back from the outputs through the autograd graph.
 
+    A recurrent layer ends a path as well, but is none of the layers returned: pruning leaves its outputs as they are.
+
     Args:
         module: any network, its outputs nested in any way.
         inputs: one value of each.
@@ -30,7 +33,10 @@ def output_layers(module: nn.Module, inputs: Sequence[torch.Tensor], *, features
     Raises:
         UnsupportedError: an output leaves no trace in the graph.
     """
-    owners = {id(layer.weight): layer for _, layer in named_layers(module)}
+    owners: dict[int, Layer | None] = {
+        id(parameter): None for layer in recurrent_layers(module).values() for parameter in layer.parameters()
+    }
+    owners |= {id(layer.weight): layer for _, layer in named_layers(module)}
     frozen = [parameter for parameter in module.parameters() if not parameter.requires_grad]
     try:
         # A frozen weight leaves no trace in the graph.
@@ -61,7 +67,7 @@ def output_layers(module: nn.Module, inputs: Sequence[torch.Tensor], *, features
         seen.add(node)
         weights = [owners[key] for key in _parameters_of(node) if key in owners]
         if weights:
-            found |= {id(layer): layer for layer in weights}
+            found |= {id(layer): layer for layer in weights if layer is not None}
         else:
             pending.extend(parent for parent, _ in node.next_functions)
     return list(found.values())

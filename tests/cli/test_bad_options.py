@@ -1,0 +1,112 @@
+"""A factory or an option of bench that cannot be used is one line, before anything is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsemark.cli import main
+from tests.cli.small_bench import bench
+
+
+@pytest.fixture
+def refused_by_argparse(capsys):
+    """The same for what argparse finds: usage, then the error."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        assert exit_.value.code == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("prune", "named"),
+    [
+        ("magnitude:1", "sparsity 1 of 'magnitude': expected a fraction in [0, 1)"),
+        ("magnitude:90", "sparsity 90 of 'magnitude'"),
+        ("magnitude:-0.1", "sparsity -0.1 of 'magnitude'"),
+        ("magnitude:nan", "sparsity nan of 'magnitude'"),
+        ("magnitude", "--prune 'magnitude': expected METHOD:SPARSITY"),
+        ("magnitude:", "--prune 'magnitude:': expected METHOD:SPARSITY"),
+        ("magnitude:half", "--prune 'magnitude:half': expected METHOD:SPARSITY"),
+        ("channels:0.5:x", "--prune 'channels:0.5:x': expected METHOD:SPARSITY"),
+        ("magnitude:0.5:8", "round_to 8 of 'magnitude': expected none, only methods that remove channels"),
+        ("channels:0.5:0", "round_to 0 of 'channels': expected a whole number from 1"),
+        ("magnitud:0.5", "unknown pruner 'magnitud'; did you mean 'magnitude'?"),
+        (":0.5", "unknown pruner ''"),
+        ("none:0.5", "sparsity 0.5 of 'none'"),
+    ],
+)
+def test_a_prune_option_is_malformed(prune, named, here, refused):
+    assert named in refused(*bench("networks.py:build", "--prune", prune))
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (("--engine", "torch", "--engine", "onxruntime"), "unknown engine 'onxruntime'; did you mean 'onnxruntime'?"),
+        (("--rounds", "0"), "rounds 0: expected a whole number from 1"),
+        (("--threads", "0"), "threads 0: expected a whole number from 1"),
+        (("--input", "1,0,4,4"), "input shape (1, 0, 4, 4): expected positive sizes"),
+    ],
+)
+def test_an_option_is_out_of_range_before_anything_is_measured(more, named, here, refused):
+    assert named in refused(*bench("networks.py:build", *more))
+    assert not list(Path.cwd().glob("out.json*"))
+
+
+@pytest.mark.parametrize(
+    ("reference", "named"),
+    [
+        ("networks.py", "'networks.py': expected file.py:factory, package.module:factory or model.onnx"),
+        ("networks.py:", "'networks.py:': expected file.py:factory"),
+        ("nowhere.py:build", "nowhere.py: no such file"),
+        ("nowhere.module:build", "nowhere.module: importing it failed: ModuleNotFoundError"),
+        ("broken.py:build", "broken.py: importing it failed: ZeroDivisionError"),
+        ("unparsable.py:build", "unparsable.py: importing it failed: SyntaxError"),
+        ("networks.py:biuld", "networks.py: unknown factory 'biuld'; did you mean 'build'?"),
+        ("networks.py:NUMBER", "networks.py:NUMBER: expected something to call, found int"),
+        ("networks.py:needs_width", "networks.py:needs_width: the factory needs width"),
+        ("networks.py:fails", "networks.py:fails: the factory failed: RuntimeError: out of luck"),
+        ("networks.py:leaves", "networks.py:leaves: the factory failed: SystemExit: 7"),
+        ("networks.py:makes_a_list", "expected the factory to return a torch.nn.Module, got list"),
+    ],
+)  # fmt: skip
+def test_a_factory_cannot_be_used(reference, named, here, refused):
+    Path("broken.py").write_text("1 / 0\n")
+    Path("unparsable.py").write_text("def build(:\n")
+    assert named in refused(*bench(reference, "--input", "1,3,8,8"))
+
+
+def test_an_input_shape_does_not_fit_and_the_network_says_why(here, refused):
+    line = refused(*bench("networks.py:fits_eight", "--input", "1,3,9,9"))
+    assert "networks.py:fits_eight: input 1,3,9,9 does not fit this network" in line
+    assert "192" in line, "what the network said"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--input", "1,three"), ("--input", ""), ("--rounds", "many"), ("--threads", "1.5")]
+)
+def test_an_option_is_not_a_number(option, value, here, refused_by_argparse):
+    assert f"argument {option}: " in refused_by_argparse(*bench("networks.py:build", option, value))
+
+
+def test_the_result_file_must_be_named(here, refused_by_argparse):
+    assert "--json" in refused_by_argparse("bench", "networks.py:build")
+
+
+def test_a_command_is_unknown(refused_by_argparse):
+    assert "COMMAND" in refused_by_argparse("bnech")
+
+
+@pytest.mark.parametrize("out", ["file/out.json", "folder"])
+def test_the_result_cannot_be_written_and_nothing_is_measured_in_vain(out, here, refused, quick, measured):
+    Path("file").touch()
+    Path("folder").mkdir()
+    line = refused("bench", "networks.py:build", "--input", "1,3,8,8", "--json", out)
+    assert f"{out}: cannot be written" in line
+    assert measured == []
