@@ -15,11 +15,12 @@ os.environ["SPARSEMARK_HOST_LOCK"] = f"{tempfile.gettempdir()}/sparsemark-tests-
 os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
-@pytest.fixture(autouse=True)
-def _in_this_process(request, monkeypatch):
-    """Commands measure in this process, except in tests of launches: a fresh process for each takes seconds."""
-    if "launches" not in request.keywords:
-        monkeypatch.setattr("sparsemark.cli.arguments.LAUNCHES", 0)
+@pytest.fixture(scope="session", autouse=True)
+def _in_this_process():
+    """Commands measure in this process: a fresh one for each launch takes seconds. Tests of launches ask for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sparsemark.cli.arguments.LAUNCHES", 0)
+        yield
 
 
 @pytest.fixture

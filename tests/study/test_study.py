@@ -399,7 +399,7 @@ def test_a_study_says_what_its_gate_tolerates(tmp_path):
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
-        ("latency = -1", "tolerance latency -1: expected a number from 0"),
+        ("latency = -1", "tolerance latency -1.0: expected a number from 0"),
         ("cells = 5", "tolerance: expected numbers, and a table of numbers called cells"),
         ("others = {a = 1}", "tolerance: expected numbers, and a table of numbers called cells"),
         ('latency = "small"', "tolerance.latency"),
