@@ -630,6 +630,23 @@ def test_what_slows_the_reference_as_well_is_seen_beside_a_fixed_workload(factor
         assert exit_code(gate(run_of(before), run_of(after))) == EXIT_REGRESSION
 
 
+def test_on_another_machine_neither_own_time_nor_memory_is_judged():
+    """There the fixed workload ran on another processor, so it says nothing of the network."""
+    before, after = strided(3.9)
+    before = dataclasses.replace(before, peak_rss_bytes=100_000, agreement_with_dense=0.9)
+    after = dataclasses.replace(after, peak_rss_bytes=200_000, agreement_with_dense=0.8)
+
+    def outcomes(**machine):
+        return {v.quantity: v.outcome for v in gate(run_of(before), run_of(after, **machine))}
+
+    regressions = dict.fromkeys(("latency", "memory", "agreement with dense"), Outcome.REGRESSION)
+    assert outcomes() == regressions | {"speedup": Outcome.OK}
+    assert outcomes(cpu_model="Other CPU") == {
+        "latency": Outcome.INCOMPARABLE,
+        "agreement with dense": Outcome.REGRESSION,
+    }
+
+
 def test_another_version_of_the_references_engine_is_another_reference():
     before, after = (cell(i, reference_sha256="a", reference_engine="onnxruntime") for i in (1, 2))
     newer = {"versions": {"onnxruntime": "9.9"}}

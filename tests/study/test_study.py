@@ -244,8 +244,9 @@ def test_a_study_without_engines_is_scored_and_not_timed(again, capsys):
     assert "magnitude" in paths.accuracy_table("scored", "csv").read_text()
 
 
-def test_a_checkpoint_that_names_another_factory_is_refused_and_its_code_never_runs(again, capsys):
-    path = Path("models/weights/toy-dense-seed0.safetensors")
+@pytest.mark.parametrize("name", ["toy-dense-seed0", "toy-magnitude90-seed0"])
+def test_a_checkpoint_that_names_another_factory_is_refused_and_its_code_never_runs(name, again, capsys):
+    path = Path(f"models/weights/{name}.safetensors")
     checkpoint = load_checkpoint(path)
     Path("theirs.py").write_text("open('ran', 'w')\nfrom network import build\n")
     model = dataclasses.replace(checkpoint.variant.model, reference="theirs.py:build")
