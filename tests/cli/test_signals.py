@@ -23,7 +23,8 @@ from tests.toy_study.place import journal_keys, place
 RUN = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from sparsemark.cli import main
+from sparsemark.cli import arguments, main
+arguments.LAUNCHES = 0
 sys.exit(main(sys.argv[1:]))
 """
 TASK = """

@@ -28,32 +28,17 @@ ENGINE = Engine(("onnx",), load, requires=("scratch_engine",), label="Scratch En
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the package as pip leaves it, and a run of its engine."""
+    """A folder with the package as pip leaves it, and a run of its engine in processes of their own."""
     folder = tmp_path_factory.mktemp("scratch")
     (folder / "scratch_engine.py").write_text(MODULE)
     info = folder / "scratch_engine-1.2.3.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: scratch-engine\nVersion: 1.2.3\n")
     (info / "entry_points.txt").write_text("[sparsemark.engines]\nscratch = scratch_engine:ENGINE\n")
+    network, small = NETWORKS["plain"].reference, ("--input", "1,3,16,12", "--rounds", "24", "--launches", "1")
     command(
-        folder,
-        "bench",
-        NETWORKS["plain"].reference,
-        "--input",
-        "1,3,16,12",
-        "--prune",
-        "magnitude:0.5",
-        "--prune",
-        "magnitude:0.9",
-        "--engine",
-        "scratch",
-        "--engine",
-        "onnxruntime",
-        "--rounds",
-        "64",
-        "--json",
-        "run.json",
-    )
+        folder, "bench", network, *small, "--prune", "magnitude:0.5", "--engine", "scratch", "--json", "run.json"
+    )  # fmt: skip
     return folder
 
 
