@@ -23,6 +23,15 @@ def _in_this_process():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _shelf(tmp_path_factory):
+    """A folder for the networks of `tests.small_networks`, one for all workers: each is exported once."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_TESTRUNUID" in os.environ else own) / "shelf"
+    folder.mkdir(exist_ok=True)
+    os.environ["SPARSEMARK_TEST_SHELF"] = str(folder)
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C raises KeyboardInterrupt, also in a job that a shell started in the background and that ignores it."""

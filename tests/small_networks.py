@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sparsemark import formats
+from sparsemark.files import lock
 from sparsemark.networks.checkpoint import Checkpoint, Header, save_checkpoint
 from sparsemark.networks.reference import float64_outputs
 from sparsemark.networks.source import Source
@@ -24,7 +27,7 @@ from sparsemark.specs import WITHOUT_SPARSITY, ModelSpec, Pruning, Variant
 from sparsemark.study.prepare import Prepared, prune_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from sparsemark.measurement.parity import Reference
 
 IMAGE = (1, 3, 16, 12)
+SHELF = "SPARSEMARK_TEST_SHELF"
+"""Variable with the folder that the processes of a session share."""
 
 
 def seeded(factory: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -196,10 +201,23 @@ def example(name: str, seed: int = 0) -> torch.Tensor:
 
 @functools.cache
 def shelf() -> Path:
-    """A folder for exported networks, shared by all tests of a session: an export takes longer than most tests."""
+    """A folder for exported networks: an export takes longer than most tests.
+
+    Shared by the processes of a session, which `SHELF` tells it; one that is not among them has its own.
+    """
+    if SHELF in os.environ:
+        return Path(os.environ[SHELF])
     folder = tempfile.TemporaryDirectory(prefix="sparsemark-tests-")
     atexit.register(folder.cleanup)
     return Path(folder.name)
+
+
+@contextmanager
+def alone_with(name: str) -> Iterator[None]:
+    """Keep other processes of the session from making the same files within the block."""
+    with (shelf() / f"{name}.lock").open("w") as file:
+        lock(file.fileno(), wait=True)
+        yield
 
 
 def pruned(variant: Variant, dense: Checkpoint, path: Path) -> None:
@@ -214,17 +232,20 @@ def source(name: str, prune: str = "none") -> Source:
     """Checkpoint of a network, pruned as `Pruning.parse` reads it."""
     variant = Variant(NETWORKS[name], Pruning.parse(prune))
     path = shelf() / f"{variant.name}.safetensors"
-    pruned(variant, Checkpoint(Header(Variant(NETWORKS[name])), build(name).state_dict()), path)
+    with alone_with(variant.name):
+        if not path.exists():
+            pruned(variant, Checkpoint(Header(Variant(NETWORKS[name])), build(name).state_dict()), path)
     return Source(NETWORKS[name], path)
 
 
 @functools.cache
 def artifact(name: str, prune: str, form: str) -> Artifact:
     """Export of a network; CSR files are made from the ONNX file rather than exported twice."""
-    origin = source(name, prune)
+    checkpoint = origin = source(name, prune)
     if form == "csr":
         origin = Source(origin.model, artifact(name, prune, "onnx").path)
-    return formats.export(origin, form, source(name, prune).path.with_suffix(""))
+    with alone_with(checkpoint.path.stem):
+        return formats.export(origin, form, checkpoint.path.with_suffix(""))
 
 
 def images(name: str, count: int = 3) -> list[NDArray[np.float32]]:
