@@ -183,7 +183,7 @@ def test_the_fastest_is_timed_again_before_it_is_chosen(monkeypatch):
     first = dict(zip(found, [1.0, 1.1, *[2.0] * len(found)], strict=False))
     asked = []
 
-    def scripted(_step, choices, *_):
+    def scripted(_step, choices, *_, **_least):
         (choice,) = choices.values()
         asked.append(choice)
         return first[choice] if asked.count(choice) == 1 else 0.5 if choice == found[1] else 3.0
