@@ -32,6 +32,24 @@ def _shelf(tmp_path_factory):
     os.environ["SPARSEMARK_TEST_SHELF"] = str(folder)
 
 
+@pytest.fixture(scope="session")
+def finished_study(_shelf):
+    """A folder in which the toy study was run, once for all workers. Whoever changes it works in a copy."""
+    from tests.small_networks import alone_with, shelf
+    from tests.toy_study.place import place
+
+    folder, done = shelf() / "toy", shelf() / "toy.done"
+    with alone_with("toy"), pytest.MonkeyPatch.context() as patch:
+        if not done.exists():
+            from sparsemark.cli import main
+
+            folder.mkdir()
+            patch.chdir(place(folder))
+            assert main(["run", "toy.toml"]) == 0
+            done.touch()
+    return folder
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C raises KeyboardInterrupt, also in a job that a shell started in the background and that ignores it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,12 @@ from safetensors.numpy import save_file
 from sparsemark import paths
 from sparsemark.cli import main
 from tests.cli.small_bench import study
-from tests.toy_study.place import place
 
 
 def test_a_damaged_checkpoint_of_the_users_is_refused_and_one_in_the_work_folder_made_again(
-    tmp_path, monkeypatch, refused, capsys
+    finished_study, tmp_path, monkeypatch, refused, capsys
 ):
-    monkeypatch.chdir(place(tmp_path))
-    assert main(["run", "toy.toml"]) == 0
+    monkeypatch.chdir(shutil.copytree(finished_study, tmp_path / "toy"))
     path = paths.checkpoint(paths.WEIGHTS, "toy-magnitude50-seed0")
     whole = path.read_bytes()
     path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from sparsemark import paths
@@ -10,7 +11,6 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.records.measurement import ERROR, MEASURED, UNSUPPORTED
 from tests.cli.small_bench import MASKED, NAMES, statuses
-from tests.toy_study.place import place
 
 
 def test_a_bench_that_loses_a_measured_cell_keeps_the_earlier_file_and_exits_2(here, quick, broken, refused):
@@ -39,9 +39,10 @@ def test_a_cell_that_is_unsupported_now_is_said_and_kept_and_no_failure(here, qu
     assert Path("out.previous.json").read_bytes() == before
 
 
-def test_a_run_that_loses_a_measured_cell_keeps_the_earlier_file_and_exits_2(tmp_path, broken, monkeypatch, capsys):
-    monkeypatch.chdir(place(tmp_path))
-    assert main(["run", "toy.toml"]) == 0
+def test_a_run_that_loses_a_measured_cell_keeps_the_earlier_file_and_exits_2(
+    finished_study, tmp_path, broken, monkeypatch, capsys
+):
+    monkeypatch.chdir(shutil.copytree(finished_study, tmp_path / "toy"))
     result = paths.run(machine_name(), "toy")
     before = result.read_bytes()
     paths.journal(paths.study_work("toy")).unlink()

@@ -32,8 +32,8 @@ ROOT = Path(__file__).parents[2]
 SPARE = 2 << 30
 """Bytes of memory that one small file may make a process take."""
 
-SECONDS = 60
-"""After which a file is said to hang; each takes a few hundredths."""
+SECONDS = 300
+"""After which a file is said to hang; each takes a few hundredths, and seconds where others have the processor."""
 
 _STEPS = ("refused", "ran")
 

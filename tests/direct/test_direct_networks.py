@@ -223,7 +223,8 @@ PRUNED = [
 
 @pytest.fixture(scope="module")
 def compiled_once(tmp_path_factory):
-    """A folder of machine code and measured decisions that tests share."""
+    """A folder of measured decisions that tests share."""
+    machine_code.load()  # not again for the empty cache
     return tmp_path_factory.mktemp("cache")
 
 

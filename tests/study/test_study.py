@@ -45,21 +45,11 @@ CELLS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def once(tmp_path_factory):
-    """A folder in which the toy study was run."""
-    folder = place(tmp_path_factory.mktemp("study"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main(["run", "toy.toml"]) == 0
-    return folder
-
-
 @pytest.fixture
-def again(once, tmp_path, monkeypatch):
-    """A copy of it to work in."""
+def again(finished_study, tmp_path, monkeypatch):
+    """A copy of the finished study to work in."""
     folder = tmp_path / "again"
-    shutil.copytree(once, folder)
+    shutil.copytree(finished_study, folder)
     monkeypatch.chdir(folder)
     return folder
 
@@ -103,20 +93,20 @@ def test_the_studies_of_this_repository_can_be_read():
 # --- the first run
 
 
-def test_every_variant_is_trained_once_the_dense_network_first(once):
-    assert trained(once) == TRAININGS
+def test_every_variant_is_trained_once_the_dense_network_first(finished_study):
+    assert trained(finished_study) == TRAININGS
 
 
-def test_every_cell_is_measured_once(once):
-    assert len(journal_keys(once / JOURNAL)) == len(set(journal_keys(once / JOURNAL))) == len(CELLS)
-    run = Run.load(once / RESULT)
+def test_every_cell_is_measured_once(finished_study):
+    assert len(journal_keys(finished_study / JOURNAL)) == len(set(journal_keys(finished_study / JOURNAL))) == len(CELLS)
+    run = Run.load(finished_study / RESULT)
     assert [m.name for m in run.measurements] == CELLS
     assert {m.status for m in run.measurements} == {MEASURED}
     assert run == Run(run.measurements, run.machine_info, run.commit_info, run.when, run.engines)
 
 
-def test_a_row_carries_its_accuracy_at_each_step_and_the_images_it_was_taken_on(once):
-    rows = {m.name: m for m in Run.load(once / RESULT).measurements}
+def test_a_row_carries_its_accuracy_at_each_step_and_the_images_it_was_taken_on(finished_study):
+    rows = {m.name: m for m in Run.load(finished_study / RESULT).measurements}
     masked, dense = rows["toy-magnitude90-seed0-torch"], rows["toy-dense-seed0-torch"]
     for row in (masked, dense):
         accuracy = row.scores["accuracy"]
@@ -130,25 +120,25 @@ def test_a_row_carries_its_accuracy_at_each_step_and_the_images_it_was_taken_on(
     assert dense.sparsity == 0
 
 
-def test_the_control_is_its_own_reference(once):
-    rows = {m.name: m for m in Run.load(once / RESULT).measurements}
+def test_the_control_is_its_own_reference(finished_study):
+    rows = {m.name: m for m in Run.load(finished_study / RESULT).measurements}
     control = rows["toy-dense-seed0-onnxruntime-aa"]
     assert (control.control, control.speedup_reference) == (AA, "toy-dense-seed0-onnxruntime-aa")
     assert rows["toy-magnitude90-seed0-torch"].speedup_reference == "toy-dense-seed0-onnxruntime"
 
 
-def test_tables_figures_and_patients_are_written(once):
-    tables = once / "results" / "tables"
+def test_tables_figures_and_patients_are_written(finished_study):
+    tables = finished_study / "results" / "tables"
     for name in (f"toy-{machine_name()}.md", f"toy-{machine_name()}.csv", "toy-accuracy.csv"):
         assert "magnitude" in (tables / name).read_text()
     assert "toy-dense-seed1" in (tables / "toy-accuracy.csv").read_text(), "what was not timed has an accuracy too"
     patients = json.loads((tables / "toy-patients.json").read_text())
     assert {seed: split["test"] for seed, split in patients.items()} == {"seed 0": ["toy-0-0"], "seed 1": ["toy-0-1"]}
-    assert list((once / "results" / "figures").iterdir())
+    assert list((finished_study / "results" / "figures").iterdir())
 
 
-def test_scores_by_group_and_every_epoch_are_written(once):
-    tables = once / "results" / "tables"
+def test_scores_by_group_and_every_epoch_are_written(finished_study):
+    tables = finished_study / "results" / "tables"
     groups = json.loads((tables / "toy-groups.json").read_text())
     assert set(groups) == {line.split()[1] for line in TRAININGS}
     scores = {row["name"]: float(row["accuracy"]) for row in rows_of(tables / "toy-accuracy.csv")}
@@ -166,8 +156,8 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_nothing_is_left_over(once):
-    assert not [path for path in once.rglob("*") if path.name.endswith(".tmp")]
+def test_nothing_is_left_over(finished_study):
+    assert not [path for path in finished_study.rglob("*") if path.name.endswith(".tmp")]
 
 
 # --- the second run

@@ -197,7 +197,7 @@ TRAIN = """
 import sys
 from training import phantom
 import training.data
-training.data.load_phantom = lambda: phantom.generate(6, 6, 3)
+training.data.load_phantom = lambda: phantom.generate(6, 2, 3)
 from training.train import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -18,6 +18,7 @@ from torch import nn
 from sparsemark.errors import UnsupportedError
 from sparsemark.networks.channel_graph import call, differentiable, recurrent_layers, traced, untie_states
 from sparsemark.networks.outputs import output_tensors
+from sparsemark.pruning.alignment import MISALIGNED, RemovedInputs
 from sparsemark.pruning.base import Pruned
 from sparsemark.pruning.output_layers import last_outputs, output_layers
 from sparsemark.pruning.weights import named_layers, prunable, usage
@@ -134,10 +135,12 @@ def _removed(module: nn.Module, job: _Job) -> Pruned | None:
         raise UnsupportedError(f"{alone}; what is left is too little") from failed
     if ratio is None:
         return Pruned()
-    plan = _cut(module, ratio, job)
+    whole, removed = copy.deepcopy(module), RemovedInputs()
+    plan = _cut(module, ratio, job, removed)
     if not plan and stuck:
         raise UnsupportedError(f"torch-pruning found no channel that it can remove: {alone}")
-    return Pruned(plan, notes=(alone,) if stuck else ()) if plan else None
+    notes = ((alone,) if stuck else ()) + (() if removed.fit(whole, module, request.inputs) else (MISALIGNED,))
+    return Pruned(plan, notes=notes) if plan else None
 
 
 def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
@@ -197,7 +200,8 @@ def _parameter_count(module: nn.Module, job: _Job) -> int:
     return sum(parameter.numel() for name, parameter in module.named_parameters() if name in job.running)
 
 
-def _cut(module: nn.Module, ratio: float, job: _Job) -> ChannelPlan:
+def _cut(module: nn.Module, ratio: float, job: _Job, removed: RemovedInputs | None = None) -> ChannelPlan:
+    """Cut a network in place; `removed` is given what is cut away."""
     import torch_pruning as tp
 
     round_to, inputs = job.request.spec.round_to, job.request.inputs
@@ -219,7 +223,10 @@ def _cut(module: nn.Module, ratio: float, job: _Job) -> ChannelPlan:
                 **options,
             )
             pruner.ignored_layers += untie_states(pruner.DG)
-            pruner.step()
+            for group in pruner.step(interactive=True):
+                if removed is not None:
+                    removed.add(group, pruner.DG)
+                group.prune()
             history: list[tuple[str, bool, list[int]]] = pruner.DG.pruning_history()
             call(module, inputs)
     except Exception as error:
