@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.proportions import bounds
 from sparsemark import paths
 from sparsemark.analysis.comparison import Comparison
 from sparsemark.analysis.paired_launches import Batch, PairedChange, alarms_of, judge_pairs
@@ -160,14 +161,6 @@ def recorded() -> list[dict[str, Any]]:
     if not RECORDED.exists():
         return []
     return [line.content for line in read_lines(RECORDED.read_bytes(), _FIELD)[0]]
-
-
-def bounds(count: int, of: int) -> tuple[float, float]:
-    """Return the exact 95 % bounds of a share (Clopper and Pearson); none of n is one-sided, below about 3 / n."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(count, of).proportion_ci(0.95 if 0 < count < of else 0.90, method="exact")
-    return float(interval.low), float(interval.high)
 
 
 def real(runs: Sequence[Mapping[str, Any]]) -> list[Outcome]:
