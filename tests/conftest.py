@@ -52,7 +52,13 @@ def finished_study(_shelf):
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C raises KeyboardInterrupt, also in a job that a shell started in the background and that ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Signals have their standard handlers, also in a shell's background job or under nohup, which ignore some."""
+    standard = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in standard.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -23,6 +23,7 @@ from tests.toy_study.place import journal_keys, place
 RUN = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from sparsemark.cli import arguments, main
 arguments.LAUNCHES = 0
 sys.exit(main(sys.argv[1:]))
