@@ -74,6 +74,11 @@ def bench_journal(output: Path) -> Path:
     return output.with_name(f"{output.name}.unfinished.jsonl")
 
 
+def bench_search(output: Path) -> Path:
+    """Networks of an unfinished `sparsemark bench --search METHOD --json OUTPUT`."""
+    return output.with_name(f"{output.name}.search")
+
+
 def lock(work: Path) -> Path:
     """Held by the process that works in a folder."""
     return work / "lock"

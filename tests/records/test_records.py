@@ -61,11 +61,12 @@ METRICS = TEXTS | st.sampled_from(
     ["accuracy", "accuracy_low", "precision", "score_precision", "score", "cell", "p50_ms"]
 )
 OF_A_SCORE = hints_of(Score)
+NUMBERS_OF_A_SCORE = ("low", "high", "raw", "recalibrated", "select", "loss_low", "loss_high", "tolerance")
 SCORES = st.fixed_dictionaries(
     {
         "value": within(OF_A_SCORE["value"]),
         "higher_is_better": st.booleans(),
-        **{name: optional(OF_A_SCORE[name]) for name in ("low", "high", "raw", "recalibrated", "tolerance")},
+        **{name: optional(hint) for name, hint in OF_A_SCORE.items() if name in NUMBERS_OF_A_SCORE},
     }
 ).map(lambda fields: Score(**ordered(fields, SCORE_ORDER)))
 NOTES = st.builds(EngineNote, TEXTS, st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS, TEXTS)

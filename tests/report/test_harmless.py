@@ -148,8 +148,10 @@ def test_nothing_of_a_run_is_markup(form):
     assert "<script" not in text
     assert "<img" not in text
     assert "@you" not in text
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({len(split_row(row)) for row in rows}) == 1, "every row has as many cells as the title"
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert blocks
+    for rows in blocks:
+        assert len({len(split_row(row)) for row in rows}) == 1, "every row has as many cells as the title"
     other = dataclasses.replace(run, measurements=(dataclasses.replace(run.measurements[0], artifact_bytes=3),))
     for text in (
         accuracy_markdown(run.measurements),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.run import Run
@@ -13,7 +14,7 @@ from tests.synthetic import cell
 
 def test_the_headline_comes_first_and_names_the_fastest_within_one_point():
     first = render(RUNS["study"]).splitlines()[0]
-    assert first.startswith("Fastest within one point of accuracy: channels 70 % on ncnn, 4.6")
+    assert first.startswith("Fastest configuration within one point of accuracy: channels 70 % on ncnn, 4.6")
     assert "accuracy 88.0 -> 87.4" in headlines(RUNS["study"])[0]
     assert "over the fastest dense engine, ncnn" in headlines(RUNS["study"])[0]
 
@@ -43,11 +44,16 @@ def test_without_a_winner_the_headline_says_so():
     assert headlines(Run((BARE,))) == ["No cell has a speedup with an interval."]
 
 
-def test_an_unknown_accuracy_is_said_and_not_taken_for_a_good_one():
+def test_without_a_score_no_network_is_called_fastest():
     run = replace(RUNS["study"], lambda m: True, scores={})
-    assert headlines(run)[0].startswith("Fastest (accuracy not measured): channels 90 % on ncnn")
+    (line,) = headlines(run)
+    assert re.match(r"Speed only: no score was measured; pruned networks reach 0\.28x to 7\.2\dx over dense ONNX", line)
     undense = Run(tuple(m for m in RUNS["study"].measurements if m.method != "none"))
-    assert headlines(undense)[0].startswith("Fastest (no dense row to hold accuracies against): channels 90 % on ncnn")
+    (line,) = headlines(undense)
+    assert line.startswith("Speed only: no dense row to hold accuracies against; pruned networks reach ")
+    for text in (render(run), render(undense)):
+        assert "astest" not in text.partition("All rows")[0].partition("removed")[0]
+        assert "--task FILE.py" in text
     one_unknown = replace(RUNS["study"], of("channels"), scores={})
     assert "channels" not in headlines(one_unknown)[0]
 

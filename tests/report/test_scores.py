@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 
+from sparsemark.analysis.front import Bar
 from sparsemark.analysis.groups import grouped_interval, pooled
 from sparsemark.records.run import Run
 from sparsemark.records.scores import Score
@@ -89,7 +90,7 @@ def test_a_column_of_a_metric_is_escaped_in_markdown():
 
 def test_the_headline_keeps_the_tolerance_of_an_error():
     (line,) = headlines(ERRORS)
-    assert line.startswith("Fastest within 0.4 of the dense mae: channels 70 % on ncnn, 4.6")
+    assert line.startswith("Fastest configuration within 0.4 of the dense mae: channels 70 % on ncnn, 4.6")
     assert ", mae 4.800 -> 5.040; " in line
     rows = (
         dataclasses.replace(m, scores={n: dataclasses.replace(s, tolerance=0.1) for n, s in m.scores.items()})
@@ -103,10 +104,18 @@ def test_the_headline_keeps_the_tolerance_of_an_error():
     assert "channels 90 % on ncnn" in headlines(better)[0], "a lower error is no loss"
 
 
-def test_the_headline_says_that_nobody_named_a_tolerance():
+def test_where_nobody_named_a_tolerance_99_percent_of_the_dense_score_are_kept():
     (line,) = headlines(VOLUMES)
-    assert line.startswith("Fastest (dice_volume has no tolerance): channels 90 % on ncnn, ")
-    assert ", dice_volume 88.0 -> 84.5; " in line
+    assert line.startswith("Fastest configuration that keeps 99 % of the dense dice_volume: channels 70 % on ncnn, ")
+    assert ", dice_volume 88.0 -> 87.4; " in line
+    (line,) = headlines(VOLUMES, Bar(keep=0.95))
+    assert line.startswith("Fastest configuration that keeps 95 % of the dense dice_volume: channels 90 % on ncnn, ")
+
+
+def test_where_lower_is_better_the_share_kept_is_a_limit_to_growth():
+    (line,) = headlines(ERRORS, Bar(keep=0.95))  # 4.8 / 0.95 = 5.05
+    assert "that keeps 95 % of the dense mae, at most 1.053 times it: channels 70 % on ncnn" in line
+    assert "channels 50 % on ncnn" in headlines(ERRORS, Bar(keep=0.96))[0], "4.8 / 0.96 = 5.00, and 70 % is at 5.04"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +128,9 @@ def test_the_headline_says_that_nobody_named_a_tolerance():
     ],
 )
 def test_a_tolerance_is_said_in_points(tolerance, words):
-    assert headlines(rescored(RUNS["study"], "accuracy", tolerance=tolerance))[0].startswith(f"Fastest {words}: ")
+    assert headlines(rescored(RUNS["study"], "accuracy", tolerance=tolerance))[0].startswith(
+        f"Fastest configuration {words}: "
+    )
 
 
 def test_conditions_name_the_metrics_and_the_direction_that_readers_would_not_expect():

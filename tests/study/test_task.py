@@ -11,6 +11,7 @@ import torch
 from sparsemark import Metric
 from sparsemark.analysis.groups import grouped_interval
 from sparsemark.errors import UserError
+from sparsemark.records.scores import SingleInputs
 from sparsemark.specs import ModelSpec
 from sparsemark.study.task import REPORT, SCORE, SELECT, Task, load_task, opener
 
@@ -73,10 +74,13 @@ def test_groups_of_several_metrics_give_each_its_interval_and_are_kept():
     assert scores["accuracy"].groups == {"a": (1.0, 3.0), "b": (0.5, 1.0)}
     assert (scores["accuracy"].low, scores["accuracy"].high) == grouped_interval([1.0, 0.5], [3.0, 1.0])
     assert (scores["distance"].low, scores["distance"].high) == (1.5, 1.5)
-    assert (scored(with_())["accuracy"].groups, scored(with_())["distance"].groups) == (
-        None,
-        {"a": (1.0, 3.0), "b": (2.0, 1.0)},
-    )
+    assert scored(with_())["distance"].groups == {"a": (1.0, 3.0), "b": (2.0, 1.0)}
+
+
+def test_an_array_of_scores_is_its_own_groups():
+    groups = scored(with_())["accuracy"].groups
+    assert isinstance(groups, SingleInputs)
+    assert list(groups.values()) == [(1.0, 1.0), (1.0, 1.0), (0.0, 1.0), (1.0, 1.0)]
 
 
 def test_a_bare_number_is_the_metric_score_without_an_interval():

@@ -56,6 +56,11 @@ def is_reference(measurement: Measurement) -> bool:
     return measurement.method == DENSE and measurement.control is None and own
 
 
+def is_dense(measurement: Measurement) -> bool:
+    """Return whether a cell is the dense network in the precision it was trained in: its score is the bar itself."""
+    return measurement.method == DENSE and measurement.precision in (None, FP32)
+
+
 def reference_engine(measurement: Measurement) -> str:
     """Return the engine that a cell was timed against; where ONNX cannot hold the network it is not the usual one."""
     return measurement.reference_engine or Protocol.reference
@@ -91,6 +96,19 @@ def dense_scores(measurement: Measurement, among: Iterable[Measurement]) -> Mapp
     ]
     best = min(rows, key=lambda m: m.precision not in (None, FP32), default=None)
     return best.scores if best else {}
+
+
+def headline_metrics(measurements: Iterable[Measurement]) -> dict[str | None, str]:
+    """Return the metric by which each network is judged; networks without any score are left out.
+
+    Where the headline of a row is absent, the metric behind it does not take its place.
+    """
+    ranks: dict[str | None, dict[str, bool]] = {}
+    for m in measurements:
+        for rank, metric in enumerate(m.scores):
+            first = ranks.setdefault(m.model, {})
+            first[metric] = first.get(metric, True) and rank == 0
+    return {model: next((name for name in first if first[name]), next(iter(first))) for model, first in ranks.items()}
 
 
 def models(measurements: Sequence[Measurement]) -> list[str | None]:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sparsemark.analysis.front import Bar
     from sparsemark.study.sampling import Sampling
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -46,6 +47,32 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--budget", type=_duration, metavar="60s", help="with --until: time after which none are added (default: 10m)"
     )
     parser.add_argument("--quick", action="store_true", help="measure in this process: sooner, and to be trusted less")
+
+
+def add_bar(parser: argparse.ArgumentParser) -> None:
+    """Declare how much of the dense score a configuration must keep to be chosen."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--keep",
+        type=float,
+        metavar="SHARE",
+        help="name the fastest that keeps this share of the dense score, such as 0.99; where lower is better, at most "
+        "1/SHARE of it (default: the metric's own tolerance, 0.99 where it has none)",
+    )
+    either.add_argument(
+        "--within", type=float, metavar="LOSS", help="the same by the largest loss, in the metric's unit, such as 0.01"
+    )
+
+
+def bar(options: argparse.Namespace) -> Bar:
+    """Return what `add_bar` asks for.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+    from sparsemark.analysis.front import Bar
+
+    return Bar(options.keep, options.within)
 
 
 def sampling(options: argparse.Namespace) -> Sampling:

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.cli.arguments import add_sampling, network_input, sampling
+from sparsemark.cli.arguments import add_bar, add_sampling, bar, network_input, sampling
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     from sparsemark.cli.arguments import Commands
-    from sparsemark.records.journal import Journal
+    from sparsemark.report.deployment import Deployment
     from sparsemark.study.file import Study
     from sparsemark.study.pipeline import Pipeline
-    from sparsemark.study.sampling import Sampling
+    from sparsemark.study.search import Search
 
 _DEFAULT_INPUT = (1, 3, 128, 128)
 
@@ -55,6 +55,14 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--epochs", type=int, default=6, help="of fine-tuning, for every pruning alike (default: %(default)s)"
     )
+    parser.add_argument(
+        "--search",
+        metavar="METHOD",
+        help="find the highest sparsity of this method that keeps the score, by bisection on the task's select inputs, "
+        "and measure it: magnitude, channels::16, channels:0.5+magnitude; its cost in minutes is said after one trial",
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="networks of each trial of --search (default: 2)")
+    add_bar(parser)
     parser.add_argument("--threads", type=int, default=1, help="of every engine (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=160, help="timed calls of a cell (default: %(default)s)")
     add_sampling(parser)
@@ -71,18 +79,19 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.files import is_stream
     from sparsemark.machine.locks import only_process
     from sparsemark.machine.temporary import temporary_folder
-    from sparsemark.records.journal import Journal
     from sparsemark.report.progress import begin
 
-    processes = sampling(options)
-    study = _study(options)
+    sampling(options)  # refused before anything is loaded
+    study, wanted = _study(options), _search(options)
     begin()
     with notices(), temporary_folder() as work:
         # What is written into a stream has no place for a journal beside it.
         result = work / "result" if is_stream(options.json) else options.json
         command = f"sparsemark bench {options.reference} --json {options.json}"
         with only_process(paths.bench_lock(result), command):
-            return _measure(options, study, work, Journal(paths.bench_journal(result)), processes)
+            # Networks of a search took minutes: what is interrupted goes on with them.
+            kept = paths.bench_search(result) if wanted else work
+            return _measure(options, study, wanted, kept, paths.bench_journal(result))
 
 
 def _study(options: argparse.Namespace) -> Study:
@@ -117,31 +126,75 @@ def _study(options: argparse.Namespace) -> Study:
     return own_study(model, prunings, options.engine or usable, protocol, options.epochs)
 
 
-def _measure(options: argparse.Namespace, study: Study, work: Path, journal: Journal, processes: Sampling) -> int:
+def _search(options: argparse.Namespace) -> Search | None:
+    """Return what is to be searched for, or None.
+
+    Raises:
+        UserError: options that do not go together.
+    """
+    from sparsemark.errors import UserError
+    from sparsemark.references import ONNX_SUFFIX
+    from sparsemark.study.search import SEEDS, Search
+
+    asked = bar(options)
+    if options.search is None:
+        if options.seeds is not None:
+            raise UserError(f"--seeds {options.seeds}: expected --search beside it")
+        return None
+    if options.task is None:
+        raise UserError(f"--search {options.search}: expected --task FILE.py beside it, whose score decides")
+    if options.reference.endswith(ONNX_SUFFIX):
+        raise UserError(f"--search {options.search}: {options.reference} cannot be pruned; give the network's factory")
+    return Search(options.search, SEEDS if options.seeds is None else options.seeds, asked)
+
+
+def _deployment(options: argparse.Namespace) -> Deployment:
+    from sparsemark.report.deployment import Deployment
+
+    inputs = tuple(word for text in options.input for word in ("--input", text))
+    task = () if options.task is None else ("--task", str(options.task), "--epochs", str(options.epochs))
+    return Deployment(options.reference, inputs, task, options.artifacts)
+
+
+def _measure(options: argparse.Namespace, study: Study, wanted: Search | None, work: Path, unfinished: Path) -> int:
+    from shutil import rmtree
+
     from sparsemark.cli.terminal import show, show_failures, taken_from, write
     from sparsemark.errors import UserError
     from sparsemark.records.earlier import keep_earlier
+    from sparsemark.records.journal import Journal
     from sparsemark.records.measurement import MEASURED
     from sparsemark.report.progress import waiting, watch
+    from sparsemark.study.file import with_pruning
     from sparsemark.study.prepare import Places
     from sparsemark.study.run import measure_cells, open_pipeline
+    from sparsemark.study.search import search, with_note
 
     with waiting(f"loading {options.reference}"):
         pipeline = open_pipeline(study, Places(None, work), task=options.task)
         # A network or task that is at fault fails before any progress is shown.
         pipeline.prepare(study.variants[0])
-    run = measure_cells(pipeline, study.cells, journal, watch, processes)
+    found = search(pipeline, study.variants[0].model, wanted, waiting) if wanted else None
+    if found and found.pruning:
+        study = with_pruning(study, found.pruning)
+    journal = Journal(unfinished)
+    run = measure_cells(pipeline, study.cells, journal, watch, sampling(options))
+    run = with_note(run, found) if found else run
     lost = keep_earlier(options.json, run.measurements)
     run.save(options.json)
     resumed = taken_from(journal, len(study.cells))
     if resumed:
         write(f"{resumed}\n")
-    show(run)
+    show(run, bar(options), _deployment(options))
+    if found:
+        write(f"{found.words}\n")
     write(f"wrote {options.json}\n")
     # Last, since a full disk must not cost what was measured; the journal stays until it went well.
     for path in () if options.artifacts is None else _keep_artifacts(pipeline, study, options.artifacts):
         write(f"wrote {path}\n")
     journal.discard()
+    if wanted:
+        rmtree(work)
     show_failures(run.measurements, lost)
     if not any(m.status == MEASURED for m in run.measurements):
         raise UserError(f"nothing was measured: {run.measurements[0].name}: {run.measurements[0].reason}")

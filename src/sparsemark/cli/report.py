@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsemark.cli.arguments import add_bar, bar
+
 if TYPE_CHECKING:
     import argparse
 
@@ -19,6 +21,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--format", default="table", help="table, markdown, csv or html (default: %(default)s)")
     parser.add_argument("--output", type=Path, metavar="PATH", help="write there (default: the terminal)")
+    add_bar(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -29,11 +32,12 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.files import write_atomically
     from sparsemark.report import render
 
+    asked = bar(options)
     run = load_run(*options.runs)
     if options.output is None and options.format == "table":
-        show(run)
+        show(run, asked)
     elif options.output is None:
-        write(render(run, options.format))
+        write(render(run, options.format, bar=asked))
     else:
-        write_atomically(options.output, render(run, options.format).encode())
+        write_atomically(options.output, render(run, options.format, bar=asked).encode())
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.cli.arguments import add_sampling, sampling
+from sparsemark.cli.arguments import add_bar, add_sampling, bar, sampling
 from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--epochs", type=int, help="of fine-tuning, for every pruning alike (default: the study's)")
     add_sampling(parser)
+    add_bar(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -61,7 +62,7 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.study.publish import write_results, write_run
     from sparsemark.study.run import measure_cells, open_pipeline, prepare_variants
 
-    processes = sampling(options)
+    processes, asked = sampling(options), bar(options)
     absent = missing(("matplotlib",))
     if absent and not options.quick:
         raise UserError(f"{absent}: the figures need it, pip install sparsemark[plots]")
@@ -91,7 +92,7 @@ def execute(options: argparse.Namespace) -> int:
     if resumed:
         print(resumed)
     if study.cells:
-        show(run)
+        show(run, asked)
     else:
         write(accuracy_markdown(evaluated))
     for path in written:

@@ -15,10 +15,12 @@ from sparsemark.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from sparsemark.analysis.front import Bar
     from sparsemark.records.earlier import Lost
     from sparsemark.records.journal import Journal
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
+    from sparsemark.report.deployment import Deployment
 
 _SPEAKING = ("sparsemark", "training")
 """Loggers whose notices a user should see: what was resumed, and what was damaged and made again."""
@@ -50,12 +52,12 @@ def write(text: str, *, commands: bool = False) -> None:
         exits.discard_stdout()
 
 
-def show(run: Run) -> None:
-    """Write the tables of a run."""
+def show(run: Run, bar: Bar | None = None, deployment: Deployment | None = None) -> None:
+    """Write the answer and the tables of a run; arguments as in `report.render`."""
     from sparsemark.report import render
 
     width, colour = terminal()
-    write(render(run, width=width, colour=colour))
+    write(render(run, width=width, colour=colour, bar=bar, deployment=deployment))
 
 
 @contextmanager

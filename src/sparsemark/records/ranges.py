@@ -58,5 +58,5 @@ MEASUREMENT_ORDER = (
 )
 """Fields of a measurement that must not fall from left to right, where they are known."""
 
-SCORE_ORDER = (("low", "high"),)
+SCORE_ORDER = (("low", "high"), ("loss_low", "loss_high"))
 """The same of a score."""

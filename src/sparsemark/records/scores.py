@@ -7,8 +7,18 @@ from dataclasses import dataclass, field
 
 from sparsemark.records.ranges import Loss, ScoreValue, Weight  # files are read by these annotations
 
+RANDOM_INPUTS = "random inputs"
+"""What a note calls inputs that were made up."""
+
 Groups = Mapping[str, tuple[ScoreValue, Weight]]
 """Score and weight of a metric by group: by patient, user or video."""
+
+
+class SingleInputs(dict[str, tuple[float, float]]):
+    """Groups of one input each.
+
+    Not stored: there can be a hundred thousand, and the first input of one fold is not that of another.
+    """
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,16 @@ class Score:
         high: upper end.
         raw: the value of the pruned network before anything else was done to it.
         recalibrated: the value after BatchNorm's statistics were estimated again, before fine-tuning.
+        select: the value on the inputs that choices are made on, of the network itself; None where the task has no such
+            inputs.
+        loss_low: lower end of the 95 % interval of the loss against the dense network, from the groups or inputs of
+            both, paired; None where they do not support one. Below 0 the network may be the better one.
+        loss_high: upper end.
         higher_is_better: direction.
         tolerance: loss, in the metric's unit, up to which two networks count as equally good; None where that was not
             said, so that nothing is gated.
-        groups: score and weight by group, of which the interval was made; None where the task does not tell them apart.
-            Kept in checkpoints, not in result files.
+        groups: score and weight by group, of which the interval was made, or by single input; None where the task does
+            not tell them apart. Checkpoints keep those of groups, result files none.
     """
 
     value: ScoreValue
@@ -48,6 +63,9 @@ class Score:
     high: ScoreValue | None = None
     raw: ScoreValue | None = None
     recalibrated: ScoreValue | None = None
+    select: ScoreValue | None = None
+    loss_low: ScoreValue | None = None
+    loss_high: ScoreValue | None = None
     higher_is_better: bool = True
     tolerance: Loss | None = None
     groups: Groups | None = field(default=None, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
@@ -16,20 +17,45 @@ from sparsemark.report.renderers.terminal import DEFAULT_WIDTH, as_terminal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sparsemark.analysis.front import Bar
     from sparsemark.records.run import Run
+    from sparsemark.report.deployment import Deployment
+    from sparsemark.report.document import Content
 
 __all__ = ["DEFAULT_WIDTH", "FORMATS", "findings", "headlines", "render"]
 
-FORMATS: dict[str, Callable[[Run, int, bool], str]] = {
-    "table": lambda run, width, colour: as_terminal(content_of(run), width=width, colour=colour),
-    "markdown": lambda run, _width, _colour: as_markdown(content_of(run)),
-    "csv": lambda run, _width, _colour: as_csv(run.measurements),
-    "html": lambda run, _width, _colour: as_html(content_of(run)),
+FORMATS: dict[str, Callable[[Run, Wanted], str]] = {
+    "table": lambda run, wanted: as_terminal(_content(run, wanted), width=wanted.width, colour=wanted.colour),
+    "markdown": lambda run, wanted: as_markdown(_content(run, wanted)),
+    "csv": lambda run, wanted: as_csv(run.measurements, wanted.bar),
+    "html": lambda run, wanted: as_html(_content(run, wanted)),
 }
-"""Formats of a report: a run, the width of the terminal in columns, and whether it knows colours, to text."""
+"""Formats of a report."""
 
 
-def render(run: Run, form: str = "table", *, width: int = DEFAULT_WIDTH, colour: bool = False) -> str:
+@dataclass(frozen=True)
+class Wanted:
+    """How a report is wanted; arguments as in `render`."""
+
+    width: int = DEFAULT_WIDTH
+    colour: bool = False
+    bar: Bar | None = None
+    deployment: Deployment | None = None
+
+
+def _content(run: Run, wanted: Wanted) -> Content:
+    return content_of(run, wanted.bar, wanted.deployment)
+
+
+def render(
+    run: Run,
+    form: str = "table",
+    *,
+    width: int = DEFAULT_WIDTH,
+    colour: bool = False,
+    bar: Bar | None = None,
+    deployment: Deployment | None = None,
+) -> str:
     """Write a run as text that ends in a newline.
 
     Args:
@@ -37,10 +63,12 @@ def render(run: Run, form: str = "table", *, width: int = DEFAULT_WIDTH, colour:
         form: a name in `FORMATS`.
         width: of the terminal, in columns; `table` only.
         colour: whether to use the terminal's escape sequences; `table` only.
+        bar: what a network may lose and still keep its score; None takes each metric's own tolerance.
+        deployment: where the run's files are; None where a result file is all that is known.
 
     Raises:
         UserError: there is no such format.
     """
     if form not in FORMATS:
         raise UserError(f"--format {form!r}: expected one of {', '.join(FORMATS)}")
-    return FORMATS[form](run, width, colour)
+    return FORMATS[form](run, Wanted(width, colour, bar, deployment))

@@ -1,4 +1,4 @@
-"""Content of a report before any format: headlines, rows, failures, controls, findings and conditions, all as text."""
+"""Content of a report before any format, all as text: the answer, the front, rows, and the lists below them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import dense_scores, is_reference, reference_engine, removed
+from sparsemark.analysis.cells import is_control, is_dense, is_reference, reference_engine, removed
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import contamination_of, in_words
+from sparsemark.analysis.front import Bar, standings
 from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED, Measurement
 from sparsemark.report import wording
+from sparsemark.report.advice import advice
 from sparsemark.report.break_even import break_evens
 from sparsemark.report.findings import controls, findings
+from sparsemark.report.front import FRONT, SPEEDUP, Front, front_of, places
 from sparsemark.report.harmless import harmless_run
-from sparsemark.report.headline import headlines, is_dense
+from sparsemark.report.headline import headlines
 from sparsemark.report.scores import Scoring
 from sparsemark.specs import FP32
 
@@ -23,15 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from sparsemark.analysis.front import Standing
     from sparsemark.records.run import Run
     from sparsemark.records.scores import DataNote
+    from sparsemark.report.deployment import Deployment
     from sparsemark.report.wording import Notes
 
 FASTER, SLOWER, NEUTRAL = "faster", "slower", ""
 
-SPEEDUP = "speedup [95 %]"
+_AGREEMENT = "decides as dense"
 _SIZE = "size"
-NUMBERS = ("removed", "p50 ms", "p90 ms", SPEEDUP, _SIZE, "threads", "seed", "fold")
+NUMBERS = ("removed", "p50 ms", "p90 ms", SPEEDUP, _AGREEMENT, _SIZE, "threads", "batch", "seed", "fold")
 """Columns that are set to the right."""
 
 _LISTED = 3  # cells named in a line on failures; the others are counted
@@ -56,7 +61,8 @@ class Row:
 
     Args:
         texts: what the columns show.
-        tone: `faster` or `slower` than the reference where the whole interval says so, else empty.
+        tone: `faster` or `slower` than the reference where the row keeps its score and the whole interval says so, else
+            empty.
         is_reference: the cell that all others are held against.
     """
 
@@ -67,9 +73,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Content:
-    """Headlines, table and lists of a report."""
+    """Answer, front, table and lists of a report."""
 
     headlines: tuple[str, ...]
+    advice: tuple[str, ...]
+    front: Front
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     failures: tuple[str, ...]
@@ -80,15 +88,25 @@ class Content:
     conditions: tuple[str, ...]
 
 
-def content_of(run: Run) -> Content:
-    """Return a run in words; the fastest cell of a network comes first, so what is above the reference is faster."""
+def content_of(run: Run, bar: Bar | None = None, deployment: Deployment | None = None) -> Content:
+    """Return a run in words; the fastest cell of a network comes first, so what is above the reference is faster.
+
+    Args:
+        run: what was measured.
+        bar: what a network may lose and still keep its score; None takes each metric's own tolerance.
+        deployment: where its files are; None where a result file is all that is known.
+    """
     run = harmless_run(run)
-    cells = [m for m in run.measured() if m.control is None]
-    order = {model: index for index, model in enumerate(dict.fromkeys(m.model for m in cells))}
-    cells.sort(key=lambda m: (order[m.model], -(m.speedup or -math.inf), m.p50_ms or math.inf))
-    columns, rows = _table(cells, run)
+    judged = standings(run.measurements, bar or Bar())
+    cells = [one for one in judged if one.measurement.status == MEASURED and one.measurement.control is None]
+    order = {model: index for index, model in enumerate(dict.fromkeys(one.measurement.model for one in cells))}
+    cells.sort(key=lambda one: _rank(one.measurement, order))
+    scoring = Scoring.of(run.measurements)
+    columns, rows = _table(cells, scoring, run.engines)
     return Content(
-        tuple(headlines(run)),
+        tuple(headlines(run, bar)),
+        tuple(advice(run, bar, deployment)),
+        front_of(cells, scoring, run.engines),
         tuple(columns),
         tuple(rows),
         tuple(_failures(run)),
@@ -105,19 +123,25 @@ def sections(content: Content) -> Iterator[tuple[str, Sequence[str]]]:
     titled = {
         "Did not run": content.failures,
         "Of the networks": content.notes,
-        "Controls": content.controls,
         "What it says": content.findings,
         "Break-even": content.break_evens,
+        "Controls": content.controls,
         "Conditions": content.conditions,
     }
     return ((title, lines) for title, lines in titled.items() if lines)
 
 
-def _table(cells: Sequence[Measurement], run: Run) -> tuple[list[str], list[Row]]:
+def _rank(m: Measurement, order: Mapping[str | None, int]) -> tuple[bool, int, float, float]:
+    """Return the place of a row: controls below all others, then by network and speedup."""
+    return is_control(m), order[m.model], -(m.speedup or -math.inf), m.p50_ms or math.inf
+
+
+def _table(judged: Sequence[Standing], scoring: Scoring, notes: Notes) -> tuple[list[str], list[Row]]:
     """Return titles and rows; columns that would say the same in every row are left out."""
-    scoring = Scoring.of(run.measurements)
+    cells = [one.measurement for one in judged]
     leading = scoring.shown(cells)
     score = leading[0].title if len(leading) == 1 else "score"
+    place = places(judged)
     shown = {
         "model": True,
         "pruned": True,
@@ -132,14 +156,18 @@ def _table(cells: Sequence[Measurement], run: Run) -> tuple[list[str], list[Row]
         SPEEDUP: True,
     }
     columns = [column for column, is_shown in shown.items() if is_shown]
-    if score in (*shown, _SIZE):
+    if not scoring.scales and any(m.agreement_with_dense is not None for m in cells):
+        score = _AGREEMENT
+    elif score in (*shown, FRONT, _SIZE):
         score = f"score: {score}"  # a task may call its metric what it likes
-    columns += [score, _SIZE]
+    columns += [score, *([FRONT] if place else []), _SIZE]
     rows = []
-    for m in cells:
-        texts = _texts(m, run.engines)
-        texts[score] = _score(m, run.measurements, scoring, named=len(leading) > 1)
-        rows.append(Row(tuple(texts[column] for column in columns), _tone(m), is_reference(m)))
+    for one in judged:
+        m = one.measurement
+        texts = _texts(m, notes)
+        texts[FRONT] = place.get(m.name, wording.ABSENT)
+        texts[score] = _agreement(m) if score == _AGREEMENT else _score(one, scoring, named=len(leading) > 1)
+        rows.append(Row(tuple(texts[column] for column in columns), _tone(one), is_reference(m)))
     return columns, rows
 
 
@@ -150,11 +178,11 @@ def _texts(m: Measurement, notes: Notes) -> dict[str, str]:
         "model": m.model or m.name,
         "pruned": wording.pruned(m) + (" (reference)" if is_reference(m) else ""),
         "removed": wording.percent(removed(m)),
-        "seed": _number(m.seed),
-        "fold": _number(m.fold),
+        "seed": wording.number(m.seed),
+        "fold": wording.number(m.fold),
         "engine": wording.engine_name(m.engine, notes),
         "precision": m.precision or wording.ABSENT,
-        "threads": _number(m.threads),
+        "threads": wording.number(m.threads),
         "p50 ms": wording.milliseconds(m.p50_ms),
         "p90 ms": wording.milliseconds(m.p90_ms),
         SPEEDUP: speedup + (" (!)" if contamination_of(m) else ""),
@@ -162,26 +190,27 @@ def _texts(m: Measurement, notes: Notes) -> dict[str, str]:
     }
 
 
-def _number(value: int | None) -> str:
-    return wording.ABSENT if value is None else str(value)
+def _agreement(m: Measurement) -> str:
+    return wording.ABSENT if m.agreement_with_dense is None else wording.share(m.agreement_with_dense)
 
 
-def _score(m: Measurement, among: Iterable[Measurement], scoring: Scoring, *, named: bool) -> str:
+def _score(one: Standing, scoring: Scoring, *, named: bool) -> str:
     """Return `90.8 (-0.4)`, the change against dense; a caveat on the data stands in the same cell."""
-    scale, score = scoring.scale(m.model), scoring.score(m)
+    m, score = one.measurement, one.score
+    scale = scoring.scale(m.model)
     if score is None:
         return wording.ABSENT
     text = scale.value(score.value)
     if named:
         text = f"{scale.metric} {text}{' %' if scale.percent else ''}"
-    dense = None if is_dense(m) else dense_scores(m, among).get(scale.metric)
-    change = "" if dense is None else f" ({scale.change(score, dense)})"
+    change = "" if one.dense is None or is_dense(m) else f" ({scale.change(score, one.dense)})"
     return f"{text}{change} {wording.caveat(m.data)}".rstrip()
 
 
-def _tone(m: Measurement) -> str:
-    interval = speedup_of(m)
-    if interval is None or is_reference(m):
+def _tone(one: Standing) -> str:
+    """Return whether a cell is faster or slower; what loses its score, or has none, is not praised for its speed."""
+    interval = one.speedup
+    if interval is None or is_reference(one.measurement) or not one.keeps or one.is_contradicted:
         return NEUTRAL
     return FASTER if interval.low > 1 else SLOWER if interval.high < 1 else NEUTRAL
 

@@ -1,93 +1,125 @@
-"""Headline of each network: the fastest cell that is as good as the dense network."""
+"""Headline of each network: the fastest configuration that is as good as the dense network."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import dense_scores, is_control, is_reference, models, reference_engine
-from sparsemark.analysis.comparison import speedup_of
+from sparsemark.analysis.cells import dense_scores, is_dense, is_reference, models, reference_engine
 from sparsemark.analysis.contamination import contamination_of, in_words
+from sparsemark.analysis.front import Bar, answers
 from sparsemark.analysis.statistics import quotient
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
 from sparsemark.report.scores import UNSCORED, Scoring
-from sparsemark.specs import DENSE, FP32
+from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sparsemark.analysis.front import Answer
+    from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
     from sparsemark.report.wording import Notes
 
-_ROUNDING = 1e-12  # a loss of exactly the tolerance is within it, whatever the last bit of the subtraction says
-
 _PLURALS = {UNSCORED: "accuracies"}
 
 
-def headlines(run: Run) -> list[str]:
-    """Return for each network the cell that is fastest at the score of the dense one, and by how much.
+def headlines(run: Run, bar: Bar | None = None) -> list[str]:
+    """Return for each network the fastest configuration that keeps the score of the dense one, and by how much.
 
-    The fastest is the one with the highest lower end of its interval: the highest estimate would often be luck. Engines
-    that did not run are named, since one of them might have been faster.
+    Networks without a score are not called fastest: their speed alone is said. Engines that did not run are named,
+    since one of them might have been faster.
+
+    Args:
+        run: what was measured.
+        bar: what may be lost; None takes each metric's own tolerance.
     """
-    measured = run.measured()
-    if not measured:
+    if not run.measured():
         counts = Counter(m.status for m in run.measurements)
         return [f"Nothing was measured: {', '.join(f'{n} {status}' for status, n in counts.items()) or 'no cells'}."]
     scoring = Scoring.of(run.measurements)
-    several = len(models(measured)) > 1
+    several = len(models(run.measured())) > 1
     lines = []
-    for model in models(measured):
-        own = [m for m in run.measurements if m.model == model]
-        line = _headline([m for m in own if m.status == MEASURED], own, scoring, run.engines)
-        lines.append(f"{model}: {line}" if several else line[0].upper() + line[1:])
+    for answer in answers(run.measurements, bar):
+        if any(one.measurement.status == MEASURED for one in answer.standings):
+            line = _headline(answer, scoring, bar or Bar(), run.engines)
+            lines.append(f"{answer.model}: {line}" if several else line[0].upper() + line[1:])
     return lines
 
 
-def _headline(cells: Sequence[Measurement], rows: Sequence[Measurement], scoring: Scoring, notes: Notes) -> str:
-    """Write the headline of one network.
+def unjudged(answer: Answer, scoring: Scoring) -> str:
+    """Return why no cell can be held against the dense score; empty where some can."""
+    metric = scoring.scale(answer.model).metric
+    if not answer.is_scored:
+        return "no score was measured" if metric == UNSCORED else f"no {metric} was measured"
+    return "" if answer.judged else f"no dense row to hold {_PLURALS.get(metric, metric)} against"
 
-    Args:
-        cells: that were measured.
-        rows: these, and those that were not.
-        scoring: of the run.
-        notes: on its engines.
-    """
-    # One image on the fewest threads: other batches and threads are other questions, never the headline.
-    job = min(((m.threads or 1, m.batch or 1) for m in cells), default=(1, 1))
-    own = [m for m in cells if (m.threads or 1, m.batch or 1) == job and not is_control(m)]
-    trusted = [(speedup, m) for m in own if (speedup := speedup_of(m))]
-    if not trusted:
+
+def bar_in_words(answer: Answer, scoring: Scoring, bar: Bar) -> str:
+    """Return what a configuration must keep: `within one point of accuracy`, `that keeps 99 % of the dense mae`."""
+    scale = scoring.scale(answer.model)
+    dense = next(one.dense for one in answer.judged if one.dense is not None)
+    share = bar.share(dense)
+    return scale.within(bar.allowed(dense)) if share is None else scale.kept(share)
+
+
+def _headline(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
+    rows = [one.measurement for one in answer.standings]
+    if not answer.candidates:
         return "no cell has a speedup with an interval."
-    within, why_not = _bar([m for _, m in trusted], cells, scoring)
-    candidates = [(speedup, m) for speedup, m in trusted if _keeps_score(m, cells, scoring)] if within else trusted
-    speedup, best = max(candidates, key=lambda pair: pair[0].low, default=(None, None))
-    if speedup is None or best is None or speedup.low <= 1:
-        # What did not run pruned stands below the table; without its dense form an engine was no rival at all.
-        absent = _did_not_run(rows, job, notes, dense_only=True)
-        return f"nothing{within} is faster than {_reference(own[0], notes)}{why_not}{absent}."
+    own = answer.candidates[0].measurement
+    job = own.threads or 1, own.batch or 1
+    # What did not run pruned stands below the table; without its dense form an engine was no rival at all.
+    absent = _did_not_run(rows, job, notes, dense_only=answer.best is None)
+    if why := unjudged(answer, scoring):
+        return f"speed only: {why}{_range(answer, notes)}{absent}."
+    within = bar_in_words(answer, scoring, bar)
+    found = answer.best
+    if found is None or (speedup := found.speedup) is None:
+        return f"nothing {within} is faster than {_reference(own, notes)}{absent}."
+    best = found.measurement
     line = (
-        f"fastest{within}{why_not}: {wording.pruned(best)} on {wording.runner(best, notes)}, "
+        f"fastest configuration {within}: {wording.pruned(best)} on {wording.runner(best, notes)}, "
         f"{wording.ratio(speedup)} over {_reference(best, notes)}"
     )
-    higher, other = max(candidates, key=lambda pair: pair[0].estimate)
-    if higher.estimate > speedup.estimate:
-        # The table goes by the estimate: the row above this one must not seem forgotten.
-        runner = wording.runner(other, notes)
-        on = f" on {runner}" if runner != wording.runner(best, notes) else ""
-        line += f" (by the lower end of the interval; {wording.pruned(other)}{on} is {wording.ratio(higher)})"
-    if found := contamination_of(best):
+    line += _higher_estimate(answer, best, speedup, notes)
+    if disturbed := contamination_of(best):
         # Pairing cancels most of what moved, so the ratio stands, but whoever quotes it must know.
-        line += f" (!: {in_words(found)})"
-    line += _score_change(best, cells, scoring)
-    rivals = [(s, m) for s, m in trusted if m.method == DENSE]
+        line += f" (!: {in_words(disturbed)})"
+    line += _score_change(best, rows, scoring)
+    rivals = [
+        (s, one.measurement) for one in answer.candidates if (s := one.speedup) and one.measurement.method == DENSE
+    ]
     rival_speedup, rival = max(rivals, key=lambda pair: pair[0].low, default=(None, None))
     if rival is not None and rival_speedup is not None and rival is not best and not is_reference(rival):
         against = wording.ratio(quotient(speedup, rival_speedup))
         line += f"; {against} over the fastest dense engine, {wording.runner(rival, notes)}"
-    return f"{line}{_did_not_run(rows, job, notes)}."
+    return f"{line}{absent}."
+
+
+def _range(answer: Answer, notes: Notes) -> str:
+    """Return the speedups reached, without calling one of them the best."""
+    own = answer.candidates
+    ends = [speedup.estimate for one in own if (speedup := one.speedup) and one.measurement.method != DENSE]
+    if not ends:
+        return ""
+    over = f" over {_reference(own[0].measurement, notes)}"
+    if len(ends) == 1:
+        return f"; the pruned network reaches {ends[0]:.2f}x{over}"
+    return f"; pruned networks reach {min(ends):.2f}x to {max(ends):.2f}x{over}"
+
+
+def _higher_estimate(answer: Answer, best: Measurement, speedup: Interval, notes: Notes) -> str:
+    """Name a cell with a higher estimate: the table goes by it, and the row above must not seem forgotten."""
+    kept = [(s, one.measurement) for one in answer.keeping if (s := one.speedup)]
+    higher, other = max(kept, key=lambda pair: pair[0].estimate)
+    if higher.estimate <= speedup.estimate:
+        return ""
+    runner = wording.runner(other, notes)
+    on = f" on {runner}" if runner != wording.runner(best, notes) else ""
+    return f" (by the lower end of the interval; {wording.pruned(other)}{on} is {wording.ratio(higher)})"
 
 
 def _did_not_run(rows: Sequence[Measurement], job: tuple[int, int], notes: Notes, *, dense_only: bool = False) -> str:
@@ -111,19 +143,6 @@ def _did_not_run(rows: Sequence[Measurement], job: tuple[int, int], notes: Notes
     return f"; did not run: {', '.join(named)}" if named else ""
 
 
-def _bar(trusted: Sequence[Measurement], cells: Sequence[Measurement], scoring: Scoring) -> tuple[str, str]:
-    """Return up to which loss a cell counts as good as dense, or else why that is not known."""
-    scale = scoring.scale(cells[0].model)
-    if not any(map(scoring.score, cells)):
-        return "", f" ({scale.metric} not measured)"
-    held = [dense for m in trusted if (dense := dense_scores(m, cells).get(scale.metric))]
-    if not held:
-        return "", f" (no dense row to hold {_PLURALS.get(scale.metric, scale.metric)} against)"
-    if held[0].tolerance is None:
-        return "", f" ({scale.metric} has no tolerance)"
-    return f" {scale.within(held[0].tolerance)}", ""
-
-
 def _score_change(best: Measurement, cells: Sequence[Measurement], scoring: Scoring) -> str:
     scale, score = scoring.scale(best.model), scoring.score(best)
     dense = dense_scores(best, cells).get(scale.metric)
@@ -135,18 +154,3 @@ def _score_change(best: Measurement, cells: Sequence[Measurement], scoring: Scor
 
 def _reference(measurement: Measurement, notes: Notes) -> str:
     return f"dense {wording.engine_name(reference_engine(measurement), notes)}"
-
-
-def is_dense(measurement: Measurement) -> bool:
-    """Return whether a cell is the dense network in the precision it was trained in: its score is the bar itself."""
-    return measurement.method == DENSE and measurement.precision in (None, FP32)
-
-
-def _keeps_score(measurement: Measurement, cells: Sequence[Measurement], scoring: Scoring) -> bool:
-    if is_dense(measurement):
-        return True
-    score = scoring.score(measurement)
-    dense = dense_scores(measurement, cells).get(scoring.scale(measurement.model).metric)
-    if score is None or dense is None or dense.tolerance is None:
-        return False
-    return score.loss_against(dense) <= dense.tolerance + _ROUNDING

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sparsemark.analysis.cells import headline_metrics
 from sparsemark.report import wording
 
 if TYPE_CHECKING:
@@ -63,6 +64,19 @@ class Scale:
         decimals = wording.significant_decimals(score.value)
         return f"{change:+.3e}" if decimals is None else f"{change:+.{decimals}f}"
 
+    def amount(self, value: float) -> str:
+        """Return a difference of scores without its direction: `0.8 points`, or `0.24` where it is no percentage."""
+        return f"{100 * value:.1f} points" if self.percent else wording.significant(value)
+
+    def signed(self, value: float) -> str:
+        """Return a difference of scores: `+0.8` points, or `+0.24` where it is no percentage."""
+        return f"{100 * value:+.1f}" if self.percent else f"{'+' if value >= 0 else ''}{wording.significant(value)}"
+
+    def kept(self, share: float) -> str:
+        """Return which share of the dense score is kept: `that keeps 99 % of the dense accuracy`."""
+        limit = "" if self.higher_is_better else f", at most {1 / share:.4g} times it"
+        return f"that keeps {100 * share:g} % of the dense {self.metric}{limit}"
+
     def within(self, tolerance: float) -> str:
         """Return up to which loss two networks count as equally good: `within one point of accuracy`."""
         if tolerance == 0:
@@ -88,19 +102,13 @@ class Scoring:
     @classmethod
     def of(cls, measurements: Iterable[Measurement]) -> Scoring:
         """Return the metrics of these rows."""
+        rows = list(measurements)
         found: dict[str, list[Score]] = {}
-        ranks: dict[str | None, dict[str, bool]] = {}
-        for m in measurements:
-            for rank, (metric, score) in enumerate(m.scores.items()):
+        for m in rows:
+            for metric, score in m.scores.items():
                 found.setdefault(metric, []).append(score)
-                first = ranks.setdefault(m.model, {})
-                # Where the headline of a row is absent, the metric behind it does not take its place.
-                first[metric] = first.get(metric, True) and rank == 0
-        leading = {
-            model: next((name for name in first if first[name]), next(iter(first))) for model, first in ranks.items()
-        }
         scales = {metric: Scale(metric, _are_fractions(of), of[0].higher_is_better) for metric, of in found.items()}
-        return cls(scales, leading)
+        return cls(scales, headline_metrics(rows))
 
     def scale(self, model: str | None) -> Scale:
         """Return the notation of a network's headline metric."""

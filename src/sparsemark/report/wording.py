@@ -11,6 +11,8 @@ from sparsemark.records.engine_note import EngineNote
 from sparsemark.specs import DENSE, FP32, ONE_SHOT, SCHEDULES, Pruning, removes_channels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.scores import DataNote
@@ -70,9 +72,27 @@ def ratio(interval: Interval) -> str:
     return f"{interval.estimate:.{decimals}f}x [{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
 
 
+def number(value: int | None) -> str:
+    """Return a whole number."""
+    return ABSENT if value is None else str(value)
+
+
 def percent(fraction: float | None, decimals: int = 0) -> str:
     """Return a fraction as `90 %`."""
     return ABSENT if fraction is None else f"{100 * fraction:.{decimals}f} %"
+
+
+def share(fraction: float) -> str:
+    """Return a fraction as `94 %`, with a decimal rounded down where it would read as all: `99.9 %`."""
+    if fraction < 1 and round(100 * fraction) == 100:
+        return f"{math.floor(1000 * fraction) / 10:.1f} %"
+    return percent(fraction)
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return `a`, `a and b`, or `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def significant_decimals(value: float) -> int | None:

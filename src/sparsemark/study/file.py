@@ -298,6 +298,15 @@ def own_study(
     return Study(model.name.strip("._-") or "own", None, tuple(variants), tuple(dict.fromkeys(cells)), protocol, epochs)
 
 
+def with_pruning(study: Study, pruning: Pruning) -> Study:
+    """Return a study of one network with one more pruning, on the engines of the dense network."""
+    dense = study.variants[0].dense
+    variant = replace(dense, pruning=pruning)
+    cells = [replace(cell, variant=variant) for cell in study.cells if cell.variant == dense]
+    variants = dict.fromkeys([*study.variants, variant])
+    return replace(study, variants=tuple(variants), cells=tuple(dict.fromkeys([*study.cells, *cells])))
+
+
 def quick_study(study: Study) -> Study:
     """Return the cells that answer first, with a few blocks each.
 

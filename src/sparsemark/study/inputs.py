@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemark.files import key_of
-from sparsemark.records.scores import DataNote
+from sparsemark.records.scores import RANDOM_INPUTS, DataNote
 from sparsemark.specs import FLOAT32
 from sparsemark.study.batches import Inputs
 from sparsemark.study.task import REPORT
@@ -38,7 +38,7 @@ def inputs_of(variant: Variant, task: Task | None) -> Inputs:
     kinds = {"standard normal" if one.dtype == FLOAT32 else "0 and 1 where integer" for one in variant.model.inputs}
     words = ", ".join(sorted(kinds, reverse=True))
     asked = [one.text for one in variant.model.inputs]
-    return Inputs(batches, key_of(words, asked, _RANDOM), DataNote(f"random inputs, {words}"))
+    return Inputs(batches, key_of(words, asked, _RANDOM), DataNote(f"{RANDOM_INPUTS}, {words}"))
 
 
 def _random(one: InputSpec, generator: np.random.Generator) -> NDArray[Any]:

@@ -138,6 +138,8 @@ class Pipeline:
             baseline = None
             if timed:
                 baseline = Baseline(cell, artifact, verified) if cell.control == AA else self._baseline(cell)
+                if row.data == inputs.note and not cell.variant.pruning.is_dense:
+                    row = rows.with_losses(row, verified.scores, baseline.verified.scores)
             return finish(row, verified, baseline, artifact)
         except UnsupportedError as error:
             return replace(row, status=UNSUPPORTED, reason=str(error))
@@ -269,7 +271,7 @@ class Pipeline:
         scores = dict(verified.scores)
         for name, made in prepared.scores.items():
             if name in scores:
-                scores[name] = replace(scores[name], raw=made.raw, recalibrated=made.recalibrated)
+                scores[name] = replace(scores[name], raw=made.raw, recalibrated=made.recalibrated, select=made.select)
         return scores, inputs.note
 
     def _baseline(self, cell: Cell) -> Baseline:

@@ -7,7 +7,7 @@ ones are made. Every other network is built by its factory, pruned from that, an
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +33,10 @@ from sparsemark.pruning.base import Request
 from sparsemark.pruning.masks import Masks, joined, zeros_of
 from sparsemark.pruning.schedules import rounds
 from sparsemark.pruning.weights import usage
-from sparsemark.records.scores import DataNote, Score
+from sparsemark.records.scores import DataNote, Score, SingleInputs
 from sparsemark.registry import find
 from sparsemark.specs import ONE_SHOT
-from sparsemark.study.task import REPORT
+from sparsemark.study.task import REPORT, SELECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,7 +150,8 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     decided = key_of(dense.key, variant.pruning.text, variant.seed, requires, *code)
     if task is not None:
         budget = epochs if can_finetune else 0
-        decided = key_of(decided, task.digest, task.images(REPORT, variant.model).digest, budget)
+        scored_on = [task.images(part, variant.model).digest for part in (SELECT, REPORT)]
+        decided = key_of(decided, task.digest, scored_on, budget)
     earlier = _earlier(path)
     if earlier is not None and earlier.provenance.get(_MADE_OF) == decided:
         return Prepared.of(variant, path, earlier.provenance)
@@ -194,7 +195,7 @@ def _built(variant: Variant, task: Task | None, places: Places) -> Prepared:
         torch.manual_seed(variant.seed)
         module, notes = build(variant.model, variant.seed)
         check_input(module, variant.model)
-    provenance = {} if task is None else _described(task, _evaluate(module, task, variant))
+    provenance = {} if task is None else _described(task, _final(module, task, variant))
     provenance |= {NOTES: notes} if notes else {}
     save_checkpoint(path, Checkpoint(Header(variant, provenance=provenance), module.state_dict()))
     return Prepared.of(variant, path, provenance)
@@ -253,7 +254,7 @@ def train_dense(variant: Variant, task: Task, path: Path, work: Path) -> None:
     """
     module = build_model(variant.model, variant.seed)
     history = task.train(module, None, variant.seed, work)
-    provenance = _described(task, _evaluate(module, task, variant)) | {"history": history}
+    provenance = _described(task, _final(module, task, variant)) | {"history": history}
     save_checkpoint(path, Checkpoint(Header(variant, provenance=provenance), module.state_dict()))
 
 
@@ -317,18 +318,27 @@ def prune_from(
             done += one.epochs
     provenance: dict[str, Any] = {NOTES: list(notes)} if notes else {}
     if task is not None:
-        provenance |= _described(task, _evaluate(module, task, variant), raw, recalibrated)
+        provenance |= _described(task, _final(module, task, variant), raw, recalibrated)
         provenance["history"] = histories[0] if len(histories) == 1 else {"rounds": histories}
     # Last, so that no task's own words stand in place of ours.
     provenance |= {PARENT: dense.sha256, _EPOCHS: done} | ({_MADE_OF: decided} if decided else {})
     save_checkpoint(path, Checkpoint(Header(variant, plan, provenance), module.state_dict()))
 
 
-def _evaluate(module: torch.nn.Module, task: Task, variant: Variant) -> Mapping[str, Score]:
-    """Score a module in float32, in PyTorch, on the inputs that are reported."""
+def _final(module: torch.nn.Module, task: Task, variant: Variant) -> Mapping[str, Score]:
+    """Score a module on the inputs that are reported, and on those that choices are made on where there are others."""
+    scores = _evaluate(module, task, variant)
+    if task.has_one_part:
+        return scores
+    select = _evaluate(module, task, variant, SELECT)
+    return {name: replace(score, select=select[name].value) for name, score in scores.items()}
+
+
+def _evaluate(module: torch.nn.Module, task: Task, variant: Variant, part: str = REPORT) -> Mapping[str, Score]:
+    """Score a module in float32, in PyTorch, on the inputs of a part."""
     import torch
 
-    inputs = task.images(REPORT, variant.model)
+    inputs = task.images(part, variant.model)
     module.eval()
     with torch.inference_mode():
         answers = [
@@ -339,7 +349,7 @@ def _evaluate(module: torch.nn.Module, task: Task, variant: Variant) -> Mapping[
             ]
             for batch in inputs.batches
         ]
-    return task.scores(stack(answers), REPORT, inputs)
+    return task.scores(stack(answers), part, inputs)
 
 
 def _described(
@@ -350,9 +360,13 @@ def _described(
 ) -> dict[str, Any]:
     """Return the provenance of a network that was scored: the task's own words, the data, and the scores."""
     steps = {"raw": raw or {}, "recalibrated": recalibrated or {}}
+    kept = {
+        name: replace(score, groups=None) if isinstance(score.groups, SingleInputs) else score
+        for name, score in final.items()
+    }
     scores = {
         name: asdict(score) | {step: found[name].value for step, found in steps.items() if name in found}
-        for name, score in final.items()
+        for name, score in kept.items()
     }
     note = task.note
     return {**task.provenance(), "data": note.words, "caveat": note.caveat, "key": note.key, "scores": scores}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsemark.analysis.groups import loss_interval
 from sparsemark.analysis.statistics import spread_of_ends, summarise
 from sparsemark.measurement.parity import ParityError
 from sparsemark.pruning import PRUNERS
@@ -63,6 +64,25 @@ def asked(cell: Cell) -> Measurement:
 def with_scores(row: Measurement, scores: Mapping[str, Score], data: DataNote | None) -> Measurement:
     """Add what the network scores, and on which data."""
     return replace(row, scores=scores, data=data) if scores else row
+
+
+def with_losses(row: Measurement, scores: Mapping[str, Score], dense: Mapping[str, Score]) -> Measurement:
+    """Add the interval of what a network loses against the dense one, where their groups or inputs support one.
+
+    Args:
+        row: with its scores.
+        scores: of its engine, with their groups.
+        dense: of the dense network on the same inputs.
+    """
+    found = dict(row.scores)
+    for name, score in scores.items():
+        other = dense.get(name)
+        if name not in found or other is None or not score.groups or not other.groups:
+            continue
+        ends = loss_interval(other.groups, score.groups, higher_is_better=score.higher_is_better)
+        if ends is not None:
+            found[name] = replace(found[name], loss_low=ends[0], loss_high=ends[1])
+    return replace(row, scores=found)
 
 
 def with_notes(row: Measurement, notes: Iterable[str]) -> Measurement:

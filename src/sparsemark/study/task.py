@@ -33,7 +33,7 @@ import numpy as np
 from sparsemark.analysis.groups import grouped_interval, interval_of
 from sparsemark.errors import UserError
 from sparsemark.files import content_hash, key_of
-from sparsemark.records.scores import DataNote, Groups, Score
+from sparsemark.records.scores import DataNote, Groups, Score, SingleInputs
 from sparsemark.references import load_file, one_line, resolve
 from sparsemark.specs import Metric
 from sparsemark.study.batches import in_batches
@@ -90,6 +90,11 @@ class Task:
     def trains_itself(self) -> bool:
         """Whether the task replaces the harness's own training loop."""
         return self.has("train")
+
+    @property
+    def has_one_part(self) -> bool:
+        """Whether choices are made on the very inputs that are reported, as in the simple form."""
+        return self._is_simple
 
     @cached_property
     def note(self) -> DataNote:
@@ -165,13 +170,14 @@ class Task:
             raise self._wrong("score", "returned an empty mapping", "at least one number")
         count = sum(len(batch[0]) for batch in inputs.batches)
         intervals: dict[str, tuple[float | None, float | None]] = {}
-        groups: Mapping[str, Groups] = {}
+        groups: dict[str, Groups] = {}
         values = {}
         for name, value in found.items():
             self._check_metric_name(name)
             values[name], spread = self._number(name, value, count)
             if spread is not None:
                 intervals[name] = grouped_interval(spread, np.ones(count))
+                groups[name] = SingleInputs((str(i), (float(one), 1.0)) for i, one in enumerate(spread))
         unknown = [name for name in self.metrics if name not in values]
         if unknown:
             raise self._wrong(
@@ -179,8 +185,9 @@ class Task:
             )
         order = [*self.metrics, *(name for name in values if name not in self.metrics)]
         if self.has("per_group"):
-            groups = self._groups(arrays, part, order)
-            intervals |= {metric: interval_of(of) for metric, of in groups.items()}
+            by_group = self._groups(arrays, part, order)
+            intervals |= {metric: interval_of(of) for metric, of in by_group.items()}
+            groups |= by_group
         scores = {}
         for name in order:
             assumed = Metric() if not self.metrics and name == order[0] else Metric(tolerance=None)

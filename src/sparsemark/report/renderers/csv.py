@@ -8,6 +8,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.analysis.contamination import contamination_of, in_words
+from sparsemark.analysis.front import Bar, standings
 from sparsemark.records.benchmark_json import extra_info
 from sparsemark.records.measurement import MEASURED, Measurement
 from sparsemark.records.scores import Score
@@ -16,21 +17,56 @@ from sparsemark.report.harmless import cell_of_csv
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from sparsemark.analysis.front import Standing
+
 _RAW = ("samples_s", "reference_s")
+_STANDING = (
+    "loss",
+    "loss_low",
+    "loss_high",
+    "allowed_loss",
+    "keeps_score",
+    "chosen_on_select",
+    "on_front",
+    "dominated_by",
+)
+"""Derived columns, at the end; a metric called like one of them keeps its own column."""
+
 _FULL = Score(0.0, low=0.0, high=0.0, raw=0.0, recalibrated=0.0)
 
 
-def as_csv(measurements: Sequence[Measurement]) -> str:
+def as_csv(measurements: Sequence[Measurement], bar: Bar | None = None) -> str:
     """Write every field of every row but the raw samples, absent as empty; failed cells are rows too.
 
     Columns are named as in a result file's `extra_info`. `contaminated` is derived, in words. A metric has a column for
-    its value, and one for each end of its interval and each earlier value that some row has.
+    its value, and one for each end of its interval and each earlier value that some row has. Where a cell has a loss
+    against dense, the last columns say how large it is, whether it is allowed, and what dominates the cell.
+
+    Args:
+        measurements: the rows.
+        bar: what a network may lose and still keep its score; None takes each metric's own tolerance.
     """
     rows = [
-        {**extra_info(m), "name": m.name, "contaminated": in_words(contamination_of(m)) or None} for m in measurements
+        {
+            **extra_info(one.measurement),
+            "name": one.measurement.name,
+            "contaminated": in_words(contamination_of(one.measurement)) or None,
+            **_standing(one),
+        }
+        for one in standings(measurements, bar or Bar())
     ]
     known = {column for row in rows for column in row}
-    return _write(rows, [column for column in _columns(measurements) if column in known])
+    return _write(rows, [column for column in (*_columns(measurements), *_STANDING) if column in known])
+
+
+def _standing(one: Standing) -> dict[str, Any]:
+    """Return the columns of a cell's place; empty for a cell that nothing can be held against."""
+    if one.loss is None:
+        return {}
+    by = one.dominated_by.name if one.dominated_by else None
+    ends = (one.score.loss_low, one.score.loss_high) if one.score else (None, None)
+    values = (one.loss, *ends, one.allowed, one.keeps, one.by_select, one.on_front, by)
+    return dict(zip(_STANDING, values, strict=True))
 
 
 def table_csv(table: Iterable[Mapping[str, Any]]) -> str:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from sparsemark.report.document import NUMBERS, SPEEDUP, sections
+from sparsemark.report.document import NUMBERS, sections
+from sparsemark.report.front import LEGEND, SPEEDUP, TITLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sparsemark.report.document import Content
+    from sparsemark.report.front import Front
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -31,6 +35,11 @@ def as_html(content: Content) -> str:
         f"<title>sparsemark report</title><style>{_STYLE}</style></head><body>",
         *(f'<p class="headline">{html.escape(line)}</p>' for line in content.headlines),
     ]
+    if content.advice:
+        lines.append(f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in content.advice)}</ul>")
+    if content.front.rows:
+        lines.append(f"<h2>{html.escape(TITLE)}</h2>")
+        lines += [*_front(content.front), f"<p>{html.escape(LEGEND)}</p>"]
     if content.rows:
         lines.append("<table><thead><tr>" + "".join(f"<th>{html.escape(c)}</th>" for c in content.columns))
         lines.append("</tr></thead><tbody>")
@@ -44,6 +53,14 @@ def as_html(content: Content) -> str:
         items = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
         lines.append(f"<{tag}><h2>{title}</h2><ul>{items}</ul></{tag}>")
     return "\n".join([*lines, "</body></html>", ""])
+
+
+def _front(front: Front) -> Iterator[str]:
+    yield "<table><thead><tr>" + "".join(f"<th>{html.escape(column)}</th>" for column in front.columns)
+    yield "</tr></thead><tbody>"
+    for row in front.rows:
+        yield "<tr>" + "".join(_cell(*cell) for cell in zip(front.columns, row, strict=True))
+    yield "</tbody></table>"
 
 
 def _cell(column: str, text: str) -> str:

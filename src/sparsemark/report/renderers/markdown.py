@@ -6,7 +6,8 @@ import html
 import re
 from typing import TYPE_CHECKING
 
-from sparsemark.report.document import NUMBERS, SPEEDUP, sections
+from sparsemark.report.document import NUMBERS, sections
+from sparsemark.report.front import LEGEND, SPEEDUP, TITLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,13 @@ _MARKS = re.compile(r"[\\`*_\[\]|~$#]")
 def as_markdown(content: Content) -> str:
     """Write the report as GitHub's Markdown."""
     blocks = ["\n".join(f"**{escape(line)}**  " for line in content.headlines)]
+    if content.advice:
+        blocks.append("\n".join(f"- {escape(line)}" for line in content.advice))
+    if content.front.rows:
+        titles = [column if column == SPEEDUP else escape(column) for column in content.front.columns]
+        members = [[escape(text) for text in row] for row in content.front.rows]
+        blocks += [f"### {escape(TITLE)}", markdown_table(titles, members, right=NUMBERS), escape(LEGEND)]
+        blocks.append("### All rows")
     if content.rows:
         rows = [
             [f"**{escape(text)}**" if row.is_reference else escape(text) for text in row.texts] for row in content.rows

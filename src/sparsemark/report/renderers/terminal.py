@@ -1,4 +1,4 @@
-"""Report for a terminal: headlines, one table, and the lists below it."""
+"""Report for a terminal: the answer, the front, one table, and the lists below it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sparsemark.report.document import FASTER, NUMBERS, SLOWER, SPEEDUP, sections
+from sparsemark.report.document import FASTER, NUMBERS, SLOWER, sections
+from sparsemark.report.front import LEGEND, SPEEDUP, TITLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -33,6 +34,10 @@ _UNBOUNDED = 10_000  # columns: wider than any table
 def as_terminal(content: Content, *, width: int, colour: bool) -> str:
     """Write the report for a terminal of `width` columns, with escape sequences if `colour`."""
     parts: list[RenderableType] = [Text(line, style="bold") for line in content.headlines]
+    parts += [Padding(Text(line), (0, 0, 0, 2)) for line in content.advice]
+    if content.front.rows:
+        parts += [Text(f"\n{TITLE}", style="bold"), grid(content.front.columns, content.front.rows, right=NUMBERS)]
+        parts.append(Text(LEGEND, style="dim"))
     if content.rows:
         columns = _fitting(content, width)
         parts += [Text(), _table(content, columns)]

@@ -1,0 +1,281 @@
+"""Choice of a configuration: which cells keep the score, which are on the front of score and speed, which is best.
+
+A cell is judged by the loss of the headline metric against the dense network of the same seed and fold: on the inputs
+that choices are made on, where both networks were scored on them, else on those that are reported. Speed is the ratio
+to the reference, and what is called fastest has the highest lower end of its interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sparsemark.analysis.cells import dense_scores, headline_metrics, is_control, is_dense, models
+from sparsemark.analysis.comparison import speedup_of
+from sparsemark.errors import UserError
+from sparsemark.records.measurement import MEASURED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sparsemark.analysis.statistics import Interval
+    from sparsemark.records.measurement import Measurement
+    from sparsemark.records.scores import Score
+
+KEEP = 0.99
+"""Share of the dense score that is kept where neither the user nor the metric says what may be lost."""
+
+_ROUNDING = 1e-12  # a loss of exactly what is allowed is allowed, whatever the last bit of the subtraction says
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a network may lose and still count as good as the dense one. Without either: the metric's own tolerance.
+
+    Args:
+        keep: share of the dense score to keep, in (0, 1]. Where lower is better, the score may grow to 1 / keep of the
+            dense one; shares of a score below 0 are taken of its magnitude.
+        within: largest loss, in the metric's unit.
+
+    Raises:
+        UserError: both are given, or one is out of range.
+    """
+
+    keep: float | None = None
+    within: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep is not None and self.within is not None:
+            raise UserError("keep and within: expected one of them")
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise UserError(f"keep {self.keep:g}: expected a share of the dense score, above 0 and up to 1")
+        if self.within is not None and not 0 <= self.within < math.inf:
+            raise UserError(f"within {self.within:g}: expected a loss from 0, in the metric's unit")
+
+    def share(self, dense: Score) -> float | None:
+        """Return the share of the dense score to keep; None where the bar is a loss in the metric's unit."""
+        if self.keep is None and self.within is None and dense.tolerance is None:
+            return KEEP
+        return self.keep
+
+    def allowed(self, dense: Score) -> float:
+        """Return the largest loss against a dense network's score, in the metric's unit."""
+        share = self.share(dense)
+        if share is not None:
+            return abs(dense.value) * (1 - share if dense.higher_is_better else 1 / share - 1)
+        return self.within if self.within is not None else dense.tolerance or 0.0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a cell's score is worth, and where the cell stands among the others of its network.
+
+    Args:
+        measurement: the cell.
+        score: its headline score, or None.
+        dense: that of the dense network of the same seed and fold, on the same data, or None.
+        allowed: largest loss that the bar allows, on the reported inputs.
+        keeps: whether it is as good as dense, by the estimate; the dense network always is.
+        by_select: it was judged on inputs set apart for choices.
+        on_front: no other cell is both as fast and as good, and better in one of the two.
+        dominated_by: the fastest cell on the front that is; None on the front and for cells that have no place.
+        is_close: the interval of its speedup reaches that of the cell that dominates it.
+    """
+
+    measurement: Measurement
+    score: Score | None = None
+    dense: Score | None = None
+    allowed: float | None = None
+    keeps: bool = False
+    by_select: bool = False
+    on_front: bool = False
+    dominated_by: Measurement | None = None
+    is_close: bool = False
+
+    @property
+    def loss(self) -> float | None:
+        """Loss against dense on the reported inputs, in the metric's unit; below 0 where it is better."""
+        return None if self.score is None or self.dense is None else self.score.loss_against(self.dense)
+
+    @property
+    def excludes_more(self) -> bool:
+        """Whether the 95 % interval of the loss excludes more than is allowed."""
+        high = None if self.score is None else self.score.loss_high
+        return high is not None and self.allowed is not None and high <= self.allowed + _ROUNDING
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether it keeps the score where it was judged, and loses more on the reported inputs."""
+        return self.keeps and not is_dense(self.measurement) and not _is_within(self.loss, self.allowed)
+
+    @property
+    def speedup(self) -> Interval | None:
+        """Ratio of the reference's time to its own."""
+        return speedup_of(self.measurement)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What can be chosen for one network.
+
+    Args:
+        model: its name.
+        standings: of all its rows.
+        candidates: those that can be chosen: measured with an interval, no controls, one image on the fewest threads;
+            other batches and threads are other questions.
+    """
+
+    model: str | None
+    standings: tuple[Standing, ...]
+    candidates: tuple[Standing, ...]
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether any row has the score of a network."""
+        return any(one.score is not None for one in self.standings if one.measurement.status == MEASURED)
+
+    @property
+    def judged(self) -> tuple[Standing, ...]:
+        """Candidates with a dense score to hold theirs against."""
+        return tuple(one for one in self.candidates if one.dense is not None)
+
+    @property
+    def keeping(self) -> tuple[Standing, ...]:
+        """Candidates that keep the score."""
+        return tuple(one for one in self.candidates if one.keeps)
+
+    @property
+    def best(self) -> Standing | None:
+        """The fastest that keeps the score, if its whole interval is faster than the reference."""
+        return fastest(self.keeping)
+
+
+def answers(measurements: Iterable[Measurement], bar: Bar | None = None) -> list[Answer]:
+    """Return what can be chosen for each network, in the order of the rows.
+
+    Args:
+        measurements: rows of a run.
+        bar: what may be lost; None takes each metric's own tolerance.
+    """
+    found = standings(measurements, bar or Bar())
+    return [_answer(model, found) for model in models([one.measurement for one in found])]
+
+
+def _answer(model: str | None, among: Iterable[Standing]) -> Answer:
+    rows = tuple(one for one in among if one.measurement.model == model)
+    measured = [one for one in rows if one.measurement.status == MEASURED]
+    job = min((_job(one.measurement) for one in measured), default=(1, 1))
+    candidates = tuple(one for one in measured if _job(one.measurement) == job and _can_be_chosen(one))
+    return Answer(model, rows, candidates)
+
+
+def best(
+    measurements: Iterable[Measurement], keep: float | None = None, within: float | None = None
+) -> Measurement | None:
+    """Return the fastest cell that keeps the score, or None where none is faster than the reference.
+
+    Networks without a score are never chosen, but for the dense one. Of rows of several networks, the one with the
+    highest lower end over its own reference is returned.
+
+    Args:
+        measurements: rows of a run.
+        keep: share of the dense score to keep, as in `Bar`.
+        within: largest loss in the metric's unit, in its place.
+
+    Raises:
+        UserError: both are given, or one is out of range.
+    """
+    chosen = [one for answer in answers(measurements, Bar(keep, within)) if (one := answer.best)]
+    found = fastest(chosen)
+    return found.measurement if found else None
+
+
+def fastest(among: Iterable[Standing]) -> Standing | None:
+    """Return the cell with the highest lower end of its speedup, or None where that is not above 1."""
+    timed = [(speedup.low, one) for one in among if (speedup := one.speedup)]
+    low, found = max(timed, key=lambda pair: pair[0], default=(0.0, None))
+    return found if low > 1 else None
+
+
+def standings(measurements: Iterable[Measurement], bar: Bar) -> list[Standing]:
+    """Return the standing of every row, in their order."""
+    rows = list(measurements)
+    metrics = headline_metrics(rows)
+    judged = [_judged(m, rows, metrics.get(m.model), bar) for m in rows]
+    places: dict[object, list[int]] = defaultdict(list)
+    for index, one in enumerate(judged):
+        if _can_be_chosen(one) and one.score is not None:
+            places[one.measurement.model, _job(one.measurement)].append(index)
+    for indices in places.values():
+        for index, placed in zip(indices, _placed([judged[index] for index in indices]), strict=True):
+            judged[index] = placed
+    return judged
+
+
+def _judged(m: Measurement, among: Sequence[Measurement], metric: str | None, bar: Bar) -> Standing:
+    score = None if metric is None else m.scores.get(metric)
+    dense = None if score is None or metric is None else dense_scores(m, among).get(metric)
+    if score is None or dense is None:
+        return Standing(m, score, keeps=is_dense(m))
+    by_select = score.select is not None and dense.select is not None
+    there, dense_there = (on_select(score), on_select(dense)) if by_select else (score, dense)
+    keeps = is_dense(m) or _is_within(there.loss_against(dense_there), bar.allowed(dense_there))
+    return Standing(m, score, dense, bar.allowed(dense), keeps, by_select)
+
+
+def on_select(score: Score) -> Score:
+    """Return a score with its value on the inputs that choices are made on; as it is where there are none."""
+    return score if score.select is None else replace(score, value=score.select)
+
+
+def _is_within(loss: float | None, allowed: float | None) -> bool:
+    return loss is not None and allowed is not None and loss <= allowed + _ROUNDING
+
+
+def _job(m: Measurement) -> tuple[int, int]:
+    return m.threads or 1, m.batch or 1
+
+
+def _can_be_chosen(one: Standing) -> bool:
+    m = one.measurement
+    return m.status == MEASURED and not is_control(m) and one.speedup is not None
+
+
+def _placed(group: Sequence[Standing]) -> list[Standing]:
+    """Find the front of cells with a score and a speedup; cells that nothing can be held against have no place."""
+    is_judged = any(one.loss is not None for one in group)
+    points = {
+        index: (speedup.estimate, good)
+        for index, one in enumerate(group)
+        if (speedup := one.speedup) and (good := _goodness(one, is_judged=is_judged)) is not None
+    }
+    front = [i for i, point in points.items() if not any(_dominates(other, point) for other in points.values())]
+    placed = []
+    for index, one in enumerate(group):
+        if index in front:
+            placed.append(replace(one, on_front=True))
+            continue
+        above = [i for i in front if index in points and _dominates(points[i], points[index])]
+        if not above:
+            placed.append(one)
+            continue
+        by = group[max(above, key=lambda i: points[i])]
+        placed.append(replace(one, dominated_by=by.measurement, is_close=_reach(one.speedup, by.speedup)))
+    return placed
+
+
+def _goodness(one: Standing, *, is_judged: bool) -> float | None:
+    """Return how good a score is: seeds and folds have other dense scores, so the loss counts where it is known."""
+    if is_judged or one.score is None:
+        return None if one.loss is None else -one.loss
+    return one.score.value if one.score.higher_is_better else -one.score.value
+
+
+def _dominates(other: tuple[float, float], point: tuple[float, float]) -> bool:
+    return other != point and other[0] >= point[0] and other[1] >= point[1]
+
+
+def _reach(below: Interval | None, above: Interval | None) -> bool:
+    return below is not None and above is not None and below.high >= above.low

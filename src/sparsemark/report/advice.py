@@ -1,0 +1,161 @@
+"""Advice below a headline: how sure the choice is, what to deploy, and why nothing pays where nothing does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sparsemark.analysis.cells import is_dense, is_masked, is_structural
+from sparsemark.analysis.front import Bar, answers, fastest
+from sparsemark.records.scores import RANDOM_INPUTS
+from sparsemark.report import wording
+from sparsemark.report.deployment import Deployment
+from sparsemark.report.headline import bar_in_words, unjudged
+from sparsemark.report.scores import Scoring
+from sparsemark.specs import DENSE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sparsemark.analysis.front import Answer, Standing
+    from sparsemark.analysis.statistics import Interval
+    from sparsemark.records.run import Run
+    from sparsemark.report.scores import Scale
+    from sparsemark.report.wording import Notes
+
+_LISTED = 4
+"""Pruned networks whose speed is told where none has a score; the table has the others."""
+
+_NEXT = "next: --task FILE.py in sparsemark bench gives every row a score"
+
+
+def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = None) -> list[str]:
+    """Return what follows each network's headline, in the same order.
+
+    Args:
+        run: what was measured.
+        bar: what may be lost; None takes each metric's own tolerance.
+        deployment: where its files are; None where a result file is all that is known.
+    """
+    scoring = Scoring.of(run.measurements)
+    found = [answer for answer in answers(run.measurements, bar) if answer.candidates]
+    lines = []
+    for answer in found:
+        if unjudged(answer, scoring):
+            said = _speed_only(answer, run.engines)
+        else:
+            said = _choice(answer, scoring, bar or Bar(), deployment or Deployment(), run.engines)
+        prefix = f"{answer.model}: " if len(found) > 1 else ""
+        lines += [f"{prefix}{line}" for line in said]
+    unscored = [one for answer in found if unjudged(answer, scoring) for one in answer.candidates]
+    if any(map(_is_on_random_inputs, unscored)):
+        lines.append("decisions were compared on random inputs, where they say little of real ones")
+    return [*lines, _NEXT] if unscored else lines
+
+
+def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, notes: Notes) -> Iterator[str]:
+    best, within = answer.best, bar_in_words(answer, scoring, bar)
+    if best is None or best.measurement.method == DENSE:
+        yield f"no pruned network pays: {_why_not(answer, within, scoring, notes)}"
+    if best is None:
+        return
+    if not is_dense(best.measurement):
+        scale = scoring.scale(answer.model)
+        yield _evidence(best, within, scale)
+        sure = fastest(one for one in answer.keeping if one.excludes_more)
+        if not best.excludes_more and sure is not None and (speedup := sure.speedup):
+            name = f"{wording.pruned(sure.measurement)} on {wording.runner(sure.measurement, notes)}"
+            yield f"the fastest that excludes a larger loss: {name}, {wording.ratio(speedup)}"
+    yield deployment.line(best.measurement)
+
+
+def _evidence(best: Standing, within: str, scale: Scale) -> str:
+    """Say what the choice stands on: an estimate, or an interval that excludes a larger loss."""
+    score, dense, allowed, loss = best.score, best.dense, best.allowed, best.loss
+    if score is None or dense is None or allowed is None or loss is None:
+        raise AssertionError("a chosen network has a score and a dense one to hold it against")
+    if best.by_select and score.select is not None and dense.select is not None:
+        there = f"{scale.value(dense.select)} -> {scale.value(score.select)}"
+        chosen = f"chosen on the select inputs ({scale.metric} {there}), reported on others"
+    else:
+        chosen = "chosen on the inputs that it is reported on"
+    if score.loss_low is None or score.loss_high is None:
+        known = "a point estimate, without an interval of the loss"
+        if score.low is None:
+            known += ": per_group in the task, or a score for each input, would give one"
+    else:
+        ends = f"[{scale.signed(score.loss_low)}, {scale.signed(score.loss_high)}]"
+        known = f"the loss is {scale.signed(loss)} {ends}{' points' if scale.percent else ''} (95 %, in pairs)"
+        more = f"a larger loss than {scale.amount(allowed)}"
+        known += f", which excludes {more}" if best.excludes_more else f": a point estimate, {more} is not excluded"
+    contradicted = f"; on those it loses {scale.amount(loss)}, which is not {within}" if best.is_contradicted else ""
+    return f"how sure: {chosen}{contradicted}; {known}"
+
+
+def _why_not(answer: Answer, within: str, scoring: Scoring, notes: Notes) -> str:
+    """Say why no pruned network is the fastest that keeps the score."""
+    pruned = [one for one in answer.candidates if one.measurement.method != DENSE]
+    if not pruned:
+        return "none was measured"
+    reasons = []
+    lossy = fastest(one for one in pruned if not one.keeps and one.dense is not None)
+    if lossy is not None and (speedup := lossy.speedup) and lossy.loss is not None:
+        scale = scoring.scale(answer.model)
+        name = f"{wording.pruned(lossy.measurement)} on {wording.runner(lossy.measurement, notes)}"
+        reasons.append(f"{name} is {wording.ratio(speedup)} and loses {scale.amount(lossy.loss)}, not {within}")
+    kept = [one for one in pruned if one.keeps]
+    if not kept:
+        return "; ".join(reasons) or f"none is {within}"
+    reasons += _of_zeros(kept, notes)
+    channels = [one for one in kept if is_structural(one.measurement)]
+    if channels:
+        reasons.append(f"the fewer channels that keep the score make it {_best_of(channels, notes)}")
+    elif not any(is_structural(one.measurement) for one in pruned):
+        reasons.append("no channels were removed, which is what a dense engine gains from")
+    return "; ".join(reasons)
+
+
+def _of_zeros(kept: Sequence[Standing], notes: Notes) -> Iterator[str]:
+    """Say what became of zeros that cost no score: engines that pass them over, or that are slower all the same."""
+    from sparsemark.engines import ENGINES
+
+    masked = [one for one in kept if is_masked(one.measurement) and not is_structural(one.measurement)]
+    sparse = [one for one in masked if (name := one.measurement.engine) in ENGINES and ENGINES[name].sparse]
+    unused = dict.fromkeys(wording.runner(one.measurement, notes) for one in masked if one not in sparse)
+    if unused:
+        yield f"the zeros are in {wording.listed(unused)}, which {'does' if len(unused) == 1 else 'do'} not use them"
+    if masked and not any(one.measurement.engine == "direct-csr" for one in sparse):
+        yield "direct-csr, which does, was not measured"
+    if sparse:
+        yield f"zeros in a sparse engine make it {_best_of(sparse, notes)}"
+
+
+def _best_of(standings: Iterable[Standing], notes: Notes) -> str:
+    timed = [(speedup, one) for one in standings if (speedup := one.speedup)]
+    speedup, one = max(timed, key=lambda pair: pair[0].low)
+    name = f"{wording.pruned(one.measurement)} on {wording.runner(one.measurement, notes)}"
+    return f"{wording.ratio(speedup)} at best ({name})"
+
+
+def _speed_only(answer: Answer, notes: Notes) -> Iterator[str]:
+    """Tell speeds, and how often each network decides as the dense one: no score says which are worth having."""
+    timed = [(speedup, one) for one in answer.candidates if (speedup := one.speedup)]
+    timed.sort(key=lambda pair: -pair[0].low)
+    dense = [(speedup, one) for speedup, one in timed if one.measurement.method == DENSE]
+    if dense and dense[0][0].low > 1:
+        speedup, one = dense[0]
+        yield f"dense: {wording.ratio(speedup)} on {wording.runner(one.measurement, notes)}"
+    first: dict[str, tuple[Interval, Standing]] = {}
+    for speedup, one in timed:
+        if one.measurement.method != DENSE:
+            first.setdefault(wording.pruned(one.measurement), (speedup, one))
+    for name, (speedup, one) in list(first.items())[:_LISTED]:
+        share = one.measurement.agreement_with_dense
+        agrees = "" if share is None else f", decides as dense on {wording.share(share)} of the inputs"
+        yield f"{name}: {wording.ratio(speedup)} on {wording.runner(one.measurement, notes)}{agrees}"
+    if len(first) > _LISTED:
+        yield f"{len(first) - _LISTED} more pruned networks in the table"
+
+
+def _is_on_random_inputs(one: Standing) -> bool:
+    m = one.measurement
+    return m.agreement_with_dense is not None and m.parity_data is not None and RANDOM_INPUTS in m.parity_data.words

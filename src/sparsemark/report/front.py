@@ -1,0 +1,114 @@
+"""Front of score and speed as a table, and the place of every other row below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sparsemark.report import wording
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sparsemark.analysis.front import Standing
+    from sparsemark.report.scores import Scale, Scoring
+    from sparsemark.report.wording import Notes
+
+FRONT = "front"
+"""Column of the place."""
+
+TITLE = "Front: no other row is both as fast and as good"
+LEGEND = "by F1: F1 is as fast and as good, and better in one of the two; (~): the intervals of their speedups overlap"
+
+SPEEDUP = "speedup [95 %]"
+
+
+@dataclass(frozen=True)
+class Front:
+    """Rows that nothing dominates, fastest first: texts in the order of `columns`."""
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def places(standings: Sequence[Standing]) -> Mapping[str, str]:
+    """Return the place of each cell by its name: `F2` on the front, `by F2` where that dominates it.
+
+    Args:
+        standings: in the order in which places are numbered.
+    """
+    numbers = {one.measurement.name: f"F{n}" for n, one in enumerate(_members(standings), start=1)}
+    below = {
+        one.measurement.name: f"by {numbers[one.dominated_by.name]}{' (~)' if one.is_close else ''}"
+        for one in standings
+        if one.dominated_by is not None
+    }
+    return numbers | below
+
+
+def front_of(standings: Sequence[Standing], scoring: Scoring, notes: Notes) -> Front:
+    """Return the front; empty where no row has a score to stand on it.
+
+    Args:
+        standings: in the order of the table.
+        scoring: of the run.
+        notes: on its engines.
+    """
+    members = _members(standings)
+    if not members:
+        return Front()
+    shown = {
+        FRONT: True,
+        "model": len({one.measurement.model for one in standings}) > 1,
+        "pruned": True,
+        "seed": len({one.measurement.seed for one in members}) > 1,
+        "fold": len({one.measurement.fold for one in members}) > 1,
+        "engine": True,
+        "threads": len({one.measurement.threads for one in members}) > 1,
+        "batch": len({one.measurement.batch for one in members}) > 1,
+        SPEEDUP: True,
+        "score [95 %]": True,
+        "loss [95 %]": any(one.score and one.score.loss_low is not None for one in members),
+        "keeps its score": any(one.dense is not None for one in members),
+    }
+    columns = tuple(column for column, is_shown in shown.items() if is_shown)
+    place = places(standings)
+    rows = []
+    for one in members:
+        m = one.measurement
+        texts = {
+            FRONT: place[m.name],
+            "model": m.model or m.name,
+            "pruned": wording.pruned(m),
+            "seed": wording.number(m.seed),
+            "fold": wording.number(m.fold),
+            "engine": wording.runner(m, notes),
+            "threads": wording.number(m.threads),
+            "batch": wording.number(m.batch),
+            SPEEDUP: wording.ratio(one.speedup) if one.speedup else wording.ABSENT,
+            "score [95 %]": _score(one, scoring.scale(m.model)),
+            "loss [95 %]": _loss(one, scoring.scale(m.model)),
+            "keeps its score": "yes" if one.keeps and not one.is_contradicted else "no",
+        }
+        rows.append(tuple(texts[column] for column in columns))
+    return Front(columns, tuple(rows))
+
+
+def _members(standings: Sequence[Standing]) -> list[Standing]:
+    return [one for one in standings if one.on_front]
+
+
+def _score(one: Standing, scale: Scale) -> str:
+    """Return `accuracy 92.4 % [87.5, 96.9]`."""
+    if one.score is None:
+        return wording.ABSENT
+    text = f"{scale.metric} {scale.value(one.score.value)}{' %' if scale.percent else ''}"
+    if one.score.low is not None and one.score.high is not None:
+        text += f" [{scale.value(one.score.low)}, {scale.value(one.score.high)}]"
+    return f"{text} {wording.caveat(one.measurement.data)}".rstrip()
+
+
+def _loss(one: Standing, scale: Scale) -> str:
+    if one.score is None or one.loss is None or one.score.loss_low is None or one.score.loss_high is None:
+        return wording.ABSENT
+    return f"{scale.signed(one.loss)} [{scale.signed(one.score.loss_low)}, {scale.signed(one.score.loss_high)}]"

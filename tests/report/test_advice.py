@@ -1,0 +1,123 @@
+"""Advice below the headline: how sure the choice is, what to deploy, why nothing pays, what speed alone says."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from sparsemark.analysis.front import Bar
+from sparsemark.records.run import Run
+from sparsemark.records.scores import DataNote
+from sparsemark.report import render
+from sparsemark.report.advice import advice
+from sparsemark.report.deployment import Deployment
+from tests.report.runs import RUNS, of, replace, rescored, scored
+
+RUN = RUNS["study"]
+
+
+def line_of(run, start, **more):
+    (line,) = (line for line in advice(run, **more) if line.startswith(start))
+    return line
+
+
+def test_an_estimate_is_called_one():
+    assert line_of(RUN, "how sure: ").endswith("a point estimate, without an interval of the loss")
+    bare = rescored(RUN, "accuracy", low=None, high=None)
+    assert "per_group in the task, or a score for each input, would give one" in line_of(bare, "how sure: ")
+
+
+def bounded(low, high, sparsity):
+    """The run with intervals of the loss on ncnn's network of that sparsity."""
+    row = next(filter(of("channels", "ncnn", sparsity), RUN.measurements))
+    score = dataclasses.replace(row.scores["accuracy"], loss_low=low, loss_high=high)
+    return replace(RUN, of("channels", "ncnn", sparsity), scores={"accuracy": score})
+
+
+def test_an_interval_says_whether_it_excludes_a_larger_loss():
+    sure = line_of(bounded(-0.002, 0.009, 0.7), "how sure: ")
+    assert "the loss is +0.6 [-0.2, +0.9] points (95 %, in pairs), which excludes a larger loss than 1.0 points" in sure
+    unsure = bounded(-0.002, 0.03, 0.7)
+    assert "a point estimate, a larger loss than 1.0 points is not excluded" in line_of(unsure, "how sure: ")
+    assert not any(line.startswith("the fastest that excludes") for line in advice(unsure)), "nothing is sure"
+    both = replace(unsure, of("channels", "ncnn", 0.5), scores=next(
+        m.scores for m in bounded(-0.001, 0.002, 0.5).measurements if of("channels", "ncnn", 0.5)(m)
+    ))  # fmt: skip
+    assert line_of(both, "the fastest that excludes a larger loss: ").startswith(
+        "the fastest that excludes a larger loss: channels 50 % on ncnn, 3.39x"
+    )
+
+
+def test_what_was_chosen_on_other_inputs_and_loses_more_where_it_is_reported_says_so():
+    chosen = rescored(RUN, "accuracy", select=lambda score: score.value)
+    row = next(filter(of("channels", "ncnn", 0.9), RUN.measurements))
+    lucky = {"accuracy": dataclasses.replace(row.scores["accuracy"], select=0.879)}
+    run = replace(chosen, of("channels", "ncnn", 0.9), scores=lucky)
+    line = line_of(run, "how sure: ")
+    assert "chosen on the select inputs (accuracy 88.0 -> 87.9), reported on others" in line
+    assert "on those it loses 3.5 points, which is not within one point of accuracy" in line
+    assert "select inputs" in line_of(chosen, "how sure: ")
+    assert "on those it loses" not in line_of(chosen, "how sure: ")
+
+
+def test_what_to_deploy_is_a_file_or_the_command_that_makes_it():
+    kept = Deployment("net.py:build", folder=Path("own"))
+    assert line_of(RUN, "deploy", deployment=kept) == "deploy: own/cnn9-channels70-seed0.onnx"
+    makes = Deployment("net.py:build", ("--input", "1,3,8,8"), ("--task", "my task.py"))
+    assert line_of(RUN, "deploy", deployment=makes) == (
+        "deploy: sparsemark export net.py:build --input 1,3,8,8 --prune channels:0.7 --task 'my task.py' --format onnx "
+        "--output cnn9-channels70-seed0.onnx"
+    )
+    csr = replace(RUN, of("channels"), **scored(0.5))
+    assert line_of(csr, "deploy", deployment=kept) == (
+        "deploy (sparsemark.load runs it): own/cnn9-magnitude70-seed0.csr"
+    )
+    assert " REF --prune channels:0.7 --task TASK.py " in line_of(RUN, "deploy"), "it was fine-tuned"
+
+
+def test_where_nothing_pays_the_reason_is_said():
+    masks = Run(tuple(m for m in RUN.measurements if m.engine == "onnxruntime" and m.method in ("none", "magnitude")))
+    line = line_of(masks, "no pruned network pays: ")
+    assert "the zeros are in ONNX Runtime, which does not use them; direct-csr, which does, was not measured" in line
+    assert "no channels were removed" in line
+    assert not any(line.startswith("deploy") for line in advice(masks))
+    textbook = Run(tuple(m for m in RUN.measurements if m.engine in ("onnxruntime", "scipy-csr") and not m.control))
+    cut = replace(textbook, of("channels"), **scored(0.5))
+    line = line_of(cut, "no pruned network pays: ")
+    assert line.startswith("no pruned network pays: channels 90 % on ONNX Runtime is 3.9")
+    assert "loses 38.0 points, not within one point of accuracy" in line
+    assert "zeros in a sparse engine make it 0.3" in line
+    lossy = replace(RUN, lambda m: m.method != "none", **scored(0.5))
+    assert line_of(lossy, "no pruned network pays: ").count("loses") == 1
+    assert line_of(lossy, "deploy") == ("deploy: sparsemark export REF --format onnx --output cnn9-dense-seed0.onnx"), (
+        "dense on ncnn is faster"
+    )
+    dense = Run(tuple(m for m in RUN.measurements if m.method == "none"))
+    assert line_of(dense, "no pruned network pays: ") == "no pruned network pays: none was measured"
+
+
+def test_speed_alone_comes_with_how_often_a_network_decides_as_the_dense_one():
+    note = DataNote("32 x random inputs, standard normal")
+    run = replace(RUN, lambda m: True, scores={}, agreement_with_dense=0.9996, parity_data=note)
+    lines = advice(run)
+    assert "dense: 2.02x [2.02, 2.04] on ncnn" in lines
+    assert "channels 90 %: 7.21x [7.18, 7.27] on ncnn, decides as dense on 99.9 % of the inputs" in lines
+    assert lines[-2] == "decisions were compared on random inputs, where they say little of real ones"
+    assert lines[-1].startswith("next: --task FILE.py")
+    assert not any("random" in line for line in advice(replace(run, lambda m: True, parity_data=DataNote("real ones"))))
+    header = next(line for line in render(run, "markdown").splitlines() if line.startswith("| model"))
+    assert "| decides as dense |" in header
+    assert "accuracy" not in header
+
+
+def test_colour_is_for_rows_that_keep_their_score():
+    def coloured(run, bar=None):
+        text = render(run, colour=True, bar=bar)
+        return sum("\x1b[32m" in line for line in text.splitlines())
+
+    faster = [m for m in RUN.measured() if m.control is None and m.speedup_low > 1]
+    kept = [m for m in faster if m.scores["accuracy"].value >= 0.87]
+    assert 0 < coloured(RUN) == len(kept) < len(faster)
+    assert coloured(RUN, Bar(within=1.0)) == len(faster)
+    unscored = replace(RUN, lambda m: True, scores={})
+    assert coloured(unscored) == sum(m.method == "none" for m in faster), "nobody knows what the others predict"
