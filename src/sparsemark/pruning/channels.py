@@ -19,17 +19,18 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.networks.channel_graph import call, differentiable, recurrent_layers, traced, untie_states
 from sparsemark.networks.outputs import output_tensors
 from sparsemark.pruning.alignment import MISALIGNED, RemovedInputs
-from sparsemark.pruning.base import Pruned
+from sparsemark.pruning.base import Pruned, Pruner
 from sparsemark.pruning.output_layers import last_outputs, output_layers
-from sparsemark.pruning.weights import named_layers, prunable, usage
+from sparsemark.pruning.weights import listed, named_layers, prunable, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch_pruning import DependencyGraph
 
     from sparsemark.networks.channel_plan import ChannelPlan
     from sparsemark.pruning.base import Request
+    from sparsemark.pruning.channel_importance import Importances
 
 _TRIALS = 12
 """Ratios tried, at most: as many halvings make 1/4096, finer than one channel of any layer below 4096."""
@@ -51,6 +52,7 @@ class _Job:
         total: elements of those before anything was removed.
         kept: names of layers that keep their channels, since they make an output or cannot be cut.
         last: outputs that must keep their shape.
+        importances: by which channels are chosen.
     """
 
     request: Request
@@ -58,10 +60,25 @@ class _Job:
     total: int
     kept: frozenset[str]
     last: tuple[int, ...]
+    importances: Importances
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the request says how many channels of each layer go, so that no ratio is solved for."""
+        return self.request.ratios is not None and self.request.ratios.exact
 
 
-def remove_channels(module: nn.Module, request: Request) -> Pruned:
-    """Remove the channels of smallest L1 norm, coupled layers together, until the given share of parameters is gone.
+def by_importance(choose: Callable[[nn.Module, Request], Importances], *, needs: str = "", control: str = "") -> Pruner:
+    """Return a pruner that removes the channels of least importance, `needs` and `control` as in `Pruner`."""
+
+    def remove(module: nn.Module, request: Request) -> Pruned:
+        return remove_channels(module, request, choose)
+
+    return Pruner("parameters", remove, requires=("torch_pruning",), needs=needs, takes_ratios=True, control=control)
+
+
+def remove_channels(module: nn.Module, request: Request, choose: Callable[[nn.Module, Request], Importances]) -> Pruned:
+    """Remove the least important channels, coupled layers together, until the given share of parameters is gone.
 
     Whole channels, and multiples of `round_to` of them, come as near to that share as they can. Layers that make an
     output keep their channels, and so do those whose channels cannot be removed: recurrent layers, whose states are not
@@ -75,11 +92,15 @@ def remove_channels(module: nn.Module, request: Request) -> Pruned:
     if request.spec.sparsity == 0:
         return Pruned()
     prunable(module, request.inputs)
-    with differentiable(module):
-        return _remove(module, request)
+    importances = choose(module, request)
+    try:
+        with differentiable(module):
+            return _remove(module, request, importances)
+    finally:
+        module.zero_grad(set_to_none=True)
 
 
-def _remove(module: nn.Module, request: Request) -> Pruned:
+def _remove(module: nn.Module, request: Request, importances: Importances) -> Pruned:
     running = usage(module, request.inputs).parameters
     total = request.whole or sum(running.values())
     shapes = _output_shapes(module, request.inputs)
@@ -87,7 +108,8 @@ def _remove(module: nn.Module, request: Request) -> Pruned:
         layers = {id(layer): name for name, layer in named_layers(module)}
         outputs = output_layers(module, request.inputs, features=features)
         last = list(range(len(shapes))) if features else last_outputs(module, request.inputs)
-        job = _Job(request, frozenset(running), total, frozenset(layers[id(layer)] for layer in outputs), tuple(last))
+        kept = frozenset(layers[id(layer)] for layer in outputs)
+        job = _Job(request, frozenset(running), total, kept, tuple(last), importances)
         pruned = _removed(module, job)
         # Where every layer makes an output, those that others are computed from are features, and may lose channels.
         if pruned is not None:
@@ -131,7 +153,7 @@ def _removed(module: nn.Module, job: _Job) -> Pruned | None:
         except UnsupportedError as still:
             raise UnsupportedError(f"{_left_alone(module, stuck, request)}, nor all that is left: {still}") from error
     alone = _left_alone(module, stuck, request)
-    if stuck and ratio is not None and ratio > _MOST:
+    if stuck and ratio is not None and ratio > _MOST and request.ratios is None:
         raise UnsupportedError(f"{alone}; what is left is too little") from failed
     if ratio is None:
         return Pruned()
@@ -139,7 +161,11 @@ def _removed(module: nn.Module, job: _Job) -> Pruned | None:
     plan = _cut(module, ratio, job, removed)
     if not plan and stuck:
         raise UnsupportedError(f"torch-pruning found no channel that it can remove: {alone}")
-    notes = ((alone,) if stuck else ()) + (() if removed.fit(whole, module, request.inputs) else (MISALIGNED,))
+    unscored = job.importances.unscored
+    notes = ((alone,) if stuck else ()) + (
+        (f"{request.spec.method}: nothing to score by, so all channels stay in {listed(unscored)}",) if unscored else ()
+    )
+    notes += () if removed.fit(whole, module, request.inputs) else (MISALIGNED,)
     return Pruned(plan, notes=notes) if plan else None
 
 
@@ -155,6 +181,8 @@ def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
         UnsupportedError: no ratio works.
     """
     request = job.request
+    if job.is_exact:
+        return request.spec.sparsity
     target = request.spec.sparsity
     gone = 1 - _parameter_count(module, job) / job.total
     low, high = 0.0, 1.0
@@ -211,9 +239,9 @@ def _cut(module: nn.Module, ratio: float, job: _Job, removed: RemovedInputs | No
             pruner = tp.pruner.BasePruner(
                 module,
                 inputs,
-                importance=tp.importance.GroupMagnitudeImportance(p=1),
+                importance=job.importances.of(module),
                 pruning_ratio=ratio,
-                pruning_ratio_dict=_ratios(module, ratio, round_to),
+                pruning_ratio_dict=_ratios(module, ratio, job.request),
                 ignored_layers=[layer for name, layer in named_layers(module) if name in job.kept],
                 round_to=round_to if round_to > 1 else None,
                 in_channel_groups={},
@@ -244,7 +272,7 @@ def _stuck(module: nn.Module, job: _Job) -> list[str]:
     widths = _widths(module)
     found: list[str] = []
     tried: set[str] = set()
-    for names in _coupled(module, inputs):
+    for names in coupled_layers(module, inputs):
         name = names[0]
         if tried & set(names) or name in job.kept or widths[name] <= multiple or f"{name}.weight" not in job.running:
             continue
@@ -268,7 +296,7 @@ def _stuck(module: nn.Module, job: _Job) -> list[str]:
     return found
 
 
-def _coupled(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[list[str]]:
+def coupled_layers(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[list[str]]:
     """Return the names of layers, those whose output channels can only be removed together in one list."""
     layers = {layer: name for name, layer in named_layers(module)}
     try:
@@ -329,15 +357,24 @@ def _widths(module: nn.Module) -> dict[str, int]:
     }
 
 
-def _ratios(module: nn.Module, ratio: float, round_to: int) -> dict[nn.Module, float]:
-    """The ratio of each layer, held where `round_to` channels are left.
+def _ratios(module: nn.Module, ratio: float, request: Request) -> dict[nn.Module, float]:
+    """The ratio of each layer, held where `round_to` channels are left; with ratios of layers, that of the most pruned.
 
     Beyond that torch-pruning rounds down to none, refuses, and leaves the layer whole: asking for more would remove
     less. Half a channel of slack keeps floating point from losing one.
     """
-    widths = _widths(module)
+    round_to, given = request.spec.round_to, request.ratios
+    powers = given.powers() if given is not None else {}
+
+    def of(name: str) -> float:
+        if given is None:
+            return ratio
+        key = f"{name}.weight".lstrip(".")
+        return given.of(key) if given.exact else 1 - (1 - ratio) ** powers.get(key, 0.0)
+
     return {
-        module.get_submodule(name): max(0.0, min(ratio, 1 - (round_to + 0.5) / width)) for name, width in widths.items()
+        module.get_submodule(name): max(0.0, min(of(name), 1 - (round_to + 0.5) / width))
+        for name, width in _widths(module).items()
     }
 
 
