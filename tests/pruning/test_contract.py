@@ -178,7 +178,6 @@ def test_random_control_takes_as_much_of_every_layer_in_the_same_units(method, n
     module, found = pruned(network, method, 0.4 if method != "nm24" else 0.5)
     control, other = pruned(network, PRUNERS[method].control, 0.4 if method != "nm24" else 0.5, seed=5)
     if removes_channels(method):
-        assert [(name, is_out) for name, is_out, _ in found.plan if network == "unet"]
         shapes = [{name: p.shape for name, p in one.named_parameters()} for one in (module, control)]
         assert shapes[0] == shapes[1] or method == "channels-bn"  # which leaves layers without a BatchNorm whole
         assert found.plan != other.plan

@@ -141,10 +141,10 @@ def test_layerwise_blocks_are_the_same_share_of_every_layer():
 
 def test_two_of_four_keeps_the_two_largest_and_of_a_padded_block_two_as_well():
     module = linear([1.0, -4.0, 3.0, 2.0, 7.0, 5.0, 6.0], [8.0, 1.0, 1.5, -9.0, 0.1, 0.2, 0.3])
-    found = prune(module, request("nm24", 0.5, torch.ones(1, 7)))
+    found = prune(nn.Sequential(module), request("nm24", 0.5, torch.ones(1, 7)))
     expected = [[0.0, -4.0, 3.0, 0.0, 7.0, 0.0, 6.0], [8.0, 0.0, 0.0, -9.0, 0.0, 0.2, 0.3]]
     torch.testing.assert_close(module.weight.data, torch.tensor(expected))
-    assert found.notes == ("nm24: input channels are no multiple of 4, so the last block is padded: weight",)
+    assert found.notes == ("nm24: input channels are no multiple of 4, so the last block is padded: 0",)
 
 
 def test_two_of_four_by_rounds_does_the_cheapest_blocks_first():

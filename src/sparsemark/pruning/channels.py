@@ -17,16 +17,14 @@ from torch import nn
 
 from sparsemark.errors import UnsupportedError
 from sparsemark.networks.channel_graph import call, differentiable, recurrent_layers, traced, untie_states
-from sparsemark.networks.outputs import output_tensors
 from sparsemark.pruning.alignment import MISALIGNED, RemovedInputs
 from sparsemark.pruning.base import Pruned, Pruner
+from sparsemark.pruning.coupling import output_shapes, stuck_layers, widths
 from sparsemark.pruning.output_layers import last_outputs, output_layers
 from sparsemark.pruning.weights import listed, named_layers, prunable, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from torch_pruning import DependencyGraph
+    from collections.abc import Callable
 
     from sparsemark.networks.channel_plan import ChannelPlan
     from sparsemark.pruning.base import Request
@@ -103,7 +101,7 @@ def remove_channels(module: nn.Module, request: Request, choose: Callable[[nn.Mo
 def _remove(module: nn.Module, request: Request, importances: Importances) -> Pruned:
     running = usage(module, request.inputs).parameters
     total = request.whole or sum(running.values())
-    shapes = _output_shapes(module, request.inputs)
+    shapes = output_shapes(module, request.inputs)
     for features in (True, False):
         layers = {id(layer): name for name, layer in named_layers(module)}
         outputs = output_layers(module, request.inputs, features=features)
@@ -116,7 +114,7 @@ def _remove(module: nn.Module, request: Request, importances: Importances) -> Pr
             break
     else:
         raise UnsupportedError("torch-pruning found no channel that it can remove")
-    after = _output_shapes(module, request.inputs)
+    after = output_shapes(module, request.inputs)
     changed = [index for index, (one, other) in enumerate(zip(shapes, after, strict=True)) if one != other]
     if set(changed) & set(job.last):
         raise UnsupportedError(f"removing channels changed the output from {shapes} to {after}")
@@ -144,7 +142,11 @@ def _removed(module: nn.Module, job: _Job) -> Pruned | None:
         _cut(copy.deepcopy(module), request.spec.sparsity / 2, job)
         ratio = _solve_ratio(module, job)
     except UnsupportedError as error:
-        found = frozenset(_stuck(module, job))
+        found = frozenset(
+            stuck_layers(
+                module, request.inputs, request.spec.round_to, kept=job.kept, running=job.running, last=job.last
+            )
+        )
         if not found:
             raise
         failed, stuck, job = error, stuck | found, replace(job, kept=job.kept | found)
@@ -189,7 +191,7 @@ def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
     # What the highest ratio removes is not known, and may be less than a lower one does where channels go in groups, so
     # the first trial is in the middle.
     removed_at = {low: gone}
-    finest = 0.25 / max(_widths(module).values())
+    finest = 0.25 / max(widths(module).values())
     best, best_distance = (None, abs(gone - target)) if request.more or gone else (0.0, 1.0)
     failed: UnsupportedError | None = None
     worked = False
@@ -262,71 +264,6 @@ def _cut(module: nn.Module, ratio: float, job: _Job, removed: RemovedInputs | No
     return tuple((name, bool(is_out), tuple(int(i) for i in indices)) for name, is_out, indices in history)
 
 
-def _stuck(module: nn.Module, job: _Job) -> list[str]:
-    """Return the names of layers that run and lose not even one multiple of channels.
-
-    Each is tried on a copy, but one only of those whose channels go together.
-    """
-    inputs, multiple = job.request.inputs, job.request.spec.round_to
-    expected = _output_shapes(module, inputs)
-    widths = _widths(module)
-    found: list[str] = []
-    tried: set[str] = set()
-    for names in coupled_layers(module, inputs):
-        name = names[0]
-        if tried & set(names) or name in job.kept or widths[name] <= multiple or f"{name}.weight" not in job.running:
-            continue
-        tried |= set(names)
-        trial = copy.deepcopy(module)
-        try:
-            with _graph(trial, inputs) as (graph, whole):
-                layer = trial.get_submodule(name)
-                pruning = graph.get_pruner_of_module(layer).prune_out_channels
-                group = graph.get_pruning_group(layer, pruning, list(range(multiple)))
-                free = not any(
-                    graph.is_out_channel_pruning_fn(one.handler) and one.target.module in whole for one, _ in group
-                )
-                group.prune()
-            shapes = _output_shapes(trial, inputs)
-            fits = free and all(shapes[index] == expected[index] for index in job.last)
-        except Exception:
-            fits = False
-        if not fits:
-            found += names
-    return found
-
-
-def coupled_layers(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[list[str]]:
-    """Return the names of layers, those whose output channels can only be removed together in one list."""
-    layers = {layer: name for name, layer in named_layers(module)}
-    try:
-        with _graph(module, inputs) as (graph, _):
-            groups = [
-                [
-                    layers[part.dep.target.module]
-                    for part in group
-                    if part.dep.target.module in layers and graph.is_out_channel_pruning_fn(part.dep.handler)
-                ]
-                for group in graph.get_all_groups(root_module_types=list({type(layer) for layer in layers}))
-            ]
-    except Exception:  # what one of them meets, each alone will say
-        groups = []
-    known = {name for names in groups for name in names}
-    return [list(dict.fromkeys(names)) for names in groups if names] + [
-        [name] for name in layers.values() if name not in known
-    ]
-
-
-@contextlib.contextmanager
-def _graph(module: nn.Module, inputs: Sequence[torch.Tensor]) -> Iterator[tuple[DependencyGraph, list[nn.Module]]]:
-    """Trace a network for the time of the block; yield its graph and the nodes that must keep all channels."""
-    import torch_pruning as tp
-
-    with contextlib.redirect_stdout(io.StringIO()), torch.enable_grad(), traced(module) as options:
-        graph = tp.DependencyGraph().build_dependency(module, inputs, **options)
-        yield graph, untie_states(graph)
-
-
 def _left_alone(module: nn.Module, stuck: frozenset[str], request: Request) -> str:
     """Return which layers keep their channels, and with which multiple an attention would let go of some."""
     recurrent = recurrent_layers(module)
@@ -349,14 +286,6 @@ def _left_alone(module: nn.Module, stuck: frozenset[str], request: Request) -> s
     return f"{text}: attention {attention} has {heads[attention]} heads; {asked} keeps a multiple of them"
 
 
-def _widths(module: nn.Module) -> dict[str, int]:
-    """Return the number of output channels of each layer."""
-    return {
-        name: layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-        for name, layer in named_layers(module)
-    }
-
-
 def _ratios(module: nn.Module, ratio: float, request: Request) -> dict[nn.Module, float]:
     """The ratio of each layer, held where `round_to` channels are left; with ratios of layers, that of the most pruned.
 
@@ -374,10 +303,5 @@ def _ratios(module: nn.Module, ratio: float, request: Request) -> dict[nn.Module
 
     return {
         module.get_submodule(name): max(0.0, min(of(name), 1 - (round_to + 0.5) / width))
-        for name, width in _widths(module).items()
+        for name, width in widths(module).items()
     }
-
-
-def _output_shapes(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[tuple[int, ...]]:
-    with torch.no_grad():
-        return [tuple(tensor.shape) for tensor in output_tensors(call(module.eval(), inputs))]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from msgspec import Meta
+import msgspec
 from scipy.optimize import brentq
 
 from sparsemark.errors import UserError
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
-
-_Ratio = Annotated[float, Meta(ge=0, lt=1, description="a fraction in [0, 1)")]
 
 _HIGHEST = 1 - 1e-6
 """Share of what ratios let go that can be asked for: all of it is reached by no power."""
@@ -99,14 +97,12 @@ class Ratios:
                 raise UserError(f"{self.where}: made for another network: {name} has shape {shape}, this one {found}")
 
 
-@dataclass(frozen=True)
-class _Layer:
+class _Layer(msgspec.Struct, frozen=True):
     parameters: dict[str, tuple[int, ...]]
-    ratio: _Ratio
+    ratio: float
 
 
-@dataclass(frozen=True)
-class _Document:
+class _Document(msgspec.Struct, frozen=True):
     layers: tuple[_Layer, ...]
 
 
@@ -128,6 +124,8 @@ def load_ratios(path: Path) -> Ratios:
     by_name: dict[str, float] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for index, layer in enumerate(parsed.layers):
+        if not 0 <= layer.ratio < 1:  # NaN fails
+            raise UserError(f"{path}: layers[{index}].ratio: {layer.ratio:g}, expected a fraction in [0, 1)")
         twice = next((name for name in layer.parameters if name in by_name), None)
         if twice:
             raise UserError(f"{path}: layers[{index}].parameters: {twice} is there twice, expected each weight once")

@@ -15,7 +15,7 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.pruning.base import Pruned, Pruner
 from sparsemark.pruning.layout import elements
 from sparsemark.pruning.masks import Masks, apply
-from sparsemark.pruning.weights import Weight, prunable
+from sparsemark.pruning.weights import Weight, listed, prunable
 
 if TYPE_CHECKING:
     from sparsemark.pruning.base import Request
@@ -113,6 +113,10 @@ def _scored(
     wrong = next((name for name, one in scores.items() if not bool(one.isfinite().all())), None)
     if wrong:
         raise UnsupportedError(f"{request.spec.method}: the scores of {wrong} are not finite")
+    ratios = request.ratios
+    if ratios is not None and not ratios.exact:
+        unnamed = {one.name: one.parameter.numel() for one in weights if one.key not in ratios.by_name}
+        notes += (f"{ratios.where} has no ratio for {listed(unnamed)}: nothing goes there",) if unnamed else ()
     return weights, scores, notes
 
 

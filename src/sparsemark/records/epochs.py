@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PRUNING_SECONDS = "pruning_seconds"
-"""Field of a checkpoint's provenance: what choosing took in all rounds, calibration included."""
+PRUNING_SECONDS, FINETUNING_SECONDS = "pruning_seconds", "finetuning_seconds"
+"""Fields of a checkpoint's provenance: what choosing took in all rounds, calibration included, and fine-tuning."""
 
 
 def epochs_of(history: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -27,9 +27,15 @@ def epochs_of(history: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 yield number + 1, epoch
 
 
-def seconds_of(history: Any) -> float | None:
-    """Return the seconds that all epochs of a history took, validation included; None where one does not say."""
-    found = [epoch.get("seconds") for _, epoch in epochs_of(history)]
-    validation = [epoch.get("validation_seconds", 0.0) for _, epoch in epochs_of(history)]
-    numbers = [one for one in (*found, *validation) if isinstance(one, int | float)]
-    return sum(numbers) if len(numbers) == len(found) + len(validation) else None
+def cost_of(provenance: Mapping[str, Any]) -> float | None:
+    """Return the seconds that pruning and fine-tuning took; None where they were not recorded.
+
+    Epochs that say how long they took count also what an interrupted process did before.
+    """
+    pruning, whole = provenance.get(PRUNING_SECONDS), provenance.get(FINETUNING_SECONDS)
+    if not isinstance(pruning, int | float) or not isinstance(whole, int | float):
+        return None
+    epochs = [epoch for _, epoch in epochs_of(provenance.get("history"))]
+    each = [epoch.get(name) for epoch in epochs for name in ("seconds", "validation_seconds")]
+    known = [one for one in each if isinstance(one, int | float)]
+    return pruning + (sum(known) if each and len(known) == len(each) else whole)

@@ -32,7 +32,7 @@ from sparsemark.pruning.base import Request
 from sparsemark.pruning.masks import Masks, joined, zeros_of
 from sparsemark.pruning.schedules import rounds
 from sparsemark.pruning.weights import usage
-from sparsemark.records.epochs import PRUNING_SECONDS
+from sparsemark.records.epochs import FINETUNING_SECONDS, PRUNING_SECONDS
 from sparsemark.records.scores import DataNote, Score
 from sparsemark.registry import find
 from sparsemark.specs import ONE_SHOT
@@ -299,7 +299,7 @@ def prune_from(
     histories = []
     masks: Masks = {}
     notes: dict[str, None] = {}
-    whole, done, seconds = 0, 0, 0.0
+    whole, done, choosing, training = 0, 0, 0.0, 0.0
     data = calibration_of(task, variant.seed)
     inputs = example_inputs(variant.model)
     planned = rounds(variant.pruning, epochs if trains else 0)
@@ -309,7 +309,7 @@ def prune_from(
         began = time.monotonic()
         request = Request(one.step, inputs, variant.seed, whole, not one.last, data, ratios_of(one.step))
         pruned = pruning.prune(module, request)
-        seconds += time.monotonic() - began
+        choosing += time.monotonic() - began
         plan += pruned.plan
         notes |= dict.fromkeys(pruned.notes)
         # Read from the zeros, since channels may have been removed since; more zeros than were masked are held.
@@ -324,7 +324,9 @@ def prune_from(
         if one is planned[-1] and recalibrates:
             recalibrated = evaluate(module, task, variant.model, REPORT)
         if trains:
+            began = time.monotonic()
             histories.append(finetune(module, task, masks, epochs=one.epochs, seed=variant.seed, work=work, done=done))
+            training += time.monotonic() - began
             done += one.epochs
     provenance: dict[str, Any] = {NOTES: list(notes)} if notes else {}
     if task is not None:
@@ -336,7 +338,11 @@ def prune_from(
         # No durations: a file that is made again must be the same, or its cells would be measured again.
         provenance[_MADE_OF] = decided
     elif task is not None:
-        provenance |= {PRUNING_SECONDS: seconds, _INGREDIENTS: ingredients(variant, task)}
+        provenance |= {
+            PRUNING_SECONDS: choosing,
+            FINETUNING_SECONDS: training,
+            _INGREDIENTS: ingredients(variant, task),
+        }
     save_checkpoint(path, Checkpoint(Header(variant, plan, provenance), module.state_dict()))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from sparsemark.analysis.statistics import spread_of_ends, summarise
 from sparsemark.measurement.parity import ParityError
 from sparsemark.pruning import PRUNERS
-from sparsemark.records.epochs import PRUNING_SECONDS, seconds_of
+from sparsemark.records.epochs import cost_of
 from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED, PARITY_FAILED, Measurement
 from sparsemark.registry import find
 from sparsemark.specs import DENSE
@@ -67,11 +67,8 @@ def with_scores(row: Measurement, scores: Mapping[str, Score], data: DataNote | 
 
 
 def with_cost(row: Measurement, provenance: Mapping[str, Any]) -> Measurement:
-    """Add what pruning and fine-tuning took, where both were recorded."""
-    pruning, training = provenance.get(PRUNING_SECONDS), seconds_of(provenance.get("history"))
-    if pruning is None or training is None:
-        return row
-    return replace(row, preparation_s=pruning + training)
+    """Add what pruning and fine-tuning took, where that was recorded."""
+    return replace(row, preparation_s=cost_of(provenance))
 
 
 def with_notes(row: Measurement, notes: Iterable[str]) -> Measurement:
