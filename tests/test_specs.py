@@ -24,10 +24,11 @@ from sparsemark.specs import (
     Pruning,
     Variant,
     removes_channels,
+    usual_sparsity,
 )
 
 MODEL = ModelSpec("cnn", "models.py:cnn", (1, 3, 8, 8))
-SPARSE = [method for method in PRUNERS if method not in WITHOUT_SPARSITY]
+SPARSE = [method for method in PRUNERS if usual_sparsity(method) is None]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,10 @@ SPARSE = [method for method in PRUNERS if method not in WITHOUT_SPARSITY]
         ("magnitude-layerwise:0", Pruning.of("magnitude-layerwise", 0.0)),
         ("channels:0.5:16", Pruning.of("channels", 0.5, 16)),
         ("channels:5e-1:", Pruning.of("channels", 0.5, 1)),
+        ("channels-taylor:0.5:16", Pruning.of("channels-taylor", 0.5, 16)),
+        ("nm24", Pruning.of("nm24", 0.5)),
+        ("nm24:0.5", Pruning.of("nm24", 0.5)),
+        ("magnitude@a/sensitivity.json:0.8", Pruning((PruneStep("magnitude", 0.8, 1, "a/sensitivity.json"),))),
     ],
 )
 def test_prune_is_read_from_the_command_line(text, spec):
@@ -50,7 +55,8 @@ def test_prune_is_read_from_the_command_line(text, spec):
     [
         *("magnitude", "magnitude:", "magnitude:x", "magnitude:1", "magnitude:-0.1", "magnitude:90", "magnitude:nan"),
         *("channels:0.5:x", "channels:0.5:0", "channels:0.5:-8", "channels:0.5:1.5", "channels:0.5:8:8"),
-        *("magnitude:inf", "none:0.5", "all-ones:0.1"),
+        *("magnitude:inf", "none:0.5", "all-ones:0.1", "nm24:0.4", "nm24:0", "random-nm24:0.7"),
+        *("magnitude@:0.5", "magnitude@a.json", "magnitude@a.json:1"),
         *("magnitude:0.5:8", "random:0.5:2", "filters:0.5:2", "none::8", "all-ones::8"),
     ],
 )
@@ -79,6 +85,11 @@ def test_prune_survives_its_own_text_and_different_ones_have_different_labels(me
         (Pruning.of("magnitude", 0.29), "magnitude29"),
         (Pruning.of("magnitude", 0.995), "magnitude99.5"),
         (Pruning.of("channels", 0.5, 16), "channels50r16"),
+        (Pruning.of("channels-taylor", 0.5, 16), "channels-taylor50r16"),
+        (Pruning.of("nm24"), "nm24"),
+        (Pruning.of("block4", 0.5), "block4-50"),
+        (Pruning.of("magnitude@a/sensitivity.json", 0.8), "magnitude@sensitivity80"),
+        (Pruning.of("channels@v2.json", 0.8, 8), "channels@v2-80r8"),
     ],
 )
 def test_label(spec, label):

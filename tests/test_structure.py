@@ -251,6 +251,7 @@ def test_commands_that_only_read_load_nothing_heavy(tmp_path):
 def test_help_loads_no_library_at_all():
     """`--help` is instant: not even numpy, whose import takes longer than all the rest."""
     names = ["", "run", "bench", "report", "compare", "gate", "history", "history add", "doctor", "explain", "list"]
+    names.append("sensitivity")
     loads_nothing(
         [[*name.split(), "--help"] for name in names],
         ("numpy", "rich", "pytest", "torch", "onnx", "importlib.metadata"),

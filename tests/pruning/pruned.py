@@ -6,17 +6,37 @@ import torch
 
 from sparsemark.networks.outputs import output_tensors
 from sparsemark.pruning import PRUNERS, Request, prune
+from sparsemark.pruning.base import Calibration
 from sparsemark.pruning.weights import named_layers
-from sparsemark.specs import DENSE, PruneStep
+from sparsemark.specs import DENSE, PruneStep, removes_channels, usual_sparsity
 from tests.small_networks import build, example
 
-MASKS = [name for name, pruner in PRUNERS.items() if name not in (DENSE, "channels")]
+SPARSE = [name for name in PRUNERS if usual_sparsity(name) != 0.0]
+"""Methods that remove something."""
+
+MASKS = [name for name in PRUNERS if name != DENSE and not removes_channels(name)]
+
+
+def half(method):
+    """The step of a method that removes a half, or nothing where that is what it does."""
+    return PruneStep.of(method, 0.0 if method not in SPARSE else 0.5)
+
+
+def squares(outputs, targets):
+    """A loss that depends on every output."""
+    return sum((tensor - targets).square().mean() for tensor in output_tensors(outputs))
+
+
+def learnt_from(*inputs):
+    """Calibration on batches of one input each."""
+    return Calibration("task.py", lambda: [(one, 1.0) for one in inputs], squares)
 
 
 def pruned(network, method, sparsity=0.0, round_to=1, seed=0):
     """A new network of this name, pruned, and what the pruner returned."""
     module = build(network)
-    return module, prune(module, Request(PruneStep(method, sparsity, round_to), (example(network),), seed))
+    data = learnt_from(example(network, 1), example(network, 2))
+    return module, prune(module, Request(PruneStep(method, sparsity, round_to), (example(network),), seed, data=data))
 
 
 def zeros(module):

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 from sparsemark.records.measurement import MEASURED
 from sparsemark.records.scores import same_data
-from sparsemark.specs import ALL_ONES, DENSE, FP32, Protocol, removes_channels
+from sparsemark.specs import ALL_ONES, DENSE, FP32, Protocol, is_known_beforehand, removes_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.scores import Score
-
-RANDOM = "random"
 
 
 def _steps(measurement: Measurement) -> list[str]:
@@ -47,7 +45,7 @@ def is_mask_only(measurement: Measurement) -> bool:
 
 def is_control(measurement: Measurement) -> bool:
     """Return whether the cell's answer is known beforehand: A/A, or a step that is a mask of ones or a random one."""
-    return measurement.control is not None or any(step in (ALL_ONES, RANDOM) for step in _steps(measurement))
+    return measurement.control is not None or any(map(is_known_beforehand, _steps(measurement)))
 
 
 def is_reference(measurement: Measurement) -> bool:

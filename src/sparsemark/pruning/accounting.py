@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sparsemark.pruning.layout import outputs_first
 from sparsemark.pruning.weights import remarks, usage
 
 if TYPE_CHECKING:
@@ -97,16 +98,8 @@ def count(module: nn.Module, inputs: Sequence[torch.Tensor]) -> NetworkCount:
     return NetworkCount(layers, parameters, subnormals, len(packed), tuple(remarks(used)))
 
 
-def _channels_first(weight: Weight) -> torch.Tensor:
-    """Turn a weight into (outputs, ...): those of transposed convolutions are (in, out / groups, ...)."""
-    tensor = weight.parameter.detach()
-    if weight.outputs == 0:
-        return tensor
-    return torch.cat([part.transpose(0, 1) for part in tensor.chunk(weight.groups)])
-
-
 def _count_weight(weight: Weight) -> LayerCount:
-    out = _channels_first(weight)
+    out = outputs_first(weight, weight.parameter.detach())
     total, nonzeros = out.numel(), int(torch.count_nonzero(out))
     dead = int((out.flatten(1) == 0).all(dim=1).sum())
     return LayerCount(weight.name, total, nonzeros, weight.macs, weight.macs * nonzeros // total, out.shape[0], dead)

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sparsemark.networks.channel_plan import NO_PLAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import torch
 
     from sparsemark.networks.channel_plan import ChannelPlan
     from sparsemark.pruning.masks import Masks
+    from sparsemark.pruning.ratios import Ratios
     from sparsemark.specs import PruneStep
+
+
+INPUTS, LOSS = "inputs", "loss"
+"""Needs of a method beside the network: training inputs, or those and the gradient of a loss."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Training batches of the user's task, and its loss.
+
+    Args:
+        name: of the task, for messages.
+        batches: returns pairs of inputs and targets, few, and the same at each call; several inputs are a tuple or a
+            list.
+        loss: takes the network's outputs and the targets, and returns a scalar.
+    """
+
+    name: str
+    batches: Callable[[], Iterable[tuple[Any, Any]]]
+    loss: Callable[[Any, Any], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,6 +49,8 @@ class Request:
         whole: parameters of the network that the fraction is of, where earlier rounds of the step may have removed
             some; None for the network as it is given.
         more: further rounds of the step follow, so that finding nothing to remove now is no failure.
+        data: of the task, None where it brings none.
+        ratios: fractions of single layers in place of the method's own choice; None where it is the method's.
     """
 
     spec: PruneStep
@@ -35,6 +58,8 @@ class Request:
     seed: int = 0
     whole: int | None = None
     more: bool = False
+    data: Calibration | None = None
+    ratios: Ratios | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +86,14 @@ class Pruner:
         apply: prunes the module in place. It may return the plan of the channels that it cut, and leave masks of
             torch.nn.utils.prune attached, in place of a `Pruned`.
         requires: modules without which it cannot run.
+        needs: `INPUTS` or `LOSS` where it takes `Request.data`.
+        takes_ratios: whether it takes `Request.ratios`.
+        control: name of the pruner that removes at random as much at the same places; empty for controls.
     """
 
     scope: str
     apply: Callable[[torch.nn.Module, Request], Pruned | ChannelPlan]
     requires: tuple[str, ...] = ()
+    needs: str = ""
+    takes_ratios: bool = False
+    control: str = ""

@@ -17,19 +17,18 @@ from torch import nn
 
 from sparsemark.errors import UnsupportedError
 from sparsemark.networks.channel_graph import call, differentiable, recurrent_layers, traced, untie_states
-from sparsemark.networks.outputs import output_tensors
 from sparsemark.pruning.alignment import MISALIGNED, RemovedInputs
-from sparsemark.pruning.base import Pruned
+from sparsemark.pruning.base import Pruned, Pruner
+from sparsemark.pruning.coupling import output_shapes, stuck_layers, widths
 from sparsemark.pruning.output_layers import last_outputs, output_layers
-from sparsemark.pruning.weights import named_layers, prunable, usage
+from sparsemark.pruning.weights import listed, named_layers, prunable, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from torch_pruning import DependencyGraph
+    from collections.abc import Callable
 
     from sparsemark.networks.channel_plan import ChannelPlan
     from sparsemark.pruning.base import Request
+    from sparsemark.pruning.channel_importance import Importances
 
 _TRIALS = 12
 """Ratios tried, at most: as many halvings make 1/4096, finer than one channel of any layer below 4096."""
@@ -51,6 +50,7 @@ class _Job:
         total: elements of those before anything was removed.
         kept: names of layers that keep their channels, since they make an output or cannot be cut.
         last: outputs that must keep their shape.
+        importances: by which channels are chosen.
     """
 
     request: Request
@@ -58,10 +58,25 @@ class _Job:
     total: int
     kept: frozenset[str]
     last: tuple[int, ...]
+    importances: Importances
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the request says how many channels of each layer go, so that no ratio is solved for."""
+        return self.request.ratios is not None and self.request.ratios.exact
 
 
-def remove_channels(module: nn.Module, request: Request) -> Pruned:
-    """Remove the channels of smallest L1 norm, coupled layers together, until the given share of parameters is gone.
+def by_importance(choose: Callable[[nn.Module, Request], Importances], *, needs: str = "", control: str = "") -> Pruner:
+    """Return a pruner that removes the channels of least importance, `needs` and `control` as in `Pruner`."""
+
+    def remove(module: nn.Module, request: Request) -> Pruned:
+        return remove_channels(module, request, choose)
+
+    return Pruner("parameters", remove, requires=("torch_pruning",), needs=needs, takes_ratios=True, control=control)
+
+
+def remove_channels(module: nn.Module, request: Request, choose: Callable[[nn.Module, Request], Importances]) -> Pruned:
+    """Remove the least important channels, coupled layers together, until the given share of parameters is gone.
 
     Whole channels, and multiples of `round_to` of them, come as near to that share as they can. Layers that make an
     output keep their channels, and so do those whose channels cannot be removed: recurrent layers, whose states are not
@@ -75,26 +90,31 @@ def remove_channels(module: nn.Module, request: Request) -> Pruned:
     if request.spec.sparsity == 0:
         return Pruned()
     prunable(module, request.inputs)
-    with differentiable(module):
-        return _remove(module, request)
+    importances = choose(module, request)
+    try:
+        with differentiable(module):
+            return _remove(module, request, importances)
+    finally:
+        module.zero_grad(set_to_none=True)
 
 
-def _remove(module: nn.Module, request: Request) -> Pruned:
+def _remove(module: nn.Module, request: Request, importances: Importances) -> Pruned:
     running = usage(module, request.inputs).parameters
     total = request.whole or sum(running.values())
-    shapes = _output_shapes(module, request.inputs)
+    shapes = output_shapes(module, request.inputs)
     for features in (True, False):
         layers = {id(layer): name for name, layer in named_layers(module)}
         outputs = output_layers(module, request.inputs, features=features)
         last = list(range(len(shapes))) if features else last_outputs(module, request.inputs)
-        job = _Job(request, frozenset(running), total, frozenset(layers[id(layer)] for layer in outputs), tuple(last))
+        kept = frozenset(layers[id(layer)] for layer in outputs)
+        job = _Job(request, frozenset(running), total, kept, tuple(last), importances)
         pruned = _removed(module, job)
         # Where every layer makes an output, those that others are computed from are features, and may lose channels.
         if pruned is not None:
             break
     else:
         raise UnsupportedError("torch-pruning found no channel that it can remove")
-    after = _output_shapes(module, request.inputs)
+    after = output_shapes(module, request.inputs)
     changed = [index for index, (one, other) in enumerate(zip(shapes, after, strict=True)) if one != other]
     if set(changed) & set(job.last):
         raise UnsupportedError(f"removing channels changed the output from {shapes} to {after}")
@@ -122,7 +142,11 @@ def _removed(module: nn.Module, job: _Job) -> Pruned | None:
         _cut(copy.deepcopy(module), request.spec.sparsity / 2, job)
         ratio = _solve_ratio(module, job)
     except UnsupportedError as error:
-        found = frozenset(_stuck(module, job))
+        found = frozenset(
+            stuck_layers(
+                module, request.inputs, request.spec.round_to, kept=job.kept, running=job.running, last=job.last
+            )
+        )
         if not found:
             raise
         failed, stuck, job = error, stuck | found, replace(job, kept=job.kept | found)
@@ -131,7 +155,7 @@ def _removed(module: nn.Module, job: _Job) -> Pruned | None:
         except UnsupportedError as still:
             raise UnsupportedError(f"{_left_alone(module, stuck, request)}, nor all that is left: {still}") from error
     alone = _left_alone(module, stuck, request)
-    if stuck and ratio is not None and ratio > _MOST:
+    if stuck and ratio is not None and ratio > _MOST and request.ratios is None:
         raise UnsupportedError(f"{alone}; what is left is too little") from failed
     if ratio is None:
         return Pruned()
@@ -139,7 +163,11 @@ def _removed(module: nn.Module, job: _Job) -> Pruned | None:
     plan = _cut(module, ratio, job, removed)
     if not plan and stuck:
         raise UnsupportedError(f"torch-pruning found no channel that it can remove: {alone}")
-    notes = ((alone,) if stuck else ()) + (() if removed.fit(whole, module, request.inputs) else (MISALIGNED,))
+    unscored = job.importances.unscored
+    notes = ((alone,) if stuck else ()) + (
+        (f"{request.spec.method}: nothing to score by, so all channels stay in {listed(unscored)}",) if unscored else ()
+    )
+    notes += () if removed.fit(whole, module, request.inputs) else (MISALIGNED,)
     return Pruned(plan, notes=notes) if plan else None
 
 
@@ -155,13 +183,15 @@ def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
         UnsupportedError: no ratio works.
     """
     request = job.request
+    if job.is_exact:
+        return request.spec.sparsity
     target = request.spec.sparsity
     gone = 1 - _parameter_count(module, job) / job.total
     low, high = 0.0, 1.0
     # What the highest ratio removes is not known, and may be less than a lower one does where channels go in groups, so
     # the first trial is in the middle.
     removed_at = {low: gone}
-    finest = 0.25 / max(_widths(module).values())
+    finest = 0.25 / max(widths(module).values())
     best, best_distance = (None, abs(gone - target)) if request.more or gone else (0.0, 1.0)
     failed: UnsupportedError | None = None
     worked = False
@@ -211,9 +241,9 @@ def _cut(module: nn.Module, ratio: float, job: _Job, removed: RemovedInputs | No
             pruner = tp.pruner.BasePruner(
                 module,
                 inputs,
-                importance=tp.importance.GroupMagnitudeImportance(p=1),
+                importance=job.importances.of(module),
                 pruning_ratio=ratio,
-                pruning_ratio_dict=_ratios(module, ratio, round_to),
+                pruning_ratio_dict=_ratios(module, ratio, job.request),
                 ignored_layers=[layer for name, layer in named_layers(module) if name in job.kept],
                 round_to=round_to if round_to > 1 else None,
                 in_channel_groups={},
@@ -232,71 +262,6 @@ def _cut(module: nn.Module, ratio: float, job: _Job, removed: RemovedInputs | No
     except Exception as error:
         raise UnsupportedError(f"torch-pruning: {type(error).__name__}: {' '.join(str(error).split())}") from error
     return tuple((name, bool(is_out), tuple(int(i) for i in indices)) for name, is_out, indices in history)
-
-
-def _stuck(module: nn.Module, job: _Job) -> list[str]:
-    """Return the names of layers that run and lose not even one multiple of channels.
-
-    Each is tried on a copy, but one only of those whose channels go together.
-    """
-    inputs, multiple = job.request.inputs, job.request.spec.round_to
-    expected = _output_shapes(module, inputs)
-    widths = _widths(module)
-    found: list[str] = []
-    tried: set[str] = set()
-    for names in _coupled(module, inputs):
-        name = names[0]
-        if tried & set(names) or name in job.kept or widths[name] <= multiple or f"{name}.weight" not in job.running:
-            continue
-        tried |= set(names)
-        trial = copy.deepcopy(module)
-        try:
-            with _graph(trial, inputs) as (graph, whole):
-                layer = trial.get_submodule(name)
-                pruning = graph.get_pruner_of_module(layer).prune_out_channels
-                group = graph.get_pruning_group(layer, pruning, list(range(multiple)))
-                free = not any(
-                    graph.is_out_channel_pruning_fn(one.handler) and one.target.module in whole for one, _ in group
-                )
-                group.prune()
-            shapes = _output_shapes(trial, inputs)
-            fits = free and all(shapes[index] == expected[index] for index in job.last)
-        except Exception:
-            fits = False
-        if not fits:
-            found += names
-    return found
-
-
-def _coupled(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[list[str]]:
-    """Return the names of layers, those whose output channels can only be removed together in one list."""
-    layers = {layer: name for name, layer in named_layers(module)}
-    try:
-        with _graph(module, inputs) as (graph, _):
-            groups = [
-                [
-                    layers[part.dep.target.module]
-                    for part in group
-                    if part.dep.target.module in layers and graph.is_out_channel_pruning_fn(part.dep.handler)
-                ]
-                for group in graph.get_all_groups(root_module_types=list({type(layer) for layer in layers}))
-            ]
-    except Exception:  # what one of them meets, each alone will say
-        groups = []
-    known = {name for names in groups for name in names}
-    return [list(dict.fromkeys(names)) for names in groups if names] + [
-        [name] for name in layers.values() if name not in known
-    ]
-
-
-@contextlib.contextmanager
-def _graph(module: nn.Module, inputs: Sequence[torch.Tensor]) -> Iterator[tuple[DependencyGraph, list[nn.Module]]]:
-    """Trace a network for the time of the block; yield its graph and the nodes that must keep all channels."""
-    import torch_pruning as tp
-
-    with contextlib.redirect_stdout(io.StringIO()), torch.enable_grad(), traced(module) as options:
-        graph = tp.DependencyGraph().build_dependency(module, inputs, **options)
-        yield graph, untie_states(graph)
 
 
 def _left_alone(module: nn.Module, stuck: frozenset[str], request: Request) -> str:
@@ -321,26 +286,22 @@ def _left_alone(module: nn.Module, stuck: frozenset[str], request: Request) -> s
     return f"{text}: attention {attention} has {heads[attention]} heads; {asked} keeps a multiple of them"
 
 
-def _widths(module: nn.Module) -> dict[str, int]:
-    """Return the number of output channels of each layer."""
-    return {
-        name: layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-        for name, layer in named_layers(module)
-    }
-
-
-def _ratios(module: nn.Module, ratio: float, round_to: int) -> dict[nn.Module, float]:
-    """The ratio of each layer, held where `round_to` channels are left.
+def _ratios(module: nn.Module, ratio: float, request: Request) -> dict[nn.Module, float]:
+    """The ratio of each layer, held where `round_to` channels are left; with ratios of layers, that of the most pruned.
 
     Beyond that torch-pruning rounds down to none, refuses, and leaves the layer whole: asking for more would remove
     less. Half a channel of slack keeps floating point from losing one.
     """
-    widths = _widths(module)
+    round_to, given = request.spec.round_to, request.ratios
+    powers = given.powers() if given is not None else {}
+
+    def of(name: str) -> float:
+        if given is None:
+            return ratio
+        key = f"{name}.weight".lstrip(".")
+        return given.of(key) if given.exact else 1 - (1 - ratio) ** powers.get(key, 0.0)
+
     return {
-        module.get_submodule(name): max(0.0, min(ratio, 1 - (round_to + 0.5) / width)) for name, width in widths.items()
+        module.get_submodule(name): max(0.0, min(of(name), 1 - (round_to + 0.5) / width))
+        for name, width in widths(module).items()
     }
-
-
-def _output_shapes(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[tuple[int, ...]]:
-    with torch.no_grad():
-        return [tuple(tensor.shape) for tensor in output_tensors(call(module.eval(), inputs))]

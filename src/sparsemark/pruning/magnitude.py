@@ -17,31 +17,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sparsemark.pruning.base import Request
-    from sparsemark.pruning.masks import Masks
+    from sparsemark.pruning.scores import Scores
     from sparsemark.pruning.weights import Weight
 
 
-def mask_globally(module: torch.nn.Module, request: Request) -> Pruned:
-    """Mask the weights with the smallest absolute value in the whole network."""
-    masks = smallest(prunable(module, request.inputs), request.spec.sparsity)
-    apply(module, masks)
-    return Pruned(masks=masks)
-
-
-def mask_each_layer(module: torch.nn.Module, request: Request) -> Pruned:
-    """Mask the weights with the smallest absolute value of each layer, the same fraction everywhere."""
-    masks: Masks = {}
-    for weight in prunable(module, request.inputs):
-        masks |= smallest([weight], request.spec.sparsity)
-    apply(module, masks)
-    return Pruned(masks=masks)
+def magnitudes(
+    module: torch.nn.Module,  # noqa: ARG001 - as every score function takes it
+    weights: Sequence[Weight],
+    request: Request,  # noqa: ARG001 - as above
+) -> tuple[Scores, tuple[str, ...]]:
+    """Return the absolute values of the weights."""
+    return {weight.key: weight.parameter.detach().abs() for weight in weights}, ()
 
 
 def mask_below_threshold(module: torch.nn.Module, request: Request) -> Pruned:
     """Mask weights and biases below one threshold, chosen so that the given fraction of both lies below it.
 
     This is the paper's wording ("we zero out few weights and biases", "weights less than a threshold are ignored");
-    `mask_globally` leaves biases alone. Biases are those beside a weight: a normalisation's shift is none.
+    `magnitude` leaves biases alone. Biases are those beside a weight: a normalisation's shift is none.
     """
     parameters = dict(module.named_parameters())
     owners = {weight.key.rpartition(".")[0] for weight in prunable(module, request.inputs)}
@@ -57,23 +50,3 @@ def mask_below_threshold(module: torch.nn.Module, request: Request) -> Pruned:
     masks = {name: tensor.abs() >= threshold for name, tensor in tensors.items()}
     apply(module, masks)
     return Pruned(masks=masks)
-
-
-def smallest(weights: Sequence[Weight], sparsity: float) -> Masks:
-    """Return masks of the given fraction of weights, those of smallest absolute value over all that are given."""
-    return lowest({weight.key: weight.parameter.detach().abs() for weight in weights}, sparsity)
-
-
-def lowest(scores: dict[str, torch.Tensor], amount: float | int) -> Masks:
-    """Return masks of the values with the lowest scores over all tensors.
-
-    Args:
-        scores: by parameter name.
-        amount: how many, or which fraction of them.
-    """
-    flat = torch.cat([score.contiguous().flatten() for score in scores.values()])
-    count = amount if isinstance(amount, int) else round(amount * flat.numel())
-    kept = torch.ones(flat.numel(), dtype=torch.bool)
-    kept[torch.topk(flat, count, largest=False).indices] = False
-    parts = torch.split(kept, [score.numel() for score in scores.values()])
-    return {name: part.reshape(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}

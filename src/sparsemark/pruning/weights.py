@@ -147,12 +147,12 @@ def remarks(used: Usage) -> list[str]:
     if used.computed:
         share = sum(used.computed.values()) / used.total
         found.append(
-            f"{_percent(share)} of the weights are computed at each call and cannot be masked: {_listed(used.computed)}"
+            f"{_percent(share)} of the weights are computed at each call and cannot be masked: {listed(used.computed)}"
         )
     if used.complexes:
-        found.append(f"complex, so neither pruned nor counted: {_listed(used.complexes)}")
+        found.append(f"complex, so neither pruned nor counted: {listed(used.complexes)}")
     if used.idle:
-        found.append(f"not run, so neither pruned nor counted: {_listed(used.idle)}")
+        found.append(f"not run, so neither pruned nor counted: {listed(used.idle)}")
     return found
 
 
@@ -167,7 +167,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
 
 
-def _listed(names: dict[str, int]) -> str:
+def listed(names: dict[str, int]) -> str:
+    """Return the first few names, and how many more there are."""
     shown = 3
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(list(names)[:shown]) + more

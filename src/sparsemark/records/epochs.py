@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+PRUNING_SECONDS, FINETUNING_SECONDS = "pruning_seconds", "finetuning_seconds"
+"""Fields of a checkpoint's provenance: what choosing took in all rounds, calibration included, and fine-tuning."""
+
 
 def epochs_of(history: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield each epoch with the number of its round, from 1.
@@ -22,3 +25,17 @@ def epochs_of(history: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for epoch in epochs if isinstance(epochs, list) else ():
             if isinstance(epoch, dict):
                 yield number + 1, epoch
+
+
+def cost_of(provenance: Mapping[str, Any]) -> float | None:
+    """Return the seconds that pruning and fine-tuning took; None where they were not recorded.
+
+    Epochs that say how long they took count also what an interrupted process did before.
+    """
+    pruning, whole = provenance.get(PRUNING_SECONDS), provenance.get(FINETUNING_SECONDS)
+    if not isinstance(pruning, int | float) or not isinstance(whole, int | float):
+        return None
+    epochs = [epoch for _, epoch in epochs_of(provenance.get("history"))]
+    each = [epoch.get(name) for epoch in epochs for name in ("seconds", "validation_seconds")]
+    known = [one for one in each if isinstance(one, int | float)]
+    return pruning + (sum(known) if each and len(known) == len(each) else whole)

@@ -82,6 +82,9 @@ class Measurement:
     disagreements: str | None = None
     parity_data: DataNote | None = None
 
+    # what making it cost: choosing what to prune, and fine-tuning
+    preparation_s: Wait | None = None
+
     # how long it takes
     p50_ms: Milliseconds | None = None
     p90_ms: Milliseconds | None = None

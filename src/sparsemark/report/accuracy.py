@@ -50,12 +50,15 @@ def accuracy_markdown(evaluated: Sequence[Measurement]) -> str:
     failures = [f"- {escape(m.name)}: {escape(m.reason or '')}" for m in evaluated if m.reason]
     over = "seeds and folds" if _has_folds(evaluated) else "seeds"
     explained = f"Mean over {over}, with the lowest and the highest in brackets."
+    if any(m.preparation_s is not None for m in scored):
+        explained += " Minutes: pruning and fine-tuning of one network, on the machine that did it."
     if any(score.groups for m in scored for score in m.scores.values()):
         explained += (
             " 95 % interval: of the mean final score, by resampling groups (patients in a study of patients), those of "
             f"all {over} together; a group that was tested several times is one."
         )
-    notes = [explained, "", *lower, *sources, *failures]
+    remarks = [f"- {escape(m.name)}: {escape(m.notes)}" for m in evaluated if m.notes]
+    notes = [explained, "", *lower, *sources, *failures, *remarks]
     return "\n\n".join([*blocks, "\n".join(notes)]) + "\n"
 
 
@@ -76,6 +79,8 @@ def _table(headline: Scale, rows: Sequence[Measurement], known: Mapping[str, Sca
     wide = [name for name in (headline.metric, *others) if name in grouped]
     numbers = ["seeds", *folds, *(f"{step}{of}" for step in ("raw", "recalibrated", "final"))]
     numbers += [*("95 % interval" for name in wide if name == headline.metric)]
+    costs = ["minutes"] if any(m.preparation_s is not None for m in rows) else []
+    numbers += costs
     for name in others:
         numbers += [_title(name), *([f"{_title(name)} 95 % interval"] if name in wide else [])]
     texts = [
@@ -86,6 +91,7 @@ def _table(headline: Scale, rows: Sequence[Measurement], known: Mapping[str, Sca
             *(str(len({m.fold for m in group})) if folded else wording.ABSENT for _ in folds),
             *(_spread(group, headline.metric, step, headline) for step in ("raw", "recalibrated", "value")),
             *(_interval(group, name, headline) for name in wide if name == headline.metric),
+            *(_minutes(group) for _ in costs),
             *(text for name in others for text in _other(group, name, known[name], with_interval=name in wide)),
         ]
         for (model, pruned, caveat, folded), group in groups.items()
@@ -110,6 +116,12 @@ def _interval(group: Sequence[Measurement], metric: str, scale: Scale, *, in_per
         return wording.ABSENT
     write = _writer(scale, in_percent=in_percent)
     return f"{write(low)} to {write(high)}"
+
+
+def _minutes(group: Sequence[Measurement]) -> str:
+    """Return what pruning and fine-tuning took, as a mean over those that say."""
+    seconds = [m.preparation_s for m in group if m.preparation_s is not None]
+    return f"{np.mean(seconds) / 60:.2g}" if seconds else wording.ABSENT
 
 
 def _has_folds(rows: Iterable[Measurement]) -> bool:

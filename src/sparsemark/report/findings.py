@@ -7,7 +7,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import (
-    RANDOM,
     dense_twin,
     is_control,
     is_mask_only,
@@ -21,7 +20,7 @@ from sparsemark.analysis.cells import (
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.statistics import Interval, quotient
 from sparsemark.report import wording
-from sparsemark.specs import AA, ALL_ONES
+from sparsemark.specs import AA, ALL_ONES, RANDOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

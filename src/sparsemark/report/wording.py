@@ -160,7 +160,7 @@ def _asked(m: Measurement) -> tuple[str, list[tuple[str, float, int]]]:
         method = m.method or DENSE
         multiple = (m.round_to or 1) if removes_channels(method) else 1
         return schedule_mark(m.schedule), [] if method == DENSE else [(method, m.sparsity_target or 0.0, multiple)]
-    return schedule_mark(pruning.schedule), [(step.method, step.sparsity, step.round_to) for step in pruning.steps]
+    return schedule_mark(pruning.schedule), [(step.kind, step.sparsity, step.round_to) for step in pruning.steps]
 
 
 def schedule_mark(name: str | None) -> str:

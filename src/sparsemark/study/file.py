@@ -23,10 +23,8 @@ from sparsemark.references import nearest
 from sparsemark.registry import find
 from sparsemark.specs import (
     AA,
-    CONTROLS,
     FP32,
     ONE_SHOT,
-    WITHOUT_SPARSITY,
     Cell,
     InputSpec,
     ModelSpec,
@@ -34,6 +32,8 @@ from sparsemark.specs import (
     PruneStep,
     Pruning,
     Variant,
+    is_known_beforehand,
+    usual_sparsity,
 )
 from sparsemark.study.inputs import held_inputs
 
@@ -209,8 +209,8 @@ def _check_names(table: _Prune, where: str, models: Mapping[str, ModelSpec]) -> 
         for name in names:
             _check_known(name, ENGINES, "engine", f"{where}.{kind}")
     for step in table.method.split("+"):
-        _check_known(step.partition(":")[0], PRUNERS, "pruner", f"{where}.method")
-    if table.sparsity is None and table.method.split("+")[-1] not in WITHOUT_SPARSITY:
+        _check_known(step.partition(":")[0].partition("@")[0], PRUNERS, "pruner", f"{where}.method")
+    if table.sparsity is None and usual_sparsity(table.method.split("+")[-1]) is None:
         raise UserError(f"{where}.sparsity: missing, expected a list, each a number")
     for name in ("sparsity", "seeds", "folds", "model", "precision"):
         if getattr(table, name) == ():
@@ -252,7 +252,7 @@ def _variants(table: _Prune, where: str, models: Mapping[str, ModelSpec]) -> Ite
 
 def _prunings(table: _Prune) -> Iterator[Pruning]:
     *before, last = table.method.split("+")
-    for sparsity in (0.0,) if table.sparsity is None else table.sparsity:
+    for sparsity in (usual_sparsity(last) or 0.0,) if table.sparsity is None else table.sparsity:
         yield _pruning(before, last, sparsity, table)
 
 
@@ -261,7 +261,7 @@ def _pruning(before: Iterable[str], last: str, sparsity: float, table: _Prune) -
     first = tuple(map(PruneStep.parse, before))
     if not first:
         return Pruning.of(last, sparsity, table.round_to, table.schedule)
-    return Pruning((*first, PruneStep(last, sparsity, table.round_to)), table.schedule)
+    return Pruning((*first, PruneStep.of(last, sparsity, table.round_to)), table.schedule)
 
 
 def _protocol(table: _Protocol) -> Protocol:
@@ -334,7 +334,7 @@ def headline_cells(study: Study, count: int) -> tuple[Cell, ...]:
     def rank(cell: Cell) -> tuple[bool, int]:
         engine = find(cell.engine, ENGINES, "engine")
         order = cell.engine == study.protocol.reference, engine.sparse and bool(engine.code()), not engine.sparse
-        return cell.variant.pruning.method in CONTROLS, [*order, True].index(True)
+        return is_known_beforehand(cell.variant.pruning.method), [*order, True].index(True)
 
     known = [cell for cell in study.cells if cell.variant in most.values() and cell.control is None]
     chosen = sorted(known, key=rank)[:count]

@@ -19,8 +19,8 @@ from torch import nn
 from sparsemark.errors import UserError
 from sparsemark.files import code_digest, key_of, write_atomically
 from sparsemark.networks.checkpoint import state_digest, tensors_digest
+from sparsemark.pruning.calibration import forward
 from sparsemark.pruning.masks import held
-from sparsemark.references import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ def _fit(module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int,
         losses = []
         for inputs, targets in task.batches(seed * epochs + epoch):
             optimizer.zero_grad()
-            loss = task.loss(_forward(module, task, inputs), targets)
+            loss = task.loss(forward(module, inputs, task.name), targets)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(float(loss.detach()))
@@ -93,15 +93,6 @@ def _fit(module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int,
         history.append({"epoch": epoch + 1, "train_loss": sum(losses) / len(losses)})
         _save(path, module, optimizer, schedule, history)
     return {"epochs": history}
-
-
-def _forward(module: nn.Module, task: Task, inputs: Any) -> Any:
-    try:
-        return module(*inputs) if isinstance(inputs, tuple | list) else module(inputs)
-    except Exception as error:
-        raise UserError(
-            f"{task.name}: batches: inputs that the network does not take: {one_line(error)[:200]}"
-        ) from error
 
 
 def _save(path: Path, module: nn.Module, optimizer: Any, schedule: Any, history: list[dict[str, float]]) -> None:
@@ -176,7 +167,7 @@ def recalibrate(module: nn.Module, task: Task, seed: int) -> bool:
             count = len(inputs[0]) if isinstance(inputs, tuple | list) else len(inputs)
             whole = whole or count
             if count == whole:
-                _forward(module, task, inputs)
+                forward(module, inputs, task.name)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
     module.eval()

@@ -7,6 +7,7 @@ ones are made. Every other network is built by its factory, pruned from that, an
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,22 +27,21 @@ from sparsemark.networks.checkpoint import (
 )
 from sparsemark.networks.factory import build, build_model, check_input, example_inputs
 from sparsemark.networks.onnx_model import onnx_inputs
-from sparsemark.networks.outputs import output_tensors
-from sparsemark.networks.reference import stack
 from sparsemark.networks.source import Source, source_key
 from sparsemark.pruning.base import Request
 from sparsemark.pruning.masks import Masks, joined, zeros_of
 from sparsemark.pruning.schedules import rounds
 from sparsemark.pruning.weights import usage
+from sparsemark.records.epochs import FINETUNING_SECONDS, PRUNING_SECONDS
 from sparsemark.records.scores import DataNote, Score, SingleInputs
 from sparsemark.registry import find
 from sparsemark.specs import ONE_SHOT
-from sparsemark.study.task import REPORT, SELECT
+from sparsemark.study.evaluation import evaluate, evaluate_parts
+from sparsemark.study.requirements import calibration_of, check_requirements, ingredients, ratios_of
+from sparsemark.study.task import PARTS, REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import torch
 
     from sparsemark.specs import Variant
     from sparsemark.study.task import Task
@@ -53,6 +53,9 @@ PARENT = "pruned_from"
 
 _EPOCHS = "finetuning_epochs"
 """Field of a pruned network's provenance: epochs of fine-tuning in all."""
+
+_INGREDIENTS = "ingredients"
+"""Field of a kept network's provenance: digests of the files and data that its pruning depends on."""
 
 NOTES = "notes"
 """Field of the provenance: what was changed in the network as it was given, or left alone by pruning, in words."""
@@ -133,6 +136,7 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     """
     can_finetune = task is not None and task.can_finetune
     check_schedule(variant, task, epochs)
+    check_requirements(variant, task)
     if variant.model.is_onnx:
         return _users_file(variant)
     work = paths.training_work(places.work, variant.name)
@@ -147,10 +151,10 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     pruners = [find(step.method, pruning.PRUNERS, "pruner") for step in variant.pruning.steps]
     requires = package_versions(module for pruner in pruners for module in pruner.requires)
     code = code_digest(Path(pruning.__file__).parent), code_digest(Path(__file__).parent)
-    decided = key_of(dense.key, variant.pruning.text, variant.seed, requires, *code)
+    decided = key_of(dense.key, variant.pruning.text, variant.seed, requires, ingredients(variant, task), *code)
     if task is not None:
         budget = epochs if can_finetune else 0
-        scored_on = [task.images(part, variant.model).digest for part in (SELECT, REPORT)]
+        scored_on = [task.images(part, variant.model).digest for part in PARTS]
         decided = key_of(decided, task.digest, scored_on, budget)
     earlier = _earlier(path)
     if earlier is not None and earlier.provenance.get(_MADE_OF) == decided:
@@ -195,7 +199,7 @@ def _built(variant: Variant, task: Task | None, places: Places) -> Prepared:
         torch.manual_seed(variant.seed)
         module, notes = build(variant.model, variant.seed)
         check_input(module, variant.model)
-    provenance = {} if task is None else _described(task, _final(module, task, variant))
+    provenance = {} if task is None else _described(task, evaluate_parts(module, task, variant.model))
     provenance |= {NOTES: notes} if notes else {}
     save_checkpoint(path, Checkpoint(Header(variant, provenance=provenance), module.state_dict()))
     return Prepared.of(variant, path, provenance)
@@ -235,6 +239,9 @@ def _kept(variant: Variant, dense: Prepared | None, task: Task, *, path: Path, w
         raise UserError(
             f"{path}: pruned from another network than {dense.source.path}; delete one of them to make it again"
         )
+    known = header.provenance.get(_INGREDIENTS)
+    if known is not None and known != ingredients(variant, task):
+        raise UserError(f"{path}: pruned by other ratios or training batches; delete it to make it again")
     spent = header.provenance.get(_EPOCHS)
     if spent is not None and spent != epochs:
         raise UserError(
@@ -254,7 +261,7 @@ def train_dense(variant: Variant, task: Task, path: Path, work: Path) -> None:
     """
     module = build_model(variant.model, variant.seed)
     history = task.train(module, None, variant.seed, work)
-    provenance = _described(task, _final(module, task, variant)) | {"history": history}
+    provenance = _described(task, evaluate_parts(module, task, variant.model)) | {"history": history}
     save_checkpoint(path, Checkpoint(Header(variant, provenance=provenance), module.state_dict()))
 
 
@@ -293,13 +300,17 @@ def prune_from(
     histories = []
     masks: Masks = {}
     notes: dict[str, None] = {}
-    whole, done = 0, 0
+    whole, done, choosing, training = 0, 0, 0.0, 0.0
+    data = calibration_of(task, variant.seed)
     inputs = example_inputs(variant.model)
     planned = rounds(variant.pruning, epochs if trains else 0)
     for one in planned:
         if one.first:
             whole = sum(usage(module, inputs).parameters.values())
-        pruned = pruning.prune(module, Request(one.step, inputs, variant.seed, whole, more=not one.last))
+        began = time.monotonic()
+        request = Request(one.step, inputs, variant.seed, whole, not one.last, data, ratios_of(one.step))
+        pruned = pruning.prune(module, request)
+        choosing += time.monotonic() - began
         plan += pruned.plan
         notes |= dict.fromkeys(pruned.notes)
         # Read from the zeros, since channels may have been removed since; more zeros than were masked are held.
@@ -309,47 +320,31 @@ def prune_from(
         from sparsemark.study.finetune import finetune, recalibrate  # torch, which a finished study does not need
 
         if one is planned[-1]:
-            raw = _evaluate(module, task, variant)
+            raw = evaluate(module, task, variant.model, REPORT)
         recalibrates = recalibrate(module, task, variant.seed)
         if one is planned[-1] and recalibrates:
-            recalibrated = _evaluate(module, task, variant)
+            recalibrated = evaluate(module, task, variant.model, REPORT)
         if trains:
+            began = time.monotonic()
             histories.append(finetune(module, task, masks, epochs=one.epochs, seed=variant.seed, work=work, done=done))
+            training += time.monotonic() - began
             done += one.epochs
     provenance: dict[str, Any] = {NOTES: list(notes)} if notes else {}
     if task is not None:
-        provenance |= _described(task, _final(module, task, variant), raw, recalibrated)
+        provenance |= _described(task, evaluate_parts(module, task, variant.model), raw, recalibrated)
         provenance["history"] = histories[0] if len(histories) == 1 else {"rounds": histories}
     # Last, so that no task's own words stand in place of ours.
-    provenance |= {PARENT: dense.sha256, _EPOCHS: done} | ({_MADE_OF: decided} if decided else {})
+    provenance |= {PARENT: dense.sha256, _EPOCHS: done}
+    if decided:
+        # No durations: a file that is made again must be the same, or its cells would be measured again.
+        provenance[_MADE_OF] = decided
+    elif task is not None:
+        provenance |= {
+            PRUNING_SECONDS: choosing,
+            FINETUNING_SECONDS: training,
+            _INGREDIENTS: ingredients(variant, task),
+        }
     save_checkpoint(path, Checkpoint(Header(variant, plan, provenance), module.state_dict()))
-
-
-def _final(module: torch.nn.Module, task: Task, variant: Variant) -> Mapping[str, Score]:
-    """Score a module on the inputs that are reported, and on those that choices are made on where there are others."""
-    scores = _evaluate(module, task, variant)
-    if task.has_one_part:
-        return scores
-    select = _evaluate(module, task, variant, SELECT)
-    return {name: replace(score, select=select[name].value) for name, score in scores.items()}
-
-
-def _evaluate(module: torch.nn.Module, task: Task, variant: Variant, part: str = REPORT) -> Mapping[str, Score]:
-    """Score a module in float32, in PyTorch, on the inputs of a part."""
-    import torch
-
-    inputs = task.images(part, variant.model)
-    module.eval()
-    with torch.inference_mode():
-        answers = [
-            # Copied: a network may write into its input.
-            [
-                output.float().numpy()
-                for output in output_tensors(module(*(torch.from_numpy(array.copy()) for array in batch)))
-            ]
-            for batch in inputs.batches
-        ]
-    return task.scores(stack(answers), part, inputs)
 
 
 def _described(

@@ -11,6 +11,7 @@ from sparsemark.analysis.groups import loss_interval
 from sparsemark.analysis.statistics import spread_of_ends, summarise
 from sparsemark.measurement.parity import ParityError
 from sparsemark.pruning import PRUNERS
+from sparsemark.records.epochs import cost_of
 from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED, PARITY_FAILED, Measurement
 from sparsemark.registry import find
 from sparsemark.specs import DENSE
@@ -83,6 +84,11 @@ def with_losses(row: Measurement, scores: Mapping[str, Score], dense: Mapping[st
         if ends is not None:
             found[name] = replace(found[name], loss_low=ends[0], loss_high=ends[1])
     return replace(row, scores=found)
+
+
+def with_cost(row: Measurement, provenance: Mapping[str, Any]) -> Measurement:
+    """Add what pruning and fine-tuning took, where that was recorded."""
+    return replace(row, preparation_s=cost_of(provenance))
 
 
 def with_notes(row: Measurement, notes: Iterable[str]) -> Measurement:

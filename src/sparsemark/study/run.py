@@ -21,6 +21,7 @@ from sparsemark.study.interrupts import raised_again
 from sparsemark.study.launches import measure_in_launches
 from sparsemark.study.pipeline import Pipeline, journal_key
 from sparsemark.study.prepare import check_schedule
+from sparsemark.study.requirements import check_requirements, has_requirements
 from sparsemark.study.sampling import IN_THIS_PROCESS
 from sparsemark.study.task import always, load_task, opener
 
@@ -46,8 +47,8 @@ def open_pipeline(study: Study, places: Places, *, data: Path | None = None, tas
         task: a user's task file, for a study without hooks.
 
     Raises:
-        UserError: images are given to a study that has no use for them, the task cannot be loaded, or a schedule has
-            nothing to fine-tune with.
+        UserError: images are given to a study that has no use for them, the task cannot be loaded, a schedule has
+            nothing to fine-tune with, or a method lacks what it needs.
     """
     if study.hooks is None and data is not None:
         raise UserError(f"--data {data}: {study.name} names no hooks, so nothing is trained or tested on images")
@@ -56,6 +57,8 @@ def open_pipeline(study: Study, places: Places, *, data: Path | None = None, tas
         # Hours of training, or of timing, before this comes to light would be lost.
         if variant.pruning.schedule != ONE_SHOT:
             check_schedule(variant, open_task(variant), study.epochs)
+        if has_requirements(variant.pruning):
+            check_requirements(variant, open_task(variant))
     return Pipeline(open_task, study.protocol, places, study.epochs)
 
 
@@ -88,6 +91,7 @@ def _evaluated(pipeline: Pipeline, variant: Variant) -> list[Measurement]:
         raise
     except Exception as error:
         return [replace(row, status=ERROR, reason=one_line(error)[:500])]
+    row = rows.with_notes(rows.with_cost(row, prepared.provenance), prepared.notes)
     return [*_baselines(prepared), rows.with_scores(row, prepared.scores, prepared.data)]
 
 

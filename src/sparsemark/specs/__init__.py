@@ -8,21 +8,27 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sparsemark.errors import UserError
 from sparsemark.references import ONNX_SUFFIX
+from sparsemark.specs.methods import (
+    ALL_ONES,
+    DENSE,
+    FIXED_SPARSITY,
+    RANDOM,
+    WITHOUT_SPARSITY,
+    is_known_beforehand,
+    removes_channels,
+    usual_sparsity,
+)
+from sparsemark.specs.protocol import Protocol
 
-DENSE = "none"
-"""The method name of the network as it was trained."""
-
-ALL_ONES = "all-ones"
-"""The method name of the mask that zeroes nothing."""
-
-WITHOUT_SPARSITY = (DENSE, ALL_ONES)
-"""Methods that remove nothing, and so need no number."""
-
-CONTROLS = (ALL_ONES, "random")
-"""Methods whose answer is known beforehand: what they remove is nothing, or chance."""
+__all__ = [
+    "AA", "ALL_ONES", "DENSE", "FLOAT32", "FP32", "GRADUAL", "INPUT_DTYPES", "ITERATIVE", "ONE_SHOT", "RANDOM",
+    "SCHEDULES", "WITHOUT_SPARSITY", "Cell", "InputSpec", "Metric", "ModelSpec", "Protocol", "PruneStep", "Pruning",
+    "Variant", "is_known_beforehand", "removes_channels", "usual_sparsity",
+]  # fmt: skip
 
 AA = "aa"
 """The control in which a cell is its own reference."""
@@ -40,11 +46,6 @@ INPUT_DTYPES = (FLOAT32, "int64", "int32", "int16", "int8", "uint8", "bool")
 """What inputs can be, as NumPy names it."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
-
-
-def removes_channels(method: str) -> bool:
-    """Whether a method changes the shapes of the weights: recognised by its name, in other packages too."""
-    return method.endswith("channels")
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,18 @@ class PruneStep:
         sparsity: fraction to remove, in [0, 1): of the weights for masks, of the parameters for `channels`; of what the
             step before has left.
         round_to: channel counts are kept multiples of this (structural methods only); 1 leaves them alone.
+        ratios: file with the fraction of each layer, which are scaled until the whole reaches the sparsity; empty where
+            the method spreads it.
     """
 
     method: str
     sparsity: float = 0.0
     round_to: int = 1
+    ratios: str = ""
 
     def __post_init__(self) -> None:
+        if self.ratios and set(self.ratios) & set(":+"):
+            raise UserError(f"{self.method}@{self.ratios}: expected the name of a file without ':' and '+'")
         if not 0.0 <= self.sparsity < 1.0:
             raise UserError(f"sparsity {self.sparsity:g} of {self.method!r}: expected a fraction in [0, 1)")
         if self.method in WITHOUT_SPARSITY and self.sparsity:
@@ -161,16 +167,29 @@ class PruneStep:
             )
 
     @classmethod
+    def of(cls, method: str, sparsity: float | None = None, round_to: int = 1) -> PruneStep:
+        """Return a step; `method` may be `METHOD@RATIOS`, and its usual sparsity is taken where none is given.
+
+        Raises:
+            UserError: a name is empty, or a number is out of range.
+        """
+        name, at, ratios = method.partition("@")
+        if at and not ratios:
+            raise UserError(f"{method!r}: expected METHOD@FILE, such as magnitude@sensitivity.json")
+        return cls(name, usual_sparsity(name) or 0.0 if sparsity is None else sparsity, round_to, ratios)
+
+    @classmethod
     def parse(cls, text: str) -> PruneStep:
-        """Read `METHOD:SPARSITY` or `METHOD:SPARSITY:ROUND_TO`.
+        """Read `METHOD[@RATIOS]:SPARSITY` or `METHOD[@RATIOS]:SPARSITY:ROUND_TO`.
 
         Raises:
             UserError: the text has another form or a number is out of range.
         """
         method, _, numbers = text.partition(":")
         sparsity, _, round_to = numbers.partition(":")
+        usual = usual_sparsity(method)
         try:
-            return cls(method, float(sparsity or (0.0 if method in WITHOUT_SPARSITY else "")), int(round_to or 1))
+            return cls.of(method, float(sparsity or ("" if usual is None else usual)), int(round_to or 1))
         except ValueError:
             raise UserError(f"{text!r}: expected METHOD:SPARSITY, such as magnitude:0.9") from None
 
@@ -180,20 +199,32 @@ class PruneStep:
         return removes_channels(self.method)
 
     @property
+    def kind(self) -> str:
+        """Method, with the stem of the file of ratios: `magnitude`, `magnitude@sensitivity`."""
+        return f"{self.method}@{Path(self.ratios).stem}" if self.ratios else self.method
+
+    @property
+    def is_of_usual_sparsity(self) -> bool:
+        """Whether the method's name says how much it removes."""
+        return usual_sparsity(self.method) == self.sparsity
+
+    @property
     def label(self) -> str:
-        """Name in files: `all-ones`, `magnitude90`, `channels50r16`."""
-        if self.method in WITHOUT_SPARSITY:
+        """Name in files: `all-ones`, `magnitude90`, `channels50r16`, `nm24`, `magnitude@sensitivity80`."""
+        if self.is_of_usual_sparsity:
             return self.method
         rounding = f"r{self.round_to}" if self.round_to > 1 else ""
-        return f"{self.method}{100 * self.sparsity:.10g}{rounding}"
+        between = "-" if self.kind[-1].isdigit() else ""  # block4-50, not block450
+        return f"{self.kind}{between}{100 * self.sparsity:.10g}{rounding}"
 
     @property
     def text(self) -> str:
         """The step as `parse` reads it."""
-        if self.method in WITHOUT_SPARSITY:
+        if self.is_of_usual_sparsity:
             return self.method
         rounding = f":{self.round_to}" if self.round_to > 1 else ""
-        return f"{self.method}:{self.sparsity!r}{rounding}"
+        ratios = f"@{self.ratios}" if self.ratios else ""
+        return f"{self.method}{ratios}:{self.sparsity!r}{rounding}"
 
 
 @dataclass(frozen=True)
@@ -214,13 +245,19 @@ class Pruning:
             raise UserError(f"schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
         if self.schedule != ONE_SHOT and (not self.steps or self.steps[-1].method in WITHOUT_SPARSITY):
             raise UserError(f"schedule {self.schedule!r}: expected a step that removes something")
+        for step in self.steps:
+            fixed = FIXED_SPARSITY.get(step.method, step.sparsity)
+            if step.sparsity != fixed:
+                raise UserError(
+                    f"sparsity {step.sparsity:g} of {step.method!r}: expected none or {fixed:g}, it is fixed"
+                )
         if any(step.method == DENSE for step in self.steps):
             raise UserError(f"{DENSE!r}: expected alone, it is no step")
 
     @classmethod
-    def of(cls, method: str, sparsity: float = 0.0, round_to: int = 1, schedule: str = ONE_SHOT) -> Pruning:
-        """Return a pruning of one step, or the dense network for method `none`."""
-        step = PruneStep(method, sparsity, round_to)
+    def of(cls, method: str, sparsity: float | None = None, round_to: int = 1, schedule: str = ONE_SHOT) -> Pruning:
+        """Return a pruning of one step, or the dense network for method `none`; errors as in `PruneStep.of`."""
+        step = PruneStep.of(method, sparsity, round_to)
         return cls(() if method == DENSE else (step,), schedule)
 
     @classmethod
@@ -271,52 +308,6 @@ class Pruning:
         """The pruning as `parse` reads it."""
         steps = "+".join(step.text for step in self.steps) or DENSE
         return steps if self.schedule == ONE_SHOT else f"{self.schedule}-{steps}"
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """Timing of a cell; "How it measures" in the root README gives the reasons.
-
-    Args:
-        threads: of every library's pool, in every engine.
-        pairs: blocks of the candidate, each paired with a block of the reference, in ABBA order.
-        block: timed calls in one block; alternating single calls would evict each other's caches.
-        rewarm: untimed calls before each block.
-        warmup_calls: least number of untimed calls before the first block.
-        warmup_seconds: least time spent on them.
-        images: different inputs that rotate through the calls.
-        reference: engine of the dense network that every ratio is taken against.
-    """
-
-    threads: int = 1
-    pairs: int = 20
-    block: int = 8
-    rewarm: int = 1
-    warmup_calls: int = 10
-    warmup_seconds: float = 0.5
-    images: int = 32
-    reference: str = "onnxruntime"
-
-    def __post_init__(self) -> None:
-        for field in ("threads", "pairs", "block", "images"):
-            if getattr(self, field) < 1:
-                raise UserError(f"protocol {field} {getattr(self, field)}: expected a whole number from 1")
-
-    @classmethod
-    def of_rounds(cls, rounds: int, threads: int) -> Protocol:
-        """Build a protocol of at least `rounds` timed calls.
-
-        Raises:
-            UserError: `rounds` or `threads` is below 1.
-        """
-        if rounds < 1:
-            raise UserError(f"rounds {rounds}: expected a whole number from 1")
-        return cls(threads=threads, pairs=-(-rounds // cls.block))
-
-    @property
-    def rounds(self) -> int:
-        """Timed calls of the candidate in all."""
-        return self.pairs * self.block
 
 
 @dataclass(frozen=True)

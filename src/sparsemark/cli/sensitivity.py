@@ -1,0 +1,81 @@
+"""`sparsemark sensitivity`: which layers of a network bear pruning, and which do not."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsemark import paths
+from sparsemark.cli.arguments import network_input
+
+if TYPE_CHECKING:
+    from sparsemark.cli.arguments import Commands
+
+
+def add(commands: Commands) -> None:
+    """Declare the command's arguments."""
+    parser = commands.add_parser(
+        "sensitivity",
+        help="score against sparsity, one layer at a time",
+        description="Prune one layer at a time, layers whose channels go together as one, and score the network on the "
+        "inputs that the task selects by. Nothing is fine-tuned.",
+        epilog="OUT feeds --prune METHOD@OUT:S, which spreads S over the layers as they bear it. The same command, "
+        "interrupted or killed, goes on from OUT.unfinished.jsonl.",
+    )
+    parser.add_argument("reference", metavar="REF", help="file.py:factory or package.module:factory")
+    parser.add_argument(
+        "--task", type=Path, required=True, metavar="FILE.py", help="your inputs and score (see README)"
+    )
+    parser.add_argument(
+        "--input",
+        type=network_input,
+        action="append",
+        required=True,
+        metavar="[NAME=]SIZES[:DTYPE]",
+        help="one input, such as 1,3,224,224 or ids=1,128:int64; repeats where there are several",
+    )
+    parser.add_argument("--method", default="magnitude", help="a pruner (default: %(default)s)")
+    parser.add_argument(
+        "--sparsities", type=_fractions, metavar="S,S,...", help="tried in each layer (default: .5,.7,.8,.9,.95)"
+    )
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="result file")
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Score every layer at every sparsity, write the result file and show it."""
+    from sparsemark.cli.terminal import notices, terminal, write
+    from sparsemark.files import check_writable
+    from sparsemark.machine.locks import only_process
+    from sparsemark.networks.factory import name_of
+    from sparsemark.report.progress import begin, watch
+    from sparsemark.report.renderers.sensitivity import as_sensitivity
+    from sparsemark.specs import InputSpec, ModelSpec
+    from sparsemark.study.sensitivity import SPARSITIES, measure_sensitivity
+    from sparsemark.study.task import load_task
+
+    check_writable(options.json)
+    inputs = tuple(map(InputSpec.parse, options.input))
+    model = ModelSpec(name_of(options.reference), options.reference, inputs)
+    sparsities = SPARSITIES if options.sparsities is None else options.sparsities
+    journal = paths.bench_journal(options.json)
+    begin()
+    command = f"sparsemark sensitivity {options.reference} --json {options.json}"
+    with notices(), only_process(paths.bench_lock(options.json), command):
+        task = load_task(options.task)
+        found = measure_sensitivity(model, task, options.method, sparsities, journal=journal, watch=watch)
+        found.save(options.json)
+        width, colour = terminal()
+        write(as_sensitivity(found, width=width, colour=colour))
+        write(f"wrote {options.json}\n")
+        journal.unlink(missing_ok=True)
+    return 0
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    """Parse `.5,.7`."""
+    try:
+        return tuple(float(one) for one in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected fractions and commas, such as .5,.7,.9") from None

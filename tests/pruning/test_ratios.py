@@ -1,0 +1,160 @@
+"""Ratios of single layers: scaled to the sparsity that is asked, checked against the network, read from a file."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sparsemark.errors import UserError
+from sparsemark.pruning import PRUNERS, Request, prune
+from sparsemark.pruning.coupling import free_layers
+from sparsemark.pruning.ratios import Ratios, load_ratios
+from sparsemark.pruning.weights import named_layers, prunable
+from sparsemark.specs import PruneStep, removes_channels
+from tests.pruning.pruned import learnt_from, parameters
+from tests.small_networks import build, example
+
+RATIO = st.floats(0.01, 0.99)
+
+
+@given(st.lists(st.tuples(st.integers(1, 10_000), RATIO), min_size=1, max_size=8), st.floats(0, 0.999))
+@settings(max_examples=100, deadline=None)
+def test_scaled_ratios_reach_the_sparsity_and_keep_their_order(layers, sparsity):
+    sizes = {str(index): size for index, (size, _) in enumerate(layers)}
+    given_ratios = {str(index): ratio for index, (_, ratio) in enumerate(layers)}
+    found = Ratios(given_ratios).scaled(sizes, sparsity)
+    reached = sum(size * found[name] for name, size in sizes.items()) / sum(sizes.values())
+    assert reached == pytest.approx(sparsity, abs=1e-9)
+    assert all(0 <= ratio <= 1 for ratio in found.values())
+    for one in sizes:
+        for other in sizes:
+            assert given_ratios[one] >= given_ratios[other] or found[one] <= found[other] + 1e-12
+
+
+def test_what_is_left_is_raised_to_a_common_power():
+    """Of 0.9 and 0.81 left, both squared: 0.19 and 0.3439 go, on average 0.26695."""
+    found = Ratios({"a": 0.1, "b": 0.19}).scaled({"a": 50, "b": 50}, 0.26695)
+    assert found == pytest.approx({"a": 0.19, "b": 0.3439})
+
+
+def test_a_layer_of_ratio_0_or_of_no_ratio_stays_whole():
+    assert Ratios({"a": 0.5, "b": 0.0}).scaled({"a": 50, "b": 25, "c": 25}, 0.4) == pytest.approx(
+        {"a": 0.8, "b": 0.0, "c": 0.0}
+    )
+    with pytest.raises(UserError, match=r"^r.json: leaves 50% of the weights alone .* a sparsity of 0.6 cannot"):
+        Ratios({"a": 0.5, "b": 0.0}, where="r.json").scaled({"a": 50, "b": 50}, 0.6)
+
+
+def test_exact_ratios_are_taken_as_they_are():
+    assert Ratios({"a": 0.5}, exact=True).scaled({"a": 3, "b": 5}, 0.9) == {"a": 0.5, "b": 0.0}
+
+
+SCORED = [name for name, one in PRUNERS.items() if one.takes_ratios and not removes_channels(name)]
+
+
+@pytest.mark.parametrize("method", SCORED)
+def test_every_mask_takes_ratios(method):
+    module = build("mlp")
+    ratios = Ratios({"0.weight": 0.75, "2.weight": 0.5}, exact=True)
+    prune(module, Request(PruneStep(method, 0.1), (example("mlp"),), data=learnt_from(example("mlp")), ratios=ratios))
+    assert [float((layer.weight == 0).float().mean()) for _, layer in named_layers(module)] == [0.75, 0.5, 0.0]
+
+
+def test_ratios_are_scaled_to_what_the_step_asks():
+    module = build("plain")
+    names = [weight.key for weight in prunable(module, (example("plain"),))]
+    ratios = Ratios(dict(zip(names, (0.1, 0.5, 0.9, 0.0), strict=True)))
+    masks = prune(module, Request(PruneStep("magnitude", 0.6), (example("plain"),), ratios=ratios)).masks
+    gone = [1 - float(masks[name].float().mean()) for name in names]
+    total = sum(mask.numel() for mask in masks.values())
+    assert sum(int((~mask).sum()) for mask in masks.values()) == pytest.approx(0.6 * total, abs=2)
+    assert gone[0] < gone[1] < gone[2]
+    assert gone[3] == 0
+
+
+def test_weights_without_a_ratio_are_named():
+    ratios = Ratios({"0.weight": 0.5, "4.weight": 0.5}, where="r.json")
+    found = prune(build("mlp"), Request(PruneStep("magnitude", 0.2), (example("mlp"),), ratios=ratios))
+    assert found.notes == ("r.json has no ratio for 2: nothing goes there",)
+    assert found.masks["2.weight"].all()
+
+
+def test_channels_go_by_ratios_until_the_share_is_reached():
+    def network():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(12, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 2))
+
+    module, before = network(), parameters(network())
+    ratios = Ratios({"0.weight": 0.2, "2.weight": 0.9})
+    prune(module, Request(PruneStep("channels", 0.5), (example("mlp"),), ratios=ratios))
+    assert 1 - parameters(module) / before == pytest.approx(0.5, abs=0.02)
+    assert module[2].out_features < 60
+    assert module[0].out_features > 80
+
+
+@pytest.mark.parametrize("method", ["channels", "channels-taylor"])
+def test_exact_channels_of_coupled_layers_go_together_and_no_others(method):
+    module = build("residual")
+    groups = free_layers(build("residual"), (example("residual"),))
+    assert sorted(map(sorted, groups)) == [["first.0.0"], ["first.1.0", "second.0", "shortcut.0"], ["stem.0"]]
+    coupled = next(group for group in groups if len(group) == 3)
+    ratios = Ratios({f"{name}.weight": 0.5 for name in coupled}, exact=True)
+    data = learnt_from(example("residual"))
+    prune(module, Request(PruneStep(method, 0.5), (example("residual"),), data=data, ratios=ratios))
+    widths = {name: layer.out_channels for name, layer in named_layers(module) if isinstance(layer, nn.Conv2d)}
+    assert widths == {"stem.0": 6, "first.0.0": 8, "first.1.0": 4, "shortcut.0": 4, "second.0": 4}
+
+
+def write(path, *layers, **document):
+    path.write_text(json.dumps({"layers": list(layers), **document}))
+    return path
+
+
+def layer(ratio=0.5, **shapes):
+    return {"parameters": {name.replace("_", "."): shape for name, shape in shapes.items()}, "ratio": ratio}
+
+
+def test_file_is_read_and_belongs_to_one_network(tmp_path):
+    path = write(tmp_path / "r.json", layer(0.3, **{"0_weight": [16, 12]}), layer(0.6, **{"2_weight": [16, 16]}))
+    ratios = load_ratios(path)
+    assert ratios.by_name == {"0.weight": 0.3, "2.weight": 0.6}
+    ratios.check(build("mlp"))
+    with pytest.raises(UserError, match=rf"^{re.escape(str(path))}: made for another network: 0.weight has shape"):
+        ratios.check(build("plain"))
+    other = write(tmp_path / "s.json", layer(0.3, **{"0_weight": [16, 13]}))
+    with pytest.raises(UserError, match=r"0.weight has shape \(16, 13\), this one has \(16, 12\) there"):
+        load_ratios(other).check(build("mlp"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not JSON"),
+        ("[]", "expected"),
+        ('{"layers": []}', "layers: [], expected at least one"),
+        ('{"layers": [{"parameters": {"a": [2]}}]}', "layers[0].ratio: missing, expected a number"),
+        ('{"layers": [{"parameters": {"a": [2]}, "ratio": 1}]}', "layers[0].ratio: 1, expected a fraction in [0, 1)"),
+        ('{"layers": [{"parameters": {"a": [2]}, "ratio": NaN}]}', "layers[0].ratio: nan, expected a fraction"),
+        ('{"layers": [{"parameters": {"a": ["x"]}, "ratio": 0.5}]}', "layers[0].parameters"),
+        (json.dumps({"layers": [layer(a=[2]), layer(a=[2])]}), "layers[1].parameters: a is there twice"),
+    ],
+)
+def test_file_that_is_none_is_one_line_with_its_name_and_field(content, words, tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        load_ratios(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_file_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        load_ratios(tmp_path / "none.json")

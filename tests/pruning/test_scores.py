@@ -1,0 +1,213 @@
+"""Scores against values computed by hand, and what is chosen by them."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sparsemark.errors import UserError
+from sparsemark.pruning import Request, prune
+from sparsemark.pruning.base import Calibration
+from sparsemark.pruning.calibration import digest, gradient_magnitudes
+from sparsemark.pruning.lamp import lamp_scores
+from sparsemark.pruning.layout import blocks, outputs_first
+from sparsemark.pruning.taylor import taylor_scores
+from sparsemark.pruning.wanda import squared_inputs, wanda_scores
+from sparsemark.pruning.weights import named_layers, prunable
+from sparsemark.specs import PruneStep
+from tests.pruning.pruned import learnt_from, pruned, squares, zeros
+from tests.small_networks import NETWORKS, build, example
+
+
+def linear(*rows):
+    layer = nn.Linear(len(rows[0]), len(rows), bias=False)
+    layer.weight.data = torch.tensor(rows)
+    return layer
+
+
+def request(method="magnitude", sparsity=0.5, inputs=None, data=None):
+    return Request(PruneStep(method, sparsity), (torch.ones(1, 2) if inputs is None else inputs,), data=data)
+
+
+def scored(score, module, asked):
+    return score(module, prunable(module, asked.inputs), asked)
+
+
+def test_lamp_is_the_square_over_the_squares_that_are_no_smaller():
+    scores, notes = scored(lamp_scores, linear([1.0, -2.0], [3.0, 0.5]), request())
+    expected = [[1 / (1 + 4 + 9), 4 / (4 + 9)], [1.0, 0.25 / (0.25 + 1 + 4 + 9)]]
+    torch.testing.assert_close(scores["weight"], torch.tensor(expected).double())
+    assert notes == ()
+
+
+def test_lamp_spares_the_layer_that_magnitude_would_empty():
+    def network():
+        return nn.Sequential(linear([0.1, 0.2], [0.3, 0.4]), linear([1.0, 2.0], [3.0, 4.0]))
+
+    one, other = network(), network()
+    prune(one, request("magnitude"))
+    prune(other, request("lamp"))
+    assert [int((layer.weight == 0).sum()) for layer in one] == [4, 0]
+    assert [int((layer.weight == 0).sum()) for layer in other] == [2, 2]
+
+
+def test_taylor_is_weight_times_gradient_as_a_mean_of_absolute_values_over_batches():
+    """The loss is the sum of outputs, so the gradient of each weight is its input: 1 and 3, then -1 and 5."""
+    batches = [(torch.tensor([[1.0, 3.0]]), None), (torch.tensor([[-1.0, 5.0]]), None)]
+    data = Calibration("task.py", lambda: batches, lambda outputs, _: outputs.sum())
+    module = linear([2.0, -1.0], [0.5, 4.0])
+    scores, _ = scored(taylor_scores, module, request("taylor", data=data))
+    torch.testing.assert_close(scores["weight"], torch.tensor([[2.0 * 1, 1.0 * 4], [0.5 * 1, 4.0 * 4]]))
+    assert module.weight.grad is None
+    prune(module, request("taylor", data=data))
+    assert module.weight.tolist() == [[0.0, -1.0], [0.0, 4.0]]
+
+
+def test_wanda_is_weight_times_norm_of_its_input_compared_within_an_output():
+    batches = [(torch.tensor([[3.0, 1.0]]), None), (torch.tensor([[4.0, 0.0]]), None)]
+    data = Calibration("task.py", lambda: batches, None)
+    module = linear([1.0, -6.0], [1.0, 4.0])
+    scores, notes = scored(wanda_scores, module, request("wanda", data=data))
+    torch.testing.assert_close(scores["weight"], torch.tensor([[1.0 * 5, 6.0 * 1], [1.0 * 5, 4.0 * 1]]))
+    assert notes == ()
+    prune(module, request("wanda", data=data))
+    assert module.weight.tolist() == [[0.0, -6.0], [1.0, 0.0]]
+
+
+def test_input_norms_of_a_convolution_are_those_of_its_unfolded_input():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(4, 6, 3, stride=2, padding=1, dilation=2, groups=2, bias=False)
+    images = [torch.randn(2, 4, 9, 8), torch.randn(1, 4, 9, 8)]
+    found = squared_inputs(layer, learnt_from(*images))["weight"]
+    unfolded = [F.unfold(image, 3, dilation=2, padding=1, stride=2) for image in images]
+    expected = sum(one.square().sum(dim=(0, 2)) for one in unfolded).reshape(2, 1, 2, 3, 3)
+    torch.testing.assert_close(found, expected.expand(2, 3, 2, 3, 3).reshape(6, 2, 3, 3))
+
+
+def test_wanda_names_what_it_scores_by_magnitude():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.matrix = nn.Linear(4, 4), nn.Parameter(torch.arange(16.0).reshape(4, 4) + 1)
+
+        def forward(self, x):
+            return self.layer(x) @ self.matrix
+
+    inputs = torch.ones(1, 4)
+    found = prune(Own(), request("wanda", inputs=inputs, data=learnt_from(inputs)))
+    assert found.notes == ("wanda: scored by magnitude alone, since no layer shows their inputs: matrix",)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_wanda_takes_as_many_of_every_output(network):
+    module, _ = pruned(network, "wanda", 0.4)
+    gone = zeros(module)
+    for weight in prunable(build(network), (example(network),)):
+        rows = outputs_first(weight, gone[weight.name]).flatten(1)
+        assert set(rows.sum(dim=1).tolist()) == {round(0.4 * rows.shape[1])}
+
+
+def test_blocks_are_four_input_channels_at_one_output_and_place():
+    module = nn.Sequential(nn.Conv2d(6, 2, (1, 2), bias=False), nn.Flatten(), nn.Linear(2, 1))
+    (weight, _) = prunable(module, (torch.ones(1, 6, 1, 2),))
+    places = blocks(weight)
+    # Numbers of weight[output, channel, 0, column] are 12 output + 2 channel + column.
+    assert places[0].tolist() == [0, 2, 4, 6]
+    assert places[1].tolist() == [8, 10, -1, -1]
+    assert places[2].tolist() == [1, 3, 5, 7]
+    assert places.shape == (8, 4)
+    assert sorted(places[places >= 0].tolist()) == list(range(24))
+
+
+def test_blocks_of_the_smallest_mean_go_whole():
+    module = linear([1.0, 1.0, 1.0, 9.0, 2.0, 2.0, 2.0, 2.0], [5.0] * 8)
+    prune(module, request("block4", 0.25, torch.ones(1, 8)))
+    assert module.weight.tolist() == [[1.0, 1.0, 1.0, 9.0, 0.0, 0.0, 0.0, 0.0], [5.0] * 8]
+
+
+def test_layerwise_blocks_are_the_same_share_of_every_layer():
+    module, _ = pruned("mlp", "block4-layerwise", 0.5)
+    for (name, layer), (_, before) in zip(named_layers(module), named_layers(build("mlp")), strict=True):
+        gone = (layer.weight == 0).reshape(-1, 4)
+        assert torch.equal(gone.any(dim=1), gone.all(dim=1)), name
+        assert int(gone.all(dim=1).sum()) == len(gone) // 2
+        means = before.weight.abs().reshape(-1, 4).mean(dim=1)
+        assert means[gone.all(dim=1)].max() <= means[~gone.all(dim=1)].min()
+
+
+def test_two_of_four_keeps_the_two_largest_and_of_a_padded_block_two_as_well():
+    module = linear([1.0, -4.0, 3.0, 2.0, 7.0, 5.0, 6.0], [8.0, 1.0, 1.5, -9.0, 0.1, 0.2, 0.3])
+    found = prune(nn.Sequential(module), request("nm24", 0.5, torch.ones(1, 7)))
+    expected = [[0.0, -4.0, 3.0, 0.0, 7.0, 0.0, 6.0], [8.0, 0.0, 0.0, -9.0, 0.0, 0.2, 0.3]]
+    torch.testing.assert_close(module.weight.data, torch.tensor(expected))
+    assert found.notes == ("nm24: input channels are no multiple of 4, so the last block is padded: 0",)
+
+
+def test_two_of_four_by_rounds_does_the_cheapest_blocks_first():
+    module = linear([5.0, 6.0, 7.0, 8.0], [1.0, 2.0, 30.0, 40.0])
+    prune(module, Request(PruneStep("nm24", 0.25), (torch.ones(1, 4),), more=True))
+    assert module.weight.tolist() == [[5.0, 6.0, 7.0, 8.0], [0.0, 0.0, 30.0, 40.0]]
+    prune(module, request("nm24", 0.5, torch.ones(1, 4)))
+    assert module.weight.tolist() == [[0.0, 0.0, 7.0, 8.0], [0.0, 0.0, 30.0, 40.0]]
+
+
+class Scaled(nn.Module):
+    """Channel 1 has the smallest scale of BatchNorm, channel 2 the smallest norm, channel 0 the smallest gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.norm, self.head = nn.Conv2d(1, 3, 1, bias=False), nn.BatchNorm2d(3), nn.Linear(3, 1)
+        self.body.weight.data = torch.tensor([3.0, 2.0, 1.0]).reshape(3, 1, 1, 1)
+        self.norm.weight.data = torch.tensor([0.5, 0.1, 0.9])
+        self.head.weight.data = torch.tensor([[0.01, 4.0, 1.0]])
+
+    def forward(self, x):
+        return self.head(self.norm(self.body(x)).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(("method", "gone"), [("channels-bn", 1), ("channels-taylor", 0)])
+def test_channels_go_by_what_the_method_scores(method, gone):
+    module, image = Scaled(), torch.ones(1, 1, 2, 2)
+    found = prune(module, Request(PruneStep(method, 0.33), (image,), data=learnt_from(image)))
+    assert found.plan == (("body", True, (gone,)),)
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_layers_without_a_batchnorm_are_named():
+    _, found = pruned("plain", "channels-bn", 0.3)
+    assert found.notes == ("channels-bn: nothing to score by, so all channels stay in 7",)
+
+
+def test_frozen_weights_have_a_gradient_and_stay_frozen():
+    module = build("mlp")
+    module[0].weight.requires_grad_(requires_grad=False)
+    found = gradient_magnitudes(module, learnt_from(example("mlp")))
+    assert found["0.weight"].abs().sum() > 0
+    assert not module[0].weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (Calibration("task.py", list, squares), "task.py: batches: yields nothing"),
+        (Calibration("task.py", lambda: [(torch.ones(1, 5), 0.0)], squares), "task.py: batches: inputs that the netw"),
+        (
+            Calibration("task.py", lambda: [(example("mlp"), 0.0)], lambda *_: torch.tensor(1.0)),
+            "task.py: loss: has no gradient",
+        ),
+    ],
+)
+def test_data_that_do_not_do_are_one_line(data, words):
+    with pytest.raises(UserError, match=words):
+        prune(build("mlp"), Request(PruneStep("taylor", 0.5), (example("mlp"),), data=data))
+
+
+def test_digest_tells_batches_apart():
+    first, second = torch.tensor([[1.0]]), torch.tensor([[2.0]])
+    digests = [digest(learnt_from(*inputs)) for inputs in ((first,), (second,), (first, second), (first,))]
+    assert digests[0] == digests[3]
+    assert all(one != other for one, other in itertools.combinations(digests[:3], 2))
