@@ -211,3 +211,13 @@ def test_digest_tells_batches_apart():
     digests = [digest(learnt_from(*inputs)) for inputs in ((first,), (second,), (first, second), (first,))]
     assert digests[0] == digests[3]
     assert all(one != other for one, other in itertools.combinations(digests[:3], 2))
+
+
+@pytest.mark.parametrize("method", ["taylor", "wanda", "lamp"])
+def test_zeros_of_an_earlier_round_count_though_other_scores_are_zero_too(method):
+    """The second input is always zero, so its weights score nothing."""
+    module = linear([0.0, 5.0, 1.0, 2.0], [0.0, 5.0, 1.0, 2.0])
+    inputs = torch.tensor([[1.0, 0.0, 1.0, 1.0]])
+    prune(module, request(method, 0.25, inputs, learnt_from(inputs)))
+    assert int((module.weight == 0).sum()) == 2
+    assert module.weight[:, 1].all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sparsemark.records.epochs import epochs_of
+from sparsemark.records.epochs import cost_of, epochs_of
 
 FIRST, SECOND, THIRD = ({"epoch": number} for number in (1, 2, 3))
 
@@ -23,3 +23,25 @@ def test_rounds_of_a_schedule_are_numbered():
 )
 def test_another_form_has_no_epochs(history):
     assert list(epochs_of(history)) == []
+
+
+TIMED = {
+    "rounds": [
+        {"epochs": [{"seconds": 5.0, "validation_seconds": 1.0}]},
+        {"epochs": [{"seconds": 7.0, "validation_seconds": 2.0}]},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("provenance", "seconds"),
+    [
+        ({"history": TIMED, "pruning_seconds": 3.0, "finetuning_seconds": 4.0}, 18.0),
+        ({"history": {"epochs": [FIRST]}, "pruning_seconds": 3.0, "finetuning_seconds": 4.0}, 7.0),
+        ({"history": None, "pruning_seconds": 3.0, "finetuning_seconds": 0.0}, 3.0),
+        ({"history": TIMED}, None),
+        ({"history": TIMED, "pruning_seconds": "3", "finetuning_seconds": 4.0}, None),
+    ],
+)
+def test_cost_is_of_pruning_and_of_epochs_that_say_what_they_took(provenance, seconds):
+    assert cost_of(provenance) == seconds

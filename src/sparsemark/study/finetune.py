@@ -59,6 +59,8 @@ def finetune(
     before = _shapes(module)
     if done:
         seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
+    # Those of an earlier round are not masked as this one's are, and a task's own loop may add to them.
+    module.zero_grad(set_to_none=True)
     with held(module, masks, f"{task.name}: train"):
         if task.trains_itself:
             history = task.train(module, epochs, seed, work)
