@@ -48,7 +48,7 @@ _LOG = logging.getLogger(__name__)
 CHANNELS, ZEROS = "channels", "magnitude"
 """Methods that are tried."""
 
-FRACTIONS = {CHANNELS: (0.25, 0.5), ZEROS: (0.5, 0.75)}
+FRACTIONS = {CHANNELS: (0.25, 0.5), ZEROS: (0.5, 0.75, 0.9)}
 """Of what is left in a place: more at once would be judged by what it costs a network that is not fine-tuned, and soon
 that is everything."""
 
