@@ -15,7 +15,7 @@ import msgspec
 from scipy.optimize import brentq
 
 from sparsemark.errors import UserError
-from sparsemark.files import convert_document
+from sparsemark.files import convert_document, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,3 +132,18 @@ def load_ratios(path: Path) -> Ratios:
         by_name |= dict.fromkeys(layer.parameters, layer.ratio)
         shapes |= layer.parameters
     return Ratios(by_name, shapes=shapes, where=str(path))
+
+
+def write_ratios(path: Path, by_name: Mapping[str, float], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Write a file that `load_ratios` reads.
+
+    Args:
+        path: of the file.
+        by_name: fraction of each weight.
+        shapes: of the network's parameters, by name.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    layers = [{"parameters": {name: shapes[name]}, "ratio": ratio} for name, ratio in by_name.items()]
+    write_atomically(path, json.dumps({"layers": layers}, indent=1).encode())

@@ -72,8 +72,8 @@ class Pipeline:
     def __init__(
         self, open_task: Callable[[Variant], Task | None], protocol: Protocol, places: Places, epochs: int
     ) -> None:
-        self.protocol = protocol
-        self._open_task, self._places, self._epochs = open_task, places, epochs
+        self.protocol, self.epochs = protocol, epochs
+        self._open_task, self._places = open_task, places
         self._done: dict[Hashable, Any] = {}
         self._verified: dict[Cell, Verified] = {}
         self._outputs: dict[str, Reference] = {}
@@ -173,7 +173,7 @@ class Pipeline:
 
         def make() -> Prepared:
             dense = None if variant.pruning.is_dense else self.prepare(variant.dense)
-            return prepare(variant, dense, self._open_task(variant), self._places, self._epochs)
+            return prepare(variant, dense, self._open_task(variant), self._places, self.epochs)
 
         return self._once(("prepare", variant), make)
 
@@ -240,6 +240,10 @@ class Pipeline:
         scored = None if task is None else task.digest
         conditions = asdict(self.protocol), identity(), MEASUREMENT_VERSION
         return key_of(asdict(cell), networks, inputs.digest, scored, code, *conditions)
+
+    def task(self, variant: Variant) -> Task | None:
+        """Return the task of a variant's model, seed and fold, or None."""
+        return self._open_task(variant)
 
     def inputs(self, variant: Variant) -> Inputs:
         """Return the inputs on which a variant is verified, scored and timed."""
