@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemark.cli.arguments import network_input
 from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.records.explanation import WHY_NOT, Advice
 from sparsemark.references import ONNX_SUFFIX
 
 if TYPE_CHECKING:
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from sparsemark.cli.arguments import Commands
     from sparsemark.direct.explanation import Layer
     from sparsemark.direct.limits import Limits
-    from sparsemark.records.explanation import Advice
     from sparsemark.specs import InputSpec
 
-    Linters = Mapping[str, Callable[[Any], Advice | None]]
+    Ready = tuple[Any, Mapping[str, Callable[[Any], Advice | None]], tuple[Sequence[Layer], Limits] | None]
+    Opened = Callable[[], Ready]
 
 CSR_SUFFIX = ".csr"
 
@@ -60,15 +61,13 @@ def execute(options: argparse.Namespace) -> int:
         check_writable(path)
     given = [InputSpec.parse(text) for text in options.input]
     begin()
-    drawn: tuple[Sequence[Layer], Limits] | None = None
     try:
+        with waiting("planning"):
+            opened = _csr(artifact, given) if artifact.suffix == CSR_SUFFIX else _onnx(artifact, given, options.figure)
         with only_measurement(), pinned(1), library_threads(1):
             with waiting("timing each layer"):
-                if artifact.suffix == CSR_SUFFIX:
-                    subject, linters, drawn = _csr(artifact, given)
-                else:
-                    subject, linters = _onnx(artifact, given, options.figure)
-            tried = [linters[name](subject) for name in watch(list(linters), "changes")]
+                subject, linters, drawn = opened()
+            tried = [_tried(name, linters[name], subject) for name in watch(list(linters), "changes")]
     except UnsupportedError as error:
         raise UserError(f"{artifact}: {error}") from error
     explanation = subject.explanation
@@ -90,7 +89,16 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-def _csr(artifact: Path, given: Sequence[InputSpec]) -> tuple[Any, Linters, tuple[Sequence[Layer], Limits]]:
+def _tried(name: str, linter: Callable[[Any], Advice | None], subject: Any) -> Advice | None:
+    """Return what a linter found; what keeps it from trying is its advice, and no end of the command."""
+    try:
+        return linter(subject)
+    except UnsupportedError as error:
+        return Advice(name, (), (), (), {WHY_NOT: str(error)})
+
+
+def _csr(artifact: Path, given: Sequence[InputSpec]) -> Opened:
+    """Plan a CSR file; return what times it, since a bad file must not wait for another measurement."""
     from sparsemark.registry import missing
 
     absent = missing(("numba",))
@@ -99,15 +107,20 @@ def _csr(artifact: Path, given: Sequence[InputSpec]) -> tuple[Any, Linters, tupl
     if len(given) > 1:
         raise UserError(f"{artifact}: {len(given)} inputs given, expected one")
     from sparsemark.direct.limits import measure_limits
-    from sparsemark.measurement.explanation.csr_file import open_csr
+    from sparsemark.measurement.explanation.csr_file import plan_file, timed_file
     from sparsemark.measurement.explanation.csr_linters import LINTERS
 
-    limits = measure_limits()
-    subject, layers = open_csr(artifact, next(iter(given), None), limits)
-    return subject, LINTERS, (layers, limits)
+    network, plan = plan_file(artifact, next(iter(given), None))
+
+    def opened() -> Ready:
+        limits = measure_limits()
+        subject, layers = timed_file(artifact, network, plan, limits)
+        return subject, LINTERS, (layers, limits)
+
+    return opened
 
 
-def _onnx(artifact: Path, given: Sequence[InputSpec], figure: Path | None) -> tuple[Any, Linters]:
+def _onnx(artifact: Path, given: Sequence[InputSpec], figure: Path | None) -> Opened:
     from sparsemark.registry import missing
 
     absent = missing(("onnxruntime", "onnx"))
@@ -115,7 +128,8 @@ def _onnx(artifact: Path, given: Sequence[InputSpec], figure: Path | None) -> tu
         raise UserError(f"{absent}: explain needs it for {artifact.name}, pip install sparsemark[engines]")
     if figure is not None:
         raise UserError(f"--figure {figure}: expected a {CSR_SUFFIX} file, whose layers it draws")
-    from sparsemark.measurement.explanation.onnx_file import open_onnx
+    from sparsemark.measurement.explanation.onnx_file import load_fixed, profiled_file
     from sparsemark.measurement.explanation.onnx_linters import LINTERS
 
-    return open_onnx(artifact, given), LINTERS
+    fixed = load_fixed(artifact, given)
+    return lambda: (profiled_file(artifact, fixed), LINTERS, None)

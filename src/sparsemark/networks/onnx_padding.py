@@ -166,7 +166,12 @@ class _Padding:
             axes = attributes.get("axes")
             if axes is None and len(node.input) > 1 and node.input[1] in self._initial:
                 axes = self._read(self._initial[node.input[1]]).tolist()
-            return bool(axes) and set(axes) <= {2, 3, -1, -2} and attributes.get("keepdims", 1) == 1
+            return (
+                axes is not None
+                and len(axes) > 0
+                and set(axes) <= {2, 3, -1, -2}
+                and attributes.get("keepdims", 1) == 1
+            )
         return node.op_type in _CHANNELWISE and len(node.output) == 1
 
     def _alike(self, node: Any) -> bool:

@@ -12,6 +12,10 @@ Fact = str | int | float
 """What a linter found beside seconds: a multiple, a count, another engine."""
 
 
+WHY_NOT = "reason"
+"""Fact of advice that could not be timed."""
+
+
 @dataclass(frozen=True)
 class ExplainedLayer:
     """One operation, as the engine runs it.

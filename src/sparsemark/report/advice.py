@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sparsemark.records.explanation import WHY_NOT
 from sparsemark.report.wording import milliseconds, percent, size
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def _subnormals(advice: Advice) -> tuple[str, str]:
 def _first_layer(advice: Advice) -> tuple[str, str]:
     density, network = (percent(float(advice.facts[name])) for name in ("density", "network"))
     how = (
-        f"{_layers(advice.layers)} has {density} non-zeros, the network does {network} of its multiply-adds. Prune it as "
-        "far: magnitude-layerwise:S"
+        f"{_layers(advice.layers)} has {density} non-zeros, the network does {network} of its multiply-adds. Prune it "
+        "as far: magnitude-layerwise:S"
     )
     return "a first layer as sparse as the network", how
 
@@ -78,7 +79,10 @@ def changes(ranked: Sequence[Ranked], explanation: Explanation) -> list[str]:
     """Return a line for each change that pays, most first; one line that says so where none does."""
     paying = [one for one in ranked if one.pays and one.advice.linter not in FACTS]
     total = milliseconds(1e3 * explanation.seconds)
-    lines = [f"{_interval(one.gain_s)} of {total} ms: {': '.join(_words(one.advice))}" for one in paying]
+    lines = []
+    for one in paying:
+        what, how = _CHANGES[one.advice.linter](one.advice)
+        lines.append(f"{_interval(one.gain_s)} of {total} ms: {what}: {how}")
     return lines or [NOTHING]
 
 
@@ -88,20 +92,15 @@ def others(ranked: Sequence[Ranked], explanation: Explanation) -> list[str]:
     if explanation.engine == "onnxruntime" and _left(explanation) < _FEW_LEFT:
         lines.append("zeros cost nothing and gain nothing in ONNX Runtime, which multiplies by them")
     for one in ranked:
-        what = _words(one.advice)
-        if one.advice.linter == "separable":
+        if WHY_NOT in one.advice.facts:
+            lines.append(f"not tried: {one.advice.linter}: {one.advice.facts[WHY_NOT]}")
+        elif one.advice.linter == "separable":
             lines.append(_separable(one))
         elif one.advice.linter == "layout":
             lines.append(_layout(one.advice))
-        elif one.gain_s is None:
-            lines.append(f"not tried, {one.advice.facts.get('needs')} is not installed: {': '.join(what)}")
         elif not one.pays:
-            lines.append(f"tried, no gain ({_interval(one.gain_s)}): {what[0]}")
+            lines.append(f"tried, no gain ({_interval(one.gain_s)}): {_CHANGES[one.advice.linter](one.advice)[0]}")
     return lines
-
-
-def _words(advice: Advice) -> tuple[str, ...]:
-    return _CHANGES[advice.linter](advice) if advice.linter in _CHANGES else ()
 
 
 def _interval(gain: Interval | None) -> str:
@@ -123,7 +122,7 @@ def _layout(advice: Advice) -> str:
     spent, pace, reorders = (1e3 * float(advice.facts[name]) for name in ("spent_s", "at_their_rate_s", "reorders_s"))
     return (
         f"outside of the NCHWc layout, though of fitting width: {_layers(advice.layers)}, {milliseconds(spent)} ms; "
-        f"{milliseconds(pace)} ms at the rate of the layers inside. Reordering takes another {milliseconds(reorders)} ms"
+        f"{milliseconds(pace)} ms at the rate of the layers inside. Reordering takes {milliseconds(reorders)} ms more"
     )
 
 

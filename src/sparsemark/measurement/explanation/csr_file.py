@@ -25,20 +25,19 @@ if TYPE_CHECKING:
 
     from sparsemark.direct.explanation import Layer
     from sparsemark.direct.limits import Limits
-    from sparsemark.direct.network import Decision
+    from sparsemark.direct.network import Decision, Plan
     from sparsemark.direct.steps import Step
     from sparsemark.specs import InputSpec
 
 ENGINE = "direct-csr"
 
 
-def open_csr(path: Path, given: InputSpec | None, limits: Limits) -> tuple[CsrSubject, list[Layer]]:
-    """Plan a CSR file and time each of its layers alone.
+def plan_file(path: Path, given: InputSpec | None) -> tuple[Network, Plan]:
+    """Plan a CSR file.
 
     Args:
         path: of the file.
         given: size of its input where it leaves that open.
-        limits: of one core.
 
     Raises:
         UserError: the file is missing or damaged, or leaves the size open that was not given.
@@ -48,8 +47,19 @@ def open_csr(path: Path, given: InputSpec | None, limits: Limits) -> tuple[CsrSu
     sizes = given.shape if given else network.input_shape
     if sizes is None:
         raise UserError(f"{path}: takes inputs of several shapes; choose one with --input")
-    shape, graph = (1, *sizes[1:]), load_csr(path)
-    plan = network.plan(shape)
+    return network, network.plan((1, *sizes[1:]))
+
+
+def timed_file(path: Path, network: Network, plan: Plan, limits: Limits) -> tuple[CsrSubject, list[Layer]]:
+    """Time each layer of a CSR file alone.
+
+    Args:
+        path: of the file.
+        network: of the file.
+        plan: for one shape of input.
+        limits: of one core.
+    """
+    shape, graph = plan.lowered.shape, load_csr(path)
     image = np.random.default_rng(0).standard_normal(shape, np.float32)
     nodes = {node.name: node for node in graph.nodes}
     steps = plan.lowered.steps

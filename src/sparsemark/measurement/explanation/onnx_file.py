@@ -25,24 +25,35 @@ if TYPE_CHECKING:
 ENGINE = "onnxruntime"
 
 
-def open_onnx(path: Path, given: Sequence[InputSpec] = (), threads: int = 1) -> OnnxSubject:
-    """Profile an ONNX file.
+def load_fixed(path: Path, given: Sequence[InputSpec] = ()) -> Any:
+    """Load an ONNX file as `onnx.ModelProto` with sizes fixed.
 
     Args:
         path: of the file.
         given: sizes of its inputs where it leaves them open.
-        threads: that share a call.
 
     Raises:
         UserError: the file is missing, damaged, no ONNX, or leaves a size open that was not given.
-        UnsupportedError: ONNX Runtime cannot run it.
     """
     model = load_onnx(path)
     if model.ByteSize() >= _MOST_BYTES:
         raise UserError(f"{path}: over 2 GiB with its weights, more than explain can take apart")
-    fixed = _with_sizes(model, onnx_inputs(str(path), given))
+    return _with_sizes(model, onnx_inputs(str(path), given))
+
+
+def profiled_file(path: Path, fixed: Any, threads: int = 1) -> OnnxSubject:
+    """Profile an ONNX file.
+
+    Args:
+        path: of the file.
+        fixed: what `load_fixed` returned.
+        threads: that share a call.
+
+    Raises:
+        UnsupportedError: ONNX Runtime cannot run it.
+    """
     level = level_for(path, threads, lambda name: open_session(path, threads, level=name))
-    profiled = profile(path, fixed, threads, level.name)
+    profiled = profile(fixed, threads, level.name)
     session = open_session(fixed.SerializeToString(), threads, level=level.name)
     inputs = dict(profiled.inputs)
     explanation = Explanation(
@@ -78,8 +89,8 @@ def _with_sizes(model: Any, inputs: Sequence[InputSpec]) -> Any:
             size.dim_value = value
     if opened:  # what was noted of open sizes contradicts fixed ones
         del made.graph.value_info[:]
-        for value in made.graph.output:
-            value.type.tensor_type.ClearField("shape")
+        for output in made.graph.output:
+            output.type.tensor_type.ClearField("shape")
     return made
 
 

@@ -20,7 +20,7 @@ from sparsemark.measurement.explanation.subject import simd_block
 from sparsemark.measurement.parity import TOLERANCE
 from sparsemark.networks.onnx_padding import padded
 from sparsemark.networks.source import Source
-from sparsemark.records.explanation import Advice
+from sparsemark.records.explanation import WHY_NOT, Advice
 from sparsemark.registry import missing
 from sparsemark.specs import ModelSpec
 
@@ -100,7 +100,10 @@ def subnormals(subject: OnnxSubject) -> Advice | None:
 
 def cache(subject: OnnxSubject) -> Advice | None:
     """Layers whose activations exceed the second-level cache, against twice the same layer on half the rows."""
-    return beyond_cache(subject.windows, lambda *layer: _alone(*layer, subject.explanation.threads, subject.level))
+    threads, at = subject.explanation.threads, subject.level
+    return beyond_cache(
+        subject.windows, lambda weight, attributes, source: _alone(weight, attributes, source, threads=threads, at=at)
+    )
 
 
 def engine(subject: OnnxSubject) -> Advice | None:
@@ -108,8 +111,9 @@ def engine(subject: OnnxSubject) -> Advice | None:
     counted = [layer for layer in subject.explanation.layers if layer.multiply_adds]
     dense, left = (sum(getattr(layer, name) for layer in counted) for name in ("multiply_adds", "left"))
     facts: dict[str, Fact] = {"work_left": left / dense if dense else 1.0}
-    if missing(("numba",)):
-        return Advice("engine", (), (), (), facts | {"needs": "numba"})
+    absent = missing(("numba",))
+    if absent:
+        return Advice("engine", (), (), (), facts | {WHY_NOT: str(absent)})
     if subject.explanation.threads != 1 or len(subject.given) != 1:
         return None
     from sparsemark.engines.direct_csr import open_network
@@ -155,7 +159,7 @@ def _seconds(layers: Sequence[ExplainedLayer]) -> float:
 
 
 def _alone(
-    weight: NDArray[Any], attributes: Mapping[str, Any], source: tuple[int, ...], threads: int, at: str
+    weight: NDArray[Any], attributes: Mapping[str, Any], source: tuple[int, ...], *, threads: int, at: str
 ) -> Callable[[], Any]:
     """Return a call of one convolution in ONNX Runtime."""
     from onnx import TensorProto, helper, numpy_helper

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,6 @@ from sparsemark.records.explanation import ExplainedLayer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -27,6 +28,9 @@ BLOCKED = "NCHWc"
 
 _DOMAIN = "com.microsoft.nchwc"
 REORDERS = ("ReorderInput", "ReorderOutput")
+_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators whose constant operand is a weight that is multiplied by."""
+
 _SUFFIX = "_kernel_time"
 _NODE = "_nchwc"
 _LEAST_CALLS, _MOST_CALLS = 8, 50
@@ -52,12 +56,11 @@ class Profiled:
     original: tuple[Any | None, ...]
 
 
-def profile(path: Path, model: Any, threads: int, level: str, seconds: float = 2.0) -> Profiled:
-    """Run a file under the profiler.
+def profile(model: Any, threads: int, level: str, seconds: float = 2.0) -> Profiled:
+    """Run a model under the profiler.
 
     Args:
-        path: of the ONNX file.
-        model: the same as `onnx.ModelProto`, its sizes fixed.
+        model: `onnx.ModelProto`, its sizes fixed.
         threads: that share a call.
         level: of graph optimisation.
         seconds: that the calls may take.
@@ -74,26 +77,18 @@ def profile(path: Path, model: Any, threads: int, level: str, seconds: float = 2
         )
         given = arguments(session)
         if given is None:
-            raise UnsupportedError(f"onnxruntime: {path.name}: inputs of open sizes, or of a type that is no number")
+            raise UnsupportedError("onnxruntime: explain makes up inputs of float32, int32 and int64 only")
         try:
             calls = _calls(session, given, seconds)
         except Exception as error:
             raise UnsupportedError(f"onnxruntime: {' '.join(str(error).split())}") from error
-        events = json.loads(_text_of(session.end_profiling()))
+        events = json.loads(Path(session.end_profiling()).read_text())
         graph = onnx.load(str(optimised)).graph
     return _layers(events, graph, _Original(model), given, calls)
 
 
-def _text_of(trace: str) -> str:
-    from pathlib import Path
-
-    return Path(trace).read_text()
-
-
 def peak(threads: int) -> float:
     """Return multiply-adds a second of a matrix product in ONNX Runtime, the most of a few runs."""
-    import time
-
     from onnx import TensorProto, helper, numpy_helper
 
     values = np.random.default_rng(0).standard_normal((_PEAK, _PEAK), np.float32)
@@ -112,8 +107,6 @@ def peak(threads: int) -> float:
 
 def _calls(session: Any, given: Mapping[str, NDArray[Any]], seconds: float) -> int:
     """Call a session for a while; return how often after the first two calls, which warm up."""
-    import time
-
     for _ in range(2):
         session.run(None, given)
     begun, calls = time.perf_counter(), 0
@@ -147,7 +140,7 @@ def _layer(
 ) -> tuple[ExplainedLayer, Any | None]:
     operator = args["op_name"]
     weight, domain = weights.of(name)
-    node = original.find(name, weight)
+    node = original.find(name, weights.stored(name), weight)
     made, read = (_first_shape(args, kind) for kind in ("output_type_shape", "input_type_shape"))
     true = original.shape(name) or made
     kernel = _kernel(operator, domain)
@@ -196,9 +189,14 @@ class _Weights:
         self._tensors = {
             node.name: tensor
             for node in graph.node
-            if (tensor := next((initial[one] for one in node.input if _is_weight(initial.get(one))), None)) is not None
+            if node.op_type.removeprefix("Fused") in _PRODUCTS
+            and (tensor := next((initial[one] for one in node.input if _is_weight(initial.get(one))), None)) is not None
         }
         self._domains = {node.name: node.domain for node in graph.node}
+
+    def stored(self, name: str) -> str:
+        """Return the name of a node's weight; empty where it has none."""
+        return self._tensors[name].name if name in self._tensors else ""
 
     def of(self, name: str) -> tuple[tuple[int, ...] | None, str]:
         """Return the shape of a node's weight, if any, and the domain of its operator."""
@@ -216,6 +214,12 @@ def _is_weight(tensor: Any | None) -> bool:
     return tensor is not None and len(tensor.dims) >= 2 and tensor.data_type == 1  # FLOAT
 
 
+def _holds(weight: tuple[int, ...], stored: tuple[int, ...]) -> bool:
+    """Return whether a weight of the optimised graph may be one of the file: channels padded to blocks, or turned."""
+    padded = weight[2:] == stored[2:] and all(few <= many for few, many in zip(stored[:2], weight[:2], strict=True))
+    return len(weight) == len(stored) and (padded or sorted(weight) == sorted(stored))
+
+
 class _Original:
     """Nodes of the file, found again from those of the optimised graph, which keeps the names of outputs."""
 
@@ -224,8 +228,10 @@ class _Original:
 
         graph = onnx.shape_inference.infer_shapes(model).graph
         self._makers = {name: node for node in graph.node for name in node.output}
-        self._named = {node.name: node for node in graph.node if node.name}
         self._initial = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+        self._readers = {stored: node for node in graph.node if (stored := self.weight(node)) is not None}
+        self._taken: set[str] = set()
+        self._named = {node.name: node for node in graph.node if node.name}
         self._shapes = {
             value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
             for value in (*graph.value_info, *graph.output)
@@ -235,11 +241,11 @@ class _Original:
         """Return what a blocked node makes, its channels not padded to blocks; None for other nodes."""
         return self._shapes.get(name.removesuffix(_NODE)) if name.endswith(_NODE) else None
 
-    def find(self, name: str, weight: tuple[int, ...] | None) -> Any | None:
-        """Return the node of the file whose weight a node of the optimised graph has."""
+    def find(self, name: str, stored: str, weight: tuple[int, ...] | None) -> Any | None:
+        """Return the node of the file whose weight a node of the optimised graph has, stored there under a name."""
         if weight is None:
             return None
-        start = self._named.get(name) if not name.endswith(_NODE) else None
+        start = self._named.get(name) or self._readers.get(stored)
         return self._backwards(start or self._makers.get(name.removesuffix(_NODE)), weight, _DEEPEST)
 
     def _backwards(self, node: Any | None, weight: tuple[int, ...], depth: int) -> Any | None:
@@ -247,9 +253,10 @@ class _Original:
             return None
         stored = self.weight(node)
         if stored is not None:
-            same = self._initial[stored]
-            # The blocked layout pads the first axis, and matrices may be turned.
-            return node if same[1:] == weight[1:] or sorted(same) == sorted(weight) else None
+            if node.output[0] in self._taken or not _holds(weight, self._initial[stored]):
+                return None
+            self._taken.add(node.output[0])
+            return node
         for name in node.input:
             found = self._backwards(self._makers.get(name), weight, depth - 1)
             if found is not None:
@@ -257,7 +264,9 @@ class _Original:
         return None
 
     def weight(self, node: Any) -> str | None:
-        """Return the name of a node's constant of two or more dimensions."""
+        """Return the name of the constant that a node multiplies by."""
+        if node.op_type not in _PRODUCTS:
+            return None
         return next((name for name in node.input if len(self._initial.get(name, ())) >= 2), None)
 
     def label(self, node: Any) -> str:

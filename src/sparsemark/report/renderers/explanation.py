@@ -32,9 +32,8 @@ def as_explanation(explanation: Explanation, ranked: Sequence[Ranked], *, width:
     """Write the table for a terminal of `width` columns, what to change below it, and what else was tried."""
     rows = [_row(layer, explanation) for layer in explanation.layers]
     parts: list[Any] = [grid(_COLUMNS, rows, whole=_NUMBERS, right=_NUMBERS)]
-    parts += map(
-        Text, [_in_total(explanation), *limits_in_words(explanation), *explanation.notes, *_tiles(explanation)]
-    )
+    below = [_in_total(explanation), *limits_in_words(explanation), *explanation.notes, *_tiles(explanation)]
+    parts += [Text(harmless(line)) for line in below]
     for title, lines in (
         ("Which knob to turn (gain of a call, 95 % interval over pairs)", changes(ranked, explanation)),
         ("Beside that", others(ranked, explanation)),
