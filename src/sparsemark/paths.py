@@ -144,6 +144,11 @@ def decisions() -> Path:
     return user_cache() / "direct"
 
 
+def levels(key: str) -> Path:
+    """Optimisation level of ONNX Runtime that was faster for a file on this machine; the key identifies both."""
+    return user_cache() / "levels" / f"{key}.json"
+
+
 def machine_code(key: str) -> Path:
     """Machine code of `direct-csr`; the key identifies its sources, the processor and the compiler."""
     return user_cache() / "compiled" / f"{key}.o"

@@ -1,7 +1,8 @@
-"""`sparsemark explain`: how direct-csr runs a file."""
+"""`sparsemark explain`: how an engine runs a file, and what to change."""
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,10 +10,14 @@ import pytest
 
 pytest.importorskip("numba")
 
+import onnx
+
 from sparsemark.cli import main
 from sparsemark.direct.explanation import explain
 from sparsemark.direct.limits import measure_limits
 from sparsemark.direct.machine_code import load
+from sparsemark.errors import UnsupportedError
+from sparsemark.measurement.explanation import onnx_linters
 from tests.direct.graphs import Prepared, Sketch
 from tests.small_networks import artifact
 
@@ -27,7 +32,8 @@ def unet(tmp_path, monkeypatch):
 def test_every_layer_is_there_with_what_it_does_and_takes(unet, tmp_path, capsys):
     assert main(["explain", str(unet), "--figure", str(tmp_path / "roof.png")]) == 0
     shown = capsys.readouterr().out
-    for word in ("density", "G/s", "of peak", "direct", "plain loop", "million multiply-adds", "peak of one core"):
+    words = ("density", "share", "left", "of peak", "direct", "plain loop", "million multiply-adds", "peak of one core")
+    for word in (*words, "Which knob to turn"):
         assert word in shown
     assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
 
@@ -38,6 +44,62 @@ def test_a_damaged_file_is_one_line(unet, tmp_path, capsys):
     assert main(["explain", str(damaged)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "damaged.csr: damaged" in line
+
+
+def test_layers_of_an_onnx_file_are_there_as_data_as_well(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(onnx_linters.LINTERS, "engine", lambda _: None)  # compiles for long
+    path = artifact("plain", "magnitude:0.9", "onnx").path
+    assert main(["explain", str(path), "--json", str(tmp_path / "explained.json")]) == 0
+    shown = capsys.readouterr().out
+    document = json.loads((tmp_path / "explained.json").read_text())
+    layers = {layer["name"]: layer for layer in document["layers"]}
+    assert {"0.0", "3.0", "7", "9"} <= set(layers)
+    assert layers["3.0"]["multiply_adds"] == 8 * 6 * 9 * 8 * 6
+    assert all(layer["seconds"] > 0 for layer in layers.values())
+    assert {one["linter"] for one in document["changes"]} >= {"level"}
+    assert "zeros cost nothing and gain nothing in ONNX Runtime" in shown
+    assert "Which knob to turn" in shown
+
+
+def test_a_linter_that_cannot_try_is_a_line_with_the_reason(monkeypatch, capsys):
+    def refuse(_):
+        raise UnsupportedError("no such kernel")
+
+    for name in onnx_linters.LINTERS:
+        monkeypatch.setitem(onnx_linters.LINTERS, name, refuse)
+    assert main(["explain", str(artifact("mlp", "none", "onnx").path)]) == 0
+    assert "not tried: level: no such kernel" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("net.txt", "net.txt: expected a .csr or an .onnx file"),
+        ("net.onnx", "net.onnx: expected an ONNX model"),
+        ("absent.onnx", "absent.onnx: cannot be read"),
+        ("absent.csr", "absent.csr: cannot be read"),
+        ("net.onnx --figure roof.png", "roof.png: expected a .csr file"),
+        ("net.csr --input 1,0,4", "expected positive sizes"),
+    ],
+)
+def test_what_is_no_artifact_is_one_line(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.txt", "net.onnx", "net.csr"):
+        (tmp_path / name).write_bytes(b"no model")
+    assert main(["explain", *arguments.split()]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_open_sizes_are_asked_for(tmp_path, capsys):
+    model = onnx.load(artifact("unet", "none", "onnx").path)
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"size {axis}"
+    onnx.save(model, tmp_path / "open.onnx")
+    assert main(["explain", str(tmp_path / "open.onnx")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "open.onnx" in line
+    assert "--input" in line
 
 
 def test_an_input_that_the_network_cannot_take_is_one_line(unet, capsys):

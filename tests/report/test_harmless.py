@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparsemark.analysis.advice import rank
 from sparsemark.analysis.comparison import compare, environment_differences
 from sparsemark.analysis.gate import gate
 from sparsemark.analysis.verdicts import Outcome, Verdict
 from sparsemark.cli import main
 from sparsemark.records.engine_note import EngineNote
+from sparsemark.records.explanation import WHY_NOT, Advice, ExplainedLayer, Explanation
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.run import Run
 from sparsemark.records.scores import DataNote, Score
@@ -27,9 +29,9 @@ from sparsemark.report.harmless import cell_of_csv, harmless, without_commands
 from sparsemark.report.next_commands import next_commands
 from sparsemark.report.renderers.comment import pull_request_comment
 from sparsemark.report.renderers.csv import table_csv
+from sparsemark.report.renderers.explanation import as_explanation
 from sparsemark.report.renderers.github import annotate, job_summary
 from sparsemark.report.renderers.junit import as_junit
-from sparsemark.report.renderers.layers import as_layers
 from sparsemark.report.renderers.markdown import escape
 from sparsemark.report.renderers.verdicts import render_comparison, render_verdicts
 from tests.synthetic import cell
@@ -233,18 +235,9 @@ def test_markdown_gives_no_character_a_meaning():
 
 
 def test_a_layer_of_a_strangers_file_is_printed(monkeypatch):
-    from sparsemark.direct.explanation import Layer
-    from sparsemark.direct.limits import Limits
-    from sparsemark.direct.network import Decision
-
-    fields = {field.name: 0 for field in dataclasses.fields(Layer)}
-    layer = Layer(**fields | {"name": NASTY, "kernel": NASTY, "shape": (1,), "density": None, "seconds": None})
-    decision = Decision(**{field.name: None for field in dataclasses.fields(Decision)})
-    text = as_layers(
-        [layer],
-        Limits(**dict.fromkeys((f.name for f in dataclasses.fields(Limits)), 1.0)),
-        decision,
-        width=120,
-        colour=False,
-    )
+    layer = ExplainedLayer(NASTY, NASTY, (1,), NASTY, None)
+    explanation = Explanation(NASTY, NASTY, 1, (), 0.1, (layer,), 1.0, notes=(NASTY,))
+    advice = Advice("alignment", (NASTY,), (0.1,) * 12, (0.0,) * 12, {"multiple": 8})
+    untried = Advice("level", (), (), (), {WHY_NOT: NASTY})
+    text = as_explanation(explanation, rank([advice, untried], 0.1), width=120, colour=False)
     assert all(character.isprintable() or character == "\n" for character in text)

@@ -1,62 +1,135 @@
-"""`sparsemark explain`: the layers of a CSR file as direct-csr runs them."""
+"""`sparsemark explain`: the layers of an artifact as its engine runs them, and what to change."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sparsemark.cli.arguments import shape
+from sparsemark.cli.arguments import network_input
 from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.records.explanation import WHY_NOT, Advice
+from sparsemark.references import ONNX_SUFFIX
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Mapping, Sequence
 
     from sparsemark.cli.arguments import Commands
+    from sparsemark.direct.explanation import Layer
+    from sparsemark.direct.limits import Limits
+    from sparsemark.specs import InputSpec
+
+    Ready = tuple[Any, Mapping[str, Callable[[Any], Advice | None]], tuple[Sequence[Layer], Limits] | None]
+    Opened = Callable[[], Ready]
+
+CSR_SUFFIX = ".csr"
 
 
 def add(commands: Commands) -> None:
     """Declare the command's arguments."""
-    parser = commands.add_parser("explain", help="how direct-csr runs a CSR file, layer by layer")
-    parser.add_argument("artifact", type=Path, metavar="ARTIFACT.csr")
-    parser.add_argument("--input", type=shape, metavar="N,C,H,W", help="where the file leaves the shape open")
-    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw each layer against the machine's limits")
+    parser = commands.add_parser("explain", help="why an artifact is fast or not, layer by layer, and what to change")
+    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="a .csr file, for direct-csr, or an .onnx file")
+    parser.add_argument(
+        "--input",
+        type=network_input,
+        action="append",
+        default=[],
+        metavar="N,C,H,W",
+        help="where the file leaves sizes open; NAME=SIZES for one of several",
+    )
+    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw each layer of a .csr file against the peak")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write layers and changes as data")
     parser.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Plan the network, time each layer alone, and show both beside the machine's limits."""
+    """Time each layer, try each change beside what there is, and show what it gains."""
+    from sparsemark.analysis.advice import rank
     from sparsemark.cli.terminal import terminal, write
+    from sparsemark.files import check_writable, write_atomically
     from sparsemark.machine.fingerprint import fingerprint
+    from sparsemark.machine.host_lock import only_measurement
+    from sparsemark.machine.placement import library_threads, pinned
+    from sparsemark.report.progress import begin, waiting, watch
+    from sparsemark.report.renderers.explanation import as_explanation, as_json
+    from sparsemark.specs import InputSpec
+
+    artifact: Path = options.artifact
+    if artifact.suffix not in (CSR_SUFFIX, ONNX_SUFFIX):
+        raise UserError(f"{artifact}: expected a {CSR_SUFFIX} or an {ONNX_SUFFIX} file")
+    for path in filter(None, (options.json, options.figure)):
+        check_writable(path)
+    given = [InputSpec.parse(text) for text in options.input]
+    begin()
+    try:
+        with waiting("planning"):
+            opened = _csr(artifact, given) if artifact.suffix == CSR_SUFFIX else _onnx(artifact, given, options.figure)
+        with only_measurement(), pinned(1), library_threads(1):
+            with waiting("timing each layer"):
+                subject, linters, drawn = opened()
+            tried = [_tried(name, linters[name], subject) for name in watch(list(linters), "changes")]
+    except UnsupportedError as error:
+        raise UserError(f"{artifact}: {error}") from error
+    explanation = subject.explanation
+    ranked = rank([advice for advice in tried if advice is not None], explanation.seconds)
+    width, colour = terminal()
+    write(as_explanation(explanation, ranked, width=width, colour=colour))
+    machine = fingerprint(("numba", "llvmlite", "onnxruntime"))
+    if options.json:
+        write_atomically(options.json, as_json(explanation, ranked, machine).encode())
+        write(f"wrote {options.json}\n")
+    if options.figure and drawn is not None:
+        from sparsemark.report.document import environment
+        from sparsemark.report.figures.roofline import draw_roofline
+        from sparsemark.report.renderers.explanation import limits_in_words
+
+        conditions = [artifact.stem, *limits_in_words(explanation), *environment(machine)]
+        draw_roofline(*drawn, conditions, options.figure)
+        write(f"wrote {options.figure}\n")
+    return 0
+
+
+def _tried(name: str, linter: Callable[[Any], Advice | None], subject: Any) -> Advice | None:
+    """Return what a linter found; what keeps it from trying is its advice, and no end of the command."""
+    try:
+        return linter(subject)
+    except UnsupportedError as error:
+        return Advice(name, (), (), (), {WHY_NOT: str(error)})
+
+
+def _csr(artifact: Path, given: Sequence[InputSpec]) -> Opened:
+    """Plan a CSR file; return what times it, since a bad file must not wait for another measurement."""
     from sparsemark.registry import missing
 
     absent = missing(("numba",))
     if absent:
         raise UserError(f"{absent}: direct-csr needs it, pip install sparsemark[direct]")
-    from sparsemark.direct.explanation import explain
+    if len(given) > 1:
+        raise UserError(f"{artifact}: {len(given)} inputs given, expected one")
     from sparsemark.direct.limits import measure_limits
-    from sparsemark.engines.direct_csr import open_network
-    from sparsemark.report.progress import begin, waiting
-    from sparsemark.report.renderers.layers import as_layers, in_words
+    from sparsemark.measurement.explanation.csr_file import plan_file, timed_file
+    from sparsemark.measurement.explanation.csr_linters import LINTERS
 
-    begin()
-    try:
-        with waiting("planning"):
-            network = open_network(options.artifact, threads=1)
-            sizes = options.input or network.input_shape
-            if sizes is None:
-                raise UserError(f"{options.artifact}: takes inputs of several shapes; choose one with --input")
-            plan = network.plan((1, *sizes[1:]))
-    except UnsupportedError as error:
-        raise UserError(f"{options.artifact}: {error}") from error
-    with waiting("timing each layer"):
-        layers, limits = list(explain(plan)), measure_limits()
-    width, colour = terminal()
-    write(as_layers(layers, limits, plan.decision, width=width, colour=colour))
-    if options.figure:
-        from sparsemark.report.document import environment
-        from sparsemark.report.figures.roofline import draw_roofline
+    network, plan = plan_file(artifact, next(iter(given), None))
 
-        conditions = [options.artifact.stem, in_words(limits), *environment(fingerprint(("numba", "llvmlite")))]
-        draw_roofline(layers, limits, conditions, options.figure)
-        write(f"wrote {options.figure}\n")
-    return 0
+    def opened() -> Ready:
+        limits = measure_limits()
+        subject, layers = timed_file(artifact, network, plan, limits)
+        return subject, LINTERS, (layers, limits)
+
+    return opened
+
+
+def _onnx(artifact: Path, given: Sequence[InputSpec], figure: Path | None) -> Opened:
+    from sparsemark.registry import missing
+
+    absent = missing(("onnxruntime", "onnx"))
+    if absent:
+        raise UserError(f"{absent}: explain needs it for {artifact.name}, pip install sparsemark[engines]")
+    if figure is not None:
+        raise UserError(f"--figure {figure}: expected a {CSR_SUFFIX} file, whose layers it draws")
+    from sparsemark.measurement.explanation.onnx_file import load_fixed, profiled_file
+    from sparsemark.measurement.explanation.onnx_linters import LINTERS
+
+    fixed = load_fixed(artifact, given)
+    return lambda: (profiled_file(artifact, fixed), LINTERS, None)

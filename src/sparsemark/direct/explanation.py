@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from sparsemark.direct.program import assemble
+from sparsemark.direct.runner import Runner
 from sparsemark.direct.steps import Convolution, Matrix
 from sparsemark.direct.table import INPUT
 from sparsemark.direct.tuning import time_step
 from sparsemark.direct.winograd import OUT, PRODUCTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sparsemark.direct.layout import Choice
     from sparsemark.direct.network import Plan
@@ -31,6 +35,7 @@ class Layer:
         multiply_adds: on non-zeros, an image.
         products: multiply-adds that are carried out for them; Winograd's tiles take fewer, and have no zeros.
         winograd: whether such tiles run it.
+        dense: multiply-adds with zeros counted, an image.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Layer:
     multiply_adds: int
     products: int
     winograd: bool
+    dense: int
 
     @property
     def rate(self) -> float | None:
@@ -61,7 +67,21 @@ def explain(plan: Plan) -> Iterator[Layer]:
         work, kernel = _work(step), _kernel(step, choice)
         winograd = choice is not None and choice.winograd
         products = _products(step) if winograd else work
-        yield Layer(step.name, step.target.shape, _density(step), kernel, seconds, work, products, winograd)
+        yield Layer(
+            step.name, step.target.shape, _density(step), kernel, seconds, work, products, winograd, _dense(step)
+        )
+
+
+def repeated(plan: Plan) -> Callable[[], None]:
+    """Return a call of all steps of a plan but the copy of the image, on what the arena holds."""
+    steps = [step for step in plan.lowered.steps if step.code != INPUT]
+    runner = Runner(assemble(steps, plan.choices, plan.floats, 1), 1)
+    image = np.zeros(1, np.float32)
+
+    def call() -> None:
+        runner(image)
+
+    return call
 
 
 def _density(step: Step) -> float | None:
@@ -74,6 +94,12 @@ def _work(step: Step) -> int:
     if isinstance(step, Convolution):
         return len(step.taps.weight) * step.height * step.width
     return step.values.size if isinstance(step, Matrix) else 0
+
+
+def _dense(step: Step) -> int:
+    if isinstance(step, Convolution):
+        return step.weights * step.height * step.width
+    return step.weights if isinstance(step, Matrix) else 0
 
 
 def _products(step: Step) -> int:

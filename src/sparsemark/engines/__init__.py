@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 # markers and dashes tell them apart in grey.
 ENGINES: dict[str, Engine] = {
     "onnxruntime": Engine(
-        ("onnx",), onnx_runtime.load, requires=("onnxruntime",), label="ONNX Runtime", look=Look("#0072B2", "o", "-")
+        ("onnx",),
+        onnx_runtime.load,
+        requires=("onnxruntime",),
+        label="ONNX Runtime",
+        look=Look("#0072B2", "o", "-"),
+        code=onnx_runtime.code,
     ),
     "torch": Engine(
         ("dense",), torch_eager.load, requires=("torch",), label="PyTorch", look=Look("#D55E00", "s", "--")

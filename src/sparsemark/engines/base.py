@@ -18,6 +18,28 @@ Predict = Callable[..., tuple[NDArray[Any], ...]]
 
 
 @dataclass(frozen=True)
+class Noted:
+    """A `Predict` with what a row must say of how it runs.
+
+    Args:
+        predict: one call.
+        notes: clauses without an end.
+    """
+
+    predict: Predict
+    notes: tuple[str, ...]
+
+    def __call__(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Run one call."""
+        return self.predict(*inputs)
+
+
+def notes_of(predict: Predict) -> tuple[str, ...]:
+    """Return what a row must say of an engine that was loaded."""
+    return predict.notes if isinstance(predict, Noted) else ()
+
+
+@dataclass(frozen=True)
 class Look:
     """Colour, marker and dashes of an engine's series in figures, in matplotlib's notation."""
 

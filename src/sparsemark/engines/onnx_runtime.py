@@ -1,23 +1,32 @@
-"""ONNX Runtime on the CPU, all graph optimisations on: the dense engine that most people deploy."""
+"""ONNX Runtime on the CPU, at the faster optimisation level: the dense engine that most people deploy."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparsemark.engines.base import Noted
+from sparsemark.engines.onnx_levels import ALL, level_for
 from sparsemark.errors import UnsupportedError
+from sparsemark.files import content_hash, key_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from sparsemark.engines.base import Predict
 
 
 def load(path: Path, threads: int) -> Predict:
-    """Load an ONNX file; errors as in `open_session`."""
-    return wrap(open_session(path, threads))
+    """Load an ONNX file at the level that is faster for it here; errors as in `open_session`."""
+    level = level_for(path, threads, lambda name: open_session(path, threads, level=name))
+    predict = wrap(open_session(path, threads, level=level.name))
+    return Noted(predict, level.notes) if level.notes else predict
+
+
+def code() -> str:
+    """Return the digest of how sessions are opened; invalidates timings."""
+    return key_of([content_hash(Path(__file__).with_name(name)) for name in ("onnx_runtime.py", "onnx_levels.py")])
 
 
 def wrap(session: Any) -> Predict:
@@ -30,10 +39,19 @@ def wrap(session: Any) -> Predict:
     return predict
 
 
-def open_session(model: Path | bytes, threads: int) -> Any:
+def open_session(
+    model: Path | bytes, threads: int, *, level: str = ALL, trace: Path | None = None, optimised: Path | None = None
+) -> Any:
     """Open an `onnxruntime.InferenceSession` of a file, or of its content, on `threads` threads that do not spin.
 
     A spinning pool burns the core that the next cell is timed on.
+
+    Args:
+        model: path or content.
+        threads: that share a call.
+        level: of graph optimisation.
+        trace: prefix of the file that the profiler writes; None profiles nothing.
+        optimised: where the optimised graph is written; None keeps it inside.
 
     Raises:
         UnsupportedError: ONNX Runtime cannot run the network; its own message.
@@ -43,11 +61,15 @@ def open_session(model: Path | bytes, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level.upper()}")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    if trace is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(trace)
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
     try:
         return onnxruntime.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]

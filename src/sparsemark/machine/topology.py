@@ -28,6 +28,12 @@ def siblings(cpus: Iterable[int]) -> list[int] | None:
     return sorted(shared - own)
 
 
+def second_level_cache() -> int | None:
+    """Return the bytes of a core's second-level cache; None where the system does not show it."""
+    found = re.fullmatch(r"(\d+)([KM]?)", proc.first_line("/sys/devices/system/cpu/cpu0/cache/index2/size") or "")
+    return int(found[1]) * {"": 1, "K": 2**10, "M": 2**20}[found[2]] if found else None
+
+
 def _numbers(text: str) -> set[int]:
     """Return the numbers of a list such as `0-3,8`."""
     ranges = re.findall(r"(\d+)(?:-(\d+))?", text)

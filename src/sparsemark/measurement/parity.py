@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsemark.engines.base import notes_of
 from sparsemark.networks.reference import stack
 
 if TYPE_CHECKING:
@@ -112,8 +113,9 @@ def check(
         ParityError: another number or shape of outputs, a value that is not finite where the reference is, or a
             difference above `TOLERANCE`; or the reference itself holds no finite value.
     """
-    predict, answers, notes = _answers(predict, batches)
-    notes = (*reference.notes, *notes)
+    notes = (*reference.notes, *notes_of(predict))
+    predict, answers, written = _answers(predict, batches)
+    notes = (*notes, *written)
     expected = reference.outputs
     _check_numbers(answers, expected)
     if not any(np.isfinite(output).any() for output in expected):

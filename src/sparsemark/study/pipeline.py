@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from sparsemark import engines, formats, paths
+from sparsemark.engines.base import notes_of
 from sparsemark.errors import NoFloat64Error, UnsupportedError, UserError, WriteError
 from sparsemark.files import key_of
 from sparsemark.machine.fingerprint import identity, package_versions
@@ -140,6 +141,9 @@ class Pipeline:
                 baseline = Baseline(cell, artifact, verified) if cell.control == AA else self._baseline(cell)
                 if row.data == inputs.note and not cell.variant.pruning.is_dense:
                     row = rows.with_losses(row, verified.scores, baseline.verified.scores)
+                if baseline.verified is not verified:
+                    said = notes_of(baseline.verified.predict)
+                    row = rows.with_notes(row, [f"its reference: {note}" for note in said])
             return finish(row, verified, baseline, artifact)
         except UnsupportedError as error:
             return replace(row, status=UNSUPPORTED, reason=str(error))

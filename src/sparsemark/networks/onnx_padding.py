@@ -1,0 +1,226 @@
+"""Channels of an ONNX model padded with zeros to a multiple: the same function in widths that dense kernels like.
+
+Every convolution whose width is no multiple gets further output channels, whose weights and biases are zero, and those
+that read it get inputs with zero weights. What the padding cannot pass through is given the real channels by a Gather.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_CHANNELWISE = {
+    *("Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Elu", "Identity"),
+    *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
+}
+"""Operators that treat each channel of their first input by itself, whatever the others hold."""
+
+_REDUCTIONS = ("ReduceMax", "ReduceMean")
+
+
+@dataclass(frozen=True)
+class _Wide:
+    """A padded tensor: its name, its channels, and which of them hold those of the tensor that it replaces."""
+
+    name: str
+    width: int
+    places: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A padded model.
+
+    Args:
+        model: `onnx.ModelProto`.
+        weights: names, in the original, of the weights that got further output channels.
+    """
+
+    model: Any
+    weights: tuple[str, ...]
+
+
+def padded(model: Any, multiple: int) -> Padded:
+    """Pad the channels of convolutions to a multiple.
+
+    Widths up to half of it are left alone: rounding them up would double the work.
+
+    Args:
+        model: `onnx.ModelProto` whose weights are initialisers; left as it is.
+        multiple: of channels.
+
+    Raises:
+        UnsupportedError: no convolution has a width to round.
+    """
+    padding = _Padding(model, multiple)
+    for node in model.graph.node:
+        padding.add(node)
+    if not padding.widened:
+        raise UnsupportedError(f"no convolution whose channels are not in multiples of {multiple}")
+    return Padded(padding.finish(), tuple(padding.widened))
+
+
+class _Padding:
+    def __init__(self, model: Any, multiple: int) -> None:
+        from onnx import numpy_helper
+
+        self.widened: list[str] = []
+        self._model, self._multiple = model, multiple
+        self._initial = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._read = numpy_helper.to_array
+        self._outputs = {value.name for value in model.graph.output}
+        self._wide: dict[str, _Wide] = {}
+        self._nodes: list[Any] = []
+        self._constants: dict[str, NDArray[Any]] = {}
+        self._narrowed: set[str] = set()
+
+    def add(self, node: Any) -> None:
+        """Take over a node, padded where it can be."""
+        if node.op_type in ("Conv", "ConvTranspose") and not node.domain and self._convolution(node):
+            return
+        if not any(name in self._wide for name in node.input):
+            self._nodes.append(node)
+        elif not node.domain and self._channelwise(node):
+            source = self._wide[node.input[0]]
+            self._put(node, [source.name, *node.input[1:]], source.width, source.places)
+        elif not node.domain and node.op_type in ("Add", "Mul", "Sub") and self._alike(node):
+            source = self._wide[node.input[0]]
+            self._put(node, [self._wide[name].name for name in node.input], source.width, source.places)
+        elif not node.domain and node.op_type == "Concat" and self._joins_channels(node):
+            self._concatenation(node)
+        else:
+            self._narrow(node.input)
+            self._nodes.append(node)
+
+    def finish(self) -> Any:
+        """Return the model."""
+        import onnx
+        from onnx import numpy_helper
+
+        self._narrow(self._outputs)
+        made = onnx.ModelProto()
+        made.CopyFrom(self._model)
+        graph = made.graph
+        for part in (graph.node, graph.value_info, graph.initializer):
+            del part[:]
+        graph.node.extend(self._nodes)
+        used = {name for node in self._nodes for name in node.input} | self._outputs
+        graph.initializer.extend(tensor for name, tensor in self._initial.items() if name in used)
+        graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in self._constants.items())
+        return made
+
+    def _convolution(self, node: Any) -> bool:
+        """Pad a convolution; return whether it was."""
+        attributes = _attributes(node)
+        group, turned = attributes.get("group", 1), node.op_type == "ConvTranspose"
+        constants = [name for name in node.input[1:] if name]
+        if not all(name in self._initial for name in constants):
+            return False
+        weight = self._read(self._initial[node.input[1]])
+        if turned:
+            weight = weight.swapaxes(0, 1) if group == 1 else weight
+        inputs = weight.shape[1] * group if not turned or group == 1 else weight.shape[0]
+        source = self._wide.get(node.input[0]) or _Wide(node.input[0], inputs, np.arange(inputs))
+        outputs = len(weight)
+        if group == 1:
+            width = outputs if node.output[0] in self._outputs else self._rounded(outputs)
+            places = np.arange(outputs)
+            wide = np.zeros((width, source.width, *weight.shape[2:]), weight.dtype)
+            wide[: len(weight), source.places] = weight
+        elif not turned and group == inputs == outputs:  # depthwise: as wide as what it reads
+            width, places = source.width, source.places
+            wide = np.zeros((width, *weight.shape[1:]), weight.dtype)
+            wide[places] = weight
+        else:
+            return False
+        if wide.shape == weight.shape:
+            return False
+        if group == 1 and width > outputs:
+            self.widened.append(node.input[1])
+        operands = [source.name, self._constant(node.output[0], "weight", wide.swapaxes(0, 1) if turned else wide)]
+        if len(node.input) > 2 and node.input[2]:
+            bias = self._read(self._initial[node.input[2]])
+            more = np.zeros(width, bias.dtype)
+            more[places] = bias
+            operands.append(self._constant(node.output[0], "bias", more))
+        self._put(node, operands, width, places, group=group if group == 1 else width)
+        return True
+
+    def _rounded(self, outputs: int) -> int:
+        return outputs if 2 * outputs <= self._multiple else -(-outputs // self._multiple) * self._multiple
+
+    def _channelwise(self, node: Any) -> bool:
+        if node.input[0] not in self._wide or any(name in self._wide for name in node.input[1:]):
+            return False
+        if node.op_type in _REDUCTIONS:
+            attributes = _attributes(node)
+            axes = attributes.get("axes")
+            if axes is None and len(node.input) > 1 and node.input[1] in self._initial:
+                axes = self._read(self._initial[node.input[1]]).tolist()
+            return (
+                axes is not None
+                and len(axes) > 0
+                and set(axes) <= {2, 3, -1, -2}
+                and attributes.get("keepdims", 1) == 1
+            )
+        return node.op_type in _CHANNELWISE and len(node.output) == 1
+
+    def _alike(self, node: Any) -> bool:
+        sources = [self._wide.get(name) for name in node.input]
+        if any(source is None for source in sources):
+            return False
+        first, second = (source for source in sources if source is not None)
+        return first.width == second.width and np.array_equal(first.places, second.places)
+
+    def _joins_channels(self, node: Any) -> bool:
+        return _attributes(node).get("axis") == 1 and all(name in self._wide for name in node.input)
+
+    def _concatenation(self, node: Any) -> None:
+        sources = [self._wide[name] for name in node.input]
+        starts = np.cumsum([0, *(source.width for source in sources)])
+        places = np.concatenate([start + one.places for start, one in zip(starts, sources, strict=False)])
+        self._put(node, [source.name for source in sources], int(starts[-1]), places)
+
+    def _put(self, node: Any, inputs: Sequence[str], width: int, places: NDArray[np.int64], **changed: int) -> None:
+        """Add a node that makes the padded form of what `node` makes."""
+        from onnx import NodeProto, helper
+
+        made = NodeProto()
+        made.CopyFrom(node)
+        made.input[:], made.output[:] = inputs, [f"{node.output[0]} padded"]
+        for attribute in made.attribute:
+            if attribute.name in changed:
+                attribute.CopyFrom(helper.make_attribute(attribute.name, changed[attribute.name]))
+        self._nodes.append(made)
+        self._wide[node.output[0]] = _Wide(made.output[0], width, places)
+
+    def _narrow(self, names: Any) -> None:
+        """Make the real channels of padded tensors again, under their own names."""
+        from onnx import helper
+
+        for name in dict.fromkeys(names):
+            if name in self._wide and name not in self._narrowed:
+                source = self._wide[name]
+                places = self._constant(name, "places", source.places.astype(np.int64))
+                self._nodes.append(helper.make_node("Gather", [source.name, places], [name], axis=1))
+                self._narrowed.add(name)
+
+    def _constant(self, owner: str, what: str, value: NDArray[Any]) -> str:
+        name = f"{owner} padded {what}"
+        self._constants[name] = np.ascontiguousarray(value)
+        return name
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    from onnx import helper
+
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}

@@ -1,0 +1,85 @@
+"""Explanation as text and as data."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sparsemark.analysis.advice import rank
+from sparsemark.records.explanation import WHY_NOT, Advice, ExplainedLayer, Explanation
+from sparsemark.report.knobs import NOTHING, changes, others
+from sparsemark.report.renderers.explanation import as_explanation, as_json
+
+LAYERS = (
+    ExplainedLayer("features.0", "Conv", (13, 64, 64), "plain Conv", 0.003, 6_000_000, 3_000_000, 6_000_000, 0.5),
+    ExplainedLayer("pool", "MaxPool", (13, 32, 32), "plain MaxPool", 0.001),
+)
+EXPLANATION = Explanation("net.onnx", "onnxruntime", 1, ((1, 3, 64, 64),), 0.005, LAYERS, 4e9)
+FACTS = {
+    "alignment": {"multiple": 8},
+    "level": {"level": "EXTENDED", "used": "ALL"},
+    "subnormals": {"count": 7},
+    "first-layer": {"density": 1.0, "network": 0.1},
+    "cache": {"bytes": 524288, "largest": 2_000_000},
+    "engine": {"work_left": 0.5},
+}
+
+
+def advice(name, gain):
+    return Advice(name, ("features.0",), (0.005,) * 12, (0.005 - gain,) * 12, FACTS.get(name, {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("alignment", "channels:S:8"),
+        ("level", "ORT_ENABLE_EXTENDED"),
+        ("subnormals", "there are 7"),
+        ("first-layer", "10 % of its multiply-adds"),
+        ("cache", "524 kB"),
+        ("engine", "--format csr"),
+    ],
+)
+def test_every_change_says_what_it_gains_and_how_it_is_made(name, said):
+    (line,) = changes(rank([advice(name, 0.002)], 0.005), EXPLANATION)
+    assert line.startswith("2 ms [2, 2] of 5.00 ms: ")
+    assert said in line
+    (lost,) = (one for one in others(rank([advice(name, -0.002)], 0.005), EXPLANATION) if "tried" in one)
+    assert "-2 ms" in lost
+
+
+def test_most_gain_comes_first_and_nothing_is_said_to_be_nothing():
+    ranked = rank([advice("level", 0.001), advice("engine", 0.003)], 0.005)
+    assert [("direct-csr" in line) for line in changes(ranked, EXPLANATION)] == [True, False]
+    assert changes(rank([advice("level", 0.0)], 0.005), EXPLANATION) == [NOTHING]
+
+
+def test_zeros_of_separable_layers_are_no_change_to_make():
+    facts = {"kinds": "depthwise"}
+    for gain, said in ((0.0, "leave these layers dense"), (0.002, "gain 2 ms")):
+        ranked = rank([Advice("separable", ("a",), (0.005,) * 12, (0.005 - gain,) * 12, facts)], 0.005)
+        assert changes(ranked, EXPLANATION) == [NOTHING]
+        assert said in others(ranked, EXPLANATION)[-1]
+
+
+def test_what_could_not_be_tried_is_said_with_the_reason():
+    ranked = rank([Advice("engine", (), (), (), {WHY_NOT: "numba is not installed"})], 0.005)
+    assert "not tried: engine: numba is not installed" in others(ranked, EXPLANATION)
+
+
+def test_the_table_has_shares_of_time_and_of_the_peak():
+    shown = as_explanation(EXPLANATION, [], width=140, colour=False)
+    (line,) = (line for line in shown.splitlines() if "features.0" in line)
+    assert line.split()[-6:] == ["75", "%", "6.00", "3.00", "50", "%"]
+    assert "zeros cost nothing and gain nothing in ONNX Runtime" in shown
+    assert "6.0 million multiply-adds dense, 3.0 on non-zeros" in shown
+
+
+def test_the_same_is_there_as_data():
+    document = json.loads(as_json(EXPLANATION, rank([advice("level", 0.001)], 0.005), {"cpu_model": "x"}))
+    assert [layer["name"] for layer in document["layers"]] == ["features.0", "pool"]
+    (change,) = document["changes"]
+    assert change["gain_s"]["estimate"] == pytest.approx(0.001)
+    assert change["pays"] is True
+    assert document["machine_info"] == {"cpu_model": "x"}
