@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.engines.onnx_runtime import open_session, wrap
+from sparsemark.engines.onnx_runtime import Session
 from sparsemark.errors import UnsupportedError
 from sparsemark.registry import missing
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sparsemark.direct.network import Network
     from sparsemark.engines.base import Predict
+    from sparsemark.formats.csr.graph import Graph
 
 
 def code() -> str:
@@ -35,10 +36,20 @@ def open_network(path: Path, threads: int) -> Network:
         UnsupportedError: naming the operator that cannot be run.
         UserError: the file is missing or damaged.
     """
-    from sparsemark.direct.network import Network
     from sparsemark.formats.csr.graph import load_csr
 
-    return Network(load_csr(path), threads, paths.decisions(), open_dense)
+    return network_of(load_csr(path), threads)
+
+
+def network_of(graph: Graph, threads: int) -> Network:
+    """Plan the graph of a CSR file.
+
+    Raises:
+        UnsupportedError: naming the operator that cannot be run.
+    """
+    from sparsemark.direct.network import Network
+
+    return Network(graph, threads, paths.decisions(), open_dense)
 
 
 def open_dense(model: bytes, threads: int) -> Predict:
@@ -50,4 +61,4 @@ def open_dense(model: bytes, threads: int) -> Predict:
     absent = missing(("onnxruntime",))
     if absent:
         raise UnsupportedError(f"direct-csr: dense: {absent}")
-    return wrap(open_session(model, threads))
+    return Session(model, threads)

@@ -9,7 +9,7 @@ from sparsemark.report.document import content_of
 from sparsemark.report.findings import findings
 from sparsemark.report.headline import headlines
 from sparsemark.report.renderers.csv import as_csv
-from sparsemark.report.renderers.html import as_html
+from sparsemark.report.renderers.html import as_fragment, as_html
 from sparsemark.report.renderers.markdown import as_markdown
 from sparsemark.report.renderers.terminal import DEFAULT_WIDTH, as_terminal
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sparsemark.records.run import Run
 
-__all__ = ["DEFAULT_WIDTH", "FORMATS", "findings", "headlines", "render"]
+__all__ = ["DEFAULT_WIDTH", "FORMATS", "findings", "headlines", "notebook", "render"]
 
 FORMATS: dict[str, Callable[[Run, int, bool], str]] = {
     "table": lambda run, width, colour: as_terminal(content_of(run), width=width, colour=colour),
@@ -44,3 +44,8 @@ def render(run: Run, form: str = "table", *, width: int = DEFAULT_WIDTH, colour:
     if form not in FORMATS:
         raise UserError(f"--format {form!r}: expected one of {', '.join(FORMATS)}")
     return FORMATS[form](run, width, colour)
+
+
+def notebook(run: Run) -> str:
+    """Write a run as a piece of HTML for a page of another's, such as a notebook."""
+    return as_fragment(content_of(run))
