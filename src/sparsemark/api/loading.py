@@ -1,6 +1,7 @@
 """Load an exported network and call it: what a program deploys.
 
-A CSR file takes NumPy, safetensors and Numba, an ONNX file takes ONNX Runtime; nothing here imports more.
+A CSR file takes NumPy, safetensors and Numba, an ONNX file takes ONNX Runtime. Nothing here imports more, nor what the
+other kind of file takes: a program that answers its first image in a fraction of a second has no time for either.
 """
 
 from __future__ import annotations
@@ -11,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.engines.direct_csr import network_of, open_dense
-from sparsemark.engines.onnx_runtime import Session
+from sparsemark import paths
 from sparsemark.errors import InputError, UnsupportedError, UserError
-from sparsemark.formats.csr.densified import densified
-from sparsemark.formats.csr.graph import load_csr
 from sparsemark.references import ONNX_SUFFIX
 from sparsemark.registry import missing
 
@@ -149,11 +147,14 @@ def _csr(path: Path, threads: int) -> Loaded:
     absent = missing(("numba",))
     if absent:
         raise UserError(f"{path}: {absent}, and {_DIRECT} needs it: pip install numba")
+    from sparsemark.direct.network import Network
+    from sparsemark.formats.csr.graph import load_csr
+
     graph = load_csr(path)
     shape = None if graph.input_shape is None else (None, *graph.input_shape[1:])
     inputs = [Input(name, shape) for name in graph.inputs]
     try:
-        network = network_of(graph, threads)
+        network = Network(graph, threads, paths.decisions(), _open_dense)
     except UnsupportedError as error:
         return Loaded(
             path,
@@ -172,8 +173,16 @@ def _csr(path: Path, threads: int) -> Loaded:
 
 def _dense(graph: Graph, threads: int, reason: str) -> Predict:
     """Return what runs a graph that `direct-csr` refuses, zeros among its weights."""
+    from sparsemark.formats.csr.densified import densified
+
     _check_dense(reason)
-    return open_dense(densified(graph), threads)
+    return _open_dense(densified(graph), threads)
+
+
+def _open_dense(model: bytes, threads: int) -> Predict:
+    from sparsemark.engines.direct_csr import open_dense
+
+    return open_dense(model, threads)
 
 
 def _check_dense(reason: str) -> None:
@@ -186,6 +195,8 @@ def _onnx(path: Path, threads: int) -> Loaded:
     absent = missing(("onnxruntime",))
     if absent:
         raise UserError(f"{path}: {absent}: pip install onnxruntime")
+    from sparsemark.engines.onnx_runtime import Session
+
     run = Session(path, threads)
     inputs = [Input(one.name, _shape(one.shape), _dtype(one.type)) for one in run.opened.get_inputs()]
     outputs = [one.name for one in run.opened.get_outputs()]

@@ -31,12 +31,12 @@ def model_of(network: Any, inputs: Any) -> Iterator[ModelSpec]:
     """
     if isinstance(network, str | Path):
         yield _spec(str(network), inputs)
-    elif callable(getattr(network, "state_dict", None)):
+    elif callable(getattr(network, "state_dict", None)) and not isinstance(network, type):
         with held(network) as reference:
             yield _spec(reference, inputs)
     else:
         raise UserError(
-            f"{type(network).__name__}: expected a torch.nn.Module, file.py:factory, package.module:factory or the "
+            f"{getattr(network, '__name__', type(network).__name__)}: expected a torch.nn.Module, file.py:factory, package.module:factory or the "
             "path of an ONNX file"
         )
 

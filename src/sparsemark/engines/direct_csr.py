@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from sparsemark.direct.network import Network
     from sparsemark.engines.base import Predict
-    from sparsemark.formats.csr.graph import Graph
 
 
 def code() -> str:
@@ -36,20 +35,10 @@ def open_network(path: Path, threads: int) -> Network:
         UnsupportedError: naming the operator that cannot be run.
         UserError: the file is missing or damaged.
     """
+    from sparsemark.direct.network import Network
     from sparsemark.formats.csr.graph import load_csr
 
-    return network_of(load_csr(path), threads)
-
-
-def network_of(graph: Graph, threads: int) -> Network:
-    """Plan the graph of a CSR file.
-
-    Raises:
-        UnsupportedError: naming the operator that cannot be run.
-    """
-    from sparsemark.direct.network import Network
-
-    return Network(graph, threads, paths.decisions(), open_dense)
+    return Network(load_csr(path), threads, paths.decisions(), open_dense)
 
 
 def open_dense(model: bytes, threads: int) -> Predict:
