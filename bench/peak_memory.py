@@ -1,6 +1,7 @@
 """Peak memory of a process that loads an artifact and runs one image: `python -m bench.peak_memory ENGINE FILE SIZES`.
 
-One process per engine, since the peak of a process covers everything it ever did.
+`load` in place of an engine is `sparsemark.load`, as a program deploys it. One process per engine, since the peak of a
+process covers everything it ever did.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.engines import ENGINES
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sparsemark.engines.base import Predict
 
 _STATUS = Path("/proc/self/status")
 SUPPORTED = _STATUS.exists()
 """Elsewhere than on Linux the peak of a process counts that of the one it came from."""
+
+_DEPLOYED = "load"
+"""Name that stands for `sparsemark.load` among those of engines."""
 
 
 def peak_memory(engine: str, artifact: Path, shape: Sequence[int]) -> int:
@@ -30,9 +34,18 @@ def peak_memory(engine: str, artifact: Path, shape: Sequence[int]) -> int:
     return int(ended.stdout)
 
 
+def _load(engine: str, artifact: Path) -> Predict:
+    if engine == _DEPLOYED:
+        import sparsemark
+
+        return sparsemark.load(artifact)
+    from sparsemark.engines import ENGINES
+
+    return ENGINES[engine].load(artifact, 1)
+
+
 def _main(engine: str, artifact: str, *sizes: str) -> None:
-    predict = ENGINES[engine].load(Path(artifact), 1)
-    predict(np.ones([int(size) for size in sizes], np.float32))
+    _load(engine, Path(artifact))(np.ones([int(size) for size in sizes], np.float32))
     (kilobytes,) = re.findall(r"^VmHWM:\s*(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
     print(1024 * int(kilobytes))  # noqa: T201 - what the caller reads
 

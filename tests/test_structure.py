@@ -23,8 +23,11 @@ SOURCE = ROOT / "src"
 LONGEST = 400
 """Lines of a module beyond which it does two things."""
 
-MOST_ENTRIES = 18
-"""Files and folders at the top of `src/sparsemark`, `__init__.py` and `py.typed` not counted."""
+MOST_ENTRIES = 19
+"""Files and folders at the top of `src/sparsemark`, `__init__.py`, `py.typed` and `starter` not counted."""
+
+STARTER = SOURCE / "sparsemark" / "starter"
+"""Files that users copy and make their own."""
 
 MODULES = sorted(
     [*SOURCE.rglob("*.py"), *(path for name in ("models", "training", "bench") for path in (ROOT / name).rglob("*.py"))]
@@ -85,6 +88,7 @@ ROOMS = (
     ("measurement", "analysis"),
     ("report",),
     ("study",),
+    ("api",),
     ("cli", "pytest_plugin"),
 )
 """A room imports only rooms to its left; the files of the ground floor know each other."""
@@ -143,9 +147,14 @@ def test_a_room_that_knows_little_knows_no_more(room):
 
 def test_every_room_is_known_and_there_are_few():
     entries = {path.name.removesuffix(".py") for path in (SOURCE / "sparsemark").iterdir()}
-    entries -= {"__init__", "__pycache__", "py.typed"}
+    entries -= {"__init__", "__pycache__", "py.typed", STARTER.name}
     assert entries <= set(RANKS)
     assert len(entries) <= MOST_ENTRIES
+
+
+@pytest.mark.parametrize("path", sorted(STARTER.rglob("*.py")), ids=named)
+def test_what_users_copy_knows_the_public_names_alone(path):
+    assert not {name for name in imports(path) if name.startswith("sparsemark.")}
 
 
 def test_the_search_for_circles_finds_them(tmp_path):
@@ -250,8 +259,21 @@ def test_commands_that_only_read_load_nothing_heavy(tmp_path):
 
 def test_help_loads_no_library_at_all():
     """`--help` is instant: not even numpy, whose import takes longer than all the rest."""
-    names = ["", "run", "bench", "report", "compare", "gate", "history", "history add", "doctor", "explain", "list"]
-    names.append("sensitivity")
+    names = [
+        "",
+        "run",
+        "bench",
+        "export",
+        "sensitivity",
+        "report",
+        "compare",
+        "gate",
+        "history",
+        "history add",
+        "doctor",
+        "explain",
+        "list",
+    ]
     loads_nothing(
         [[*name.split(), "--help"] for name in names],
         ("numpy", "rich", "pytest", "torch", "onnx", "importlib.metadata"),

@@ -6,14 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparsemark.errors import UnsupportedError, UserError
+    from sparsemark.api.benchmarking import benchmark
+    from sparsemark.api.exporting import export
+    from sparsemark.api.loading import Loaded, load
+    from sparsemark.api.runs import Run
+    from sparsemark.errors import InputError, UnsupportedError, UserError
     from sparsemark.records.measurement import Measurement
-    from sparsemark.records.run import Run
     from sparsemark.specs import Cell, InputSpec, Metric, ModelSpec, Protocol, PruneStep, Pruning, Variant
 
 __all__ = [
     "Cell",
+    "InputError",
     "InputSpec",
+    "Loaded",
     "Measurement",
     "Metric",
     "ModelSpec",
@@ -24,12 +29,18 @@ __all__ = [
     "UnsupportedError",
     "UserError",
     "Variant",
+    "benchmark",
+    "export",
+    "load",
 ]
 
 _HOMES = {
-    "errors": ("UnsupportedError", "UserError"),
+    "api.benchmarking": ("benchmark",),
+    "api.exporting": ("export",),
+    "api.loading": ("Loaded", "load"),
+    "api.runs": ("Run",),
+    "errors": ("InputError", "UnsupportedError", "UserError"),
     "records.measurement": ("Measurement",),
-    "records.run": ("Run",),
     "specs": ("Cell", "InputSpec", "Metric", "ModelSpec", "Protocol", "PruneStep", "Pruning", "Variant"),
 }
 

@@ -8,6 +8,10 @@ class UserError(Exception):
     """
 
 
+class InputError(UserError, ValueError):
+    """An array that does not fit the network that it is given to; a `ValueError` as well."""
+
+
 class WriteError(UserError):
     """A file that cannot be written: the next one could not be written either."""
 

@@ -8,13 +8,15 @@ import importlib
 import importlib.util
 import re
 import sys
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
 
 
@@ -25,12 +27,37 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 """Sequences that colour a terminal."""
 
 
+_HELD: dict[str, Callable[[], Any]] = {}
+"""What this process holds, by reference."""
+
+_HOLDING = "<held>"
+"""How references begin that only the process knows that holds what they name."""
+
+_NUMBERS = count(1)
+
+
 def nearest(name: str, known: Iterable[str], kind: str) -> str:
     """Return one line for an unknown name, with the nearest known one."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})"
+
+
+@contextmanager
+def held(value: Any) -> Iterator[str]:
+    """Yield a reference to a value of this process, such as a module that no factory makes; known within the block."""
+    reference = f"{_HOLDING}{next(_NUMBERS)}:{type(value).__name__}"
+    _HELD[reference] = lambda: value
+    try:
+        yield reference
+    finally:
+        del _HELD[reference]
+
+
+def is_held(reference: str) -> bool:
+    """Return whether a reference names a value of some process, which no other process can make."""
+    return reference.startswith(_HOLDING)
 
 
 def resolve(reference: str) -> Callable[..., Any]:
@@ -44,6 +71,13 @@ def resolve(reference: str) -> Callable[..., Any]:
         UserError: no such file, module or attribute; the import fails; what is named cannot be called.
     """
     location, separator, attribute = reference.rpartition(":")
+    if is_held(reference):
+        if reference in _HELD:
+            return _HELD[reference]
+        raise UserError(
+            f"{attribute}: a module that another process holds; give file.py:factory in place of the module, or "
+            "measure in one process (launches=0)"
+        )
     if not separator or not location or not attribute:
         raise UserError(f"{reference!r}: expected file.py:factory, package.module:factory or model.onnx")
     module = load_file(Path(location)) if location.endswith(".py") else _import_module(location)

@@ -9,12 +9,25 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, NoReturn
 
-from sparsemark.cli import bench, compare, doctor, exits, explain, gate, history, listing, report, run, sensitivity
+from sparsemark.cli import (
+    bench,
+    compare,
+    doctor,
+    exits,
+    explain,
+    export,
+    gate,
+    history,
+    listing,
+    report,
+    run,
+    sensitivity,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (run, bench, sensitivity, report, compare, gate, history, doctor, explain, listing)
+_COMMANDS = (run, bench, sensitivity, export, report, compare, gate, history, doctor, explain, listing)
 
 
 def parse_and_run(arguments: Sequence[str] | None) -> int:
@@ -27,8 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sparsemark",
         description="Does pruning this network make it faster, on this machine, and what does it cost in accuracy?",
-        epilog="`run` may train networks and fine-tune them; `bench` fine-tunes pruned ones where --task brings "
-        "batches and a loss. No other command trains.",
+        epilog="`run` may train networks and fine-tune them; `bench` and `export` fine-tune pruned ones where --task "
+        "brings batches and a loss. No other command trains.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")

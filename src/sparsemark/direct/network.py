@@ -14,18 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemark import paths
+from sparsemark.direct.callers import Callers
 from sparsemark.direct.layout import Choice
 from sparsemark.direct.lowering import lower
 from sparsemark.direct.memory import place
 from sparsemark.direct.program import assemble
 from sparsemark.direct.registers import LANES
-from sparsemark.direct.runner import Runner
 from sparsemark.direct.sources import digest
 from sparsemark.direct.steps import Convolution, Matrix
 from sparsemark.direct.tuning import choose, options
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import key_of, note_of, read_note, write_privately
 from sparsemark.formats.csr.densified import densified
+from sparsemark.machine.forks import renewed_after_fork
 from sparsemark.references import one_line
 from sparsemark.registry import missing
 
@@ -41,6 +42,9 @@ Predict = Callable[[NDArray[np.float32]], tuple[NDArray[Any], ...]]
 
 OpenDense = Callable[[bytes, int], Predict]
 """Open the bytes of an ONNX model in a dense engine, on a number of threads; raises UnsupportedError if it cannot."""
+
+_DENSE = ("onnx", "onnxruntime")
+"""Modules that a network is run dense with."""
 
 _CONTEST = 15
 """Pairs of calls by which the whole network is timed against its dense form."""
@@ -103,7 +107,8 @@ class Network:
         self._graph, self._threads, self._memory, self._opener = graph, threads, memory, open_dense
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._dense: Predict | None = None
-        self._planning = threading.Lock()
+        self.renew()
+        renewed_after_fork(self)
         numbers = [*(matrix.data for matrix in graph.matrices.values()), *graph.constants.values()]
         self._finite = all(np.isfinite(array).all() for array in numbers if array.dtype.kind == "f")
         if graph.input_shape is not None:
@@ -122,16 +127,28 @@ class Network:
         return outputs if all(map(_all_finite, outputs)) else self._run_dense(image)
 
     @property
+    def is_finite(self) -> bool:
+        """Whether all constants are finite; else the dense engine runs every call."""
+        return self._finite
+
+    @property
     def input_shape(self) -> tuple[int, ...] | None:
         """Shape of one input as the file fixes it; None where it takes several."""
         return self._graph.input_shape
 
     def plan(self, shape: tuple[int, ...]) -> Plan:
         """The plan for images of a shape, made at its first use."""
+        found = self._plans.get(shape)
+        if found is not None:
+            return found
         with self._planning:
             if shape not in self._plans:
                 self._plans[shape] = self._make_plan(shape)
             return self._plans[shape]
+
+    def renew(self) -> None:
+        """Replace the lock of planning, which a thread that a fork left behind may hold."""
+        self._planning = threading.Lock()
 
     def _make_plan(self, shape: tuple[int, ...]) -> Plan:
         lowered = self._lower(shape)
@@ -149,7 +166,8 @@ class Network:
             lost = seconds is not None and seconds[0] > _CLEARLY * seconds[1]
             decision = Decision(tuple(choices[step] for step in convolutions), lost, *(seconds or (None, None)))
             # A network that no dense engine could run is compared again: a file with the same layers may be another.
-            if path and seconds is not None:
+            # Without a dense engine there is nothing to compare; the key changes when one is installed.
+            if path and (seconds is not None or missing(_DENSE) is not None):
                 _remember(path, decision)
         else:
             choices = dict(zip(convolutions, decision.choices, strict=True))
@@ -166,7 +184,7 @@ class Network:
             raise UnsupportedError(f"{error}; the file is for {batch} images a call, direct-csr runs one") from error
 
     def _runner(self, lowered: Lowered, floats: int, choices: dict[Step, Choice]) -> Predict:
-        run = Runner(assemble(lowered.steps, choices, floats, self._threads), self._threads)
+        run = Callers(assemble(lowered.steps, choices, floats, self._threads), self._threads)
         tensors, shapes = zip(*lowered.outputs, strict=True)
 
         def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
@@ -205,7 +223,10 @@ class Network:
             )
         absent = missing(("onnx",))
         if absent:
-            raise UnsupportedError(f"direct-csr: dense: {absent}")
+            raise UnsupportedError(
+                "direct-csr: the input, a weight or a sum between layers is infinite or NaN, which ONNX Runtime has to "
+                f"run: {absent}"
+            )
         try:
             run = self._opener(densified(self._graph), self._threads)
         except UnsupportedError:
@@ -252,7 +273,7 @@ class Network:
             self._threads,
             LANES,
             identity(),
-            package_versions(("llvmlite", "numba", "onnxruntime")),
+            package_versions(("llvmlite", "numba", *_DENSE)),
             digest(),
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from sparsemark.direct.machine_code import load
 from sparsemark.direct.memory import placed
+from sparsemark.machine.forks import renewed_after_fork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,11 +46,17 @@ class Runner:
         )  # fmt: skip
         self._image: NDArray[np.float32] = np.zeros(0, np.float32)
         self._threads = threads
+        self.renew()
         self._start_helpers()
+        renewed_after_fork(self)
+
+    def renew(self) -> None:
+        """Replace the lock of calls, which a thread that a fork left behind may hold."""
+        self._one_call = threading.Lock()
 
     def _start_helpers(self) -> None:
         self._process = os.getpid()
-        self._one_call, self._gate, self._idle = threading.Lock(), threading.Lock(), _taken()
+        self._gate, self._idle = threading.Lock(), _taken()
         self._open, self._busy = False, 0
         # Plain locks: Ctrl-C within a semaphore, which is Python code, can leave it broken.
         self._wakes = [_taken() for _ in range(self._threads - 1)]
@@ -61,9 +68,9 @@ class Runner:
 
     def __call__(self, image: NDArray[np.float32], outputs: tuple[Tensor, ...] = ()) -> tuple[NDArray[np.float32], ...]:
         """Run one image, contiguous float32; copies of these tensors, channels first."""
-        if self._process != os.getpid():
-            self._start_helpers()  # a fork takes none of the threads along
         with self._one_call:
+            if self._process != os.getpid():
+                self._start_helpers()  # a fork takes none of the threads along
             self._close()  # an interrupt between any two lines below may have left a call open
             self._counters.fill(0)
             self._image = np.ascontiguousarray(image, np.float32).reshape(-1)

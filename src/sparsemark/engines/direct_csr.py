@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.engines.onnx_runtime import open_session, wrap
+from sparsemark.engines.onnx_runtime import Session
 from sparsemark.errors import UnsupportedError
 from sparsemark.registry import missing
 
@@ -50,4 +50,4 @@ def open_dense(model: bytes, threads: int) -> Predict:
     absent = missing(("onnxruntime",))
     if absent:
         raise UnsupportedError(f"direct-csr: dense: {absent}")
-    return wrap(open_session(model, threads))
+    return Session(model, threads)

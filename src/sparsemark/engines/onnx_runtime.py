@@ -10,6 +10,7 @@ from sparsemark.engines.base import Noted
 from sparsemark.engines.onnx_levels import ALL, level_for
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import content_hash, key_of
+from sparsemark.machine.forks import renewed_after_fork
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +38,42 @@ def wrap(session: Any) -> Predict:
         return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
 
     return predict
+
+
+class Session:
+    """A `Predict` of an ONNX model that processes may call which are forked from the one that opened it.
+
+    Args:
+        model: file, or its content.
+        threads: of the pool, of which a fork takes none along: with several, the child opens the model anew.
+
+    Raises:
+        UnsupportedError: as `open_session`.
+    """
+
+    def __init__(self, model: Path | bytes, threads: int) -> None:
+        self._model, self._threads = model, threads
+        # Kept in a child: closing a session waits for its threads.
+        self._left_behind: list[Any] = []
+        self._predict: Predict | None = None
+        self._open()
+        renewed_after_fork(self)
+
+    def _open(self) -> Predict:
+        self.opened = open_session(self._model, self._threads)
+        self._predict = predict = wrap(self.opened)
+        return predict
+
+    def renew(self) -> None:
+        """Have the model opened anew at the next call, in a process whose parent had a pool."""
+        if self._threads > 1:
+            self._left_behind.append(self.opened)
+            self._predict = None
+
+    def __call__(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Run a batch; every output."""
+        # Two threads that come first together both open it, which costs less than a lock that a fork may leave locked.
+        return (self._predict or self._open())(*inputs)
 
 
 def open_session(

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import content_hash, note_of, read_note, write_atomically
-from sparsemark.formats import dense, onnx
+from sparsemark.formats import dense
 from sparsemark.formats.base import Artifact, Format, Weights
-from sparsemark.formats.csr import counting as csr_counting
-from sparsemark.formats.csr import export as csr_export
 from sparsemark.registry import find, missing
 
 if TYPE_CHECKING:
@@ -21,10 +19,36 @@ if TYPE_CHECKING:
 
     from sparsemark.networks.source import Source
 
+
+def _export_csr(source: Source, path: Path) -> None:
+    # Here, as in those below: a program that runs a CSR file starts without what writes and counts one.
+    from sparsemark.formats.csr.export import export
+
+    export(source, path)
+
+
+def _count_csr(path: Path) -> Weights:
+    from sparsemark.formats.csr.counting import count
+
+    return count(path)
+
+
+def _export_onnx(source: Source, path: Path) -> None:
+    from sparsemark.formats.onnx import export
+
+    export(source, path)
+
+
+def _count_onnx(path: Path) -> Weights:
+    from sparsemark.formats.onnx import count
+
+    return count(path)
+
+
 FORMATS: dict[str, Format] = {
     "dense": Format(".safetensors", dense.export, dense.count),
-    "csr": Format(".csr", csr_export.export, csr_counting.count, requires=("onnx", "onnxscript"), made_from="onnx"),
-    "onnx": Format(".onnx", onnx.export, onnx.count, requires=("onnx", "onnxscript")),
+    "csr": Format(".csr", _export_csr, _count_csr, requires=("onnx", "onnxscript"), made_from="onnx"),
+    "onnx": Format(".onnx", _export_onnx, _count_onnx, requires=("onnx", "onnxscript")),
 }
 
 

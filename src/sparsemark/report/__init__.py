@@ -10,7 +10,7 @@ from sparsemark.report.document import content_of
 from sparsemark.report.findings import findings
 from sparsemark.report.headline import headlines
 from sparsemark.report.renderers.csv import as_csv
-from sparsemark.report.renderers.html import as_html
+from sparsemark.report.renderers.html import as_fragment, as_html
 from sparsemark.report.renderers.markdown import as_markdown
 from sparsemark.report.renderers.terminal import DEFAULT_WIDTH, as_terminal
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sparsemark.report.deployment import Deployment
     from sparsemark.report.document import Content
 
-__all__ = ["DEFAULT_WIDTH", "FORMATS", "findings", "headlines", "render"]
+__all__ = ["DEFAULT_WIDTH", "FORMATS", "findings", "headlines", "notebook", "render"]
 
 FORMATS: dict[str, Callable[[Run, Wanted], str]] = {
     "table": lambda run, wanted: as_terminal(_content(run, wanted), width=wanted.width, colour=wanted.colour),
@@ -72,3 +72,8 @@ def render(
     if form not in FORMATS:
         raise UserError(f"--format {form!r}: expected one of {', '.join(FORMATS)}")
     return FORMATS[form](run, Wanted(width, colour, bar, deployment))
+
+
+def notebook(run: Run) -> str:
+    """Write a run as a piece of HTML for a page of another's, such as a notebook."""
+    return as_fragment(content_of(run))

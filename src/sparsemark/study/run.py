@@ -23,7 +23,7 @@ from sparsemark.study.pipeline import Pipeline, journal_key
 from sparsemark.study.prepare import check_schedule
 from sparsemark.study.requirements import check_requirements, has_requirements
 from sparsemark.study.sampling import IN_THIS_PROCESS
-from sparsemark.study.task import always, load_task, opener
+from sparsemark.study.task import Task, always, load_task, opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,14 +37,16 @@ if TYPE_CHECKING:
     from sparsemark.study.watch import Watch
 
 
-def open_pipeline(study: Study, places: Places, *, data: Path | None = None, task: Path | None = None) -> Pipeline:
+def open_pipeline(
+    study: Study, places: Places, *, data: Path | None = None, task: Path | Task | None = None
+) -> Pipeline:
     """Return the pipeline of a study.
 
     Args:
         study: names its tasks by `hooks`, or has none.
         places: folders.
         data: images for the study's tasks, or None for what they bring themselves.
-        task: a user's task file, for a study without hooks.
+        task: a user's task, or its file, for a study without hooks.
 
     Raises:
         UserError: images are given to a study that has no use for them, the task cannot be loaded, a schedule has
@@ -52,7 +54,8 @@ def open_pipeline(study: Study, places: Places, *, data: Path | None = None, tas
     """
     if study.hooks is None and data is not None:
         raise UserError(f"--data {data}: {study.name} names no hooks, so nothing is trained or tested on images")
-    open_task = opener(study.hooks, data) if task is None else always(load_task(task))
+    own = task if task is None or isinstance(task, Task) else load_task(task)
+    open_task = opener(study.hooks, data) if own is None else always(own)
     for variant in study.variants:
         # Hours of training, or of timing, before this comes to light would be lost.
         if variant.pruning.schedule != ONE_SHOT:

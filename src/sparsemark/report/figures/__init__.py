@@ -59,6 +59,18 @@ def draw_figures(run: Run, folder: Path, evaluated: Iterable[Measurement] = ()) 
     return files
 
 
+def figure_of(run: Run, model: str | None) -> Figure | None:
+    """Return the figure that answers first for a network: the score against latency, else latency against sparsity.
+
+    None where there are too few cells for either. Raises UserError where matplotlib is not installed.
+    """
+    run = harmless_run(run)
+    own = [m for m in run.measurements if m.model == model]
+    return score_latency.score_against_latency(own, run.engines) or latency_sparsity.latency_against_sparsity(
+        own, run.engines
+    )
+
+
 def _safe(name: str) -> str:
     """Return a name without characters that a file's name cannot have everywhere."""
     return re.sub(r"[^A-Za-z0-9_.]", "_", name)

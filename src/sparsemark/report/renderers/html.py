@@ -29,12 +29,21 @@ footer { color: #555; font-size: .85rem; }
 
 def as_html(content: Content) -> str:
     """Write the report as an HTML document."""
-    lines = [
+    head = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
         f"<title>sparsemark report</title><style>{_STYLE}</style></head><body>",
-        *(f'<p class="headline">{html.escape(line)}</p>' for line in content.headlines),
     ]
+    return "\n".join([*head, *_body(content), "</body></html>", ""])
+
+
+def as_fragment(content: Content) -> str:
+    """Write the report as one element, which takes its style from the page that it is put into."""
+    return "\n".join(["<div>", *_body(content), "</div>", ""])
+
+
+def _body(content: Content) -> list[str]:
+    lines = [f'<p class="headline">{html.escape(line)}</p>' for line in content.headlines]
     if content.advice:
         lines.append(f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in content.advice)}</ul>")
     if content.front.rows:
@@ -52,7 +61,7 @@ def as_html(content: Content) -> str:
         tag = "footer" if texts is content.conditions else "section"
         items = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
         lines.append(f"<{tag}><h2>{title}</h2><ul>{items}</ul></{tag}>")
-    return "\n".join([*lines, "</body></html>", ""])
+    return lines
 
 
 def _front(front: Front) -> Iterator[str]:

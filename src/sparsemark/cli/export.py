@@ -1,0 +1,72 @@
+"""`sparsemark export`: the file to deploy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsemark.cli.arguments import network_input
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sparsemark.cli.arguments import Commands
+
+
+def add(commands: Commands) -> None:
+    """Declare the command's arguments."""
+    parser = commands.add_parser(
+        "export",
+        help="the file to deploy: a network, pruned as you say",
+        description="Prune a network, fine-tune it where --task brings batches and a loss, and write one file. "
+        "`sparsemark.load(PATH)` runs a .csr or .onnx file from Python.",
+    )
+    parser.add_argument("reference", metavar="REF", help="file.py:factory, package.module:factory or model.onnx")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="PATH", help="ends in .csr, .onnx or .safetensors"
+    )
+    parser.add_argument("--format", metavar="NAME", help="csr, onnx or dense (default: by the end of PATH)")
+    parser.add_argument(
+        "--prune", default="none", metavar="METHOD:SPARSITY[:ROUND_TO][+...]", help="default: nothing is taken out"
+    )
+    parser.add_argument(
+        "--input",
+        type=network_input,
+        action="append",
+        default=[],
+        metavar="[NAME=]SIZES[:DTYPE]",
+        help="one input, such as 1,3,224,224; repeats where there are several (default: what an ONNX file declares)",
+    )
+    parser.add_argument("--task", type=Path, metavar="FILE.py", help="your inputs and score, and how to fine-tune")
+    parser.add_argument("--epochs", type=int, default=6, help="of fine-tuning (default: %(default)s)")
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Write the file and say what is in it."""
+    from sparsemark.api.exporting import export
+    from sparsemark.cli.terminal import notices, write
+    from sparsemark.errors import UnsupportedError, UserError
+    from sparsemark.references import ONNX_SUFFIX
+    from sparsemark.report.progress import begin, waiting
+
+    if not options.input and not options.reference.endswith(ONNX_SUFFIX):
+        raise UserError("--input: expected the sizes of the network's input, batch first, such as 1,3,224,224")
+    begin()
+    try:
+        with notices(), waiting(f"exporting {options.reference}"):
+            artifact = export(
+                options.reference,
+                options.output,
+                options.input or None,
+                prune=options.prune,
+                task=options.task,
+                epochs=options.epochs,
+                form=options.format,
+            )
+    except UnsupportedError as error:
+        raise UserError(f"{options.output}: {error}") from error
+    weights = artifact.weights
+    counted = "" if weights.total is None else f", {weights.nonzeros} of {weights.total} weights are not zero"
+    write(f"wrote {artifact.path}: {artifact.bytes} bytes{counted}\n")
+    return 0
