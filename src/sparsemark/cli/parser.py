@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, NoReturn
 
-from sparsemark.cli import bench, compare, doctor, exits, explain, gate, history, listing, report, run
+from sparsemark.cli import bench, compare, doctor, exits, explain, gate, history, init, listing, report, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (run, bench, report, compare, gate, history, doctor, explain, listing)
+_COMMANDS = (run, bench, init, report, compare, gate, history, doctor, explain, listing)
 
 
 def parse_and_run(arguments: Sequence[str] | None) -> int:
