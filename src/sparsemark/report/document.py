@@ -31,7 +31,8 @@ FASTER, SLOWER, NEUTRAL = "faster", "slower", ""
 
 SPEEDUP = "speedup [95 %]"
 _SIZE = "size"
-NUMBERS = ("removed", "p50 ms", "p90 ms", SPEEDUP, _SIZE, "threads", "seed", "fold")
+_THROUGHPUT = "images/s"
+NUMBERS = ("removed", "p50 ms", "p90 ms", _THROUGHPUT, SPEEDUP, _SIZE, "batch", "threads", "seed", "fold")
 """Columns that are set to the right."""
 
 _LISTED = 3  # cells named in a line on failures; the others are counted
@@ -85,7 +86,10 @@ def content_of(run: Run) -> Content:
     run = harmless_run(run)
     cells = [m for m in run.measured() if m.control is None]
     order = {model: index for index, model in enumerate(dict.fromkeys(m.model for m in cells))}
-    cells.sort(key=lambda m: (order[m.model], -(m.speedup or -math.inf), m.p50_ms or math.inf))
+    # A speedup is over the dense network with the same batch and threads.
+    cells.sort(
+        key=lambda m: (order[m.model], m.batch or 1, m.threads or 1, -(m.speedup or -math.inf), m.p50_ms or math.inf)
+    )
     columns, rows = _table(cells, run)
     return Content(
         tuple(headlines(run)),
@@ -126,9 +130,11 @@ def _table(cells: Sequence[Measurement], run: Run) -> tuple[list[str], list[Row]
         "fold": len({m.fold for m in cells}) > 1,
         "engine": True,
         "precision": {m.precision or FP32 for m in cells} - {FP32},
+        "batch": len({m.batch for m in cells}) > 1,
         "threads": len({m.threads for m in cells}) > 1,
         "p50 ms": True,
         "p90 ms": any(m.p90_ms is not None for m in cells),
+        _THROUGHPUT: len({(m.batch, m.threads) for m in cells}) > 1,
         SPEEDUP: True,
     }
     columns = [column for column, is_shown in shown.items() if is_shown]
@@ -154,7 +160,9 @@ def _texts(m: Measurement, notes: Notes) -> dict[str, str]:
         "fold": _number(m.fold),
         "engine": wording.engine_name(m.engine, notes),
         "precision": m.precision or wording.ABSENT,
+        "batch": _number(m.batch),
         "threads": _number(m.threads),
+        _THROUGHPUT: wording.rate(m.images_per_second),
         "p50 ms": wording.milliseconds(m.p50_ms),
         "p90 ms": wording.milliseconds(m.p90_ms),
         SPEEDUP: speedup + (" (!)" if contamination_of(m) else ""),

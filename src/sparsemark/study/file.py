@@ -35,6 +35,7 @@ from sparsemark.specs import (
     Pruning,
     Variant,
 )
+from sparsemark.study.batch_sizes import with_batch
 from sparsemark.study.inputs import held_inputs
 
 if TYPE_CHECKING:
@@ -282,9 +283,25 @@ def _check_known(name: str, own: Mapping[str, object], kind: str, where: str) ->
 
 
 def own_study(
-    model: ModelSpec, prunings: Iterable[Pruning], engines: Iterable[str], protocol: Protocol, epochs: int = EPOCHS
+    model: ModelSpec,
+    prunings: Iterable[Pruning],
+    engines: Iterable[str],
+    protocol: Protocol,
+    epochs: int = EPOCHS,
+    *,
+    batches: Iterable[int] = (),
+    threads: Iterable[int] = (),
 ) -> Study:
     """Return the study of one model of the user's own: dense, and pruned as asked.
+
+    Args:
+        model: the network, which is pruned and trained with the batch of its inputs.
+        prunings: beside the dense network.
+        engines: that run each.
+        protocol: of the timing.
+        epochs: of fine-tuning.
+        batches: images a call, cells for each; none for what the inputs say.
+        threads: of the engines, cells for each; none for what the protocol says.
 
     Raises:
         UserError: a pruner or engine is not known.
@@ -294,7 +311,15 @@ def own_study(
         for step in pruning.steps:
             find(step.method, PRUNERS, "pruner")
     variants = [Variant(model, pruning) for pruning in asked]
-    cells = [cell_of(variant, engine, FP32, protocol.threads) for variant in variants for engine in engines]
+    models = [with_batch(model, batch) for batch in batches] or [model]
+    counts = list(threads) or [protocol.threads]
+    cells = [
+        cell_of(replace(variant, model=called), engine, FP32, count)
+        for variant in variants
+        for called in models
+        for count in counts
+        for engine in engines
+    ]
     return Study(model.name.strip("._-") or "own", None, tuple(variants), tuple(dict.fromkeys(cells)), protocol, epochs)
 
 
