@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
@@ -18,7 +20,7 @@ from sparsemark.formats import FORMATS, export
 from sparsemark.formats.base import Format
 from sparsemark.networks.source import Source
 from sparsemark.pruning import PRUNERS, Request, prune
-from sparsemark.registry import availability, find, missing
+from sparsemark.registry import availability, find, missing, why_not
 from sparsemark.specs import ModelSpec, Pruning
 
 OWN = {"magnitude": Format(".a", print, print), "random": Format(".b", print, print, requires=("no_such_module",))}
@@ -126,6 +128,23 @@ def test_missing_imports_nothing():
     assert missing(("antigravity",)) is None
     assert "antigravity" not in sys.modules
     assert missing(("sys", "no_such_module", "neither")) == "no-such-module is not installed"
+
+
+NEEDS = ["numpy>=2", "numba>=0.61; extra == 'all'", 'numba>=0.61; extra == "direct"', "numbas; extra == 'other'"]
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("numba", "numba is not installed: pip install 'sparsemark[direct]'"),
+        ("numpy", "numpy is not installed"),
+        ("nobody", "nobody is not installed"),
+    ],
+)
+def test_what_an_extra_brings_is_named_with_the_extra(module, line, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: NEEDS)
+    assert why_not(dataclasses.replace(ENGINES["direct-csr"], requires=(module,))) == line
 
 
 @pytest.mark.parametrize("own", [PRUNERS, FORMATS, ENGINES])

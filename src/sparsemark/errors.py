@@ -16,6 +16,10 @@ class WriteError(UserError):
     """A file that cannot be written: the next one could not be written either."""
 
 
+class TaskError(UserError):
+    """A user's task that fails, or returns what cannot be used: the next network would meet it as well."""
+
+
 class NoFloat64Error(Exception):
     """A network that cannot be run in float64; the message is why."""
 

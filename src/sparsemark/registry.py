@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -91,7 +92,22 @@ def _row(kind: str, name: str, one: Optional) -> Availability:
 def why_not(one: Optional) -> str | None:
     """Return why an implementation cannot be used here, or None."""
     barred: Callable[[], str | None] = getattr(one, "barred", lambda: None)
-    return missing(one.requires) or barred()
+    absent = missing(one.requires)
+    return f"{absent}{_remedy(one.requires)}" if absent else barred()
+
+
+def _remedy(requires: Iterable[str]) -> str:
+    """Return `: pip install 'sparsemark[direct]'` where an extra brings the first of the modules that is absent."""
+    import importlib.metadata
+
+    name = next((name for name in requires if missing((name,))), "")
+    try:
+        lines = importlib.metadata.requires("sparsemark") or []
+    except importlib.metadata.PackageNotFoundError:  # run from its source
+        return ""
+    brings = re.compile(rf"{re.escape(name)}\b.*extra == ['\"](?P<extra>[\w-]+)['\"]")
+    extras = {found["extra"] for line in lines if (found := brings.match(line))} - {"all"}
+    return f": pip install 'sparsemark[{min(extras)}]'" if extras else ""
 
 
 def missing(requires: Iterable[str]) -> str | None:

@@ -75,13 +75,17 @@ def test_an_onnx_file_is_missing_damaged_or_of_another_shape(here, refused):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "declared"),
-    [(("n", 3, "h", "w"), "any,3,any,any"), ((1, 3, 8, None), "1,3,8,any"), ((), "no sizes")],
+    ("sizes", "declared", "example"),
+    [
+        (("n", 3, "h", "w"), "any,3,any,any", "1,3,N,N"),
+        ((1, 3, 8, None), "1,3,8,any", "1,3,8,N"),
+        ((), "no sizes", "1,N,..."),
+    ],
 )
-def test_an_onnx_file_leaves_more_than_the_batch_open(sizes, declared, here, refused):
+def test_an_onnx_file_leaves_more_than_the_batch_open(sizes, declared, example, here, refused):
     save_identity(sizes)
     line = refused(*bench("open.onnx"))
-    assert line.endswith(f"open.onnx: declares an input of {declared}; say which sizes with --input")
+    assert line.endswith(f"open.onnx: declares an input of {declared}; say which sizes with --input {example}")
 
 
 def test_an_open_batch_is_one(here):

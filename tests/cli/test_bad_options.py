@@ -35,6 +35,9 @@ def refused_by_argparse(capsys):
         ("magnitude:half", "--prune 'magnitude:half': expected METHOD:SPARSITY"),
         ("channels:0.5:x", "--prune 'channels:0.5:x': expected METHOD:SPARSITY"),
         ("magnitude:0.5:8", "round_to 8 of 'magnitude': expected none, only methods that remove channels"),
+        ("magnitude:0.5,", "--prune 'magnitude:': expected METHOD:SPARSITY"),
+        ("magnitude:0.5,2", "sparsity 2 of 'magnitude'"),
+        ("channels:0.3,0.5+magnitude:0.8", "several sparsities in 'channels:0.3,0.5'; expected them in the last step"),
         ("channels:0.5:0", "round_to 0 of 'channels': expected a whole number from 1"),
         ("magnitud:0.5", "unknown pruner 'magnitud'; did you mean 'magnitude'?"),
         (":0.5", "unknown pruner ''"),
@@ -42,7 +45,7 @@ def refused_by_argparse(capsys):
     ],
 )
 def test_a_prune_option_is_malformed(prune, named, here, refused):
-    assert named in refused(*bench("networks.py:build", "--prune", prune))
+    assert named in refused(*bench("networks.py:build", "--input", "1,3,8,8", "--prune", prune))
 
 
 @pytest.mark.parametrize(
@@ -50,12 +53,12 @@ def test_a_prune_option_is_malformed(prune, named, here, refused):
     [
         (("--engine", "torch", "--engine", "onxruntime"), "unknown engine 'onxruntime'; did you mean 'onnxruntime'?"),
         (("--rounds", "0"), "rounds 0: expected a whole number from 1"),
-        (("--threads", "0"), "threads 0: expected a whole number from 1"),
         (("--input", "1,0,4,4"), "input shape (1, 0, 4, 4): expected positive sizes"),
     ],
 )
 def test_an_option_is_out_of_range_before_anything_is_measured(more, named, here, refused):
-    assert named in refused(*bench("networks.py:build", *more))
+    given = () if "--input" in more else ("--input", "1,3,8,8")
+    assert named in refused(*bench("networks.py:build", *given, *more))
     assert not list(Path.cwd().glob("out.json*"))
 
 
@@ -89,14 +92,20 @@ def test_an_input_shape_does_not_fit_and_the_network_says_why(here, refused):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--input", "1,three"), ("--input", ""), ("--rounds", "many"), ("--threads", "1.5")]
+    ("option", "value"),
+    [
+        *(("--input", "1,three"), ("--input", ""), ("--rounds", "many"), ("--threads", "1.5"), ("--threads", "0")),
+        *(("--threads", "1,"), ("--batch", "0,8"), ("--batch", "many")),
+    ],
 )
 def test_an_option_is_not_a_number(option, value, here, refused_by_argparse):
     assert f"argument {option}: " in refused_by_argparse(*bench("networks.py:build", option, value))
 
 
-def test_the_result_file_must_be_named(here, refused_by_argparse):
-    assert "--json" in refused_by_argparse("bench", "networks.py:build")
+def test_what_a_network_takes_is_asked_for(here, refused):
+    line = refused(*bench("networks.py:build"))
+    assert "networks.py:build: no --input; expected the sizes of one call, batch first, such as --input 1,3,2" in line
+    assert not list(Path.cwd().glob("out.json*"))
 
 
 def test_a_command_is_unknown(refused_by_argparse):

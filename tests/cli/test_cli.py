@@ -123,7 +123,8 @@ def test_list_names_every_pruner_format_and_engine(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "bench", "report", "compare", "gate", "history", "history add", "doctor", "explain", "list"]
+    "command",
+    ["", "run", "bench", "init", "report", "compare", "gate", "history", "history add", "doctor", "explain", "list"],
 )
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as exit_:

@@ -108,7 +108,7 @@ def test_without_ruptures_the_table_is_there_and_says_what_is_missing(capsys, mo
     assert history() == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "net-csr" in shown
-    assert "ruptures is not installed: pip install sparsemark[history]" in shown
+    assert "ruptures is not installed: pip install 'sparsemark[history]'" in shown
 
 
 # --- mistakes

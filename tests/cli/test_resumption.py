@@ -31,7 +31,7 @@ def test_what_was_taken_from_the_journal_is_said(here, quick, capsys, monkeypatc
 
 def test_a_damaged_line_of_the_journal_is_said_and_measured_again(here, quick, capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("sparsemark.cli.bench._keep_artifacts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("sparsemark.study.deploy.keep_artifacts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main([*MASKED, "--artifacts", "kept"]) == 130
     journal = Path("out.json.unfinished.jsonl")
     journal.write_bytes(journal.read_bytes().replace(b'"magnitude"', b'"magnitudo"', 1))

@@ -96,7 +96,7 @@ def test_missing_library_is_a_reason_and_no_import_error(engine, monkeypatch):
     with pytest.raises(UnsupportedError, match=f"{lacking} is not installed"):
         engines.load(some, engine, 1)
     rows = {row.name: row.absent for row in availability(ENGINES, "engine")}
-    assert rows[engine] == f"{lacking} is not installed"
+    assert rows[engine].startswith(f"{lacking} is not installed")
 
 
 def test_unknown_engine_gets_the_nearest_name():

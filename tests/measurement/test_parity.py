@@ -152,11 +152,22 @@ def test_agreement_counts_decisions_and_lists_the_margins_of_those_that_turned()
     assert found.disagreements == "0 (margin 1.0e-06), 2 (margin 2.0e-06)"
 
 
-def test_long_list_of_disagreements_is_cut():
+def test_every_disagreement_is_named_the_first_ones_with_their_margin():
     expected = (np.array([[[1.0, 1e-9]]] * 7),)  # one class in two places
     found = check(lambda image: (np.array([[[1.0, -1e-9]]]),), IMAGES, expected).parity
     assert found.agreement == 0.5
-    assert found.disagreements.endswith("4 (margin 1.0e-09) and 2 more")
+    assert found.disagreements.endswith("4 (margin 1.0e-09) and 2 more: 5-6")
+
+
+def test_images_are_named_by_their_number_among_all():
+    """Whatever the order of the comparison, and where a call has several."""
+    batches = [(np.full((2, 1), 2.0 * n, np.float32),) for n in range(4)]
+    chosen = (2, 0, 3)
+    expected = Reference((np.array([[1.0, 0.0], [1.0, 1 - 1e-6]] * 3),), chosen)
+    turned = np.array([[1.0, 0.0], [1 - 1e-6, 1.0]])
+    found = parity.check(lambda _: (turned,), batches, expected).parity
+    assert (found.images, found.agreement) == (3, 0.5)
+    assert found.disagreements == "1 (margin 1.0e-06), 5 (margin 1.0e-06), 7 (margin 1.0e-06)"
 
 
 @given(arrays.arrays(np.float64, (3, 4, 2), elements=st.floats(-1, 1)))

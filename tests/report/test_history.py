@@ -87,7 +87,7 @@ def test_a_contaminated_run_is_marked():
 
 def test_where_nobody_looked_for_changes_it_says_why():
     text = as_history([dataclasses.replace(STEPPED, changes=None)], width=200)
-    assert "ruptures is not installed: pip install sparsemark[history]" in text
+    assert "ruptures is not installed: pip install 'sparsemark[history]'" in text
     assert "|" not in text
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sparsemark import Metric
-from sparsemark.errors import UserError
+from sparsemark.errors import TaskError, UserError
 from sparsemark.networks.checkpoint import load_checkpoint
 from sparsemark.pruning import prune
 from sparsemark.pruning.base import Request
@@ -165,18 +165,62 @@ def test_what_goes_on_says_from_where(tmp_path, caplog):
     assert f"fine-tuning goes on after epoch 2, from {state}" in caplog.text
 
 
-@pytest.mark.parametrize("spoil", ["masked weights", "shapes"])
-def test_a_train_that_brings_masked_weights_back_or_changes_shapes_is_refused(spoil, tmp_path):
+def widens(module):
+    module[4] = nn.Linear(6 * 36, 4)
+
+
+def fills(module):
+    module[4].weight.data += 1
+
+
+def breaks(module):
+    module[0].bias.data[0] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (widens, "changed shapes or dtypes; expected new values of the weights only"),
+        (lambda module: module.double(), "changed shapes or dtypes"),
+        (fills, "4.weight has values where its mask has zeros"),
+        (breaks, "leaves NaN or infinities in 0.bias; expected finite weights"),
+        (lambda module: 1 / 0, "failed: ZeroDivisionError"),
+    ],
+)
+def test_a_train_that_spoils_the_network_is_refused(spoil, reason, tmp_path):
     class Spoils(Points):
         def train(self, module, epochs, seed, work):
-            if spoil == "shapes":
-                module[4] = nn.Linear(6 * 36, 4)
-            else:
-                module[4].weight.data += 1
+            spoil(module)
 
-    reason = "changed shapes" if spoil == "shapes" else r"4\.weight has values where its mask has zeros"
-    with pytest.raises(UserError, match=rf"^points: train: {reason}"):
+    with pytest.raises(TaskError) as caught:
         finetune(*with_task(Spoils()), epochs=1, seed=0, work=tmp_path)
+    assert str(caught.value).startswith(f"points: train: {reason}")
+
+
+def test_every_call_of_train_is_checked(model, tmp_path):
+    """The second round of three spoils the masks."""
+    calls = []
+
+    class Spoils(Points):
+        def train(self, module, epochs, seed, work):
+            calls.append(epochs)
+            if len(calls) == 2:
+                fills(module)
+
+    task, places = Task(Spoils(), "points"), Places(None, tmp_path)
+    dense = prepare(Variant(model), None, task, places, 3)
+    with pytest.raises(TaskError, match=r"points: train: 4\.weight has values .* \(net-iterative-magnitude80-seed0\)$"):
+        prepare(Variant(model, Pruning.parse("iterative-magnitude:0.8")), dense, task, places, 3)
+    assert len(calls) == 2
+
+
+def test_a_loss_without_a_gradient_is_refused(tmp_path):
+    class Detaches(Points):
+        def loss(self, outputs, targets):
+            return super().loss(outputs, targets).detach()
+
+    with pytest.raises(TaskError, match=r"^points: loss: no gradients flow from it: RuntimeError"):
+        finetune(*with_task(Detaches()), epochs=1, seed=0, work=tmp_path)
 
 
 def test_batches_that_yield_nothing_are_refused(tmp_path):

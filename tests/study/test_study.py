@@ -293,7 +293,9 @@ def test_without_matplotlib_one_line_says_so_before_anything_is_trained(tmp_path
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["run", "toy.toml"]) == 2
-    assert "matplotlib is not installed: the figures need it, pip install sparsemark[plots]" in capsys.readouterr().err
+    assert (
+        "matplotlib is not installed: the figures need it, pip install 'sparsemark[plots]'" in capsys.readouterr().err
+    )
     assert trained(tmp_path) == []
 
 

@@ -10,9 +10,9 @@ import torch
 
 from sparsemark import Metric
 from sparsemark.analysis.groups import grouped_interval
-from sparsemark.errors import UserError
+from sparsemark.errors import TaskError, UserError
 from sparsemark.records.scores import SingleInputs
-from sparsemark.specs import ModelSpec
+from sparsemark.specs import InputSpec, ModelSpec
 from sparsemark.study.task import REPORT, SCORE, SELECT, Task, load_task, opener
 
 MODEL = ModelSpec("net", "net.py:build", (1, 3))
@@ -172,11 +172,19 @@ def raises(*_):
         ({"describe": lambda self: {"more": object()}}, "describe: TypeError"),
         ({"images": lambda self, part: np.zeros((4, 5))}, "images: shape (4, 5); expected (n, 3)"),
         ({"images": lambda self, part: np.zeros((0, 3))}, "images: shape (0, 3)"),
-        ({"images": lambda self, part: "file.png"}, "images: ValueError"),
+        ({"images": lambda self, part: "file.png"}, "images: dtype <U8; expected an array of real numbers"),
+        ({"images": lambda self, part: [["1", "2", "3"]]}, "images: dtype <U1; expected an array of real numbers"),
+        ({"images": lambda self, part: np.zeros((4, 3), complex)}, "images: dtype complex128; expected"),
+        ({"images": lambda self, part: [[1, 2, 3], [4]]}, "images: ValueError"),
+        ({"images": lambda self, part: np.full((4, 3), 1e300)}, "images: NaN or infinities"),
         ({"images": lambda self, part: np.full((4, 3), np.nan)}, "images: NaN or infinities"),
         ({"images": lambda self, part: {"a": 1, "b": 2}}, "images: 2 inputs (a, b); expected one array"),
         ({"score": lambda self, outputs, part: "good"}, "score: score is str; expected a number"),
-        ({"score": lambda self, outputs, part: None}, "score: score is "),
+        ({"score": lambda self, outputs, part: None}, "score: score is NoneType; expected a number"),
+        ({"score": lambda self, outputs, part: "0.5"}, "score: score is str; expected a number"),
+        ({"score": lambda self, outputs, part: [[1], [1, 2]]}, "score: score is list; expected a number"),
+        ({"score": lambda self, outputs, part: torch.ones((), requires_grad=True)}, "score: score is Tensor; expected"),
+        ({"score": lambda self, outputs, part: {"distance": np.inf}}, "score: distance is inf; expected a finite"),
         ({"score": lambda self, outputs, part: {}}, "score: returned an empty mapping"),
         ({"score": lambda self, outputs, part: {"distance": np.nan}}, "score: distance is nan; expected a finite"),
         ({"score": lambda self, outputs, part: {"distance": [1, 2]}}, "score: distance has shape (2,); expected"),
@@ -204,6 +212,76 @@ def test_a_loss_that_is_no_finite_number_is_refused():
         task = with_(loss=lambda self, outputs, targets, value=value: value)
         with pytest.raises(UserError, match=r"^my_task.py: loss: "):
             task.loss(None, None)
+
+
+INTEGERS = ModelSpec("net", "m:f", (InputSpec((1, 3), "int8"),))
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (np.full((2, 3), 0.5), "values of dtype float64 that int8 does not hold; expected int8"),
+        (np.full((2, 3), 300), "values of dtype int64 that int8 does not hold; expected int8"),
+        (np.full((2, 3), np.nan), "values of dtype float64 that int8 does not hold; expected int8"),
+    ],
+)
+def test_images_of_another_dtype_are_not_cut_to_it(images, words):
+    task = with_(images=lambda self, part: images)
+    with pytest.raises(TaskError) as caught:
+        task.images(REPORT, INTEGERS)
+    assert str(caught.value) == f"my_task.py: images: {words}"
+
+
+def test_integers_in_another_dtype_are_taken():
+    task = with_(images=lambda self, part: np.ones((2, 3)))
+    assert task.images(REPORT, INTEGERS).batches[0][0].dtype == np.int8
+
+
+def test_images_say_what_a_network_takes():
+    def declared(given):
+        return [one.text for one in with_(images=lambda self, part: given).declared_inputs()]
+
+    assert declared(np.zeros((4, 3, 8, 6))) == ["1,3,8,6"]
+    assert declared({"image": np.zeros((4, 3))}) == ["1,3"], "one input needs no name"
+    assert declared({"ids": np.zeros((4, 7), np.int64), "mask": np.ones((4, 7), bool)}) == [
+        "ids=1,7:int64",
+        "mask=1,7:bool",
+    ]
+    for given in (np.float32(1), np.zeros((2, 3), np.uint64)):
+        with pytest.raises(TaskError, match=r"^my_task.py: images: shape .* or say the sizes with --input"):
+            declared(given)
+
+
+def test_a_mended_loss_leaves_what_was_scored_and_another_score_does_not(tmp_path):
+    """Comments and code that trains decide no score."""
+    trains = "def batches(seed):\n    yield 1, 2\ndef loss(outputs, targets):\n    return {}\n"
+
+    def digests(text):
+        path = tmp_path / f"task{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(text)
+        task = load_task(path)
+        return task.scoring_digest, task.digest
+
+    first, mended = digests(SIMPLE + trains.format(1)), digests("# why\n" + SIMPLE + trains.format(2))
+    other = digests(SIMPLE.replace("10 *", "20 *") + trains.format(1))
+    assert first[0] == mended[0] != other[0]
+    assert len({first[1], mended[1], other[1]}) == 3
+
+
+@pytest.mark.parametrize(
+    ("batches", "words"),
+    [
+        (lambda self, seed: 3, "returned int; expected something to iterate over"),
+        (lambda self, seed: iter([1]), "yields int; expected pairs of inputs and targets"),
+        (lambda self, seed: iter([(1, 2, 3)]), "yields tuple; expected pairs of inputs and targets"),
+        (lambda self, seed: (1 / 0 for _ in "a"), "failed: ZeroDivisionError"),
+        (lambda self, seed: 1 / 0, "failed: ZeroDivisionError"),
+    ],
+)
+def test_batches_are_checked_one_by_one(batches, words):
+    with pytest.raises(TaskError) as caught:
+        list(with_(batches=batches).batches(0))
+    assert str(caught.value).startswith(f"my_task.py: batches: {words}")
 
 
 def test_batches_that_do_not_fit_the_models_batch_are_refused():

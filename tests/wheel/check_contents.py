@@ -11,4 +11,8 @@ if tops != {"sparsemark"}:
 for name in ("models", "training", "bench"):
     if importlib.util.find_spec(name):
         sys.exit(f"{name} can be imported where only the wheel should be")
-print("wheel: sparsemark alone")
+starter = {file.name for file in files if file.parts[:2] == ("sparsemark", "starter")}
+needed = {"model.py", "shapes.py", "task.py", "simple_task.py", "study.toml", "ci.sh", "ci-github.yml"}
+if not needed <= starter:
+    sys.exit(f"the wheel lacks {sorted(needed - starter)}, which sparsemark init copies")
+print("wheel: sparsemark alone, with the files of sparsemark init")

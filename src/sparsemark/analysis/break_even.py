@@ -52,6 +52,7 @@ class BreakEven:
         engine: a name in `ENGINES`.
         precision: what the engine computed in.
         threads: of the engine.
+        batch: inputs a call.
         least: smallest share removed that was measured.
         most: the largest.
         over_dense: where the speedup over the reference reaches 1.
@@ -65,6 +66,7 @@ class BreakEven:
     engine: str | None
     precision: str | None
     threads: int | None
+    batch: int | None
     least: float
     most: float
     over_dense: Crossing
@@ -105,6 +107,7 @@ def _break_even(example: Measurement, cells: Iterable[Measurement]) -> BreakEven
         engine=example.engine,
         precision=example.precision,
         threads=example.threads,
+        batch=example.batch,
         least=points[0][0],
         most=points[-1][0],
         over_dense=_crossing(points, Interval(1.0, 1.0, 1.0)),

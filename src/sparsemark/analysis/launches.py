@@ -136,7 +136,7 @@ def with_intervals(rows: Sequence[Measurement]) -> list[Measurement]:
     by_engine = defaultdict(list)
     for row in rows:
         if len(row.launch_pairs) > 1:
-            by_engine[row.engine, row.threads].append(row)
+            by_engine[row.engine, row.threads, row.batch].append(row)
     found = {}
     for together in by_engine.values():
         for row, interval in zip(together, log_ratio_intervals(list(map(blocks_of, together))), strict=True):

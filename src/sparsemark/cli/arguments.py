@@ -29,6 +29,17 @@ def shape(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers and commas, such as 1,3,128,128") from None
 
 
+def counts(text: str) -> tuple[int, ...]:
+    """Parse whole numbers from 1, such as `1` or `1,8`, each once and in order."""
+    try:
+        found = tuple(sorted({int(number) for number in text.split(",")}))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers and commas, such as 1,8") from None
+    if found[0] < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers from 1")
+    return found
+
+
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Declare in how many processes a cell is measured, and until when."""
     parser.add_argument(

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.cli.arguments import add_bar, add_sampling, bar, network_input, sampling
+from sparsemark.cli.arguments import add_bar, add_sampling, bar, counts, network_input, sampling
+from sparsemark.cli.choosing import add_choosing, choosing
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     from sparsemark.cli.arguments import Commands
+    from sparsemark.cli.choosing import Choosing
     from sparsemark.report.deployment import Deployment
     from sparsemark.study.file import Study
-    from sparsemark.study.pipeline import Pipeline
-    from sparsemark.study.search import Search
-
-_DEFAULT_INPUT = (1, 3, 128, 128)
 
 
 def add(commands: Commands) -> None:
@@ -28,7 +26,8 @@ def add(commands: Commands) -> None:
         help="one model of your own: dense, and pruned as you say",
         description="Time one model of your own, dense and pruned. Pruned networks are fine-tuned only where --task "
         "brings batches and a loss; else they are timed as pruning leaves them.",
-        epilog="The same command, interrupted or killed, goes on from OUT.unfinished.jsonl. Where OUT exists and a "
+        epilog="The same command, interrupted or killed, goes on from OUT.unfinished.jsonl, also after a "
+        "task that ended it was mended. Where OUT exists and a "
         "cell that is measured in it cannot be measured now, the earlier file is kept as OUT.previous.json (the suffix "
         "before .json); if it broke or failed parity, the exit code is 2. A second command for the same OUT is refused "
         "while the first runs.",
@@ -40,11 +39,15 @@ def add(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="[NAME=]SIZES[:DTYPE]",
-        help="one input, such as 1,3,224,224 or ids=1,128:int64; repeats where there are several (default: "
-        "1,3,128,128, or what the ONNX file declares)",
+        help="one input, such as 1,3,224,224 or ids=1,128:int64; repeats where there are several (default: what the "
+        "ONNX file declares or the task's images have)",
     )
     parser.add_argument(
-        "--prune", action="append", default=[], metavar="METHOD:SPARSITY[:ROUND_TO][+...]", help="repeats"
+        "--prune",
+        action="append",
+        default=[],
+        metavar="METHOD:SPARSITY[:ROUND_TO][+...]",
+        help="repeats; the last step may list several, such as magnitude:0.5,0.9 or channels:0.3,0.5:16",
     )
     parser.add_argument(
         "--engine", action="append", default=[], metavar="NAME", help="repeats (default: all that are available)"
@@ -55,21 +58,31 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--epochs", type=int, default=6, help="of fine-tuning, for every pruning alike (default: %(default)s)"
     )
-    parser.add_argument(
-        "--search",
-        metavar="METHOD",
-        help="find the highest sparsity of this method that keeps the score, by bisection on the task's select inputs, "
-        "and measure it: magnitude, channels::16, channels:0.5+magnitude; its cost in minutes is said after one trial",
-    )
-    parser.add_argument("--seeds", type=int, metavar="N", help="networks of each trial of --search (default: 2)")
+    add_choosing(parser)
     add_bar(parser)
-    parser.add_argument("--threads", type=int, default=1, help="of every engine (default: %(default)s)")
+    parser.add_argument(
+        "--batch",
+        type=counts,
+        default=(),
+        metavar="N[,N...]",
+        help="inputs a call, cells for each (default: as in --input)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=counts,
+        default=(1,),
+        metavar="N[,N...]",
+        help="of every engine, cells for each; a cell's reference has its batch and threads (default: 1)",
+    )
     parser.add_argument("--rounds", type=int, default=160, help="timed calls of a cell (default: %(default)s)")
     add_sampling(parser)
     parser.add_argument(
-        "--json", type=Path, required=True, metavar="OUT", help="result file, in pytest-benchmark's format"
+        "--json",
+        type=Path,
+        metavar="OUT",
+        help="result file, in pytest-benchmark's format (default: MODEL-bench.json, or the next number that is free)",
     )
-    parser.add_argument("--artifacts", type=Path, metavar="DIR", help="keep the exported files there")
+    parser.add_argument("--artifacts", type=Path, metavar="DIR", help="keep the exported files there, to deploy")
     parser.set_defaults(execute=execute)
 
 
@@ -82,70 +95,48 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.report.progress import begin
 
     sampling(options)  # refused before anything is loaded
-    study, wanted = _study(options), _search(options)
+    if options.json is None:
+        options.json = _free(options.reference)
+    study, wanted = _study(options), choosing(options)
     begin()
     with notices(), temporary_folder() as work:
         # What is written into a stream has no place for a journal beside it.
         result = work / "result" if is_stream(options.json) else options.json
         command = f"sparsemark bench {options.reference} --json {options.json}"
         with only_process(paths.bench_lock(result), command):
-            # Networks of a search took minutes: what is interrupted goes on with them.
+            # Networks of a choice took minutes: what is interrupted goes on with them.
             kept = paths.bench_search(result) if wanted else work
             return _measure(options, study, wanted, kept, paths.bench_journal(result))
+
+
+def _free(reference: str) -> Path:
+    """Return a result file that is not there yet: nothing is replaced that was not named."""
+    from sparsemark.networks.factory import name_of
+
+    names = (Path(f"{name_of(reference)}-bench{'' if number == 1 else number}.json") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _study(options: argparse.Namespace) -> Study:
     """Return what is asked for: a misspelt name or an absent folder must not surface after cells were measured."""
     from sparsemark.engines import ENGINES
     from sparsemark.files import check_writable
-    from sparsemark.machine.memory import check_inputs_fit
     from sparsemark.machine.placement import check_threads
-    from sparsemark.networks.factory import name_of
-    from sparsemark.networks.onnx_model import onnx_inputs
-    from sparsemark.references import ONNX_SUFFIX
     from sparsemark.registry import availability
-    from sparsemark.specs import InputSpec, ModelSpec, Protocol, Pruning
+    from sparsemark.specs import Protocol
+    from sparsemark.study import asked
     from sparsemark.study.file import own_study
-    from sparsemark.study.inputs import held_inputs
 
     usable = [row.name for row in availability(ENGINES, "engine") if row.absent is None]
-    prunings = list(map(Pruning.parse, options.prune))
-    protocol = Protocol.of_rounds(options.rounds, options.threads)
-    check_threads(protocol.threads, "--threads")
+    prunings = asked.prunings(options.prune)
+    protocol = Protocol.of_rounds(options.rounds, options.threads[0])
+    check_threads(options.threads[-1], "--threads")
     check_writable(options.json)
     if options.artifacts:
         check_writable(options.artifacts / "artifact")
-    inputs = tuple(map(InputSpec.parse, options.input))
-    if options.reference.endswith(ONNX_SUFFIX):
-        inputs = onnx_inputs(options.reference, inputs)
-    elif not inputs:
-        inputs = (InputSpec(_DEFAULT_INPUT),)
-    model = ModelSpec(name_of(options.reference), options.reference, inputs)
-    where = "--input" if options.input else options.reference
-    check_inputs_fit(model.inputs, where, held_inputs(has_task=options.task is not None))
-    return own_study(model, prunings, options.engine or usable, protocol, options.epochs)
-
-
-def _search(options: argparse.Namespace) -> Search | None:
-    """Return what is to be searched for, or None.
-
-    Raises:
-        UserError: options that do not go together.
-    """
-    from sparsemark.errors import UserError
-    from sparsemark.references import ONNX_SUFFIX
-    from sparsemark.study.search import SEEDS, Search
-
-    asked = bar(options)
-    if options.search is None:
-        if options.seeds is not None:
-            raise UserError(f"--seeds {options.seeds}: expected --search beside it")
-        return None
-    if options.task is None:
-        raise UserError(f"--search {options.search}: expected --task FILE.py beside it, whose score decides")
-    if options.reference.endswith(ONNX_SUFFIX):
-        raise UserError(f"--search {options.search}: {options.reference} cannot be pruned; give the network's factory")
-    return Search(options.search, SEEDS if options.seeds is None else options.seeds, asked)
+    model = asked.model(options.reference, options.input, options.batch, options.task)
+    engines = options.engine or usable
+    return own_study(model, prunings, engines, protocol, options.epochs, batches=options.batch, threads=options.threads)
 
 
 def _deployment(options: argparse.Namespace) -> Deployment:
@@ -156,42 +147,48 @@ def _deployment(options: argparse.Namespace) -> Deployment:
     return Deployment(options.reference, inputs, task, options.artifacts)
 
 
-def _measure(options: argparse.Namespace, study: Study, wanted: Search | None, work: Path, unfinished: Path) -> int:
+def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None, work: Path, unfinished: Path) -> int:
     from shutil import rmtree
 
-    from sparsemark.cli.terminal import show, show_failures, taken_from, write
+    from sparsemark.cli.choosing import choose
+    from sparsemark.cli.terminal import show, show_artifacts, show_failures, taken_from, write
     from sparsemark.errors import UserError
     from sparsemark.records.earlier import keep_earlier
     from sparsemark.records.journal import Journal
     from sparsemark.records.measurement import MEASURED
     from sparsemark.report.progress import waiting, watch
-    from sparsemark.study.file import with_pruning
+    from sparsemark.study.file import with_prunings
     from sparsemark.study.prepare import Places
     from sparsemark.study.run import measure_cells, open_pipeline
-    from sparsemark.study.search import search, with_note
 
     with waiting(f"loading {options.reference}"):
         pipeline = open_pipeline(study, Places(None, work), task=options.task)
         # A network or task that is at fault fails before any progress is shown.
         pipeline.prepare(study.variants[0])
-    found = search(pipeline, study.variants[0].model, wanted, waiting) if wanted else None
-    if found and found.pruning:
-        study = with_pruning(study, found.pruning)
+        for cell in study.cells:
+            pipeline.inputs(cell.variant.dense)
+    chosen = choose(wanted, pipeline, study) if wanted else None
+    if chosen:
+        study = with_prunings(study, chosen.prunings)
     journal = Journal(unfinished)
     run = measure_cells(pipeline, study.cells, journal, watch, sampling(options))
-    run = with_note(run, found) if found else run
+    run = chosen.noted(run) if chosen else run
     lost = keep_earlier(options.json, run.measurements)
     run.save(options.json)
     resumed = taken_from(journal, len(study.cells))
     if resumed:
         write(f"{resumed}\n")
     show(run, bar(options), _deployment(options))
-    if found:
-        write(f"{found.words}\n")
+    if chosen:
+        write(f"{chosen.words}\n")
     write(f"wrote {options.json}\n")
     # Last, since a full disk must not cost what was measured; the journal stays until it went well.
-    for path in () if options.artifacts is None else _keep_artifacts(pipeline, study, options.artifacts):
-        write(f"wrote {path}\n")
+    if not options.engine:
+        _name_absent()
+    if options.artifacts is None:
+        write("the exported files were temporary; the same command with --artifacts DIR keeps those to deploy\n")
+    else:
+        show_artifacts(pipeline, study, options.artifacts)
     journal.discard()
     if wanted:
         rmtree(work)
@@ -201,28 +198,14 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Search | None, w
     return 0
 
 
-def _keep_artifacts(pipeline: Pipeline, study: Study, folder: Path) -> Iterator[Path]:
-    """Copy the exported files to a folder, under names without a key, and yield each path once it is whole.
+def _name_absent() -> None:
+    """Name the engines that were not tried for want of a package: one of them may be the fastest."""
+    from sparsemark.cli.terminal import write
+    from sparsemark.engines import ENGINES
+    from sparsemark.registry import availability, missing
 
-    Raises:
-        UserError: the disk is full or the folder cannot be written; names the file in it.
-    """
-    from shutil import copyfile
-
-    from sparsemark.errors import WriteError
-    from sparsemark.files import replacing
-
-    kept = set()
-    for cell in study.cells:
-        try:
-            source = pipeline.export(pipeline.prepare(cell.variant), cell.format).path
-        except WriteError:
-            raise
-        except Exception:  # noqa: S112 - whatever kept it from being exported is the reason in the cell's row
-            continue
-        path = folder / f"{cell.variant.name}{source.suffix}"
-        if path not in kept:
-            with replacing(path) as target:
-                copyfile(source, target)
-            kept.add(path)
-            yield path
+    rows = availability(ENGINES, "engine")
+    own = [row for row in rows if row.name in ENGINES and missing(ENGINES[row.name].requires)]
+    absent = [f"{row.name} ({row.absent})" for row in own]
+    if absent:
+        write(f"not tried: {'; '.join(absent)}\n")

@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
         help="ratios over commits, with change points; `history add RUN.json` adds a run",
         description="Show how many times as fast as its reference each cell was, run by run, and where that changed. "
         "Each machine and each reference is another series.",
-        epilog="Change points need ruptures (pip install sparsemark[history]). They are a report: the gate "
+        epilog="Change points need ruptures (pip install 'sparsemark[history]'). They are a report: the gate "
         "does not use them.",
     )
     parser.add_argument("--file", type=Path, default=paths.HISTORY, help="the history (default: %(default)s)")

@@ -18,6 +18,7 @@ from sparsemark.cli import (
     export,
     gate,
     history,
+    init,
     listing,
     report,
     run,
@@ -27,7 +28,7 @@ from sparsemark.cli import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (run, bench, sensitivity, export, report, compare, gate, history, doctor, explain, listing)
+_COMMANDS = (run, bench, init, sensitivity, export, report, compare, gate, history, doctor, explain, listing)
 
 
 def parse_and_run(arguments: Sequence[str] | None) -> int:

@@ -11,8 +11,10 @@ from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from sparsemark.cli.arguments import Commands
+    from sparsemark.study.file import Study
 
 
 def add(commands: Commands) -> None:
@@ -39,6 +41,7 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="only networks that have a checkpoint; the others are rows without one",
     )
+    parser.add_argument("--artifacts", type=Path, metavar="DIR", help="keep the exported files there, to deploy")
     parser.add_argument("--epochs", type=int, help="of fine-tuning, for every pruning alike (default: the study's)")
     add_sampling(parser)
     add_bar(parser)
@@ -47,9 +50,7 @@ def add(commands: Commands) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Measure what the journal does not hold yet, write the results and show them."""
-    from dataclasses import replace
-
-    from sparsemark.cli.terminal import notices, show, show_failures, taken_from, write
+    from sparsemark.cli.terminal import notices, show, show_artifacts, show_failures, taken_from, write
     from sparsemark.machine.fingerprint import machine_name
     from sparsemark.machine.locks import only_process
     from sparsemark.records.earlier import keep_earlier
@@ -57,7 +58,6 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.registry import missing
     from sparsemark.report.accuracy import accuracy_markdown
     from sparsemark.report.progress import begin, waiting, watch
-    from sparsemark.study.file import load_study, quick_study
     from sparsemark.study.prepare import Places
     from sparsemark.study.publish import write_results, write_run
     from sparsemark.study.run import measure_cells, open_pipeline, prepare_variants
@@ -65,12 +65,8 @@ def execute(options: argparse.Namespace) -> int:
     processes, asked = sampling(options), bar(options)
     absent = missing(("matplotlib",))
     if absent and not options.quick:
-        raise UserError(f"{absent}: the figures need it, pip install sparsemark[plots]")
-    study = load_study(options.study)
-    if options.epochs is not None:
-        study = replace(study, epochs=options.epochs)
-    if options.quick:
-        study = quick_study(study)
+        raise UserError(f"{absent}: the figures need it, pip install 'sparsemark[plots]'")
+    study = _study(options)
     work = paths.study_work(study.name)
     begin()
     with notices(), only_process(paths.lock(work), f"sparsemark run {options.study}"):
@@ -95,7 +91,31 @@ def execute(options: argparse.Namespace) -> int:
         show(run, asked)
     else:
         write(accuracy_markdown(evaluated))
-    for path in written:
-        write(f"wrote {path}\n")
+    _name(written, work)
+    if options.artifacts is not None:
+        show_artifacts(pipeline, study, options.artifacts)
     show_failures([*run.measurements, *evaluated], lost)
     return 0
+
+
+def _study(options: argparse.Namespace) -> Study:
+    from dataclasses import replace
+
+    from sparsemark.files import check_writable
+    from sparsemark.study.file import load_study, quick_study
+
+    study = load_study(options.study)
+    if options.epochs is not None:
+        study = replace(study, epochs=options.epochs)
+    if options.artifacts:
+        check_writable(options.artifacts / "artifact")
+    return quick_study(study) if options.quick else study
+
+
+def _name(written: Sequence[Path], work: Path) -> None:
+    """Name every file that was written, and the folder of those that are not for the user."""
+    from sparsemark.cli.terminal import write
+
+    for path in written:
+        write(f"wrote {path}\n")
+    write(f"{work}: networks, exported files and finished cells of this study, for the next run; may be deleted\n")

@@ -14,6 +14,7 @@ from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from sparsemark.analysis.front import Bar
     from sparsemark.records.earlier import Lost
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
     from sparsemark.report.deployment import Deployment
+    from sparsemark.study.file import Study
+    from sparsemark.study.pipeline import Pipeline
 
 _SPEAKING = ("sparsemark", "training")
 """Loggers whose notices a user should see: what was resumed, and what was damaged and made again."""
@@ -58,6 +61,15 @@ def show(run: Run, bar: Bar | None = None, deployment: Deployment | None = None)
 
     width, colour = terminal()
     write(render(run, width=width, colour=colour, bar=bar, deployment=deployment))
+
+
+def show_artifacts(pipeline: Pipeline, study: Study, folder: Path) -> None:
+    """Copy the exported files of a study to a folder and name them; errors as in `keep_artifacts`."""
+    from sparsemark.study.deploy import keep_artifacts
+
+    write("to deploy:\n")
+    for path in keep_artifacts(pipeline, study.cells, folder):
+        write(f"wrote {path}\n")
 
 
 @contextmanager

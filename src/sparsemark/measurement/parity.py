@@ -29,7 +29,7 @@ Some 80 units in the last place, room for another order of summation.
 
 
 _LISTED = 5
-"""Disagreements that a row lists; the others are counted."""
+"""Disagreements that a row lists with their margin; the others are numbers alone."""
 
 
 WRITES = "the network writes into its input, so each call is given a copy"
@@ -62,7 +62,7 @@ class Parity:
         max_rel: the same over the largest absolute value of that output.
         agreement: fraction of equal decisions: the largest class where there are several, the sign where there is one.
         with_dense: the same against the unpruned network, or None where that was not asked for or has other outputs.
-        disagreements: images on which they differ, with the margin of the reference, in words.
+        disagreements: numbers of the images on which they differ, with the margin of the reference, in words.
         images: number of batches compared.
         notes: what a reader must know of the comparison, in words.
     """
@@ -124,7 +124,7 @@ def check(
     for index, (got, right) in enumerate(zip(compared, expected, strict=True)):
         if got.shape != right.shape:
             raise ParityError(f"output {index} has shape {got.shape}, the reference {right.shape}")
-    parity = replace(_compare(compared, expected, len(reference.chosen)), notes=notes)
+    parity = replace(_compare(compared, expected, reference.chosen, len(batches[0][0])), notes=notes)
     if not parity.max_rel <= TOLERANCE:  # written so that NaN fails
         why = "".join(f"; {note}" for note in notes)
         raise ParityError(f"max |d| / max |reference| is {parity.max_rel:.1e}, allowed {TOLERANCE:.0e}{why}", parity)
@@ -202,11 +202,17 @@ def _agreement(outputs: Sequence[NDArray[Any]], others: Sequence[NDArray[Any]]) 
     return float(sum(int(one.sum()) for one in same) / max(1, sum(one.size for one in same)))
 
 
-def _compare(outputs: Sequence[NDArray[Any]], reference: Sequence[NDArray[np.float64]], images: int) -> Parity:
+def _compare(
+    outputs: Sequence[NDArray[Any]], reference: Sequence[NDArray[np.float64]], chosen: Sequence[int], batch: int
+) -> Parity:
+    """Compare outputs of the batches in `chosen`, each of `batch` images where every output has a row for each."""
+    images = len(chosen)
+    # Else an output is of the batch as a whole, and batches are what can be named.
+    each = batch if all(len(output) == images * batch for output in reference) else 1
     max_abs = max_rel = 0.0
-    equal: NDArray[np.bool_] = np.ones(images, dtype=bool)
+    equal: NDArray[np.bool_] = np.ones(images * each, dtype=bool)
     decided = agreed = 0
-    margins = np.full(images, np.inf)
+    margins = np.full(images * each, np.inf)
     for got, expected in zip(outputs, reference, strict=True):
         finite = np.isfinite(expected)
         if not np.array_equal(got[~finite], expected[~finite], equal_nan=True) or not np.isfinite(got[finite]).all():
@@ -217,13 +223,32 @@ def _compare(outputs: Sequence[NDArray[Any]], reference: Sequence[NDArray[np.flo
         max_rel = max(max_rel, difference / scale if scale else (float("inf") if difference else 0.0))
         same, margin = decisions(got) == decisions(expected), _margins(expected)
         decided, agreed = decided + same.size, agreed + int(same.sum())
-        rows = same.reshape(images, -1).all(axis=1)
-        margins = np.minimum(margins, np.where(rows, np.inf, margin.reshape(images, -1).min(axis=1, initial=np.inf)))
+        rows = same.reshape(len(equal), -1).all(axis=1)
+        least = margin.reshape(len(equal), -1).min(axis=1, initial=np.inf)
+        margins = np.minimum(margins, np.where(rows, np.inf, least))
         equal &= rows
-    wrong = np.flatnonzero(~equal)
-    listed = ", ".join(f"{i} (margin {margins[i]:.1e})" for i in wrong[:_LISTED])
-    more = f" and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
-    return Parity(max_abs, max_rel, agreed / decided if decided else 1.0, listed + more, images)
+    numbers = np.add.outer(each * np.asarray(chosen), np.arange(each)).ravel()
+    wrong = {int(numbers[i]): float(margins[i]) for i in np.flatnonzero(~equal)}
+    return Parity(max_abs, max_rel, agreed / decided if decided else 1.0, _in_words(wrong), images)
+
+
+def _in_words(wrong: Mapping[int, float]) -> str:
+    """Name the images on which decisions differ, the first ones with the margin of the reference."""
+    numbers = sorted(wrong)
+    listed = ", ".join(f"{number} (margin {wrong[number]:.1e})" for number in numbers[:_LISTED])
+    rest = numbers[_LISTED:]
+    return f"{listed} and {len(rest)} more: {_ranges(rest)}" if rest else listed
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return rising numbers as `5, 7-9`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
 
 
 def decisions(output: NDArray[Any]) -> NDArray[np.intp]:

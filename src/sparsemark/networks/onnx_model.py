@@ -214,7 +214,8 @@ def _as_declared(reference: str, one: InputSpec | None, name: str, sizes: tuple[
     if one is None:
         if not sizes or not all(sizes[1:]):
             raise UserError(
-                f"{reference}: declares an input{called} of {_in_words(sizes)}; say which sizes with --input"
+                f"{reference}: declares an input{called} of {_in_words(sizes)}; say which sizes with --input "
+                f"{_example(name, sizes)}"
             )
         return InputSpec((sizes[0] or 1, *sizes[1:]), dtype, name)
     fits = len(sizes) == len(one.shape) and all(
@@ -226,6 +227,12 @@ def _as_declared(reference: str, one: InputSpec | None, name: str, sizes: tuple[
             + ("" if dtype == FLOAT32 else f":{dtype}")
         )
     return InputSpec(one.shape, dtype, name)
+
+
+def _example(name: str, sizes: Sequence[int]) -> str:
+    """Return what to fill in: a batch of 1, and N for each other size that is open."""
+    filled = [str(size or ("N" if index else 1)) for index, size in enumerate(sizes)]
+    return f"{name}{'=' if name else ''}{','.join(filled) or '1,N,...'}"
 
 
 def _in_words(sizes: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from sparsemark.errors import UserError
+from sparsemark.errors import TaskError, UserError
 from sparsemark.networks.channel_graph import differentiable
 from sparsemark.references import one_line
 
@@ -47,12 +47,12 @@ def forward(module: nn.Module, inputs: Any, name: str) -> Any:
         name: of the task that they come from.
 
     Raises:
-        UserError: the network does not take them.
+        TaskError: the network does not take them.
     """
     try:
         return module(*inputs) if isinstance(inputs, tuple | list) else module(inputs)
     except Exception as error:
-        raise UserError(f"{name}: batches: inputs that the network does not take: {one_line(error)[:200]}") from error
+        raise TaskError(f"{name}: batches: inputs that the network does not take: {one_line(error)[:200]}") from error
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def batches_of(data: Calibration) -> Iterator[Iterator[tuple[Any, Any]]]:
     """Yield an iterator over the batches, with torch's random numbers as they were afterwards.
 
     Raises:
-        UserError: there was no batch.
+        TaskError: there was no batch.
     """
     count = 0
 
@@ -73,7 +73,7 @@ def batches_of(data: Calibration) -> Iterator[Iterator[tuple[Any, Any]]]:
     with torch.random.fork_rng(devices=[]):
         yield counted()
     if not count:
-        raise UserError(f"{data.name}: batches: yields nothing; expected pairs of inputs and targets")
+        raise TaskError(f"{data.name}: batches: yields nothing; expected pairs of inputs and targets")
 
 
 def gradient_magnitudes(module: nn.Module, data: Calibration) -> dict[str, torch.Tensor]:
@@ -82,7 +82,7 @@ def gradient_magnitudes(module: nn.Module, data: Calibration) -> dict[str, torch
     The mean of absolute values, since in a trained network the gradients of the batches cancel out.
 
     Raises:
-        UserError: the task fails, or its loss does not depend on the weights.
+        TaskError: the task fails, or its loss does not depend on the weights.
     """
     totals: dict[str, torch.Tensor] = {}
     count = 0
@@ -94,7 +94,7 @@ def gradient_magnitudes(module: nn.Module, data: Calibration) -> dict[str, torch
             try:
                 found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             except RuntimeError as error:
-                raise UserError(f"{data.name}: loss: has no gradient: {one_line(error)[:200]}") from error
+                raise TaskError(f"{data.name}: loss: has no gradient: {one_line(error)[:200]}") from error
             count += 1
             for name, gradient in zip(parameters, found, strict=True):
                 if gradient is not None:

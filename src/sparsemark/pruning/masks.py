@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sparsemark.errors import UserError
+from sparsemark.errors import TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,7 +57,7 @@ def held(module: nn.Module, masks: Mapping[str, torch.Tensor], what: str) -> Ite
         what: trains the module, for the message.
 
     Raises:
-        UserError: a masked value is no longer zero, so that what was trained was another network.
+        TaskError: a masked value is no longer zero, so that what was trained was another network.
     """
     parameters = dict(module.named_parameters())
 
@@ -75,7 +75,7 @@ def held(module: nn.Module, masks: Mapping[str, torch.Tensor], what: str) -> Ite
     now = dict(module.named_parameters())
     for name, kept in masks.items():
         if name not in now or now[name].shape != kept.shape or bool((now[name].detach().cpu()[~kept] != 0).any()):
-            raise UserError(
+            raise TaskError(
                 f"{what}: {name} has values where its mask has zeros, or another shape; expected masked weights to "
                 "stay zero, as they do while the optimiser follows the gradients of the module's own parameters"
             )

@@ -37,7 +37,11 @@ _NOTES = {"data": "score", "parity_data": "parity"}
 """Fields that hold a `DataNote`, with what the names in `extra_info` begin with."""
 
 _NOTE_ENDS = {"words": "_data", "caveat": "_caveat", "key": "_data_key"}
-_RESERVED = {"schema", "cell", *_FIELDS, *(start + end for start in _NOTES.values() for end in _NOTE_ENDS.values())}
+_DERIVED = ("images_per_second",)
+"""Written for other tools, and never read."""
+
+_OF_NOTES = {start + end for start in _NOTES.values() for end in _NOTE_ENDS.values()}
+_RESERVED = {"schema", "cell", *_FIELDS, *_DERIVED, *_OF_NOTES}
 
 Info = dict[str, float | int | str | None]
 
@@ -111,7 +115,7 @@ def extra_info(measurement: Measurement) -> Info:
     `cell` is the name: pytest-benchmark's own names the test as well, and `sparsemark run` has none.
     """
     info: Info = {"schema": SCHEMA, "cell": measurement.name}
-    info |= {name: getattr(measurement, name) for name in _FIELDS}
+    info |= {name: getattr(measurement, name) for name in (*_FIELDS, *_DERIVED)}
     info |= flat_scores.flattened(measurement.scores, _RESERVED)
     for field, start in _NOTES.items():
         note = getattr(measurement, field)

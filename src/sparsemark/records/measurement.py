@@ -124,6 +124,11 @@ class Measurement:
         return (len(self.samples_s) // self.block,) if self.block and self.samples_s else ()
 
     @property
+    def images_per_second(self) -> float | None:
+        """Throughput: inputs a call over the median time of one; None without a latency."""
+        return 1e3 * (self.batch or 1) / self.p50_ms if self.p50_ms else None
+
+    @property
     def headline(self) -> tuple[str, Score] | None:
         """The first metric with its name, which tables show and choices go by; None without any score."""
         return next(iter(self.scores.items()), None)

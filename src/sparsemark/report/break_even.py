@@ -21,12 +21,14 @@ def break_evens(run: Run) -> list[str]:
     """
     found = break_even.break_evens(run.measured())
     several_threads = len({one.threads for one in found}) > 1
+    several_batches = len({one.batch for one in found}) > 1
     lines = []
     for one in found:
         runner = wording.engine_name(one.engine, run.engines) + wording.precision_mark(one.precision)
         threads = f", threads {one.threads}" if several_threads else ""
+        batch = f", batch {one.batch}" if several_batches else ""
         method = f"{wording.schedule_mark(one.schedule)}{one.method}"
-        lines.append(f"{one.model}, {method} on {runner}{threads}: {_over_dense(one)}; {_by_zeros(one)}.")
+        lines.append(f"{one.model}, {method} on {runner}{threads}{batch}: {_over_dense(one)}; {_by_zeros(one)}.")
     return lines
 
 

@@ -36,7 +36,8 @@ FASTER, SLOWER, NEUTRAL = "faster", "slower", ""
 
 _AGREEMENT = "decides as dense"
 _SIZE = "size"
-NUMBERS = ("removed", "p50 ms", "p90 ms", SPEEDUP, _AGREEMENT, _SIZE, "threads", "batch", "seed", "fold")
+_THROUGHPUT = "images/s"
+NUMBERS = ("removed", "p50 ms", "p90 ms", _THROUGHPUT, SPEEDUP, _AGREEMENT, _SIZE, "batch", "threads", "seed", "fold")
 """Columns that are set to the right."""
 
 _LISTED = 3  # cells named in a line on failures; the others are counted
@@ -131,9 +132,13 @@ def sections(content: Content) -> Iterator[tuple[str, Sequence[str]]]:
     return ((title, lines) for title, lines in titled.items() if lines)
 
 
-def _rank(m: Measurement, order: Mapping[str | None, int]) -> tuple[bool, int, float, float]:
-    """Return the place of a row: controls below all others, then by network and speedup."""
-    return is_control(m), order[m.model], -(m.speedup or -math.inf), m.p50_ms or math.inf
+def _rank(m: Measurement, order: Mapping[str | None, int]) -> tuple[bool, int, int, int, float, float]:
+    """Return the place of a row: controls below all others, then by network, batch, threads and speedup.
+
+    A speedup is over the dense network with the same batch and threads.
+    """
+    batch, threads = m.batch or 1, m.threads or 1
+    return is_control(m), order[m.model], batch, threads, -(m.speedup or -math.inf), m.p50_ms or math.inf
 
 
 def _table(judged: Sequence[Standing], scoring: Scoring, notes: Notes) -> tuple[list[str], list[Row]]:
@@ -150,9 +155,11 @@ def _table(judged: Sequence[Standing], scoring: Scoring, notes: Notes) -> tuple[
         "fold": len({m.fold for m in cells}) > 1,
         "engine": True,
         "precision": {m.precision or FP32 for m in cells} - {FP32},
+        "batch": len({m.batch for m in cells}) > 1,
         "threads": len({m.threads for m in cells}) > 1,
         "p50 ms": True,
         "p90 ms": any(m.p90_ms is not None for m in cells),
+        _THROUGHPUT: len({(m.batch, m.threads) for m in cells}) > 1,
         SPEEDUP: True,
     }
     columns = [column for column, is_shown in shown.items() if is_shown]
@@ -182,7 +189,9 @@ def _texts(m: Measurement, notes: Notes) -> dict[str, str]:
         "fold": wording.number(m.fold),
         "engine": wording.engine_name(m.engine, notes),
         "precision": m.precision or wording.ABSENT,
+        "batch": wording.number(m.batch),
         "threads": wording.number(m.threads),
+        _THROUGHPUT: wording.rate(m.images_per_second),
         "p50 ms": wording.milliseconds(m.p50_ms),
         "p90 ms": wording.milliseconds(m.p90_ms),
         SPEEDUP: speedup + (" (!)" if contamination_of(m) else ""),

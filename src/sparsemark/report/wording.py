@@ -66,6 +66,11 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.{decimals}f}"
 
 
+def rate(value: float | None) -> str:
+    """Return three significant digits, or all before the point: 71.2, 24680."""
+    return ABSENT if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def ratio(interval: Interval) -> str:
     """Return `2.91x [2.74, 3.02]`; below 1.1 with a third decimal, or the interval would vanish in the rounding."""
     decimals = 3 if interval.high < 1.1 else 2

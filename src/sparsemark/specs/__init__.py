@@ -100,18 +100,22 @@ class ModelSpec:
         name: appears in file names and tables.
         reference: `file.py:factory`, `package.module:factory` or `model.onnx`.
         inputs: in the order in which the network takes them; a bare shape stands for one float32 input.
+        made_batch: batch that it is pruned and trained with, where `inputs` have another.
     """
 
     name: str
     reference: str
     inputs: tuple[InputSpec, ...]
+    made_batch: int | None
 
-    def __init__(self, name: str, reference: str, inputs: tuple[InputSpec, ...] | tuple[int, ...]) -> None:
-        given = [one for one in inputs if isinstance(one, InputSpec)]
-        # Frozen, so set past its own guard.
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "reference", reference)
-        object.__setattr__(self, "inputs", tuple(given) or (InputSpec(tuple(i for i in inputs if isinstance(i, int))),))
+    def __init__(
+        self, name: str, reference: str, inputs: tuple[InputSpec | int, ...], made_batch: int | None = None
+    ) -> None:
+        given = tuple(one for one in inputs if isinstance(one, InputSpec))
+        specs = given or (InputSpec(tuple(size for size in inputs if isinstance(size, int))),)
+        values = {"name": name, "reference": reference, "inputs": specs, "made_batch": made_batch}
+        for field, value in values.items():  # frozen, so set past its own guard
+            object.__setattr__(self, field, value)
         if not _NAME.fullmatch(self.name):
             raise UserError(f"model name {self.name!r}: expected letters, digits, '_' and '.'")
 
@@ -346,9 +350,10 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """Stem of its checkpoint: `cnn9-magnitude90-seed0`, with `-fold2` where a fold is chosen."""
+        """Stem of its files: `cnn9-magnitude90-seed0`, `-fold2` where one is chosen, `-b8` for another batch."""
         fold = "" if self.fold is None else f"-fold{self.fold}"
-        return f"{self.model.name}-{self.pruning.label}-seed{self.seed}{fold}"
+        batch = "" if self.model.made_batch is None else f"-b{self.model.input_shape[0]}"
+        return f"{self.model.name}-{self.pruning.label}-seed{self.seed}{fold}{batch}"
 
     @property
     def dense(self) -> Variant:

@@ -35,6 +35,7 @@ from sparsemark.specs import (
     is_known_beforehand,
     usual_sparsity,
 )
+from sparsemark.study.batch_sizes import with_batch
 from sparsemark.study.inputs import held_inputs
 
 if TYPE_CHECKING:
@@ -282,9 +283,25 @@ def _check_known(name: str, own: Mapping[str, object], kind: str, where: str) ->
 
 
 def own_study(
-    model: ModelSpec, prunings: Iterable[Pruning], engines: Iterable[str], protocol: Protocol, epochs: int = EPOCHS
+    model: ModelSpec,
+    prunings: Iterable[Pruning],
+    engines: Iterable[str],
+    protocol: Protocol,
+    epochs: int = EPOCHS,
+    *,
+    batches: Iterable[int] = (),
+    threads: Iterable[int] = (),
 ) -> Study:
     """Return the study of one model of the user's own: dense, and pruned as asked.
+
+    Args:
+        model: the network, which is pruned and trained with the batch of its inputs.
+        prunings: beside the dense network.
+        engines: that run each.
+        protocol: of the timing.
+        epochs: of fine-tuning.
+        batches: images a call, cells for each; none for what the inputs say.
+        threads: of the engines, cells for each; none for what the protocol says.
 
     Raises:
         UserError: a pruner or engine is not known.
@@ -294,17 +311,26 @@ def own_study(
         for step in pruning.steps:
             find(step.method, PRUNERS, "pruner")
     variants = [Variant(model, pruning) for pruning in asked]
-    cells = [cell_of(variant, engine, FP32, protocol.threads) for variant in variants for engine in engines]
+    models = [with_batch(model, batch) for batch in batches] or [model]
+    counts = list(threads) or [protocol.threads]
+    cells = [
+        cell_of(replace(variant, model=called), engine, FP32, count)
+        for variant in variants
+        for called in models
+        for count in counts
+        for engine in engines
+    ]
     return Study(model.name.strip("._-") or "own", None, tuple(variants), tuple(dict.fromkeys(cells)), protocol, epochs)
 
 
-def with_pruning(study: Study, pruning: Pruning) -> Study:
-    """Return a study of one network with one more pruning, on the engines of the dense network."""
-    dense = study.variants[0].dense
-    variant = replace(dense, pruning=pruning)
-    cells = [replace(cell, variant=variant) for cell in study.cells if cell.variant == dense]
-    variants = dict.fromkeys([*study.variants, variant])
-    return replace(study, variants=tuple(variants), cells=tuple(dict.fromkeys([*study.cells, *cells])))
+def with_prunings(study: Study, prunings: Iterable[Pruning]) -> Study:
+    """Return a study of one network with more prunings, in the cells of the dense network."""
+    variants, cells = list(study.variants), list(study.cells)
+    for pruning in prunings:
+        variants.append(replace(study.variants[0], pruning=pruning))
+        dense = [cell for cell in study.cells if cell.variant.pruning.is_dense]
+        cells += [replace(cell, variant=replace(cell.variant, pruning=pruning)) for cell in dense]
+    return replace(study, variants=tuple(dict.fromkeys(variants)), cells=tuple(dict.fromkeys(cells)))
 
 
 def quick_study(study: Study) -> Study:

@@ -16,11 +16,12 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
-from sparsemark.errors import UserError
+from sparsemark.errors import TaskError, UserError
 from sparsemark.files import code_digest, key_of, write_atomically
 from sparsemark.networks.checkpoint import state_digest, tensors_digest
 from sparsemark.pruning.calibration import forward
 from sparsemark.pruning.masks import held
+from sparsemark.references import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +53,8 @@ def finetune(
         done: epochs of earlier rounds.
 
     Raises:
-        UserError: the task fails, its loss is not finite, or its `train` changes shapes or brings masked weights back.
+        TaskError: the task fails, its loss is not finite, or its `train` changes shapes or dtypes, brings masked
+            weights back or leaves values that are not finite.
     """
     if epochs == 0:
         return {}
@@ -67,7 +69,10 @@ def finetune(
         else:
             history = _fit(module, task, masks, epochs=epochs, seed=seed, work=work)
         if _shapes(module) != before:
-            raise UserError(f"{task.name}: train: changed shapes; expected new values of the weights only")
+            raise TaskError(f"{task.name}: train: changed shapes or dtypes; expected new values of the weights only")
+    broken = next((name for name, value in _tensors(module).items() if not _is_finite(value)), None)
+    if broken is not None:
+        raise TaskError(f"{task.name}: train: leaves NaN or infinities in {broken}; expected finite weights")
     module.eval()
     return history
 
@@ -86,15 +91,22 @@ def _fit(module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int,
         for inputs, targets in task.batches(seed * epochs + epoch):
             optimizer.zero_grad()
             loss = task.loss(forward(module, inputs, task.name), targets)
-            loss.backward()  # type: ignore[no-untyped-call]
+            _backward(loss, task)
             optimizer.step()
             losses.append(float(loss.detach()))
         if not losses:
-            raise UserError(f"{task.name}: batches: yields nothing; expected pairs of inputs and targets")
+            raise TaskError(f"{task.name}: batches: yields nothing; expected pairs of inputs and targets")
         schedule.step()
         history.append({"epoch": epoch + 1, "train_loss": sum(losses) / len(losses)})
         _save(path, module, optimizer, schedule, history)
     return {"epochs": history}
+
+
+def _backward(loss: torch.Tensor, task: Task) -> None:
+    try:
+        loss.backward()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise TaskError(f"{task.name}: loss: no gradients flow from it: {one_line(error)[:200]}") from error
 
 
 def _save(path: Path, module: nn.Module, optimizer: Any, schedule: Any, history: list[dict[str, float]]) -> None:
@@ -176,5 +188,13 @@ def recalibrate(module: nn.Module, task: Task, seed: int) -> bool:
     return True
 
 
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+
+
 def _shapes(module: nn.Module) -> Any:
-    return {name: tuple(value.shape) for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+    return {name: (tuple(value.shape), value.dtype) for name, value in _tensors(module).items()}
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())

@@ -14,7 +14,7 @@ import numpy as np
 
 from sparsemark import engines, formats, paths
 from sparsemark.engines.base import notes_of
-from sparsemark.errors import NoFloat64Error, UnsupportedError, UserError, WriteError
+from sparsemark.errors import NoFloat64Error, TaskError, UnsupportedError, UserError, WriteError
 from sparsemark.files import key_of
 from sparsemark.machine.fingerprint import identity, package_versions
 from sparsemark.measurement.launch_data import LaunchData
@@ -27,6 +27,7 @@ from sparsemark.records.measurement import ERROR, MEASURED, UNSUPPORTED, Measure
 from sparsemark.registry import find
 from sparsemark.specs import AA, Cell
 from sparsemark.study import counts, reference_outputs, rows
+from sparsemark.study.batch_sizes import as_made
 from sparsemark.study.checked import Baseline, Checked, job, moment
 from sparsemark.study.inputs import inputs_of, timed_batches
 from sparsemark.study.prepare import Places, Prepared, prepare
@@ -176,6 +177,9 @@ class Pipeline:
         """
 
         def make() -> Prepared:
+            made = as_made(variant)
+            if made != variant:
+                return self.prepare(made).called_as(variant)
             dense = None if variant.pruning.is_dense else self.prepare(variant.dense)
             return prepare(variant, dense, self._open_task(variant), self._places, self.epochs)
 
@@ -241,7 +245,7 @@ class Pipeline:
         ]
         code = [(package_versions(one.requires), one.code()) for one in timed]
         inputs, task = self.inputs(cell.variant), self._open_task(cell.variant)
-        scored = None if task is None else task.digest
+        scored = None if task is None else task.scoring_digest
         conditions = asdict(self.protocol), identity(), MEASUREMENT_VERSION
         return key_of(asdict(cell), networks, inputs.digest, scored, code, *conditions)
 
@@ -378,8 +382,8 @@ class Pipeline:
 
 
 def ends_the_run(error: UserError, variant: Variant) -> bool:
-    """Return whether an error is not one variant's alone: the dense network has it too, or the disk is at fault."""
-    return variant.pruning.is_dense or isinstance(error, WriteError)
+    """Return whether an error is not one variant's alone: of the dense network, the disk, or the user's task."""
+    return variant.pruning.is_dense or isinstance(error, WriteError | TaskError)
 
 
 def journal_key(pipeline: Pipeline, cell: Cell) -> str | None:

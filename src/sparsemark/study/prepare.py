@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsemark import paths, pruning
-from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.errors import TaskError, UnsupportedError, UserError
 from sparsemark.files import code_digest, content_hash, convert_document, key_of
 from sparsemark.machine.fingerprint import package_versions
 from sparsemark.networks.channel_plan import NO_PLAN, ChannelPlan
@@ -41,7 +42,7 @@ from sparsemark.study.requirements import calibration_of, check_requirements, in
 from sparsemark.study.task import PARTS, REPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from sparsemark.specs import Variant
     from sparsemark.study.task import Task
@@ -90,6 +91,11 @@ class Prepared:
     def notes(self) -> tuple[str, ...]:
         """Caveats on how the network was made, in words."""
         return tuple(map(str, self.provenance.get(NOTES, ())))
+
+    def called_as(self, variant: Variant) -> Prepared:
+        """Return the same file for a variant that is called with another batch."""
+        source = replace(self.source, model=variant.model)
+        return replace(self, variant=variant, source=source, key=source_key(variant.model, self.sha256))
 
     @classmethod
     def of(cls, variant: Variant, path: Path, provenance: Mapping[str, Any]) -> Prepared:
@@ -161,7 +167,8 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
         return Prepared.of(variant, path, earlier.provenance)
     if can_finetune and not places.may_train:
         raise UnsupportedError("not fine-tuned yet, and nothing is to be trained")
-    prune_from(variant, dense, task, path=path, work=work, epochs=epochs, decided=decided)
+    with _named(variant):
+        prune_from(variant, dense, task, path=path, work=work, epochs=epochs, decided=decided)
     return Prepared.of(variant, path, read_header(path).provenance)
 
 
@@ -222,7 +229,8 @@ def _kept(variant: Variant, dense: Prepared | None, task: Task, *, path: Path, w
             raise UnsupportedError(
                 f"{dense.source.path.name} was not trained on the images at hand ({task.note.words})"
             )
-        prune_from(variant, dense, task, path=path, work=work, epochs=epochs)
+        with _named(variant):
+            prune_from(variant, dense, task, path=path, work=work, epochs=epochs)
     header = check_checkpoint(path)
     found, expected = ((v.name, " ".join(one.text for one in v.model.inputs)) for v in (header.variant, variant))
     if found != expected:
@@ -345,6 +353,15 @@ def prune_from(
             _INGREDIENTS: ingredients(variant, task),
         }
     save_checkpoint(path, Checkpoint(Header(variant, plan, provenance), module.state_dict()))
+
+
+@contextmanager
+def _named(variant: Variant) -> Iterator[None]:
+    """Add the network to what its task did wrong: a loss may be finite for all others."""
+    try:
+        yield
+    except TaskError as error:
+        raise TaskError(f"{error} ({variant.name})") from error
 
 
 def _described(

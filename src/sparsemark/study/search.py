@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.front import Bar, on_select
@@ -19,13 +19,12 @@ from sparsemark.pruning import PRUNERS
 from sparsemark.references import one_line
 from sparsemark.registry import find
 from sparsemark.specs import Pruning, Variant
-from sparsemark.study import rows
+from sparsemark.study.chosen import Chosen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from sparsemark.records.run import Run
     from sparsemark.records.scores import Score
     from sparsemark.specs import ModelSpec
     from sparsemark.study.pipeline import Pipeline
@@ -115,6 +114,11 @@ class Found:
     trials: tuple[Trial, ...]
 
     @property
+    def chosen(self) -> Chosen:
+        """What is measured of it."""
+        return Chosen(() if self.pruning is None else (self.pruning,), self.words)
+
+    @property
     def words(self) -> str:
         """The result in one clause, with its cost."""
         minutes = _minutes(sum(trial.minutes for trial in self.trials))
@@ -159,13 +163,6 @@ def search(
         text, took = wanted.pruning(trial.percent).text, _minutes(trial.minutes)
         _LOG.info("search: %s %s (%s); %s", text, _verdict(trial), took, more)
     return Found(wanted, wanted.pruning(low) if low > _DENSE else None, tuple(trials))
-
-
-def with_note(run: Run, found: Found) -> Run:
-    """Add to the rows of what was found how it was found."""
-    text = None if found.pruning is None else found.pruning.text
-    noted = (rows.with_notes(row, [found.words]) if row.pruning == text else row for row in run.measurements)
-    return replace(run, measurements=tuple(noted))
 
 
 def _tried(

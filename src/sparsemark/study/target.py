@@ -28,6 +28,7 @@ from sparsemark.pruning.ratios import Ratios, write_ratios
 from sparsemark.pruning.weights import prunable, usage
 from sparsemark.records.measurement import MEASURED
 from sparsemark.specs import PruneStep, Pruning
+from sparsemark.study.chosen import Chosen
 from sparsemark.study.trials import CHANNELS, ZEROS, Trying
 
 if TYPE_CHECKING:
@@ -154,13 +155,18 @@ class Walk:
     stuck: str | None = None
 
     @property
-    def prunings(self) -> list[Pruning]:
-        """Prunings of the steps, to be measured as variants of a study."""
-        return [Pruning.parse(step.pruning) for step in self.steps]
+    def prunings(self) -> tuple[Pruning, ...]:
+        """Prunings of the steps."""
+        return tuple(Pruning.parse(step.pruning) for step in self.steps)
+
+    @property
+    def chosen(self) -> Chosen:
+        """What is measured of it: every step, the front that it walked along."""
+        return Chosen(self.prunings, self.words)
 
     @property
     def words(self) -> str:
-        """The result in one sentence, with its cost."""
+        """The result in one clause, with its cost."""
         minutes = sum(step.minutes for step in self.steps)
         cost = f"{len(self.steps)} steps, {minutes:.1f} minutes"
         if self.stuck:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,15 +31,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemark.analysis.groups import grouped_interval, interval_of
-from sparsemark.errors import UserError
+from sparsemark.errors import TaskError, UserError
 from sparsemark.files import content_hash, key_of
 from sparsemark.records.scores import DataNote, Groups, Score, SingleInputs
 from sparsemark.references import load_file, one_line, resolve
 from sparsemark.specs import Metric
-from sparsemark.study.batches import in_batches
+from sparsemark.study.batches import NUMBERS, declared_by, in_batches
+from sparsemark.study.lookup import Lookup
+from sparsemark.study.task_code import TRAINING, code_without
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import torch
     from numpy.typing import NDArray
@@ -62,17 +64,17 @@ class Task:
         name: file or reference that it came from, for messages.
 
     Raises:
-        UserError: a function is missing or has the wrong form, naming `name` and the function.
+        TaskError: a function is missing or has the wrong form, naming `name` and the function.
     """
 
     def __init__(self, user: Any, name: str) -> None:
         self._user, self.name = user, name
         for function in ("images", "score"):
             if not callable(getattr(user, function, None)):
-                raise UserError(f"{name}: {function}: missing, expected a function")
+                raise TaskError(f"{name}: {function}: missing, expected a function")
         if self.has("batches") != self.has("loss"):
             absent = "loss" if self.has("batches") else "batches"
-            raise UserError(f"{name}: {absent}: missing, expected with {'batches' if absent == 'loss' else 'loss'}")
+            raise TaskError(f"{name}: {absent}: missing, expected with {'batches' if absent == 'loss' else 'loss'}")
         self._inputs: dict[tuple[str, str, tuple[InputSpec, ...]], Inputs] = {}
         self._is_simple = not _accepts(user.images, 1)
         self.metrics = self._checked_metrics()
@@ -127,27 +129,46 @@ class Task:
     @cached_property
     def digest(self) -> str:
         """Key of the data and of the code of the task's own file: what it decided is decided anew where they change."""
+        return key_of(self.note.key, content_hash(self._file) if self._file else "")
+
+    @cached_property
+    def scoring_digest(self) -> str:
+        """The same without the code that trains: what was scored stays where only that was mended."""
+        return key_of(self.note.key, code_without(self._file, TRAINING) if self._file else "")
+
+    @cached_property
+    def _file(self) -> Path | None:
         kind = self._user if inspect.ismodule(self._user) else type(self._user)
         try:
-            code = content_hash(Path(inspect.getsourcefile(kind) or ""))
+            found = Path(inspect.getsourcefile(kind) or "")
         except (OSError, TypeError):  # made on the fly
-            code = ""
-        return key_of(self.note.key, code)
+            return None
+        return found if found.is_file() else None
 
     def images(self, part: str, model: ModelSpec) -> Inputs:
         """Return the inputs of a part in batches of the model's size.
 
         Raises:
-            UserError: the task fails, or its images do not fit the model.
+            TaskError: the task fails, or its images do not fit the model.
         """
         key = part, model.name, model.inputs
         if key not in self._inputs:
             self._inputs[key] = self._checked_images(part, model)
         return self._inputs[key]
 
+    def declared_inputs(self) -> tuple[InputSpec, ...]:
+        """Return the inputs that the images are of, one a call.
+
+        Raises:
+            TaskError: the task fails, or its images do not say it.
+        """
+        return declared_by(self._images(REPORT), f"{self.name}: images")
+
+    def _images(self, part: str) -> Any:
+        return self._call("images", *(() if self._is_simple else (part,)))
+
     def _checked_images(self, part: str, model: ModelSpec) -> Inputs:
-        given = self._call("images", *(() if self._is_simple else (part,)))
-        return in_batches(given, model, self.note, f"{self.name}: images")
+        return in_batches(self._images(part), model, self.note, f"{self.name}: images")
 
     def scores(self, outputs: Sequence[NDArray[Any]], part: str, inputs: Inputs) -> dict[str, Score]:
         """Score a network's outputs on the inputs of a part, the headline first, with its interval.
@@ -158,11 +179,11 @@ class Task:
             inputs: the inputs.
 
         Raises:
-            UserError: the task fails, or returns something that is no finite number.
+            TaskError: the task fails, or returns something that is no finite number.
         """
         arrays = tuple(outputs)
         if self._is_simple:
-            returned = self._call("score", _Lookup(inputs, arrays, self.name))
+            returned = self._call("score", Lookup(inputs, arrays, self.name))
         else:
             returned = self._call("score", arrays, part)
         found = dict(returned) if isinstance(returned, Mapping) else {SCORE: returned}
@@ -203,16 +224,31 @@ class Task:
             )
         return scores
 
-    def batches(self, seed: int) -> Iterable[tuple[Any, Any]]:
-        """Return one epoch of training batches."""
-        batches: Iterable[tuple[Any, Any]] = self._call("batches", seed)
-        return batches
+    def batches(self, seed: int) -> Iterator[tuple[Any, Any]]:
+        """Yield one epoch of training batches, as pairs of inputs and targets.
+
+        Raises:
+            TaskError: the task fails between two of them as well, or yields something else.
+        """
+        batches = iter(self._checked_iterable("batches", self._call("batches", seed)))
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except UserError:
+                raise
+            except Exception as error:
+                raise self._failed("batches", error) from error
+            if not isinstance(batch, tuple | list) or len(batch) != 2:
+                raise self._wrong("batches", f"yields {type(batch).__name__}", "pairs of inputs and targets")
+            yield batch[0], batch[1]
 
     def loss(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Return the loss of a batch, a finite scalar tensor that gradients flow from.
 
         Raises:
-            UserError: it is something else.
+            TaskError: it is something else.
         """
         import torch
 
@@ -233,17 +269,28 @@ class Task:
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"{self.name}: {function}: failed: {one_line(error)[:300]}") from error
+            raise self._failed(function, error) from error
 
-    def _wrong(self, function: str, found: str, expected: str) -> UserError:
-        return UserError(f"{self.name}: {function}: {found}; expected {expected}")
+    def _failed(self, function: str, error: Exception) -> TaskError:
+        return TaskError(f"{self.name}: {function}: failed: {one_line(error)[:300]}")
+
+    def _checked_iterable(self, function: str, returned: Any) -> Iterable[Any]:
+        if not isinstance(returned, Iterable):
+            raise self._wrong(function, f"returned {type(returned).__name__}", "something to iterate over")
+        return returned
+
+    def _wrong(self, function: str, found: str, expected: str) -> TaskError:
+        return TaskError(f"{self.name}: {function}: {found}; expected {expected}")
 
     def _number(self, name: str, value: Any, count: int) -> tuple[float, NDArray[np.float64] | None]:
         """Return a score as a number, and its values by input where the task gave those."""
         try:
-            array = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise self._wrong("score", f"{name} is {type(value).__name__}", "a number") from None
+            found = np.asarray(value)
+        except Exception:  # lists of different lengths, a tensor that gradients flow through
+            found = np.asarray(None)
+        if found.dtype.kind not in NUMBERS:  # NumPy would read numbers in text as well
+            raise self._wrong("score", f"{name} is {type(value).__name__}", "a number")
+        array = found.astype(np.float64)
         if not np.isfinite(array).all():
             raise self._wrong("score", f"{name} is {float(array.mean())}", "a finite number")
         if array.ndim == 0 or array.size == 1:
@@ -286,35 +333,7 @@ class Task:
 
     def _check_metric_name(self, name: Any) -> None:
         if not isinstance(name, str) or not name.isidentifier():
-            raise UserError(f"{self.name}: metric {name!r}: expected letters, digits and '_'")
-
-
-class _Lookup:
-    """`predict` of the simple form: outputs that the engine already gave, found by the content of each input."""
-
-    def __init__(self, inputs: Inputs, outputs: tuple[NDArray[Any], ...], name: str) -> None:
-        rows = [np.concatenate(arrays) for arrays in zip(*inputs.batches, strict=True)]
-        self._rows = {_content(values): index for index, values in enumerate(zip(*rows, strict=True))}
-        self._inputs, self._outputs, self._name = [(array.shape[1:], array.dtype) for array in rows], outputs, name
-
-    def __call__(self, *images: Any) -> tuple[NDArray[Any], ...]:
-        if len(images) != len(self._inputs):
-            raise UserError(f"{self._name}: score: predict got {len(images)} inputs, expected {len(self._inputs)}")
-        arrays = []
-        for given, (shape, dtype) in zip(images, self._inputs, strict=True):
-            array = np.ascontiguousarray(given, dtype=dtype)
-            if array.shape[1:] != shape:
-                raise UserError(f"{self._name}: score: predict got shape {array.shape}, expected (n, {shape})")
-            arrays.append(array)
-        try:
-            chosen = [self._rows[_content(values)] for values in zip(*arrays, strict=True)]
-        except (KeyError, ValueError):
-            raise UserError(f"{self._name}: score: predict got an input that images() does not hold") from None
-        return tuple(output[chosen] for output in self._outputs)
-
-
-def _content(values: Sequence[NDArray[Any]]) -> bytes:
-    return b"".join(value.tobytes() for value in values)
+            raise TaskError(f"{self.name}: metric {name!r}: expected letters, digits and '_'")
 
 
 def _accepts(function: Callable[..., Any], count: int) -> bool:
@@ -332,7 +351,7 @@ def load_task(path: Path) -> Task:
     """Load a task file.
 
     Raises:
-        UserError: the file cannot be imported, or lacks a function.
+        TaskError: the file cannot be imported, or lacks a function.
     """
     return Task(load_file(path), str(path))
 
@@ -362,7 +381,7 @@ def opener(hooks: str | None, data: Path | None) -> Callable[[Variant], Task | N
             except UserError:
                 raise
             except Exception as error:
-                raise UserError(f"{hooks}: the factory of tasks failed: {one_line(error)[:300]}") from error
+                raise TaskError(f"{hooks}: the factory of tasks failed: {one_line(error)[:300]}") from error
             tasks[key] = Task(made, hooks)
         return tasks[key]
 

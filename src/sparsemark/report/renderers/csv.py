@@ -38,9 +38,10 @@ _FULL = Score(0.0, low=0.0, high=0.0, raw=0.0, recalibrated=0.0)
 def as_csv(measurements: Sequence[Measurement], bar: Bar | None = None) -> str:
     """Write every field of every row but the raw samples, absent as empty; failed cells are rows too.
 
-    Columns are named as in a result file's `extra_info`. `contaminated` is derived, in words. A metric has a column for
-    its value, and one for each end of its interval and each earlier value that some row has. Where a cell has a loss
-    against dense, the last columns say how large it is, whether it is allowed, and what dominates the cell.
+    Columns are named as in a result file's `extra_info`. `contaminated` is derived, in words, and so is
+    `images_per_second`. A metric has a column for its value, and one for each end of its interval and each earlier
+    value that some row has. Where a cell has a loss against dense, the last columns say how large it is, whether it is
+    allowed, and what dominates the cell.
 
     Args:
         measurements: the rows.
@@ -85,6 +86,8 @@ def _columns(measurements: Iterable[Measurement]) -> Iterator[str]:
             yield from ("parity_data", "parity_caveat", "parity_data_key")
         elif field != "data":
             yield field
+        if field == "p99_ms":
+            yield "images_per_second"
         if field == "waited":
             yield "contaminated"
 

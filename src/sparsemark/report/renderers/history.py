@@ -154,7 +154,7 @@ def _notes(series: Sequence[Series]) -> Iterator[Text]:
     yield Text(f"speedups over the reference of the same run, on {', '.join(machines)}; above 0 %: faster than before")
     if any(one.changes is None for one in series):
         yield Text(
-            "change points: not looked for, ruptures is not installed: pip install sparsemark[history]", "yellow"
+            "change points: not looked for, ruptures is not installed: pip install 'sparsemark[history]'", "yellow"
         )
     elif any(one.changes for one in series):
         yield Text(f"{_CHANGE} change of level, against the runs around it: a report, not a verdict of the gate")
