@@ -186,7 +186,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Search | None, w
     if resumed:
         write(f"{resumed}\n")
     show(run, bar(options), _deployment(options))
-    if found:
+    if found and found.pruning is None:  # else the report has it
         write(f"{found.words}\n")
     write(f"wrote {options.json}\n")
     # Last, since a full disk must not cost what was measured; the journal stays until it went well.
