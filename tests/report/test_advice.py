@@ -6,11 +6,13 @@ import dataclasses
 from pathlib import Path
 
 from sparsemark.analysis.front import Bar
+from sparsemark.records.measurement import CONSTANT
 from sparsemark.records.run import Run
 from sparsemark.records.scores import DataNote
-from sparsemark.report import render
+from sparsemark.report import headlines, render
 from sparsemark.report.advice import advice
 from sparsemark.report.deployment import Deployment
+from sparsemark.report.document import content_of
 from tests.report.runs import RUNS, of, replace, rescored, scored
 
 RUN = RUNS["study"]
@@ -56,6 +58,11 @@ def test_what_was_chosen_on_other_inputs_and_loses_more_where_it_is_reported_say
     line = line_of(run, "how sure: ")
     assert "chosen on the select inputs (accuracy 88.0 -> 87.9), reported on others" in line
     assert "on those it loses 3.5 points, which is not within one point of accuracy" in line
+    front = content_of(run).front
+    place = {row[front.columns.index("pruned")]: dict(zip(front.columns, row, strict=True)) for row in front.rows}
+    assert (place["channels 90 %"]["on select"], place["channels 90 %"]["keeps it"]) == ("+0.1", "no")
+    assert (place["channels 70 %"]["on select"], place["channels 70 %"]["keeps it"]) == ("+0.6", "yes")
+    assert "on select" not in content_of(RUN).front.columns
     assert "select inputs" in line_of(chosen, "how sure: ")
     assert "on those it loses" not in line_of(chosen, "how sure: ")
 
@@ -85,7 +92,7 @@ def test_where_nothing_pays_the_reason_is_said():
     cut = replace(textbook, of("channels"), **scored(0.5))
     line = line_of(cut, "no pruned network pays: ")
     assert line.startswith("no pruned network pays: channels 90 % on ONNX Runtime is 3.9")
-    assert "loses 38.0 points, not within one point of accuracy" in line
+    assert "but it loses 38.0 points, not within one point of accuracy" in line
     assert "zeros in a sparse engine make it 0.3" in line
     lossy = replace(RUN, lambda m: m.method != "none", **scored(0.5))
     assert line_of(lossy, "no pruned network pays: ").count("loses") == 1
@@ -108,6 +115,16 @@ def test_speed_alone_comes_with_how_often_a_network_decides_as_the_dense_one():
     header = next(line for line in render(run, "markdown").splitlines() if line.startswith("| model"))
     assert "| decides as dense |" in header
     assert "accuracy" not in header
+
+
+def test_a_network_that_answers_without_looking_is_never_chosen():
+    """Where one class is common it keeps the score."""
+    blind = replace(RUN, of("channels", "ncnn", 0.7), notes=f"came with 3 zeros; {CONSTANT}")
+    assert headlines(blind)[0].startswith("Fastest configuration within one point of accuracy: channels 50 % on ncnn")
+    masks = Run(tuple(m for m in blind.measurements if m.method == "none" or m.notes))
+    assert f"channels 70 % on ncnn is 4.63x [4.59, 4.64], but {CONSTANT}" in line_of(masks, "no pruned network pays")
+    unscored = advice(replace(blind, lambda m: True, scores={}))
+    assert f"channels 70 %: 4.63x [4.59, 4.64] on ncnn, {CONSTANT}" in unscored
 
 
 def test_colour_is_for_rows_that_keep_their_score():

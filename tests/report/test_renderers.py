@@ -11,10 +11,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from sparsemark.analysis.front import Bar
 from sparsemark.analysis.statistics import Interval
 from sparsemark.errors import UserError
 from sparsemark.records.run import Run
-from sparsemark.report import render, wording
+from sparsemark.report import FORMATS, render, wording
 from sparsemark.report.renderers.csv import table_csv
 from tests.report.runs import FAILED, RUNS
 from tests.synthetic import cell
@@ -108,6 +109,29 @@ def test_csv_says_why_a_cell_is_contaminated():
     assert row["contaminated"] == (
         "the reference moved 5.0 % within the run; other tenants took 3.0 % of the processor"
     )
+
+
+def test_csv_says_what_a_cell_loses_and_what_dominates_it():
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(render(RUNS["study"], "csv")))}
+    best, below = rows["cnn9-channels70-seed0-ncnn"], rows["cnn9-channels70-seed0-torch"]
+    assert (best["on_front"], best["dominated_by"], best["keeps_score"]) == ("True", "", "True")
+    assert (below["on_front"], below["dominated_by"]) == ("False", "cnn9-channels70-seed0-ncnn")
+    assert float(best["loss"]) == pytest.approx(0.006)
+    assert float(best["allowed_loss"]) == 0.01
+    assert rows["cnn9-channels90-seed0-ncnn"]["keeps_score"] == "False"
+    assert (rows["cnn9-random90-seed0-onnxruntime"]["on_front"], best["loss_low"]) == ("False", "")
+    strict = csv.DictReader(io.StringIO(render(RUNS["study"], "csv", bar=Bar(within=0.0))))
+    assert {row["keeps_score"] for row in strict if row["name"] == best["name"]} == {"False"}
+
+
+def test_the_front_stands_above_all_rows_and_controls_last():
+    for form in FORMATS:
+        if form == "csv":
+            continue
+        text = render(RUNS["study"], form, width=160)
+        order = [text.index(word) for word in ("Fastest configuration", "how sure", "deploy", "Front:", "p50 ms")]
+        assert order == sorted(order), form
+        assert text.index("What it says") < text.index("Controls") < text.index("Conditions")
 
 
 def test_csv_keeps_commas_quotes_and_line_ends():

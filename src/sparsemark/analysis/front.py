@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sparsemark.analysis.cells import dense_scores, headline_metrics, is_control, is_dense, models
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.errors import UserError
-from sparsemark.records.measurement import MEASURED
+from sparsemark.records.measurement import BETWEEN_NOTES, CONSTANT, MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,6 +98,13 @@ class Standing:
     def loss(self) -> float | None:
         """Loss against dense on the reported inputs, in the metric's unit; below 0 where it is better."""
         return None if self.score is None or self.dense is None else self.score.loss_against(self.dense)
+
+    @property
+    def loss_on_select(self) -> float | None:
+        """The same on the inputs that choices are made on; None where the cell was not judged on them."""
+        if not self.by_select or self.score is None or self.dense is None:
+            return None
+        return on_select(self.score).loss_against(on_select(self.dense))
 
     @property
     def excludes_more(self) -> bool:
@@ -221,8 +228,14 @@ def _judged(m: Measurement, among: Sequence[Measurement], metric: str | None, ba
         return Standing(m, score, keeps=is_dense(m))
     by_select = score.select is not None and dense.select is not None
     there, dense_there = (on_select(score), on_select(dense)) if by_select else (score, dense)
-    keeps = is_dense(m) or _is_within(there.loss_against(dense_there), bar.allowed(dense_there))
+    is_allowed = _is_within(there.loss_against(dense_there), bar.allowed(dense_there))
+    keeps = is_dense(m) or (is_allowed and not is_constant(m))
     return Standing(m, score, dense, bar.allowed(dense), keeps, by_select)
+
+
+def is_constant(m: Measurement) -> bool:
+    """Return whether a network answers without looking, which can keep a score where one class is common."""
+    return CONSTANT in (m.notes or "").split(BETWEEN_NOTES)
 
 
 def on_select(score: Score) -> Score:

@@ -179,7 +179,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     if resumed:
         write(f"{resumed}\n")
     show(run, bar(options), _deployment(options))
-    if chosen:
+    if chosen and not chosen.prunings:  # else the report has it
         write(f"{chosen.words}\n")
     write(f"wrote {options.json}\n")
     # Last, since a full disk must not cost what was measured; the journal stays until it went well.

@@ -10,6 +10,7 @@ import numpy as np
 
 from sparsemark.engines.base import notes_of
 from sparsemark.networks.reference import stack
+from sparsemark.records.measurement import CONSTANT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +34,6 @@ _LISTED = 5
 
 
 WRITES = "the network writes into its input, so each call is given a copy"
-
-CONSTANT = "its output no longer depends on its input"
 
 _CONSTANT = 1e-9
 """Largest change of a float64 output over all inputs, relative to its size, that is none."""

@@ -26,6 +26,9 @@ ERROR = "error"
 BETWEEN_NOTES = "; "
 """Between the notes of a row, each of which is a clause without one."""
 
+CONSTANT = "its output no longer depends on its input"
+"""Note on a network that guesses, whatever it scores."""
+
 STATUSES = (MEASURED, UNSUPPORTED, PARITY_FAILED, ERROR)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import is_dense, is_masked, is_structural
-from sparsemark.analysis.front import Bar, answers, fastest
+from sparsemark.analysis.front import Bar, answers, fastest, is_constant
+from sparsemark.records.measurement import CONSTANT
 from sparsemark.records.scores import RANDOM_INPUTS
 from sparsemark.report import wording
 from sparsemark.report.deployment import Deployment
@@ -101,7 +102,8 @@ def _why_not(answer: Answer, within: str, scoring: Scoring, notes: Notes) -> str
     if lossy is not None and (speedup := lossy.speedup) and lossy.loss is not None:
         scale = scoring.scale(answer.model)
         name = f"{wording.pruned(lossy.measurement)} on {wording.runner(lossy.measurement, notes)}"
-        reasons.append(f"{name} is {wording.ratio(speedup)} and loses {scale.amount(lossy.loss)}, not {within}")
+        lost = CONSTANT if is_constant(lossy.measurement) else f"it loses {scale.amount(lossy.loss)}, not {within}"
+        reasons.append(f"{name} is {wording.ratio(speedup)}, but {lost}")
     kept = [one for one in pruned if one.keeps]
     if not kept:
         return "; ".join(reasons) or f"none is {within}"
@@ -151,7 +153,8 @@ def _speed_only(answer: Answer, notes: Notes) -> Iterator[str]:
     for name, (speedup, one) in list(first.items())[:_LISTED]:
         share = one.measurement.agreement_with_dense
         agrees = "" if share is None else f", decides as dense on {wording.share(share)} of the inputs"
-        yield f"{name}: {wording.ratio(speedup)} on {wording.runner(one.measurement, notes)}{agrees}"
+        guesses = f", {CONSTANT}" if is_constant(one.measurement) else ""
+        yield f"{name}: {wording.ratio(speedup)} on {wording.runner(one.measurement, notes)}{agrees}{guesses}"
     if len(first) > _LISTED:
         yield f"{len(first) - _LISTED} more pruned networks in the table"
 

@@ -18,7 +18,16 @@ FRONT = "front"
 """Column of the place."""
 
 TITLE = "Front: no other row is both as fast and as good"
-LEGEND = "by F1: F1 is as fast and as good, and better in one of the two; (~): the intervals of their speedups overlap"
+LEGEND = (
+    "by F1: F1 is as fast and as good, and better in one of the two; (~): the intervals of their speedups overlap; "
+    "keeps it: loses no more than is allowed, neither on the select inputs, where there are any, nor on those reported"
+)
+
+_KEEPS = "keeps it"
+"""Column that says whether a row keeps the dense score."""
+
+_ON_SELECT = "on select"
+"""Column of the loss on the inputs that choices are made on."""
 
 SPEEDUP = "speedup [95 %]"
 
@@ -57,6 +66,8 @@ def front_of(standings: Sequence[Standing], scoring: Scoring, notes: Notes) -> F
     members = _members(standings)
     if not members:
         return Front()
+    scales = scoring.shown(one.measurement for one in members)
+    score = f"{scales[0].title} [95 %]" if len(scales) == 1 else "score [95 %]"
     shown = {
         FRONT: True,
         "model": len({one.measurement.model for one in standings}) > 1,
@@ -67,15 +78,16 @@ def front_of(standings: Sequence[Standing], scoring: Scoring, notes: Notes) -> F
         "threads": len({one.measurement.threads for one in members}) > 1,
         "batch": len({one.measurement.batch for one in members}) > 1,
         SPEEDUP: True,
-        "score [95 %]": True,
+        score: True,
         "loss [95 %]": any(one.score and one.score.loss_low is not None for one in members),
-        "keeps its score": any(one.dense is not None for one in members),
+        _ON_SELECT: any(one.by_select for one in members),
+        _KEEPS: any(one.dense is not None for one in members),
     }
     columns = tuple(column for column, is_shown in shown.items() if is_shown)
     place = places(standings)
     rows = []
     for one in members:
-        m = one.measurement
+        m, lost = one.measurement, one.loss_on_select
         texts = {
             FRONT: place[m.name],
             "model": m.model or m.name,
@@ -86,9 +98,10 @@ def front_of(standings: Sequence[Standing], scoring: Scoring, notes: Notes) -> F
             "threads": wording.number(m.threads),
             "batch": wording.number(m.batch),
             SPEEDUP: wording.ratio(one.speedup) if one.speedup else wording.ABSENT,
-            "score [95 %]": _score(one, scoring.scale(m.model)),
+            score: _score(one, scoring.scale(m.model), named=len(scales) > 1),
             "loss [95 %]": _loss(one, scoring.scale(m.model)),
-            "keeps its score": "yes" if one.keeps and not one.is_contradicted else "no",
+            _ON_SELECT: wording.ABSENT if lost is None else scoring.scale(m.model).signed(lost),
+            _KEEPS: "yes" if one.keeps and not one.is_contradicted else "no",
         }
         rows.append(tuple(texts[column] for column in columns))
     return Front(columns, tuple(rows))
@@ -98,11 +111,13 @@ def _members(standings: Sequence[Standing]) -> list[Standing]:
     return [one for one in standings if one.on_front]
 
 
-def _score(one: Standing, scale: Scale) -> str:
-    """Return `accuracy 92.4 % [87.5, 96.9]`."""
+def _score(one: Standing, scale: Scale, *, named: bool) -> str:
+    """Return `92.4 [87.5, 96.9]`, with the metric and its unit where there are several."""
     if one.score is None:
         return wording.ABSENT
-    text = f"{scale.metric} {scale.value(one.score.value)}{' %' if scale.percent else ''}"
+    text = scale.value(one.score.value)
+    if named:
+        text = f"{scale.metric} {text}{' %' if scale.percent else ''}"
     if one.score.low is not None and one.score.high is not None:
         text += f" [{scale.value(one.score.low)}, {scale.value(one.score.high)}]"
     return f"{text} {wording.caveat(one.measurement.data)}".rstrip()

@@ -124,7 +124,10 @@ class Found:
         minutes = _minutes(sum(trial.minutes for trial in self.trials))
         cost = f"{len(self.trials)} trials of {self.search.seeds} seeds, {minutes} in this run"
         if self.pruning is None:
-            return f"--search {self.search.method}: no sparsity keeps the score on the select inputs ({cost})"
+            return (
+                f"--search {self.search.method}: no sparsity keeps the score on the select inputs ({cost}); --prune "
+                "all-ones shows what fine-tuning alone costs"
+            )
         kept = next(trial for trial in self.trials if self.search.pruning(trial.percent) == self.pruning)
         return (
             f"--search {self.search.method}: {self.pruning.text} is the highest sparsity whose mean loss on the select "

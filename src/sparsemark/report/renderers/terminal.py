@@ -26,6 +26,7 @@ DEFAULT_WIDTH = 120
 """Columns of a report that goes to a file or a pipe."""
 
 _COLOURS = {FASTER: "green", SLOWER: "red"}
+_FOLDED = ("model", "pruned", "engine")  # columns of the front that hold no numbers
 _GAP = 3  # columns between two columns of a table
 _LONGEST_WORD = 24  # columns of a word that is never broken
 _UNBOUNDED = 10_000  # columns: wider than any table
@@ -36,7 +37,10 @@ def as_terminal(content: Content, *, width: int, colour: bool) -> str:
     parts: list[RenderableType] = [Text(line, style="bold") for line in content.headlines]
     parts += [Padding(Text(line), (0, 0, 0, 2)) for line in content.advice]
     if content.front.rows:
-        parts += [Text(f"\n{TITLE}", style="bold"), grid(content.front.columns, content.front.rows, right=NUMBERS)]
+        front = content.front
+        whole = [column for column in front.columns if column not in _FOLDED]
+        parts.append(Text(f"\n{TITLE}", style="bold"))
+        parts.append(grid(front.columns, front.rows, whole=whole, right=NUMBERS))
         parts.append(Text(LEGEND, style="dim"))
     if content.rows:
         columns = _fitting(content, width)
