@@ -67,6 +67,8 @@ def times(pipeline, monkeypatch):
         saved = {(CHANNELS, FIRST): 0.1, (ZEROS, SECOND): 0.1}.get((place.method, place.names[0]), 0.0)
         return [Trial(place.method, place.names, first, saved, 0.0, 0.1)]
 
+    monkeypatch.setattr(pipeline, "key", lambda cell: "engine, machine and protocol")
+
     def measure(cell):
         ms = 10.0 / 1.5 ** len(steps_of(cell.variant))
         return timed(cell.name, [ms / 1e3] * 160, [10.0 / 1e3] * 160)
@@ -120,6 +122,34 @@ def test_a_walk_goes_on_after_its_last_step_and_another_task_begins_anew(pipelin
     before = len(times)
     assert walker(pipeline, "1.4x").walk() == first
     assert len(times) == before
+
+
+def test_a_walk_of_another_budget_of_training_begins_anew(pipeline, times):
+    walker(pipeline, "1.4x").walk()
+    before = len(times)
+    pipeline.epochs += 1
+    walker(pipeline, "1.4x").walk()
+    assert len(times) == 2 * before
+
+
+def test_a_network_that_is_fast_enough_is_not_pruned(pipeline, times):
+    found = walker(pipeline, "0.5x").walk()
+    assert (found.prunings, found.stuck) == ((), None)
+    assert found.words.endswith("reached without pruning")
+
+
+def test_zeros_that_a_network_came_with_are_counted(pipeline, times):
+    """Half of what is left goes: three quarters in all, where half was zero."""
+    source = Path("network.py").read_text().replace("    return", "    layers[2].weight.data[:16] = 0\n    return")
+    Path("network.py").write_text(source)
+    (pruning,) = walker(pipeline, "1.4x").walk().prunings
+    weight = module_of(pipeline, pruning)[2].weight
+    assert float((weight != 0).float().mean()) == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_folder_that_no_pruning_can_name_is_refused_at_once(pipeline):
+    with pytest.raises(UserError, match="without ':'"):
+        Walker(pipeline, pipeline.dense, Target.parse("2x"), Path("a:b"), watch)
 
 
 def test_milliseconds_are_a_target_too(pipeline, times):

@@ -29,7 +29,7 @@ class Trial:
         names: of the weights, those of coupled layers together.
         fraction: of what is left there, in (0, 1).
         saved: logarithm of how many times as fast the network is with it.
-        lost: of the score, as a share of the dense one's magnitude; below 0 where it is better.
+        lost: of the score, as a share of the magnitude of the untouched network's; below 0 where it is better.
         change: root mean square of what the outputs changed by, over that of the outputs.
     """
 

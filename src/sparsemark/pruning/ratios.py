@@ -104,6 +104,7 @@ class _Layer(msgspec.Struct, frozen=True):
 
 class _Document(msgspec.Struct, frozen=True):
     layers: tuple[_Layer, ...]
+    exact: bool = False
 
 
 def load_ratios(path: Path) -> Ratios:
@@ -131,19 +132,22 @@ def load_ratios(path: Path) -> Ratios:
             raise UserError(f"{path}: layers[{index}].parameters: {twice} is there twice, expected each weight once")
         by_name |= dict.fromkeys(layer.parameters, layer.ratio)
         shapes |= layer.parameters
-    return Ratios(by_name, shapes=shapes, where=str(path))
+    return Ratios(by_name, exact=parsed.exact, shapes=shapes, where=str(path))
 
 
-def write_ratios(path: Path, by_name: Mapping[str, float], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def write_ratios(
+    path: Path, by_name: Mapping[str, float], shapes: Mapping[str, tuple[int, ...]], *, exact: bool = False
+) -> None:
     """Write a file that `load_ratios` reads.
 
     Args:
         path: of the file.
         by_name: fraction of each weight.
         shapes: of the network's parameters, by name.
+        exact: whether fractions are taken as they are, whatever sparsity is asked for.
 
     Raises:
         UserError: the file cannot be written.
     """
     layers = [{"parameters": {name: shapes[name]}, "ratio": ratio} for name, ratio in by_name.items()]
-    write_atomically(path, json.dumps({"layers": layers}, indent=1).encode())
+    write_atomically(path, json.dumps({"exact": exact, "layers": layers}, indent=1).encode())

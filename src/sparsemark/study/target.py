@@ -13,33 +13,34 @@ import math
 import time
 from collections.abc import Mapping  # noqa: TC003 - files are read by these annotations
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import pruning
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.spending import spend
 from sparsemark.errors import UserError
-from sparsemark.files import convert_document, key_of, write_atomically
+from sparsemark.files import code_digest, convert_document, key_of, write_atomically
 from sparsemark.machine.temporary import temporary_folder
 from sparsemark.networks.checkpoint import load_checkpoint
-from sparsemark.networks.factory import build_model, example_inputs
+from sparsemark.networks.factory import example_inputs
 from sparsemark.pruning.base import Request
 from sparsemark.pruning.ratios import Ratios, write_ratios
 from sparsemark.pruning.weights import prunable, usage
 from sparsemark.records.measurement import MEASURED
 from sparsemark.specs import PruneStep, Pruning
 from sparsemark.study.chosen import Chosen
-from sparsemark.study.trials import CHANNELS, ZEROS, Trying
+from sparsemark.study.task import SELECT
+from sparsemark.study.trials import CHANNELS, ZEROS, Trying, zeros_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import torch
 
     from sparsemark.analysis.spending import Trial
     from sparsemark.records.measurement import Measurement
-    from sparsemark.specs import Cell
+    from sparsemark.specs import Cell, Variant
     from sparsemark.study.pipeline import Pipeline
     from sparsemark.study.watch import Watch
 
@@ -54,7 +55,7 @@ MOST_STEPS = 6
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be reached: so many times as fast as the reference, or so many milliseconds an image.
+    """What is to be reached: so many times as fast as the reference, or so many milliseconds a call.
 
     Raises:
         UserError: not exactly one is given, or it is not positive.
@@ -169,9 +170,12 @@ class Walk:
         """The result in one clause, with its cost."""
         minutes = sum(step.minutes for step in self.steps)
         cost = f"{len(self.steps)} steps, {minutes:.1f} minutes"
+        asked = f"--target {self.target.text} on {self.engine}"
         if self.stuck:
-            return f"--target {self.target.text} on {self.engine}: not reached ({cost}): {self.stuck}"
-        return f"--target {self.target.text} on {self.engine}: reached by {self.steps[-1].pruning} ({cost})"
+            return f"{asked}: not reached ({cost}): {self.stuck}"
+        if not self.steps:
+            return f"{asked}: reached without pruning"
+        return f"{asked}: reached by {self.steps[-1].pruning} ({cost})"
 
 
 class Walker:
@@ -200,6 +204,7 @@ class Walker:
             )
         self._pipeline, self._dense, self._target, self._task = pipeline, dense, target, task
         self._folder, self._watch = folder, watch
+        PruneStep(ZEROS, ratios=str(folder))  # a name that no pruning can hold must not surface after hours
         self._inputs = example_inputs(dense.variant.model)
 
     def walk(self) -> Walk:
@@ -221,7 +226,7 @@ class Walker:
             if not chosen:
                 stuck = "nothing that is left to prune makes this engine faster"
                 break
-            allocation = (steps[-1].allocation if steps else Allocation()).after(chosen)
+            allocation = (steps[-1].allocation if steps else self._unpruned()).after(chosen)
             pruned = self._pruning(allocation, len(steps) + 1)
             cell = replace(self._dense, variant=replace(self._dense.variant, pruning=pruned))
             left = self._measured(cell)
@@ -229,6 +234,13 @@ class Walker:
             self._save(steps)
             _LOG.info("--target %s: step %d: %s", self._target.text, len(steps), _where(left))
         return Walk(self._target, self._dense.engine, tuple(steps), stuck)
+
+    def _unpruned(self) -> Allocation:
+        """Return the allocation of the dense network: the zeros that it came with, which a mask counts as well."""
+        return Allocation(zeros=zeros_in(self._module(self._dense.variant), self._inputs))
+
+    def _module(self, variant: Variant) -> torch.nn.Module:
+        return load_checkpoint(self._pipeline.prepare(variant).source.path).build()
 
     def _measured(self, cell: Cell) -> float:
         row = self._pipeline.measure(cell)
@@ -247,27 +259,31 @@ class Walker:
 
     def _pruning(self, allocation: Allocation, number: int) -> Pruning:
         """Write an allocation as files of ratios, and return the pruning that names them."""
-        whole = build_model(self._dense.variant.model, self._dense.variant.seed)
+        whole = self._module(self._dense.variant)
         shapes = {name: tuple(one.shape) for name, one in whole.named_parameters()}
         steps = []
         for method, fractions in ((CHANNELS, allocation.channels), (ZEROS, allocation.zeros)):
             if not fractions:
                 continue
             path = self._folder / f"{self._target.text}-step{number}-{method}.json"
-            write_ratios(path, fractions, shapes)
+            write_ratios(path, fractions, shapes, exact=True)
             request = Request(PruneStep(method, 0.5), self._inputs, more=True, ratios=Ratios(fractions, exact=True))
             before = _elements(whole, self._inputs, method)
             pruned = pruning.prune(whole, request)
             removed = 1 - _elements(whole, self._inputs, method) / before
             if method == ZEROS:
                 removed = sum(int((~kept).sum()) for kept in pruned.masks.values()) / before
-            steps.append(PruneStep(method, round(removed, 4), ratios=str(path)))
+            # The file decides; the share is what readers see.
+            steps.append(PruneStep(method, max(0.01, round(removed, 2)), ratios=str(path)))
         return Pruning(tuple(steps))
 
     @property
     def _key(self) -> str:
-        prepared = self._pipeline.prepare(self._dense.variant)
-        return key_of(prepared.key, asdict(self._dense), self._task.digest, self._pipeline.epochs, self._target.text)
+        # A step is as long as engine, machine and protocol make it, and chosen by code and inputs.
+        code = code_digest(Path(pruning.__file__).parent), code_digest(Path(__file__).parent)
+        select = self._task.images(SELECT, self._dense.variant.model).digest
+        measured = self._pipeline.key(self._dense)
+        return key_of(measured, self._task.digest, select, self._pipeline.epochs, self._target.text, *code)
 
     @property
     def _path(self) -> Path:

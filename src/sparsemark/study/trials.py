@@ -17,7 +17,7 @@ import numpy as np
 
 from sparsemark import engines, formats, pruning
 from sparsemark.analysis.spending import Trial
-from sparsemark.errors import UnsupportedError
+from sparsemark.errors import UserError
 from sparsemark.networks.checkpoint import Checkpoint, Header, save_checkpoint
 from sparsemark.networks.factory import example_inputs
 from sparsemark.networks.source import Source
@@ -51,6 +51,9 @@ CHANNELS, ZEROS = "channels", "magnitude"
 FRACTIONS = {CHANNELS: (0.25, 0.5), ZEROS: (0.5, 0.75, 0.9)}
 """Of what is left in a place: more at once would be judged by what it costs a network that is not fine-tuned, and soon
 that is everything."""
+
+_TRIAL = "trial"
+"""Stem of a trial's files, with its number: a module that was imported from a file is known by its path."""
 
 _PAIRS, _LEAST_SECONDS = 9, 0.01
 """Pairs of alternating blocks that a trial is timed by, and the least time of a block."""
@@ -87,10 +90,7 @@ class Trying:
         self._outputs = answers(self._module, self._images.batches)
         self._score = self._scored(self._outputs)
         self._standing = self._opened(self._module, self._plan)
-        self._zeros = {
-            weight.key: 1 - float(weight.parameter.detach().count_nonzero()) / weight.parameter.numel()
-            for weight in prunable(self._module, self._inputs)
-        }
+        self._zeros = zeros_in(self._module, self._inputs)
 
     def places(self) -> list[Place]:
         """Return coupled layers whose channels go together, then the weights of each layer."""
@@ -110,7 +110,9 @@ class Trying:
             try:
                 pruned = pruning.prune(trial, Request(PruneStep(method, 0.5), self._inputs, more=True, ratios=ratios))
                 predict = self._opened(trial, (*self._plan, *pruned.plan))
-            except UnsupportedError as error:
+            except UserError:
+                raise
+            except Exception as error:  # what cannot be pruned or run so is not to be chosen
                 _LOG.debug("%s of %s: %s", method, names, one_line(error))
                 break
             outputs = answers(trial, self._images.batches)
@@ -124,8 +126,11 @@ class Trying:
 
     def _opened(self, module: torch.nn.Module, plan: ChannelPlan) -> Predict:
         """Export a network and load it into the engine, without the checks of what is reported."""
+        # One trial's files at a time: a large network has hundreds of trials.
+        for path in self._work.glob(f"{_TRIAL}*"):
+            path.unlink()
         self._count += 1
-        model, stem = self._cell.variant.model, self._work / f"trial{self._count}"
+        model, stem = self._cell.variant.model, self._work / f"{_TRIAL}{self._count}"
         checkpoint = stem.with_suffix(".safetensors")
         save_checkpoint(checkpoint, Checkpoint(Header(self._cell.variant, plan), module.state_dict()))
         source = Source(model, checkpoint)
@@ -134,6 +139,14 @@ class Trying:
             source = Source(model, formats.export(source, made_from, stem).path)
         artifact = formats.export(source, self._cell.format, stem)
         return engines.load(artifact, self._cell.engine, self._cell.threads)
+
+
+def zeros_in(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> dict[str, float]:
+    """Return the fraction of zeros in each weight that a mask can act on, by name."""
+    return {
+        weight.key: 1 - float(weight.parameter.detach().count_nonzero()) / weight.parameter.numel()
+        for weight in prunable(module, inputs)
+    }
 
 
 def log_ratio(candidate: Predict, standing: Predict, inputs: Sequence[NDArray[Any]]) -> float:
