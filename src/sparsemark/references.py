@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -38,6 +37,8 @@ _NUMBERS = count(1)
 
 def nearest(name: str, known: Iterable[str], kind: str) -> str:
     """Return one line for an unknown name, with the nearest known one."""
+    import difflib
+
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean {close[0]!r}?" if close else ""

@@ -183,7 +183,7 @@ def test_code_of_other_sources_another_processor_or_compiler_has_another_name(tm
     digests.append(code_digest.__wrapped__(copy))
     assert len(set(digests)) == 4
     keys = {machine_code._key()}
-    changes = {"CPU": "another", "version": lambda package: "0.0", "digest": lambda: "another"}
+    changes = {"CPU": "another", "installed_version": lambda package: "0.0", "digest": lambda: "another"}
     for name, change in changes.items():
         monkeypatch.setattr(machine_code, name, change)
         keys.add(machine_code._key())

@@ -71,7 +71,7 @@ def test_a_modules_version_is_that_of_its_package_whatever_that_is_called(tmp_pa
 
 
 def test_versions_of_packages_named_like_their_modules_are_found_without_reading_all(monkeypatch):
-    monkeypatch.setattr("sparsemark.machine.fingerprint.packages_distributions", pytest.fail)
+    monkeypatch.setattr("importlib.metadata.packages_distributions", pytest.fail)
     packages.cache_clear()
     assert all(package_versions(("numpy", "torch_pruning", "pytest_benchmark")).values())
     assert package_versions(("no_such_module",)) == {"no_such_module": None}

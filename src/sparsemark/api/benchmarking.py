@@ -86,5 +86,5 @@ def _usable(model: ModelSpec, sampling: Sampling) -> list[str]:
     return usable
 
 
-def _unwatched(items: Sequence[T], what: str) -> Sequence[T]:  # noqa: ARG001 - as a watch is called
+def _unwatched(items: Sequence[T], what: str) -> Sequence[T]:  # noqa: ARG001 - named by the protocol
     return items

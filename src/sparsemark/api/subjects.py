@@ -35,9 +35,9 @@ def model_of(network: Any, inputs: Any) -> Iterator[ModelSpec]:
         with held(network) as reference:
             yield _spec(reference, inputs)
     else:
-        name = getattr(network, "__name__", type(network).__name__)
+        kind = getattr(network, "__name__", type(network).__name__)
         raise UserError(
-            f"{name}: expected a torch.nn.Module, file.py:factory, package.module:factory or the path of an ONNX file"
+            f"{kind}: expected a torch.nn.Module, file.py:factory, package.module:factory or the path of an ONNX file"
         )
 
 

@@ -10,10 +10,8 @@ import functools
 import hashlib
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import llvmlite
@@ -24,7 +22,7 @@ from sparsemark.direct.registers import CPU, FEATURES
 from sparsemark.direct.sources import digest
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import key_of, read_own, write_privately
-from sparsemark.machine.temporary import temporary_folder
+from sparsemark.machine.versions import installed_version
 from sparsemark.references import one_line
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ def load() -> Execute:
 def _key() -> str:
     """Return the key of all that decides the code: its sources, the processor, the compiler."""
     processor = llvm.get_process_triple(), CPU, FEATURES.flatten()
-    return key_of(digest(), processor, llvmlite.__version__, version("numba"))
+    return key_of(digest(), processor, llvmlite.__version__, installed_version("numba"))
 
 
 def _digest(key: str, code: bytes) -> bytes:
@@ -95,6 +93,11 @@ def _kept(path: Path, key: str) -> bytes | None:
 
 
 def _compile() -> bytes:
+    # Here: once it is compiled, programs start without them.
+    import subprocess
+
+    from sparsemark.machine.temporary import temporary_folder
+
     # What the user set for other programs of Numba, such as no compilation at all, is not meant for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, sys.path))

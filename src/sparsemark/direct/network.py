@@ -273,7 +273,7 @@ class Network:
             self._threads,
             LANES,
             identity(),
-            package_versions(("llvmlite", "numba", *_DENSE)),
+            package_versions(name for name in ("llvmlite", "numba", *_DENSE) if missing((name,)) is None),
             digest(),
         )
 

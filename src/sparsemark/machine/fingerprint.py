@@ -7,16 +7,15 @@ import importlib.util
 import os
 import platform
 import re
-import subprocess
 import sys
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.files import key_of
 from sparsemark.machine import frequency, proc, topology
 from sparsemark.machine.control_group import limits
 from sparsemark.machine.placement import POOL_VARIABLES, allowed_cpus, measured_cpus, thread_pools
+from sparsemark.machine.versions import installed_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,7 +52,7 @@ def fingerprint(modules: Iterable[str] = ()) -> dict[str, Any]:
         "control_group": asdict(limits()),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in packages},
+        "versions": {name: installed_version(name) for name in packages},
         "pools": {name: os.environ.get(name) for name in POOL_VARIABLES},
     }
 
@@ -109,7 +108,7 @@ def _processor() -> dict[str, Any]:
 
 def package_versions(modules: Iterable[str]) -> dict[str, str | None]:
     """Return the installed versions of the packages that these modules belong to, by module."""
-    return {module: _version(_package(module)) for module in modules}
+    return {module: installed_version(_package(module)) for module in modules}
 
 
 def machine_name(info: Mapping[str, Any] | None = None) -> str:
@@ -138,14 +137,18 @@ def _processor_of(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def commit() -> dict[str, Any]:
     """Return the commit of the working directory's repository and whether files have changed; empty outside one."""
+    from subprocess import CalledProcessError
+
     try:
         head = _git("rev-parse", "HEAD")
         return {"id": head, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, CalledProcessError):
         return {}
 
 
 def _git(*arguments: str) -> str:
+    import subprocess
+
     command = ["git", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603 - fixed words
 
@@ -157,21 +160,16 @@ def _package(module: str) -> str:
     """
     top = module.partition(".")[0]
     usual = top.replace("_", "-")
-    if _version(usual) is None and importlib.util.find_spec(top) is not None:
+    if installed_version(usual) is None and importlib.util.find_spec(top) is not None:
         return next(iter(_packages().get(top, ())), usual)
     return usual
 
 
 @functools.cache
 def _packages() -> Mapping[str, list[str]]:
+    from importlib.metadata import packages_distributions
+
     return packages_distributions()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _cpu_field(name: str) -> str | None:
