@@ -1,12 +1,13 @@
 """How often does `sparsemark gate --against` alarm for nothing, and how often does it see a slowdown of 5 %?
 
-    python -m bench.gate_rates --equal 40 --slowed 20 [--load]
+    python -m bench.gate_rates --equal 20 --slowed 10 [--load | --loaded]
     python -m bench.gate_rates --table
 
 Each run is a whole decision: two arms of this very tree, ten launches each, and a second batch where the first alarms.
 In a slowed run every call of the candidate is followed by a busy wait of 5 % of its own time. Runs are appended to a
-file as they end, so the command goes on where it was; `--load` keeps a processor busy beside them. `--table` writes
-what was recorded: real decisions and, apart from them, decisions resampled launch by launch, with bounds at 95 %.
+file as they end, so the command goes on where it was; `--load` keeps a processor busy beside them, and `--loaded` says that
+others do, such as a training. `--table` writes what was recorded: real decisions and, apart from them, decisions
+resampled launch by launch, with bounds at 95 %.
 """
 
 from __future__ import annotations
@@ -127,9 +128,9 @@ def _alarmed(first: Mapping[str, PairedChange]) -> set[str]:
     return set(alarms_of(Batch(first, {}), Tolerances())[LATENCY])
 
 
-def measure(equal: int, slowed: int, *, load: bool) -> None:
-    """Add runs until there are so many of each kind under this load."""
-    kind = "load" if load else "alone"
+def measure(equal: int, slowed: int, *, load: bool, loaded: bool) -> None:
+    """Add runs until there are so many of each kind under this load, made here or by others."""
+    kind = "load" if load or loaded else "alone"
     have = Counter(run["kind"] for run in recorded() if run["beside"] == kind)
     wanted = ["equal"] * max(0, equal - have["equal"]) + ["slowed"] * max(0, slowed - have["slowed"])
     if not wanted:
@@ -219,12 +220,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gate_rates", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--equal", type=int, default=0, help="runs of equal arms")
     parser.add_argument("--slowed", type=int, default=0, help=f"runs whose candidate is {SLOWDOWN:.0%} slower")
-    parser.add_argument("--load", action="store_true", help="keep a processor busy beside them")
+    beside = parser.add_mutually_exclusive_group()
+    beside.add_argument("--load", action="store_true", help="keep a processor busy beside them")
+    beside.add_argument("--loaded", action="store_true", help="others keep one busy")
     parser.add_argument("--table", action="store_true", help="write the table of what was recorded")
     options = parser.parse_args()
     begin()
     with notices():
-        measure(options.equal, options.slowed, load=options.load)
+        measure(options.equal, options.slowed, load=options.load, loaded=options.loaded)
     if options.table and recorded():
         path = paths.RESULTS / "tables" / f"gate-rates-{machine_name()}.md"
         text = f"# Error rates of `sparsemark gate --against`\n\n{table()}\n"
