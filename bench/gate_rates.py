@@ -5,8 +5,8 @@
 
 Each run is a whole decision: two arms of this very tree, ten launches each, and a second batch where the first alarms.
 In a slowed run every call of the candidate is followed by a busy wait of 5 % of its own time. Runs are appended to a
-file as they end, so the command goes on where it was; `--load` keeps a processor busy beside them, and `--loaded` says that
-others do, such as a training. `--table` writes what was recorded: real decisions and, apart from them, decisions
+file as they end, so the command goes on where it was; `--load` keeps a processor busy beside them, and `--loaded` says
+that others do, such as a training. `--table` writes what was recorded: real decisions and, apart from them, decisions
 resampled launch by launch, with bounds at 95 %.
 """
 
