@@ -309,9 +309,12 @@ def test_the_help_of_the_gate_names_every_exit_code(capsys):
 
 def test_the_help_tells_which_commands_may_train(capsys):
     shown = helped(capsys)
-    assert "`run` may train networks and fine-tune them; `bench` fine-tunes pruned ones where --task" in shown
+    assert (
+        "`run` may train networks and fine-tune them; `bench` and `export` fine-tune pruned ones where --task" in shown
+    )
     assert "No other command trains." in shown
     assert "May train" in helped(capsys, "run")
     assert "fine-tuned only where --task" in helped(capsys, "bench")
+    assert "fine-tune it where --task" in helped(capsys, "export")
     for command in ("report", "compare", "gate", "history", "doctor", "explain", "list"):
         assert not {"train", "fine-tune"} & set(helped(capsys, command).lower().split())

@@ -88,16 +88,21 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path, capsys):
 
 def test_the_command_that_is_shown_runs_on_the_example(here, capsys):
     """Dense is good, a fifth of it fine-tuned is too, and the files to deploy are named."""
-    command = "bench model.py:build --task task.py --prune magnitude:0.8,0.9 --artifacts deploy"
+    command = (
+        "bench model.py:build --task task.py --prune magnitude:0.8,0.9 --engine onnxruntime --engine direct-csr "
+        "--artifacts deploy"
+    )
     assert f"sparsemark {command}" in shown_by_init(here)
-    assert main([*command.split(), "--engine", "onnxruntime", "--epochs", "2", "--json", "bench.json"]) == 0
+    assert main([*command.split(), "--epochs", "2", "--json", "bench.json"]) == 0
     rows = {m.name: m for m in Run.load(Path("bench.json")).measurements}
     assert {m.status for m in rows.values()} == {MEASURED}, [m.reason for m in rows.values()]
     accuracy = {name: m.scores["accuracy"] for name, m in rows.items()}
     assert accuracy["build-dense-seed0-onnxruntime"].value > 0.9
     masked = accuracy["build-magnitude80-seed0-onnxruntime"]
     assert masked.value > max(0.9, masked.raw), "fine-tuned"
-    kept = {f"build-{label}-seed0.onnx" for label in ("dense", "magnitude80", "magnitude90")}
+    kept = {
+        f"build-{label}-seed0.{form}" for label in ("dense", "magnitude80", "magnitude90") for form in ("onnx", "csr")
+    }
     assert {path.name for path in Path("deploy").iterdir()} == kept
     out = capsys.readouterr().out
     assert "wrote bench.json" in out

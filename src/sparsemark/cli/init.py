@@ -76,7 +76,8 @@ def _next(folder: Path, absent: Sequence[str]) -> list[str]:
     if absent:
         commands.append(f"pip install 'sparsemark[{','.join(absent)}]'")
     commands += [
-        "sparsemark bench model.py:build --task task.py --prune magnitude:0.8,0.9 --artifacts deploy",
+        "sparsemark bench model.py:build --task task.py --prune magnitude:0.8,0.9 --engine onnxruntime "
+        "--engine direct-csr --artifacts deploy",
         "sparsemark run study.toml",
     ]
     return [
