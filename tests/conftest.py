@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
+import importlib.util
 import os
 import signal
+import sys
 import tempfile
 
 import pytest
+
+from tests.longest import LONGEST
 
 # Tests are no measurements: those of two workers need not wait for each other.
 os.environ["SPARSEMARK_HOST_LOCK"] = f"{tempfile.gettempdir()}/sparsemark-tests-{os.getpid()}.lock"
@@ -15,11 +21,44 @@ os.environ["SPARSEMARK_HOST_LOCK"] = f"{tempfile.gettempdir()}/sparsemark-tests-
 os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
+def pytest_collection_modifyitems(config, items):
+    """Give workers the files that take longest first, so that they end together."""
+    if hasattr(config, "workerinput"):
+        order = {name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: order.get(item.path.relative_to(config.rootpath / "tests").as_posix(), len(order)))
+
+
+_LIBRARY = 100
+"""Modules that are more than a test's own."""
+
+_frozen = 0
+
+
+def pytest_runtest_setup(item):
+    """Leave libraries out of garbage collections: every measurement begins with one, which takes 0.5 s else."""
+    global _frozen  # noqa: PLW0603 - one heap a process
+    if len(sys.modules) > _frozen + _LIBRARY:
+        gc.collect()  # what is no library is not kept for ever
+        gc.freeze()
+        _frozen = len(sys.modules)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _in_this_process():
-    """Commands measure in this process: a fresh one for each launch takes seconds. Tests of launches ask for them."""
+    """Commands measure in this process: a fresh one for each launch takes seconds. Tests of launches ask for them.
+
+    Nor is a second given to each cell's warm-up.
+    """
+    from sparsemark.specs import Protocol
+
+    plain = Protocol.of_rounds
+
+    def of_rounds(rounds, threads):
+        return dataclasses.replace(plain(rounds, threads), warmup_seconds=0.0)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sparsemark.cli.arguments.LAUNCHES", 0)
+        patch.setattr(Protocol, "of_rounds", of_rounds)
         yield
 
 
@@ -32,14 +71,39 @@ def _shelf(tmp_path_factory):
     os.environ["SPARSEMARK_TEST_SHELF"] = str(folder)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(_shelf):
+    """Compile the machine code of `direct-csr` in one worker: another that needs it waits for the file."""
+    if importlib.util.find_spec("llvmlite") is None:
+        yield
+        return
+    from sparsemark.direct import machine_code
+
+    plain = machine_code._compile
+
+    def compiled():
+        from tests.small_networks import alone_with, shelf
+
+        path = shelf() / "execute.o"
+        with alone_with("execute"):
+            if not path.exists():
+                path.write_bytes(plain())
+            return path.read_bytes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine_code, "_compile", compiled)
+        yield
+
+
 @pytest.fixture(scope="session")
 def finished_study(_shelf):
     """A folder in which the toy study was run, once for all workers. Whoever changes it works in a copy."""
+    from tests.exports import remembered
     from tests.small_networks import alone_with, shelf
     from tests.toy_study.place import place
 
     folder, done = shelf() / "toy", shelf() / "toy.done"
-    with alone_with("toy"), pytest.MonkeyPatch.context() as patch:
+    with alone_with("toy"), remembered(), pytest.MonkeyPatch.context() as patch:
         if not done.exists():
             from sparsemark.cli import main
 
@@ -48,6 +112,15 @@ def finished_study(_shelf):
             assert main(["run", "toy.toml"]) == 0
             done.touch()
     return folder
+
+
+@pytest.fixture(scope="module")
+def exported_once(_shelf):
+    """What a test exports is taken from the session where it was exported before; its bytes would be the same."""
+    from tests.exports import remembered
+
+    with remembered():
+        yield
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,13 +20,19 @@ def names(root: Path, *folders: str) -> dict[Name, Path]:
     return {path.relative_to(root).with_suffix("").parts: path for path in paths}
 
 
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    """Syntax tree of a file, parsed once a process."""
+    return ast.parse(path.read_text())
+
+
 def statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
     """Import statements, those inside functions too, without those that only type checkers see."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         yield node
     skipped = node.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) else ()
     for child in ast.iter_child_nodes(node):
-        if child not in skipped:
+        if child not in skipped and not isinstance(child, ast.expr):
             yield from statements(child)
 
 
@@ -37,7 +44,7 @@ def imported(path: Path, known: Mapping[Name, Path]) -> set[Name]:
         return next((name for name in (parts, (*parts, "__init__")) if name in known), None)
 
     found = set()
-    for statement in statements(ast.parse(path.read_text())):
+    for statement in statements(tree(path)):
         if isinstance(statement, ast.Import):
             found |= {file(alias.name) for alias in statement.names}
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 import sparsemark
 from sparsemark.records.history import add_to_history, points_of
 from sparsemark.records.run import Run
-from tests.imports import circle, imported, names, siblings
+from tests.imports import circle, imported, names, siblings, tree
 from tests.synthetic import study_run
 
 ROOT = Path(__file__).parents[1]
@@ -35,10 +36,11 @@ MODULES = sorted(
 STUDY = {"models", "training", "bench"}
 
 
+@functools.cache
 def imports(path):
     """Top-level and dotted names that a module imports, anywhere in it."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -59,17 +61,18 @@ def test_there_is_something_to_check():
     assert len(MODULES) > 50
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_imports_go_one_way(path):
+FORBIDDEN = {
+    "src": STUDY | {"tests"},
+    "models": {"training", "bench", "tests"},
+    "training": {"bench", "tests"},
+    "bench": {"tests"},
+}
+
+
+def test_imports_go_one_way():
     """The study knows the harness, never the other way round; networks know nothing of their training."""
-    folder = path.relative_to(ROOT).parts[0]
-    forbidden = {
-        "src": STUDY | {"tests"},
-        "models": {"training", "bench", "tests"},
-        "training": {"bench", "tests"},
-        "bench": {"tests"},
-    }[folder]
-    assert not tops(path) & forbidden
+    wrong = {named(path): tops(path) & FORBIDDEN[path.relative_to(ROOT).parts[0]] for path in MODULES}
+    assert not {path: found for path, found in wrong.items() if found}
 
 
 FILES = names(SOURCE, "sparsemark") | names(ROOT, "models", "training", "bench")
@@ -185,28 +188,28 @@ def test_the_search_for_circles_finds_them(tmp_path):
     assert circle({"a": {"b"}, "b": {"c"}}) is None
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.is_relative_to(SOURCE)], ids=named)
-def test_only_the_report_draws_and_only_the_command_line_prints(path):
-    room = path.relative_to(SOURCE / "sparsemark").parts[0]
-    if room != "report":
-        assert not tops(path) & {"rich", "matplotlib"}
-    calls = (node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
-    prints = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
-    assert not prints or room == "cli"
+HARNESS = [path for path in MODULES if path.is_relative_to(SOURCE)]
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.is_relative_to(SOURCE)], ids=named)
-def test_no_pickle(path):
-    assert not tops(path) & {"pickle", "dill", "joblib", "shelve", "marshal"}
-    assert "torch.load" not in path.read_text()
+def prints(path):
+    calls = (node.func for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
+    return any(isinstance(call, ast.Name) and call.id == "print" for call in calls)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_a_module_is_short_and_says_what_it_is_for(path):
-    text = path.read_text()
-    assert len(text.splitlines()) < LONGEST
-    if text.strip():
-        assert ast.get_docstring(ast.parse(text)), "no docstring"
+def test_only_the_report_draws_and_only_the_command_line_prints():
+    rooms = {path: path.relative_to(SOURCE / "sparsemark").parts[0] for path in HARNESS}
+    assert not [named(path) for path, room in rooms.items() if room != "report" and tops(path) & {"rich", "matplotlib"}]
+    assert not [named(path) for path, room in rooms.items() if room != "cli" and prints(path)]
+
+
+def test_no_pickle():
+    unsafe = {"pickle", "dill", "joblib", "shelve", "marshal"}
+    assert not [named(path) for path in HARNESS if tops(path) & unsafe or "torch.load" in path.read_text()]
+
+
+def test_a_module_is_short_and_says_what_it_is_for():
+    assert not [named(path) for path in MODULES if len(path.read_text().splitlines()) >= LONGEST]
+    assert not [named(path) for path in MODULES if path.stat().st_size and not ast.get_docstring(tree(path))]
 
 
 def test_the_public_names_are_there_and_sorted():

@@ -5,6 +5,11 @@ from __future__ import annotations
 import pytest
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _exported_once(exported_once):
+    """These tests are not about the exporter."""
+
+
 @pytest.fixture
 def direct(tmp_path, monkeypatch):
     """Networks run by `direct-csr`, with a new cache: small ones would be handed to the dense engine for speed."""

@@ -16,6 +16,11 @@ from tests.cli.small_bench import NETWORKS
 from tests.synthetic import accuracy, cell
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _exported_once(exported_once):
+    """These tests are not about exports."""
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """The working directory, with a file of networks in it."""

@@ -106,7 +106,7 @@ def test_an_interrupted_command_goes_on_and_gives_the_same(here, monkeypatch, ca
     assert Path("s.json").read_text() == resumed
 
 
-def test_coupled_channels_are_one_and_feed_a_pruning_as_masks_do(here, capsys):
+def test_coupled_channels_are_one_and_feed_a_pruning_as_masks_do(here, quick, capsys):
     assert main([*COMMAND, "--method", "channels", *SHORT]) == 0
     layers = {layer["name"]: layer for layer in json.loads(Path("s.json").read_text())["layers"]}
     coupled = next(layer for name, layer in layers.items() if " + " in name)
@@ -174,7 +174,7 @@ def test_a_method_without_what_it_needs_is_one_line_before_anything_is_measured(
     assert not list(Path().glob("own.json*"))
 
 
-def test_methods_learn_from_the_tasks_batches_one_shot_and_in_rounds(here):
+def test_methods_learn_from_the_tasks_batches_one_shot_and_in_rounds(here, quick):
     Path("task.py").write_text(TASK + LEARNS)
     prunes = (
         "taylor:0.6",

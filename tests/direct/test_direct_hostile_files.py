@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from sparsemark.direct import machine_code
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.formats.csr.graph import load_csr
 from tests.direct import mutations
@@ -317,6 +318,7 @@ COSTLY = (
 @pytest.fixture(scope="module")
 def endings(tmp_path_factory):
     """How each of these files ends, in a process of their own."""
+    machine_code.load()  # compiled once, not again in that process
     folder = tmp_path_factory.mktemp("costly")
     return mutations.run_files({make.__name__: signed(*make(), folder / f"{make.__name__}.csr") for make in COSTLY})
 

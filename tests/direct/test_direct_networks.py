@@ -228,13 +228,14 @@ def compiled_once(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(("name", "prune"), PRUNED)
 def test_networks_of_the_study_agree_with_float64_dense_masked_cut_and_composed(
     name, prune, compiled_once, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(compiled_once))
     model = ModelSpec(name, NETWORKS[name], INPUT_SHAPE)
-    study = own_study(model, [Pruning.parse(prune)], ["direct-csr"], Protocol())
+    study = own_study(model, [Pruning.parse(prune)], ["direct-csr"], Protocol(images=4))
     pipeline, cell = open_pipeline(study, Places(tmp_path / "weights", tmp_path)), study.cells[-1]
     artifact = pipeline.export(pipeline.prepare(cell.variant), cell.format)
     assert pipeline.verify(cell, artifact).parity.max_rel <= TOLERANCE

@@ -119,7 +119,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pipeline(folder):
-    return Pipeline(always(None), Protocol(pairs=1, block=4), Places(None, folder / "work"), 6)
+    return Pipeline(always(None), Protocol(pairs=1, block=4, images=4), Places(None, folder / "work"), 6)
 
 
 def row_of(pipeline, folder, name, text, engine):

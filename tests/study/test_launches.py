@@ -210,14 +210,18 @@ def test_samplings_that_make_no_sense_are_refused(asked):
 
 
 def test_real_processes_measure_what_one_process_does(work, cells, tmp_path):
-    sampling = Sampling(2)
     pipeline = make(work)
     pipeline.protocol = replace(PROTOCOL, pairs=6, block=2)
-    run = measure_cells(pipeline, cells[:2], Journal(tmp_path / "j"), everything, sampling)
-    for row in run.measurements:
+    found = [
+        measure_cells(pipeline, [cell], Journal(tmp_path / "j"), everything, Sampling(launches)).measurements[-1]
+        for cell, launches in zip(cells, (2, 1), strict=False)  # a second process that imports torch shows no more
+    ]
+    for row, launches in zip(found, (2, 1), strict=True):
         assert row.status == MEASURED
-        assert (row.launches, row.samples) in ((2, 12), (3, 18), (4, 24)), "more where the machine was busy"
+        assert launches <= row.launches <= 2 * launches, "more where the machine was busy"
+        assert row.samples == row.launches * 12 // launches
         assert row.parity_max_rel is not None
         assert row.peak_rss_bytes > 0
-    ours, torchs = run.measurements
+    ours, torchs = found
+    assert (ours.name, torchs.name) == (cells[0].name, cells[1].name)
     assert ours.peak_rss_bytes < torchs.peak_rss_bytes, "torch is not loaded where it is not timed"

@@ -60,7 +60,7 @@ def folder(tmp_path_factory):
         patch.chdir(folder)
         code = main(
             f"bench {NETWORKS['unet'].reference} --input 1,3,16,12 --task task.py --epochs 2 --prune magnitude:0.5 "
-            "--prune iterative-magnitude:0.9 --engine torch --engine onnxruntime --rounds 64 --json own.json "
+            "--prune iterative-magnitude:0.9 --engine torch --engine onnxruntime --rounds 16 --json own.json "
             "--artifacts own".split()
         )
     assert code == 0

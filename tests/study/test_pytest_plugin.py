@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -21,7 +22,7 @@ from sparsemark.machine.locks import only_process
 from sparsemark.measurement.parity import check
 from sparsemark.records.measurement import MEASURED, UNSUPPORTED, Measurement
 from sparsemark.records.run import Run
-from tests.toy_study.place import benchmarks, journal_keys, place
+from tests.toy_study.place import benchmarks, journal_keys
 
 REPOSITORY = Path(__file__).parents[2]
 SUITE = REPOSITORY / "bench" / "test_latency.py"
@@ -52,9 +53,12 @@ CONTRACT = """
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
-    """`pytest bench` over the toy study, in a process of its own; one of its cells can never run."""
-    path = place(tmp_path_factory.mktemp("plugin"))
+def first(finished_study, tmp_path_factory):
+    """`pytest bench` over the toy study, in a process of its own; one of its cells can never run.
+
+    What the study trains and exports is there.
+    """
+    path = shutil.copytree(finished_study, tmp_path_factory.mktemp("plugin") / "toy")
     study = path / "toy.toml"
     study.write_text(study.read_text() + UNSUPPORTED_CELL)
     wanted = ("--benchmark-json=first.json", "--benchmark-save=first", "--benchmark-save-data", "-rs")

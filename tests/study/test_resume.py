@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from sparsemark import paths
+from sparsemark.cli import main
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.records.run import Run
 from tests.toy_study.place import journal_keys, place, trained
@@ -67,11 +68,20 @@ def finished(folder):
     return {path.stem for path in (folder / "models/weights").glob("*.safetensors")}, journal_keys(folder / JOURNAL)
 
 
-def complete(folder):
-    process = start(folder)
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err
-    assert "wrote " in out
+@pytest.fixture
+def complete(monkeypatch, capsys):
+    """Run a study to its end, in this process: a new one takes seconds to load what this one has."""
+
+    def run(folder):
+        monkeypatch.chdir(folder)
+        assert main(["run", "toy.toml"]) == 0
+        assert "wrote " in capsys.readouterr().out
+        is_complete(folder)
+
+    return run
+
+
+def is_complete(folder):
     run = Run.load(folder / paths.run(machine_name(), "toy"))
     names = [m.name for m in run.measurements]
     assert len(names) == len(set(names)) == CELLS
@@ -79,7 +89,7 @@ def complete(folder):
     assert len(keys) == len(set(keys)) == CELLS, "no cell was measured twice"
 
 
-def test_a_killed_study_goes_on_where_it_was_and_does_nothing_twice(tmp_path):
+def test_a_killed_study_goes_on_where_it_was_and_does_nothing_twice(tmp_path, complete):
     folder, random_moments = place(tmp_path), random.Random(0)
     done: tuple[set[str], list[str]] = (set(), [])
     for _ in range(KILLS):
@@ -100,7 +110,7 @@ def test_a_killed_study_goes_on_where_it_was_and_does_nothing_twice(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send there")
-def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path):
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path, complete):
     folder = place(tmp_path)
     process = start(folder)
     wait_for(process, folder, 3)

@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: scratch-engine\nVersion: 1.2.3\n")
     (info / "entry_points.txt").write_text("[sparsemark.engines]\nscratch = scratch_engine:ENGINE\n")
-    network, small = NETWORKS["plain"].reference, ("--input", "1,3,16,12", "--rounds", "24", "--launches", "1")
+    network, small = NETWORKS["mlp"].reference, ("--input", "1,12", "--rounds", "24", "--launches", "1")
     command(
         folder, "bench", network, *small, "--prune", "magnitude:0.5", "--engine", "scratch", "--json", "run.json"
     )  # fmt: skip

@@ -20,7 +20,7 @@ from models.unet_head import unet_head
 from sparsemark.errors import UserError
 from sparsemark.networks.checkpoint import load_checkpoint
 from tests.training.tiny import draw_slices
-from training import loop
+from training import loop, phantom
 from training.batches import TrainingBatches
 from training.initialization import initialize
 from training.recipe import Phase
@@ -28,6 +28,7 @@ from training.split import BY_PATIENT, split_slices
 from training.tasks.both import Both
 from training.tasks.classification import Classification
 from training.tasks.segmentation import Segmentation
+from training.train import main as train
 
 PHASE = Phase(epochs=2, learning_rate=0.01, batch=6, schedule="one-cycle", weight_decay=0.01, half_resolution=0.5)
 
@@ -203,8 +204,8 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_a_kill_on_the_phantom_gives_the_same_weights(tmp_path):
-    """SIGKILL of the command, then the command again, against the command left alone."""
+def test_a_kill_on_the_phantom_gives_the_same_weights(tmp_path, monkeypatch):
+    """SIGKILL of the command, then the command again, against the command left alone; these in this process."""
     recipe = tmp_path / "quick.toml"
     recipe.write_text('extends = "unet_head_separate"\n[train]\nepochs = 2\n')
     arguments = ["--recipe", str(recipe), "--device", "cpu"]
@@ -212,14 +213,11 @@ def test_a_kill_on_the_phantom_gives_the_same_weights(tmp_path):
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}", "OMP_NUM_THREADS": "1"}
     environment.pop("LGG_DATA", None)
 
-    def start(place):
-        place.mkdir(exist_ok=True)
-        (place / "models").unlink(missing_ok=True)
-        (place / "models").symlink_to(root / "models")
-        command = [sys.executable, "-c", TRAIN, *arguments, "--out", "out"]
-        return subprocess.Popen(command, cwd=place, env=environment, stderr=subprocess.DEVNULL)
-
-    killed = start(tmp_path / "killed")
+    for name in ("killed", "whole"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "models").symlink_to(root / "models")
+    command = [sys.executable, "-c", TRAIN, *arguments, "--out", "out"]
+    killed = subprocess.Popen(command, cwd=tmp_path / "killed", env=environment, stderr=subprocess.DEVNULL)
     states = tmp_path / "killed" / ".sparsemark" / "training"
     while killed.poll() is None and not list(states.rglob("*.ckpt")):
         time.sleep(0.02)
@@ -227,8 +225,10 @@ def test_a_kill_on_the_phantom_gives_the_same_weights(tmp_path):
     killed.wait()
     assert list(states.rglob("*.ckpt")), "ended before it could be killed"
     assert not (tmp_path / "killed" / "out").exists()
-    runs = [start(tmp_path / name) for name in ("killed", "whole")]
-    assert [run.wait() for run in runs] == [0, 0]
+    monkeypatch.setattr("training.data.load_phantom", lambda: phantom.generate(6, 2, 3))
+    for name in ("killed", "whole"):
+        monkeypatch.chdir(tmp_path / name)
+        assert train([*arguments, "--out", "out"]) == 0
     file = "out/quick-dense-seed0.safetensors"
     weights = [load_checkpoint(tmp_path / name / file) for name in ("killed", "whole")]
     for a, b in zip(weights[0].state.values(), weights[1].state.values(), strict=True):
