@@ -74,6 +74,11 @@ def bench_journal(output: Path) -> Path:
     return output.with_name(f"{output.name}.unfinished.jsonl")
 
 
+def sensitivity_journal(output: Path) -> Path:
+    """Scored layers of an unfinished `sparsemark sensitivity --json OUTPUT`; a `bench` of that name has its own."""
+    return output.with_name(f"{output.name}.sensitivity.jsonl")
+
+
 def bench_search(output: Path) -> Path:
     """Networks of an unfinished `sparsemark bench --search METHOD --json OUTPUT`."""
     return output.with_name(f"{output.name}.search")
@@ -85,7 +90,7 @@ def lock(work: Path) -> Path:
 
 
 def bench_lock(output: Path) -> Path:
-    """Held by the `sparsemark bench --json OUTPUT` that runs."""
+    """Held by the `sparsemark bench --json OUTPUT` or `sparsemark sensitivity --json OUTPUT` that runs."""
     return output.with_name(f"{output.name}.lock")
 
 

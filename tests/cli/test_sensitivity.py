@@ -71,7 +71,7 @@ def test_layers_are_scored_one_at_a_time_and_the_most_sensitive_stands_first(her
     shown = capsys.readouterr().out
     assert [line.split()[0] for line in shown.splitlines() if "%" in line and "." in line.split()[0]]
     assert "wrote s.json" in shown
-    assert not Path("s.json.unfinished.jsonl").exists()
+    assert not Path("s.json.sensitivity.jsonl").exists()
 
 
 def torch_size(shape):
@@ -94,9 +94,9 @@ def test_an_interrupted_command_goes_on_and_gives_the_same(here, monkeypatch, ca
 
     monkeypatch.setattr(sensitivity, "evaluate", breaks)
     assert main([*COMMAND, *SHORT]) == 130
-    lines = Path("s.json.unfinished.jsonl").read_text().splitlines()
+    lines = Path("s.json.sensitivity.jsonl").read_text().splitlines()
     assert len(lines) == 3, "the dense network is scored each time"
-    Path("s.json.unfinished.jsonl").write_text("\n".join([*lines[:2], lines[2].replace('"score": -', '"score": 1')]))
+    Path("s.json.sensitivity.jsonl").write_text("\n".join([*lines[:2], lines[2].replace('"score": -', '"score": 1')]))
     counted = []
     monkeypatch.setattr(sensitivity, "evaluate", lambda module, *more: counted.append(module) or plain(module, *more))
     assert main([*COMMAND, *SHORT]) == 0
@@ -104,6 +104,96 @@ def test_an_interrupted_command_goes_on_and_gives_the_same(here, monkeypatch, ca
     resumed = Path("s.json").read_text()
     assert main([*COMMAND, *SHORT]) == 0
     assert Path("s.json").read_text() == resumed
+
+
+NETWORK = """
+import torch
+from torch import nn
+from tests.small_networks import seeded
+
+@seeded
+def build():
+    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+"""
+
+
+def own(method, *more):
+    """The command on a network whose file a test may change."""
+    return ("sensitivity", "net.py:build", *COMMAND[2:], "--method", method, *more)
+
+
+def test_a_network_whose_code_changed_is_scored_anew_though_its_weights_are_the_same(here, monkeypatch):
+    from sparsemark.study import sensitivity
+
+    Path("net.py").write_text(NETWORK)
+    plain, done = sensitivity.evaluate, []
+
+    def breaks(module, *more):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(module)
+        return plain(module, *more)
+
+    monkeypatch.setattr(sensitivity, "evaluate", breaks)
+    assert main([*own("magnitude"), *SHORT]) == 130
+    Path("net.py").write_text(NETWORK.replace("ReLU", "GELU"))
+    counted = []
+    monkeypatch.setattr(sensitivity, "evaluate", lambda module, *more: counted.append(module) or plain(module, *more))
+    assert main([*own("magnitude"), *SHORT]) == 0
+    assert len(counted) == 1 + 6
+
+
+def test_layers_that_the_method_cannot_score_keep_the_dense_score_with_a_note(here):
+    Path("net.py").write_text(NETWORK)
+    assert main([*own("channels-bn"), *SHORT]) == 0
+    document = json.loads(Path("s.json").read_text())
+    layers = {layer["name"]: layer for layer in document["layers"]}
+    assert layers["0"]["scores"] == [document["dense"]] * 2
+    assert layers["0"]["notes"] == ["channels-bn: nothing to score by, so all channels stay in 0"]
+    assert all(score != document["dense"] for score in layers["2"]["scores"])
+
+
+@pytest.mark.parametrize("content", ['{"benchmarks": []}', "not JSON", "[]", '{"layers": []}'])
+def test_a_file_of_another_kind_is_not_replaced(content, here, refused):
+    Path("s.json").write_text(content)
+    Path("s.json.unfinished.jsonl").write_text("of bench\n")
+    assert "s.json: holds something else, which would be lost" in refused(*COMMAND, *SHORT)
+    assert Path("s.json").read_text() == content
+    Path("s.json").unlink()
+    assert main([*COMMAND, *SHORT]) == 0
+    assert Path("s.json.unfinished.jsonl").read_text() == "of bench\n", "of a bench that was interrupted"
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+def test_a_sensitivity_may_go_to_an_open_file_and_nothing_is_left_beside_it(here, monkeypatch):
+    from sparsemark.study import sensitivity
+
+    journals = []
+    plain = sensitivity.KeyedFile
+    monkeypatch.setattr(sensitivity, "KeyedFile", lambda path, *more: journals.append(path) or plain(path, *more))
+    with Path("out.json").open("wb") as file:
+        name = f"/dev/fd/{file.fileno()}"
+        assert main([*COMMAND, *SHORT[:2], "--json", name]) == 0
+    assert json.loads(Path("out.json").read_text())["layers"]
+    assert journals[0].parent != Path("/dev/fd")
+
+
+@pytest.mark.parametrize(
+    ("metric", "dense", "tolerance"),
+    [("Metric(tolerance=0.0)", 5.0, 0.0), ("Metric(tolerance=None)", 5.0, 0.05), ("Metric(tolerance=None)", 0.0, 1e-3)],
+)
+def test_tolerance_is_the_metrics_own_even_0_and_never_nothing_by_default(metric, dense, tolerance, here):
+    Path("task.py").write_text(
+        f"{TASK}\nfrom sparsemark import Metric\nMETRICS = {{'score': {metric}}}\n"
+        f"first = score\ndef score(outputs, part):\n    return {dense} + round(first(outputs, part), 5)\n"
+    )
+    assert main([*COMMAND, *SHORT]) == 0
+    document = json.loads(Path("s.json").read_text())
+    assert document["dense"] == dense
+    assert document["tolerance"] == pytest.approx(tolerance)
+    if tolerance == 0:
+        assert {layer["ratio"] for layer in document["layers"]} == {1e-3}, "no loss at all is within it"
 
 
 def test_coupled_channels_are_one_and_feed_a_pruning_as_masks_do(here, quick, capsys):
@@ -146,6 +236,7 @@ def test_ratio_is_where_the_loss_passes_the_tolerance_first():
     assert ratio_within(0.01, (0.5, 0.9), (0.04, 0.0)) == pytest.approx(0.125), "a lucky score hides nothing"
     assert ratio_within(0.01, (0.5, 0.9), (-0.3, 0.01)) == 0.9
     assert ratio_within(1e-9, (0.5,), (5.0,)) == 1e-3
+    assert ratio_within(0.0, (0.5, 0.9), (0.0, 0.1)) == 0.5
 
 
 BENCH = ("bench", *COMMAND[1:], "--engine", "torch", "--rounds", "16", "--json", "own.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 from sparsemark.errors import UserError
 from sparsemark.pruning import PRUNERS, Request, prune
 from sparsemark.pruning.coupling import free_layers
-from sparsemark.pruning.ratios import Ratios, load_ratios
+from sparsemark.pruning.ratios import Ratios, load_ratios, write_ratios
 from sparsemark.pruning.weights import named_layers, prunable
 from sparsemark.specs import PruneStep, removes_channels
 from tests.pruning.pruned import learnt_from, parameters
@@ -47,7 +48,9 @@ def test_a_layer_of_ratio_0_or_of_no_ratio_stays_whole():
     assert Ratios({"a": 0.5, "b": 0.0}).scaled({"a": 50, "b": 25, "c": 25}, 0.4) == pytest.approx(
         {"a": 0.8, "b": 0.0, "c": 0.0}
     )
-    with pytest.raises(UserError, match=r"^r.json: leaves 50% of the weights alone .* a sparsity of 0.6 cannot"):
+    with pytest.raises(
+        UserError, match=r"^r.json: lets at most 50% of the weights go, so a sparsity of 0.6 cannot be reached$"
+    ):
         Ratios({"a": 0.5, "b": 0.0}, where="r.json").scaled({"a": 50, "b": 50}, 0.6)
 
 
@@ -111,6 +114,87 @@ def test_exact_channels_of_coupled_layers_go_together_and_no_others(method):
     assert widths == {"stem.0": 6, "first.0.0": 8, "first.1.0": 4, "shortcut.0": 4, "second.0": 4}
 
 
+def separable():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3, groups=16), nn.ReLU(), nn.Conv2d(16, 16, 1),
+        nn.ReLU(), nn.Conv2d(16, 2, 1),
+    )  # fmt: skip
+
+
+def widths_of(module):
+    return [layer.out_channels for _, layer in named_layers(module)]
+
+
+IMAGE = torch.ones(1, 3, 8, 8)
+
+
+def test_of_coupled_layers_the_smallest_ratio_counts():
+    for by_name in ({"0.weight": 0.75, "2.weight": 0.25}, {"0.weight": 0.25, "2.weight": 0.75}):
+        module = separable()
+        ratios = Ratios(by_name, exact=True)
+        prune(module, Request(PruneStep("channels", 0.5), (IMAGE,), ratios=ratios))
+        assert widths_of(module) == [12, 12, 16, 2], by_name
+
+
+def test_a_coupled_layer_that_is_not_named_goes_with_the_one_that_is_and_others_are_noted():
+    module = separable()
+    found = prune(
+        module, Request(PruneStep("channels", 0.3), (IMAGE,), ratios=Ratios({"0.weight": 0.5}, where="r.json"))
+    )
+    assert widths_of(module)[0] == widths_of(module)[1] < 16
+    assert widths_of(module)[2] == 16
+    assert found.notes == ("r.json has no ratio for 4: nothing goes there",)
+
+
+@pytest.mark.parametrize(
+    "by_name", [{"4.weight": 0.5}, {"0.weight": 0.0, "4.weight": 0.5}, {"0.weight": 0.0}, {"6.weight": 0.5}]
+)
+def test_a_share_that_channels_cannot_reach_is_one_line_as_with_masks(by_name):
+    most = {"4.weight": r"[2-4]\d%"}.get(max(by_name), "0%")
+    with pytest.raises(
+        UserError, match=rf"^r.json: lets at most {most} of the parameters go, so a sparsity of 0.9 cannot be"
+    ):
+        prune(separable(), Request(PruneStep("channels", 0.9), (IMAGE,), ratios=Ratios(by_name, where="r.json")))
+
+
+def test_channels_reach_the_share_though_one_ratio_is_far_below_the_other():
+    module = nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 200), nn.ReLU(), nn.Linear(200, 8))
+    before = parameters(module)
+    ratios = Ratios({"0.weight": 0.9, "2.weight": 0.01})
+    prune(module, Request(PruneStep("channels", 0.8), (example("mlp"),), ratios=ratios))
+    assert 1 - parameters(module) / before == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.9])
+def test_an_exact_files_fractions_are_taken_whatever_the_share(sparsity, tmp_path):
+    module = separable()
+    shapes = {name: tuple(one.shape) for name, one in module.named_parameters()}
+    write_ratios(
+        tmp_path / "r.json", {"0.weight": 0.5000000000000001, "2.weight": 0.6, "4.weight": 0.0}, shapes, exact=True
+    )
+    ratios = load_ratios(tmp_path / "r.json")
+    assert ratios.exact
+    prune(module, Request(PruneStep("channels", sparsity), (IMAGE,), ratios=ratios))
+    assert widths_of(module) == [8, 8, 16, 2]
+    masked = separable()
+    prune(masked, Request(PruneStep("magnitude", sparsity), (IMAGE,), ratios=ratios))
+    assert [float((layer.weight == 0).float().mean()) for _, layer in named_layers(masked)] == pytest.approx(
+        [0.5, 0.6, 0, 0], abs=0.004
+    )
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_an_exact_fraction_of_a_layer_that_the_method_cannot_score_removes_nothing_and_says_so(more):
+    module = build("plain")
+    request = Request(
+        PruneStep("channels-bn", 0.5), (example("plain"),), more=more, ratios=Ratios({"7.weight": 0.5}, exact=True)
+    )
+    found = prune(module, request)
+    assert found.plan == ()
+    assert found.notes == ("channels-bn: nothing to score by, so all channels stay in 7",)
+
+
 def write(path, *layers, **document):
     path.write_text(json.dumps({"layers": list(layers), **document}))
     return path
@@ -143,6 +227,8 @@ def test_file_is_read_and_belongs_to_one_network(tmp_path):
         ('{"layers": [{"parameters": {"a": [2]}, "ratio": NaN}]}', "layers[0].ratio: nan, expected a fraction"),
         ('{"layers": [{"parameters": {"a": ["x"]}, "ratio": 0.5}]}', "layers[0].parameters"),
         (json.dumps({"layers": [layer(a=[2]), layer(a=[2])]}), "layers[1].parameters: a is there twice"),
+        (json.dumps({"layers": [layer(1e-323, a=[2])]}), "layers[0].ratio: 9.88131e-324, expected 0 or at least 1e-06"),
+        (" " * (16 * 2**20 + 1), "expected a file of ratios, of at most 16 MB"),
     ],
 )
 def test_file_that_is_none_is_one_line_with_its_name_and_field(content, words, tmp_path):
@@ -155,6 +241,13 @@ def test_file_that_is_none_is_one_line_with_its_name_and_field(content, words, t
     assert "\n" not in str(caught.value)
 
 
-def test_file_that_is_not_there_is_one_line(tmp_path):
+def test_file_that_is_not_there_or_has_no_end_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot be read: No such file"):
         load_ratios(tmp_path / "none.json")
+    with pytest.raises(UserError, match=r"^/dev/zero: expected a file of ratios, of at most 16 MB$"):
+        load_ratios(Path("/dev/zero"))
+
+
+def test_the_least_ratio_of_a_file_can_be_scaled_to_nearly_all():
+    found = Ratios({"a": 0.5, "b": 1e-6}).scaled({"a": 10, "b": 10, "c": 10}, 0.666)
+    assert sum(found.values()) / 3 == pytest.approx(0.666, abs=1e-9)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import random
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from sparsemark.errors import UserError
 from sparsemark.pruning import Request, prune
@@ -19,6 +23,8 @@ from sparsemark.pruning.taylor import taylor_scores
 from sparsemark.pruning.wanda import squared_inputs, wanda_scores
 from sparsemark.pruning.weights import named_layers, prunable
 from sparsemark.specs import PruneStep
+from sparsemark.study.requirements import calibration_of
+from sparsemark.study.task import Task
 from tests.pruning.pruned import learnt_from, pruned, squares, zeros
 from tests.small_networks import NETWORKS, build, example
 
@@ -108,7 +114,44 @@ def test_wanda_takes_as_many_of_every_output(network):
     gone = zeros(module)
     for weight in prunable(build(network), (example(network),)):
         rows = outputs_first(weight, gone[weight.name]).flatten(1)
-        assert set(rows.sum(dim=1).tolist()) == {round(0.4 * rows.shape[1])}
+        assert set(rows.sum(dim=1).tolist()) == {4 * rows.shape[1] // 10}
+
+
+@pytest.mark.parametrize("sparsity", [0.95, 0.9999])
+@pytest.mark.parametrize("method", ["wanda", "random-wanda"])
+def test_no_output_channel_loses_all_its_weights(method, sparsity):
+    """To the nearest number, 95 % of a depthwise 3 x 3 would be all nine weights, and of 8 inputs all eight."""
+    module, _ = pruned("mobile", method, sparsity)
+    for _, layer in named_layers(module):
+        assert layer.weight.flatten(1).any(dim=1).all()
+    assert {int(row.count_nonzero()) for row in module[1][0].weight} == {1}
+
+
+def test_counts_are_not_lowered_by_floating_point():
+    """0.29 of 100 is 28.999999999999996."""
+    module = nn.Linear(100, 2, bias=False)
+    prune(module, request("random-wanda", 0.29, torch.ones(1, 100)))
+    assert (module.weight == 0).sum(dim=1).tolist() == [29, 29]
+
+
+def test_random_blocks_go_as_often_where_they_are_padded():
+    """A block of four and one of two: one draw a value would take 42 % of the short ones and 27 % of the others."""
+    module = nn.Linear(6, 4000, bias=False)
+    prune(module, request("random-block4-layerwise", 0.3, torch.ones(1, 6)))
+    gone = (module.weight == 0).float()
+    assert gone[:, :4].mean() == pytest.approx(0.3, abs=0.03)
+    assert gone[:, 4:].mean() == pytest.approx(0.3, abs=0.03)
+    assert torch.equal(gone[:, 0], gone[:, 3])
+    assert torch.equal(gone[:, 4], gone[:, 5])
+
+
+def test_random_blocks_that_are_zero_already_come_first():
+    module = nn.Linear(8, 50, bias=False)
+    module.weight.data[:20, :4] = 0
+    before = module.weight == 0
+    prune(module, request("random-block4-layerwise", 0.3, torch.ones(1, 8)))
+    assert (module.weight[before] == 0).all()
+    assert int((module.weight == 0).sum()) == 120
 
 
 def test_blocks_are_four_input_channels_at_one_output_and_place():
@@ -177,9 +220,12 @@ def test_channels_go_by_what_the_method_scores(method, gone):
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
-def test_layers_without_a_batchnorm_are_named():
-    _, found = pruned("plain", "channels-bn", 0.3)
-    assert found.notes == ("channels-bn: nothing to score by, so all channels stay in 7",)
+@pytest.mark.parametrize("method", ["channels-bn", "random-channels-bn"])
+def test_layers_without_a_batchnorm_stay_whole_and_are_named(method):
+    module, found = pruned("plain", method, 0.3)
+    assert found.notes == (f"{method}: nothing to score by, so all channels stay in 7",)
+    assert module[7].out_features == 8
+    assert module[0][0].out_channels < 6
 
 
 def test_frozen_weights_have_a_gradient_and_stay_frozen():
@@ -188,6 +234,30 @@ def test_frozen_weights_have_a_gradient_and_stay_frozen():
     found = gradient_magnitudes(module, learnt_from(example("mlp")))
     assert found["0.weight"].abs().sum() > 0
     assert not module[0].weight.requires_grad
+
+
+class Bare:
+    """A task whose batches have no targets."""
+
+    def images(self, part):
+        return np.zeros((1, 12), np.float32)
+
+    def score(self, outputs, part):
+        return 0.0
+
+    def batches(self, seed):
+        yield torch.ones(1, 12)
+
+    def loss(self, outputs, targets):
+        return outputs.sum()
+
+
+class Breaks(Bare):
+    """One whose batches fail after the first."""
+
+    def batches(self, seed):
+        yield torch.ones(1, 12), 0.0
+        yield 1 / 0
 
 
 @pytest.mark.parametrize(
@@ -199,6 +269,8 @@ def test_frozen_weights_have_a_gradient_and_stay_frozen():
             Calibration("task.py", lambda: [(example("mlp"), 0.0)], lambda *_: torch.tensor(1.0)),
             "task.py: loss: has no gradient",
         ),
+        (calibration_of(Task(Breaks(), "task.py"), 0), "task.py: batches: failed: ZeroDivisionError"),
+        (calibration_of(Task(Bare(), "task.py"), 0), "task.py: batches: yields Tensor; expected pairs of inputs and"),
     ],
 )
 def test_data_that_do_not_do_are_one_line(data, words):
@@ -211,6 +283,67 @@ def test_digest_tells_batches_apart():
     digests = [digest(learnt_from(*inputs)) for inputs in ((first,), (second,), (first, second), (first,))]
     assert digests[0] == digests[3]
     assert all(one != other for one, other in itertools.combinations(digests[:3], 2))
+
+
+class Box:
+    """A target of a user's own class."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+DIFFERENT = [
+    torch.zeros(2, 2),
+    torch.zeros(1, 4),
+    torch.zeros(2, 2, dtype=torch.float64),
+    torch.zeros(2, 2, dtype=torch.bfloat16),
+    torch.zeros(2, 2, dtype=torch.int32),
+    torch.ones(2, 2, dtype=torch.bfloat16),
+    torch.tensor(0.0),
+    np.zeros((2, 2), np.float32),
+    np.zeros((4,), np.float32),
+    np.float32(0),
+    {"a": torch.zeros(2, 2)},
+    {"b": torch.zeros(2, 2)},
+    0,
+    0.0,
+    "0",
+    None,
+    Box(1),
+]
+
+
+def test_digest_tells_shapes_dtypes_and_places_apart():
+    def of(target):
+        return digest(Calibration("task.py", lambda: [(torch.ones(1, 2), target)], squares))
+
+    digests = [of(target) for target in DIFFERENT]
+    assert len(set(digests)) == len(digests)
+    assert [of(copy.deepcopy(target)) for target in DIFFERENT] == digests
+    # Objects count by their class: their text holds an address.
+    assert of(Box(1)) == of(Box(2))
+    assert of(np.array([Box(1)])) == of(np.array([Box(1)]))
+    assert of(torch.eye(3).to_sparse()) != of(torch.zeros(3, 3).to_sparse())
+
+
+def test_batches_are_the_same_whatever_was_drawn_before():
+    data = TensorDataset(torch.arange(12.0).reshape(6, 2), torch.zeros(6))
+
+    def batches():
+        for inputs, targets in DataLoader(data, batch_size=2, shuffle=True):
+            yield inputs * (1 + np.random.rand()) + random.random(), targets  # noqa: NPY002 - as users' code has it
+
+    def of(seed):
+        return digest(Calibration("task.py", batches, squares, seed))
+
+    first = of(1)
+    torch.rand(3), np.random.rand(3), random.random()  # noqa: NPY002 - as above
+    states = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002 - as above
+    assert of(1) == first
+    assert torch.equal(torch.random.get_rng_state(), states[0])
+    assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002 - as above
+    assert random.getstate() == states[2]
+    assert of(2) != first
 
 
 @pytest.mark.parametrize("method", ["taylor", "wanda", "lamp"])

@@ -83,6 +83,22 @@ def test_a_kept_network_of_other_ratios_is_refused(model, tmp_path):
         made(model, "magnitude@r.json:0.5", Trains(), tmp_path / "weights")
 
 
+def test_ratios_of_a_network_with_lazy_layers_are_checked_and_taken(model):
+    Path("net.py").write_text(FACTORY.replace("nn.Conv2d(1, 6, 3)", "nn.LazyConv2d(6, 3)"))
+    ratios("r.json", 0.1)
+    found = made(ModelSpec("lazy", "net.py:build", SHAPE), "magnitude@r.json:0.5", Points())
+    state = load_checkpoint(found.source.path).state
+    assert sum(int((state[name] == 0).sum()) for name in ("0.weight", "4.weight")) == pytest.approx(351, abs=1)
+
+
+@pytest.mark.parametrize("text", ["nm24+channels:0.3", "channels:0.3+nm24", "block4:0.5+channels:0.3"])
+def test_channels_that_are_removed_after_blocks_are_noted(text, model):
+    Path("net.py").write_text(FACTORY.replace("nn.ReLU(),", "nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(),"))
+    method = text.partition("+")[0].partition(":")[0]
+    note = f"{method}: channels were removed after it, so its blocks of input channels no longer hold"
+    assert (note in made(model, text, Points()).notes) == (method != "channels")
+
+
 def test_calibration_is_a_few_training_batches_the_same_each_time():
     class Many(Points):
         def batches(self, seed):

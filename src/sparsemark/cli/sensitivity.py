@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
         description="Prune one layer at a time, layers whose channels go together as one, and score the network on the "
         "inputs that the task selects by. Nothing is fine-tuned.",
         epilog="OUT feeds --prune METHOD@OUT:S, which spreads S over the layers as they bear it. The same command, "
-        "interrupted or killed, goes on from OUT.unfinished.jsonl.",
+        "interrupted or killed, goes on from OUT.sensitivity.jsonl. An OUT of another kind is not replaced.",
     )
     parser.add_argument("reference", metavar="REF", help="file.py:factory or package.module:factory")
     parser.add_argument(
@@ -46,9 +46,11 @@ def add(commands: Commands) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Score every layer at every sparsity, write the result file and show it."""
     from sparsemark.cli.terminal import notices, terminal, write
-    from sparsemark.files import check_writable
+    from sparsemark.files import check_writable, is_stream
     from sparsemark.machine.locks import only_process
+    from sparsemark.machine.temporary import temporary_folder
     from sparsemark.networks.factory import name_of
+    from sparsemark.records.sensitivity import check_replaceable
     from sparsemark.report.progress import begin, watch
     from sparsemark.report.renderers.sensitivity import as_sensitivity
     from sparsemark.specs import InputSpec, ModelSpec
@@ -59,17 +61,23 @@ def execute(options: argparse.Namespace) -> int:
     inputs = tuple(map(InputSpec.parse, options.input))
     model = ModelSpec(name_of(options.reference), options.reference, inputs)
     sparsities = SPARSITIES if options.sparsities is None else options.sparsities
-    journal = paths.bench_journal(options.json)
     begin()
     command = f"sparsemark sensitivity {options.reference} --json {options.json}"
-    with notices(), only_process(paths.bench_lock(options.json), command):
-        task = load_task(options.task)
-        found = measure_sensitivity(model, task, options.method, sparsities, journal=journal, watch=watch)
-        found.save(options.json)
-        width, colour = terminal()
-        write(as_sensitivity(found, width=width, colour=colour))
-        write(f"wrote {options.json}\n")
-        journal.unlink(missing_ok=True)
+    with notices(), temporary_folder() as work:
+        # What is written into a stream has no place for a journal beside it.
+        streams = is_stream(options.json)
+        result = work / "result" if streams else options.json
+        journal = paths.sensitivity_journal(result)
+        with only_process(paths.bench_lock(result), command):
+            if not streams:
+                check_replaceable(options.json)
+            task = load_task(options.task)
+            found = measure_sensitivity(model, task, options.method, sparsities, journal=journal, watch=watch)
+            found.save(options.json)
+            width, colour = terminal()
+            write(as_sensitivity(found, width=width, colour=colour))
+            write(f"wrote {options.json}\n")
+            journal.unlink(missing_ok=True)
     return 0
 
 

@@ -61,6 +61,20 @@ def build(model: ModelSpec, seed: int = 0) -> tuple[torch.nn.Module, tuple[str, 
     return plain(module, model.reference)
 
 
+def build_whole(model: ModelSpec, seed: int = 0) -> tuple[torch.nn.Module, tuple[str, ...]]:
+    """Build a network and run it once on its declared inputs: lazy layers take their shapes and draw their weights.
+
+    Returns as `build`, and leaves torch's random numbers as they were; errors as in `build` and `check_input`.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module, notes = build(model, seed)
+        check_input(module, model)
+    return module, notes
+
+
 _RETURNS_ONE: dict[str, bool] = {}
 """Whether a factory returns the same object at each call, by reference: only such a network need be copied."""
 

@@ -28,14 +28,15 @@ class Calibration:
 
     Args:
         name: of the task, for messages.
-        batches: returns pairs of inputs and targets, few, and the same at each call; several inputs are a tuple or a
-            list.
+        batches: returns pairs of inputs and targets, few; several inputs are a tuple or a list.
         loss: takes the network's outputs and the targets, and returns a scalar.
+        seed: of the random numbers that batches draw, from 0: the same batches at each call.
     """
 
     name: str
     batches: Callable[[], Iterable[tuple[Any, Any]]]
     loss: Callable[[Any, Any], torch.Tensor]
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Pruner:
         needs: `INPUTS` or `LOSS` where it takes `Request.data`.
         takes_ratios: whether it takes `Request.ratios`.
         control: name of the pruner that removes at random as much at the same places; empty for controls.
+        has_blocks: whether it counts in blocks of input channels, which no longer hold where channels go afterwards.
     """
 
     scope: str
@@ -97,3 +99,4 @@ class Pruner:
     needs: str = ""
     takes_ratios: bool = False
     control: str = ""
+    has_blocks: bool = False

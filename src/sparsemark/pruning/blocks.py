@@ -1,7 +1,8 @@
 """Blocks of four input channels: whole ones become zero, or two weights of each.
 
-1 x 4 blocks are what vector units load at once. Sources: Gray et al., GPU Kernels for Block-Sparse Weights, 2017; for 2
-of 4, Mishra et al., Accelerating Sparse Deep Neural Networks, 2021.
+1 x 4 blocks are what vector units load at once. Sources: for blocks, Gray et al., GPU Kernels for Block-Sparse Weights,
+2017, whose blocks are square and made for GPUs; for 2 of 4, Mishra et al., Accelerating Sparse Deep Neural Networks,
+2021.
 """
 
 from __future__ import annotations
@@ -60,6 +61,19 @@ def lowest_blocks_in_network(weights: Sequence[Weight], scores: Mapping[str, tor
     return {
         weight.key: _without(weight, place[part]) for weight, place, part in zip(weights, places, parts, strict=True)
     }
+
+
+def draw_blocks(weight: Weight, generator: torch.Generator) -> torch.Tensor:
+    """Draw one number for all values of a block, as `Draw` says; 0 for a block that is zero already.
+
+    The mean of four numbers, one for each value, would seldom be as low as the single one of a padded block.
+    """
+    place = blocks(weight)
+    values = weight.parameter.detach().contiguous().flatten()
+    drawn = (1 - torch.rand(len(place), generator=generator)) * (_values(values, place) != 0).any(dim=1)
+    found = torch.empty(len(values))
+    found[place[place >= 0]] = drawn.repeat_interleave((place >= 0).sum(dim=1))
+    return found.reshape(weight.parameter.shape)
 
 
 def two_of_four(weight: Weight, score: torch.Tensor, sparsity: float) -> torch.Tensor:

@@ -1,11 +1,13 @@
-"""Calibration: what a few training batches say of a network's weights."""
+"""Calibration: a few training batches, the gradients of the loss on them, and their digest."""
 
 from __future__ import annotations
 
 import hashlib
+import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 CALIBRATION_BATCHES = 8
 """Training batches that a score is taken on: 128 inputs and more at usual batch sizes, as many as Wanda's authors take;
 their order of weights then hardly changes, and a method costs less than an epoch of fine-tuning."""
+
+_NUMPY_SEEDS = 2**32
+"""NumPy's global generator takes seeds below."""
 
 
 def calibration(request: Request) -> Calibration:
@@ -57,7 +62,10 @@ def forward(module: nn.Module, inputs: Any, name: str) -> Any:
 
 @contextmanager
 def batches_of(data: Calibration) -> Iterator[Iterator[tuple[Any, Any]]]:
-    """Yield an iterator over the batches, with torch's random numbers as they were afterwards.
+    """Yield an iterator over the batches.
+
+    They are the same whatever was drawn before: a shuffling DataLoader draws from torch's generator, augmentation often
+    from NumPy's or Python's. All three are seeded by the data's seed, and are afterwards as they were.
 
     Raises:
         TaskError: there was no batch.
@@ -71,7 +79,15 @@ def batches_of(data: Calibration) -> Iterator[Iterator[tuple[Any, Any]]]:
             yield batch
 
     with torch.random.fork_rng(devices=[]):
-        yield counted()
+        before = random.getstate(), np.random.get_state()  # noqa: NPY002 - what a user's augmentation draws from
+        try:
+            torch.manual_seed(data.seed)
+            random.seed(data.seed)
+            np.random.seed(data.seed % _NUMPY_SEEDS)  # noqa: NPY002 - as above
+            yield counted()
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002 - as above
     if not count:
         raise TaskError(f"{data.name}: batches: yields nothing; expected pairs of inputs and targets")
 
@@ -104,12 +120,28 @@ def gradient_magnitudes(module: nn.Module, data: Calibration) -> dict[str, torch
 
 
 def digest(data: Calibration) -> str:
-    """Return the SHA-256 of the batches, in hex: other data make other scores."""
+    """Return the SHA-256 of the batches, in hex: other data make other scores.
+
+    Tensors and arrays count with place, shape and dtype, numbers and text by value. Of any other object only the class
+    does: its text holds an address, which differs in every process. What it holds is the task's own, whose code and
+    key of the data count in any case.
+    """
     sha = hashlib.sha256()
     with batches_of(data) as batches:
         for batch in batches:
-            for leaf in pytree.tree_leaves(batch):
-                if isinstance(leaf, torch.Tensor):
-                    leaf = leaf.detach().cpu().contiguous().view(-1).numpy()  # noqa: PLW2901 - the same in bytes
-                sha.update(leaf.tobytes() if hasattr(leaf, "tobytes") else repr(leaf).encode())
+            for place, leaf in pytree.tree_flatten_with_path(batch)[0]:
+                sha.update(f"{pytree.keystr(place)}\0{type(leaf).__qualname__}\0".encode())
+                sha.update(_content(leaf))
     return sha.hexdigest()
+
+
+def _content(leaf: Any) -> bytes:
+    """Return the bytes that tell a leaf of a batch from others of its class."""
+    if isinstance(leaf, np.ndarray | np.generic) and not leaf.dtype.hasobject:
+        return f"{leaf.shape} {leaf.dtype}\0".encode() + leaf.tobytes()
+    if isinstance(leaf, torch.Tensor):
+        dense = leaf.detach().cpu().to_dense() if leaf.layout != torch.strided else leaf.detach().cpu()
+        plain = dense.resolve_conj().resolve_neg().contiguous().reshape(-1)
+        # By bytes: NumPy has no bfloat16.
+        return f"{tuple(leaf.shape)} {leaf.dtype}\0".encode() + plain.view(torch.uint8).numpy().tobytes()
+    return repr(leaf).encode() if isinstance(leaf, bool | int | float | complex | str | bytes | None) else b""

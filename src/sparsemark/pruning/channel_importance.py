@@ -1,6 +1,7 @@
 """Importance of channels, by torch-pruning: which of a group of coupled layers go first.
 
-All methods remove the same share of channels from every layer and differ in which, so one random control does for all.
+All methods remove the same share of channels from every layer that they score, and differ in which. Layers without a
+BatchNorm are not scored by `by_scale`, so its random control leaves them alone as well.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def by_norm(module: nn.Module, request: Request) -> Importances:  # noqa: ARG001
 def by_taylor(module: nn.Module, request: Request) -> Importances:
     """Score channels by the sum of |weight * gradient| of the task's loss, its mean over the calibration batches.
 
-    Source: Molchanov et al., Importance Estimation for Neural Network Pruning, 2019.
+    A variant of Molchanov et al., Importance Estimation for Neural Network Pruning, 2019, as said in `taylor`.
 
     Raises:
         UserError: the request has no data, or the task fails.
@@ -97,6 +98,17 @@ def by_scale(module: nn.Module, request: Request) -> Importances:
         return scored
 
     return Importances(importance, unscored)
+
+
+def by_chance_where_scaled(module: nn.Module, request: Request) -> Importances:
+    """Score channels at random where `by_scale` scores them; errors as there."""
+    scales, chances = by_scale(module, request), by_chance(module, request)
+
+    def importance(copy: nn.Module) -> Importance:
+        scale_of, chance_of = scales.of(copy), chances.of(copy)
+        return lambda group: None if scale_of(group) is None else chance_of(group)
+
+    return Importances(importance, scales.unscored)
 
 
 def by_chance(module: nn.Module, request: Request) -> Importances:  # noqa: ARG001 - as all of them take it

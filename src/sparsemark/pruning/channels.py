@@ -19,12 +19,12 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.networks.channel_graph import call, differentiable, recurrent_layers, traced, untie_states
 from sparsemark.pruning.alignment import MISALIGNED, RemovedInputs
 from sparsemark.pruning.base import Pruned, Pruner
-from sparsemark.pruning.coupling import output_shapes, stuck_layers, widths
+from sparsemark.pruning.coupling import output_shapes, smallest_of_coupled, stuck_layers, widths
 from sparsemark.pruning.output_layers import last_outputs, output_layers
 from sparsemark.pruning.weights import listed, named_layers, prunable, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sparsemark.networks.channel_plan import ChannelPlan
     from sparsemark.pruning.base import Request
@@ -35,6 +35,9 @@ _TRIALS = 12
 
 _NEAR = 1e-3
 """Distance from the share asked for that ends the search: each trial traces a copy of the network, for seconds."""
+
+_SLACK = 1e-9
+"""Taken off a given fraction: torch-pruning rounds what is left down, and a last digit must not cost a channel."""
 
 _MOST = 0.9
 """Largest ratio where some layers had to be left alone: cutting the rest to the bone would be another network."""
@@ -51,6 +54,8 @@ class _Job:
         kept: names of layers that keep their channels, since they make an output or cannot be cut.
         last: outputs that must keep their shape.
         importances: by which channels are chosen.
+        given: of each layer that ratios name, its fraction where they are exact, else the power of what is left of it;
+            None where all layers lose the same fraction.
     """
 
     request: Request
@@ -59,6 +64,7 @@ class _Job:
     kept: frozenset[str]
     last: tuple[int, ...]
     importances: Importances
+    given: Mapping[str, float] | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -86,8 +92,9 @@ def remove_channels(module: nn.Module, request: Request, choose: Callable[[nn.Mo
     Raises:
         UnsupportedError: what torch-pruning says, where it cannot handle the network or finds nothing to remove; no
             layer has weights; or too little is left beside layers that cannot be cut.
+        UserError: the layers that ratios let go hold too few parameters.
     """
-    if request.spec.sparsity == 0:
+    if request.spec.sparsity == 0 and not (request.ratios and request.ratios.exact):
         return Pruned()
     prunable(module, request.inputs)
     importances = choose(module, request)
@@ -102,17 +109,22 @@ def _remove(module: nn.Module, request: Request, importances: Importances) -> Pr
     running = usage(module, request.inputs).parameters
     total = request.whole or sum(running.values())
     shapes = output_shapes(module, request.inputs)
+    given = _given(module, request)
     for features in (True, False):
         layers = {id(layer): name for name, layer in named_layers(module)}
         outputs = output_layers(module, request.inputs, features=features)
         last = list(range(len(shapes))) if features else last_outputs(module, request.inputs)
         kept = frozenset(layers[id(layer)] for layer in outputs)
-        job = _Job(request, frozenset(running), total, kept, tuple(last), importances)
+        job = _Job(request, frozenset(running), total, kept, tuple(last), importances, given)
         pruned = _removed(module, job)
         # Where every layer makes an output, those that others are computed from are features, and may lose channels.
         if pruned is not None:
             break
     else:
+        if job.is_exact:
+            return Pruned(notes=_notes(module, job))
+        if request.ratios is not None:
+            raise request.ratios.unreachable(0.0, "parameters", request.spec.sparsity)
         raise UnsupportedError("torch-pruning found no channel that it can remove")
     after = output_shapes(module, request.inputs)
     changed = [index for index, (one, other) in enumerate(zip(shapes, after, strict=True)) if one != other]
@@ -161,14 +173,25 @@ def _removed(module: nn.Module, job: _Job) -> Pruned | None:
         return Pruned()
     whole, removed = copy.deepcopy(module), RemovedInputs()
     plan = _cut(module, ratio, job, removed)
-    if not plan and stuck:
+    if not plan and stuck and not job.is_exact:
         raise UnsupportedError(f"torch-pruning found no channel that it can remove: {alone}")
-    unscored = job.importances.unscored
-    notes = ((alone,) if stuck else ()) + (
-        (f"{request.spec.method}: nothing to score by, so all channels stay in {listed(unscored)}",) if unscored else ()
-    )
+    notes = ((alone,) if stuck else ()) + _notes(module, job)
     notes += () if removed.fit(whole, module, request.inputs) else (MISALIGNED,)
     return Pruned(plan, notes=notes) if plan else None
+
+
+def _notes(module: nn.Module, job: _Job) -> tuple[str, ...]:
+    """Return, in words, which layers kept their channels for want of a score or a ratio."""
+    method, unscored = job.request.spec.method, job.importances.unscored
+    notes = (f"{method}: nothing to score by, so all channels stay in {listed(unscored)}",) if unscored else ()
+    if job.request.ratios is None or job.given is None:
+        return notes
+    unnamed = {
+        name: width
+        for name, width in widths(module).items()
+        if name not in job.given and name not in job.kept and f"{name}.weight".lstrip(".") in job.running
+    }
+    return notes + job.request.ratios.notes(unnamed)
 
 
 def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
@@ -181,6 +204,7 @@ def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
 
     Raises:
         UnsupportedError: no ratio works.
+        UserError: the layers that ratios let go hold too few parameters.
     """
     request = job.request
     if job.is_exact:
@@ -191,7 +215,8 @@ def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
     # What the highest ratio removes is not known, and may be less than a lower one does where channels go in groups, so
     # the first trial is in the middle.
     removed_at = {low: gone}
-    finest = 0.25 / max(widths(module).values())
+    # By ratios, layers lose channels at rates that can be far apart.
+    finest = 0.25 / max(widths(module).values()) if request.ratios is None else 0.0
     best, best_distance = (None, abs(gone - target)) if request.more or gone else (0.0, 1.0)
     failed: UnsupportedError | None = None
     worked = False
@@ -213,7 +238,22 @@ def _solve_ratio(module: nn.Module, job: _Job) -> float | None:
             break
     if failed is not None and not worked:
         raise failed
+    most = max(removed_at.values())
+    if request.ratios is not None and not request.more and most < target - _NEAR:
+        most = max(most, _most(module, job))
+        if 0 < most < target - _NEAR:  # with none, other layers may be free where features may change
+            raise request.ratios.unreachable(most, "parameters", target)
     return best
+
+
+def _most(module: nn.Module, job: _Job) -> float:
+    """Return the share of parameters that is gone where all channels go that may."""
+    trial = copy.deepcopy(module)
+    try:
+        _cut(trial, 1.0, job)
+    except UnsupportedError:  # not all of them can go at once
+        return 1.0
+    return 1 - _parameter_count(trial, job) / job.total
 
 
 def _between(low: float, high: float, at_low: float | None, at_high: float | None, target: float) -> float:
@@ -243,7 +283,7 @@ def _cut(module: nn.Module, ratio: float, job: _Job, removed: RemovedInputs | No
                 inputs,
                 importance=job.importances.of(module),
                 pruning_ratio=ratio,
-                pruning_ratio_dict=_ratios(module, ratio, job.request),
+                pruning_ratio_dict=_ratios(module, ratio, job),
                 ignored_layers=[layer for name, layer in named_layers(module) if name in job.kept],
                 round_to=round_to if round_to > 1 else None,
                 in_channel_groups={},
@@ -286,20 +326,33 @@ def _left_alone(module: nn.Module, stuck: frozenset[str], request: Request) -> s
     return f"{text}: attention {attention} has {heads[attention]} heads; {asked} keeps a multiple of them"
 
 
-def _ratios(module: nn.Module, ratio: float, request: Request) -> dict[nn.Module, float]:
-    """The ratio of each layer, held where `round_to` channels are left; with ratios of layers, that of the most pruned.
+def _given(module: nn.Module, request: Request) -> dict[str, float] | None:
+    """Return what ratios say of each layer, as in `_Job`."""
+    ratios = request.ratios
+    if ratios is None:
+        return None
+    found = smallest_of_coupled(module, request.inputs, ratios.by_name if ratios.exact else ratios.powers())
+    # Halfway between the layers that lose most and least, so that the search sees both.
+    middle = 1.0 if ratios.exact else math.sqrt(min((one for one in found.values() if one), default=1.0))
+    return {name: one / middle for name, one in found.items()}
+
+
+def _ratios(module: nn.Module, ratio: float, job: _Job) -> dict[nn.Module, float]:
+    """The ratio of each layer, held where `round_to` channels are left.
 
     Beyond that torch-pruning rounds down to none, refuses, and leaves the layer whole: asking for more would remove
     less. Half a channel of slack keeps floating point from losing one.
     """
-    round_to, given = request.spec.round_to, request.ratios
-    powers = given.powers() if given is not None else {}
+    round_to, given = job.request.spec.round_to, job.given
 
     def of(name: str) -> float:
         if given is None:
             return ratio
-        key = f"{name}.weight".lstrip(".")
-        return given.of(key) if given.exact else 1 - (1 - ratio) ** powers.get(key, 0.0)
+        if job.is_exact:
+            return given.get(name, 0.0) - _SLACK
+        # From 0 to 1 as the ratio goes, with room at the far end for layers of which little is to go.
+        left = math.exp(-ratio / (1 - ratio)) if ratio < 1 else 0.0
+        return 1.0 - math.pow(left, given.get(name, 0.0))
 
     return {
         module.get_submodule(name): max(0.0, min(of(name), 1 - (round_to + 0.5) / width))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,7 @@ from sparsemark.pruning.output_layers import output_layers
 from sparsemark.pruning.weights import named_layers, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch_pruning import DependencyGraph
 
@@ -108,6 +109,24 @@ def coupled_layers(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[li
     return [list(dict.fromkeys(names)) for names in groups if names] + [
         [name] for name in layers.values() if name not in known
     ]
+
+
+def smallest_of_coupled(
+    module: nn.Module, inputs: Sequence[torch.Tensor], by_name: Mapping[str, float]
+) -> dict[str, float]:
+    """Return a value of each layer by its name, of coupled layers the smallest that is given.
+
+    Args:
+        module: the network.
+        inputs: one value of each.
+        by_name: values by the name of a weight; layers without any, coupled ones included, are left out.
+    """
+    found: dict[str, float] = {}
+    for names in coupled_layers(module, inputs):
+        weights = [f"{name}.weight".lstrip(".") for name in names]
+        given = [by_name[weight] for weight in weights if weight in by_name]
+        found |= {name: min(found.get(name, math.inf), *given) for name in names} if given else {}
+    return found
 
 
 @contextlib.contextmanager

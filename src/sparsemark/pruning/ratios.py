@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,19 @@ from scipy.optimize import brentq
 
 from sparsemark.errors import UserError
 from sparsemark.files import convert_document, write_atomically
+from sparsemark.pruning.weights import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from torch import nn
+
+_LEAST = 1e-6
+"""Smallest ratio above 0 in a file that is scaled: smaller ones beside usual ones are beyond floating point."""
+
+_LARGEST = 16 * 2**20
+"""Bytes of a file: ten thousand layers are 2 MB."""
 
 _HIGHEST = 1 - 1e-6
 """Share of what ratios let go that can be asked for: all of it is reached by no power."""
@@ -32,7 +40,8 @@ class Ratios:
     """Fractions to remove, by name of the weight.
 
     Args:
-        by_name: fractions in [0, 1); of channels where those are removed. A layer that is not named stays whole.
+        by_name: fractions in [0, 1); of channels where those are removed, and of layers whose channels go together the
+            smallest counts. A layer that is not named stays whole, unless it is coupled so to one that is.
         exact: taken as they are, whatever sparsity the whole then has.
         shapes: of the weights that they were measured on, by name.
         where: they come from, for messages.
@@ -46,6 +55,30 @@ class Ratios:
     def of(self, name: str) -> float:
         """Return the fraction of a weight, 0 where it is not named."""
         return self.by_name.get(name, 0.0)
+
+    def notes(self, unnamed: dict[str, int]) -> tuple[str, ...]:
+        """Return, in words, which layers stay whole since no ratio names them; where they are scaled to the whole.
+
+        Args:
+            unnamed: names of those layers, with their weights.
+        """
+        return (
+            (f"{self.where} has no ratio for {listed(unnamed)}: nothing goes there",)
+            if unnamed and not self.exact
+            else ()
+        )
+
+    def unreachable(self, most: float, of: str, sparsity: float) -> UserError:
+        """Return the error where the layers that may be pruned hold too little.
+
+        Args:
+            most: share that can be removed.
+            of: what the share is of.
+            sparsity: that was asked for.
+        """
+        return UserError(
+            f"{self.where}: lets at most {most:.0%} of the {of} go, so a sparsity of {sparsity:g} cannot be reached"
+        )
 
     def powers(self) -> dict[str, float]:
         """Return by name the power of what is left of the most pruned layer that is left of this one, 0 to 1."""
@@ -68,10 +101,7 @@ class Ratios:
         total = sum(sizes.values())
         most = sum(size for name, size in sizes.items() if powers.get(name)) / total
         if sparsity > _HIGHEST * most:
-            raise UserError(
-                f"{self.where}: leaves {1 - most:.0%} of the weights alone (ratio 0), so a sparsity of {sparsity:g} "
-                "cannot be reached"
-            )
+            raise self.unreachable(most, "weights", sparsity)
 
         def fractions(depth: float) -> dict[str, float]:
             return {name: -math.expm1(-depth * powers.get(name, 0.0)) for name in sizes}
@@ -114,6 +144,9 @@ def load_ratios(path: Path) -> Ratios:
         UserError: it cannot be read, or holds something else, naming file and field.
     """
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            raise UserError(f"{path}: expected a file of ratios, of at most {_LARGEST // 2**20} MB")
         document = json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
@@ -127,6 +160,8 @@ def load_ratios(path: Path) -> Ratios:
     for index, layer in enumerate(parsed.layers):
         if not 0 <= layer.ratio < 1:  # NaN fails
             raise UserError(f"{path}: layers[{index}].ratio: {layer.ratio:g}, expected a fraction in [0, 1)")
+        if 0 < layer.ratio < _LEAST and not parsed.exact:
+            raise UserError(f"{path}: layers[{index}].ratio: {layer.ratio:g}, expected 0 or at least {_LEAST:g}")
         twice = next((name for name in layer.parameters if name in by_name), None)
         if twice:
             raise UserError(f"{path}: layers[{index}].parameters: {twice} is there twice, expected each weight once")

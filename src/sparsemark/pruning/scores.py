@@ -15,10 +15,13 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.pruning.base import Pruned, Pruner
 from sparsemark.pruning.layout import elements
 from sparsemark.pruning.masks import Masks, apply
-from sparsemark.pruning.weights import Weight, listed, prunable
+from sparsemark.pruning.weights import Weight, prunable
 
 if TYPE_CHECKING:
     from sparsemark.pruning.base import Request
+
+_SLACK = 1e-9
+"""Part of a weight that a count may lack: 0.29 of 100 is 28.999999999999996 in floating point."""
 
 Scores = dict[str, torch.Tensor]
 """By name of the parameter, of its shape: the lowest go first."""
@@ -28,6 +31,9 @@ ScoreFunction = Callable[[torch.nn.Module, Sequence[Weight], "Request"], tuple[S
 
 InLayer = Callable[[Weight, torch.Tensor, float], torch.Tensor]
 """Returns the mask of a weight, by its scores and the fraction to remove."""
+
+Draw = Callable[[Weight, torch.Generator], torch.Tensor]
+"""Draws a number in (0, 1] for each value of a weight, of its shape, 0 where it was zero already."""
 
 InNetwork = Callable[[Sequence[Weight], Mapping[str, torch.Tensor], float], Masks]
 """Returns the masks of all weights, by their scores and the fraction to remove of all."""
@@ -42,6 +48,7 @@ def by_score(
     control: str,
     needs: str = "",
     takes_ratios: bool = True,
+    has_blocks: bool = False,
 ) -> Pruner:
     """Return a pruner that masks the lowest scores.
 
@@ -50,9 +57,10 @@ def by_score(
         score: scores weights.
         in_layer: chooses in one layer.
         in_network: chooses over the network; None where every layer loses the same fraction.
-        control: as in `Pruner`, likewise the other two.
+        control: as in `Pruner`, likewise the other three.
         needs: as in `Pruner`.
         takes_ratios: as in `Pruner`.
+        has_blocks: as in `Pruner`.
     """
 
     def mask(module: torch.nn.Module, request: Request) -> Pruned:
@@ -65,7 +73,7 @@ def by_score(
         apply(module, masks)
         return Pruned(masks=masks, notes=notes)
 
-    return Pruner(scope, mask, needs=needs, takes_ratios=takes_ratios, control=control)
+    return Pruner(scope, mask, needs=needs, takes_ratios=takes_ratios, control=control, has_blocks=has_blocks)
 
 
 def at_random(
@@ -74,12 +82,15 @@ def at_random(
     in_layer: InLayer,
     in_network: InNetwork | None = None,
     *,
+    draw: Draw | None = None,
     needs: str = "",
     takes_ratios: bool = True,
+    has_blocks: bool = False,
 ) -> Pruner:
     """Return the control of a pruner: as much of each layer, in the same units, chosen at random.
 
-    Zeros that are there already come first, as they do for the method itself. Arguments as in `by_score`.
+    Zeros that are there already come first, as they do for the method itself. Arguments as in `by_score`, and `draw`,
+    which draws for single weights unless another one is given.
     """
 
     def mask(module: torch.nn.Module, request: Request) -> Pruned:
@@ -91,13 +102,18 @@ def at_random(
         masks: Masks = {}
         generator = torch.Generator().manual_seed(request.seed)
         for one in weights:
-            values = one.parameter.detach()
-            drawn = (1 - torch.rand(values.shape, generator=generator)) * (values != 0)
+            drawn = (draw or draw_values)(one, generator)
             masks[one.key] = in_layer(one, drawn, fractions[one.key])
         apply(module, masks)
         return Pruned(masks=masks, notes=notes)
 
-    return Pruner(scope, mask, needs=needs, takes_ratios=takes_ratios)
+    return Pruner(scope, mask, needs=needs, takes_ratios=takes_ratios, has_blocks=has_blocks)
+
+
+def draw_values(weight: Weight, generator: torch.Generator) -> torch.Tensor:
+    """Draw for each value of a weight, as `Draw` says."""
+    values = weight.parameter.detach()
+    return (1 - torch.rand(values.shape, generator=generator)) * (values != 0)
 
 
 def _scored(
@@ -113,10 +129,9 @@ def _scored(
     wrong = next((name for name, one in scores.items() if not bool(one.isfinite().all())), None)
     if wrong:
         raise UnsupportedError(f"{request.spec.method}: the scores of {wrong} are not finite")
-    ratios = request.ratios
-    if ratios is not None and not ratios.exact:
-        unnamed = {one.name: one.parameter.numel() for one in weights if one.key not in ratios.by_name}
-        notes += (f"{ratios.where} has no ratio for {listed(unnamed)}: nothing goes there",) if unnamed else ()
+    if request.ratios is not None:
+        unnamed = {one.name: one.parameter.numel() for one in weights if one.key not in request.ratios.by_name}
+        notes += request.ratios.notes(unnamed)
     return weights, scores, notes
 
 
@@ -128,15 +143,10 @@ def _fractions(weights: Sequence[Weight], request: Request) -> dict[str, float]:
     return request.ratios.scaled({one.key: one.parameter.numel() for one in weights}, sparsity)
 
 
-def lowest(scores: Mapping[str, torch.Tensor], amount: float | int) -> Masks:
-    """Return masks of the values with the lowest scores over all tensors.
-
-    Args:
-        scores: by parameter name.
-        amount: how many, or which fraction of them.
-    """
+def lowest(scores: Mapping[str, torch.Tensor], sparsity: float) -> Masks:
+    """Return masks of the given fraction of values, those with the lowest scores over all tensors."""
     flat = torch.cat([score.contiguous().flatten() for score in scores.values()])
-    count = amount if isinstance(amount, int) else round(amount * flat.numel())
+    count = round(sparsity * flat.numel())
     kept = torch.ones(flat.numel(), dtype=torch.bool)
     kept[torch.topk(flat, count, largest=False).indices] = False
     parts = torch.split(kept, [score.numel() for score in scores.values()])
@@ -154,10 +164,16 @@ def lowest_in_layer(weight: Weight, score: torch.Tensor, sparsity: float) -> tor
 
 
 def lowest_in_rows(weight: Weight, score: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """Return the mask of the lowest scores of each output channel of a weight, as many of each."""
+    """Return the mask of the lowest scores of each output channel of a weight, as many of each.
+
+    Rounded down, as Wanda's authors do, and no channel loses all of its weights: to the nearest number, 95 % of 3 x 3
+    would be all nine.
+    """
     rows = elements(weight).flatten(1)
+    length = rows.shape[1]
+    count = min(int(sparsity * length + _SLACK), length - 1)
     values = _zeros_first(weight, score).flatten()[rows]
-    chosen = values.topk(round(sparsity * rows.shape[1]), dim=1, largest=False).indices
+    chosen = values.topk(count, dim=1, largest=False).indices
     kept = torch.ones(score.numel(), dtype=torch.bool)
     kept[rows.gather(1, chosen)] = False
     return kept.reshape(score.shape)

@@ -1,6 +1,7 @@
 """Taylor: what the loss would change by, to first order, if a weight were zero: |weight * gradient|.
 
-Source: Molchanov et al., Importance Estimation for Neural Network Pruning, 2019, for single weights.
+A variant of Molchanov et al., Importance Estimation for Neural Network Pruning, 2019: there it is the mean square of
+weight * gradient, for whole filters; here the mean absolute value, for single weights, which can order them otherwise.
 """
 
 from __future__ import annotations

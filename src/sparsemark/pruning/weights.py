@@ -231,7 +231,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         made = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
         if operator.startswith("new_") or operator.endswith("_like"):
-            given = []  # of which it takes shape and dtype only
+            given = []  # only their shape and dtype are taken
         if all(_storage(tensor) in self._constants for tensor in given):
             self._fold(operator.rstrip("_"), args, given, made)
         else:

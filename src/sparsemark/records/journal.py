@@ -5,20 +5,17 @@ The cell of a damaged line is measured again.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.errors import UserError
 from sparsemark.records.benchmark_json import from_benchmark, to_benchmark
-from sparsemark.records.checked_lines import append, is_torn, read_lines, write_line
+from sparsemark.records.checked_lines import read_lines
+from sparsemark.records.keyed import KeyedFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sparsemark.records.measurement import Measurement
-
-_LOG = logging.getLogger(__name__)
 
 _CONTENT = "benchmark"
 """Field of a line with the cell, as in a result file."""
@@ -69,38 +66,16 @@ def read_journal(journal: bytes) -> Lines:
     return Lines(tuple(entries), damaged, impossible)
 
 
-class Journal:
-    """Finished cells by key, in a file of JSON lines. Logs how many lines are damaged, if any.
-
-    `has_grown` says whether anything was appended.
-
-    Args:
-        path: the file; made with the first entry.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
+class Journal(KeyedFile["Measurement"]):
+    """Finished cells by key, in a file of JSON lines; arguments and errors as in `KeyedFile`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._torn = False
-        try:
-            text = path.read_bytes() if path.exists() else b""
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        self._torn = is_torn(text)
-        lines = read_journal(text)
-        if lines.damaged:
-            number = "1 line is" if lines.damaged == 1 else f"{lines.damaged} lines are"
-            _LOG.warning("%s: %s damaged and passed over; what stood there is measured again", path, number)
-        self.damaged = lines.damaged
-        self._entries = dict(lines.entries)
+        super().__init__(path, _CONTENT, to_benchmark, from_benchmark)
         self._taken: dict[str, Measurement] = {}
-        self.has_grown = False
 
     def get(self, key: str) -> Measurement | None:
         """Return the finished cell of this key, or None."""
-        found = self._entries.get(key)
+        found = super().get(key)
         if found is not None:
             self._taken[key] = found
         return found
@@ -110,27 +85,6 @@ class Journal:
         """Finished cells that `get` returned, each once."""
         return tuple(self._taken.values())
 
-    def append(self, key: str, measurement: Measurement) -> None:
-        """Write a finished cell to disk.
-
-        Raises:
-            UserError: the disk is full; what was written before is kept.
-        """
-        line = write_line(key, _CONTENT, to_benchmark(measurement))
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as file:
-                append(file.fileno(), line, torn=self._torn)
-        except OSError as error:
-            self._torn = True
-            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
-        self._torn, self.has_grown = False, True
-        self._entries[key] = measurement
-
     def measurements(self) -> tuple[Measurement, ...]:
         """Return every finished cell, in the order in which they were finished."""
         return tuple(self._entries.values())
-
-    def discard(self) -> None:
-        """Remove the file: every cell in it has gone into a result file."""
-        self.path.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping  # noqa: TC003 - files are read by these ann
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from sparsemark.errors import UserError
 from sparsemark.files import write_atomically
 from sparsemark.records.ranges import Count, Fraction, ScoreValue  # noqa: TC001 - as above
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
+
+_FIELDS = {"schema", "method", "metric", "sparsities", "layers"}
+"""Fields that a file of another kind does not have together."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,22 @@ class Sensitivity:
             UserError: the disk is full or the folder cannot be written.
         """
         write_atomically(path, json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, allow_nan=False).encode())
+
+
+def check_replaceable(path: Path) -> None:
+    """Check that a path names an earlier sensitivity file, an empty one or none: others may hold hours of measurements.
+
+    Raises:
+        UserError: it names another file, or one that cannot be read.
+    """
+    try:
+        content = path.read_bytes() if path.exists() else b""
+        document = json.loads(content) if content.strip() else dict.fromkeys(_FIELDS)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or not document.keys() >= _FIELDS:
+        raise UserError(
+            f"{path}: holds something else, which would be lost; expected an earlier sensitivity file or none"
+        )

@@ -21,9 +21,9 @@ FIXED_SPARSITY = {"nm24": 0.5, "random-nm24": 0.5}
 def removes_channels(method: str) -> bool:
     """Whether a method changes the shapes of the weights: recognised by its name, in other packages too.
 
-    `channels` does, and what begins with `channels-` or ends in `channels`.
+    `channels` does, what begins with `channels-` or ends in `channels`, and their random controls.
     """
-    return method.endswith("channels") or method.startswith("channels-")
+    return method.endswith("channels") or method.removeprefix(f"{RANDOM}-").startswith("channels-")
 
 
 def is_random(method: str) -> bool:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemark import paths, pruning
 from sparsemark.errors import TaskError, UnsupportedError, UserError
-from sparsemark.files import code_digest, content_hash, convert_document, key_of
-from sparsemark.machine.fingerprint import package_versions
+from sparsemark.files import content_hash, convert_document, key_of
 from sparsemark.networks.channel_plan import NO_PLAN, ChannelPlan
 from sparsemark.networks.checkpoint import (
     Checkpoint,
@@ -26,7 +25,7 @@ from sparsemark.networks.checkpoint import (
     read_header,
     save_checkpoint,
 )
-from sparsemark.networks.factory import build, build_model, check_input, example_inputs
+from sparsemark.networks.factory import build_model, build_whole, example_inputs
 from sparsemark.networks.onnx_model import onnx_inputs
 from sparsemark.networks.source import Source, source_key
 from sparsemark.pruning.base import Request
@@ -38,12 +37,13 @@ from sparsemark.records.scores import DataNote, Score, SingleInputs
 from sparsemark.registry import find
 from sparsemark.specs import ONE_SHOT
 from sparsemark.study.evaluation import evaluate, evaluate_parts
-from sparsemark.study.requirements import calibration_of, check_requirements, ingredients, ratios_of
+from sparsemark.study.requirements import calibration_of, check_requirements, ingredients, pruning_key, ratios_of
 from sparsemark.study.task import PARTS, REPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from sparsemark.pruning.schedules import Round
     from sparsemark.specs import Variant
     from sparsemark.study.task import Task
 
@@ -154,10 +154,7 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     if dense is None:
         return _built(variant, task, places)
     path = paths.checkpoint(paths.untrained(places.work), variant.name)
-    pruners = [find(step.method, pruning.PRUNERS, "pruner") for step in variant.pruning.steps]
-    requires = package_versions(module for pruner in pruners for module in pruner.requires)
-    code = code_digest(Path(pruning.__file__).parent), code_digest(Path(__file__).parent)
-    decided = key_of(dense.key, variant.pruning.text, variant.seed, requires, ingredients(variant, task), *code)
+    decided = pruning_key(dense.key, variant, task)
     if task is not None:
         budget = epochs if can_finetune else 0
         scored_on = [task.images(part, variant.model).digest for part in PARTS]
@@ -198,14 +195,8 @@ def _users_file(variant: Variant) -> Prepared:
 
 def _built(variant: Variant, task: Task | None, places: Places) -> Prepared:
     """Store the network as its factory makes it: in each process anew, since a factory may have changed."""
-    import torch
-
     path = paths.checkpoint(paths.untrained(places.work), variant.name)
-    # A lazy layer draws its weights at its first call.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(variant.seed)
-        module, notes = build(variant.model, variant.seed)
-        check_input(module, variant.model)
+    module, notes = build_whole(variant.model, variant.seed)
     provenance = {} if task is None else _described(task, evaluate_parts(module, task, variant.model))
     provenance |= {NOTES: notes} if notes else {}
     save_checkpoint(path, Checkpoint(Header(variant, provenance=provenance), module.state_dict()))
@@ -312,7 +303,7 @@ def prune_from(
     data = calibration_of(task, variant.seed)
     inputs = example_inputs(variant.model)
     planned = rounds(variant.pruning, epochs if trains else 0)
-    for one in planned:
+    for number, one in enumerate(planned):
         if one.first:
             whole = sum(usage(module, inputs).parameters.values())
         began = time.monotonic()
@@ -320,7 +311,7 @@ def prune_from(
         pruned = pruning.prune(module, request)
         choosing += time.monotonic() - began
         plan += pruned.plan
-        notes |= dict.fromkeys(pruned.notes)
+        notes |= dict.fromkeys((*pruned.notes, *_broken_blocks(planned[:number], pruned.plan)))
         # Read from the zeros, since channels may have been removed since; more zeros than were masked are held.
         masks = joined(zeros_of(module, list(masks)), pruned.masks)
         if task is None:
@@ -353,6 +344,16 @@ def prune_from(
             _INGREDIENTS: ingredients(variant, task),
         }
     save_checkpoint(path, Checkpoint(Header(variant, plan, provenance), module.state_dict()))
+
+
+def _broken_blocks(before: Sequence[Round], plan: ChannelPlan) -> list[str]:
+    """Return, in words, of which earlier rounds the blocks of input channels no longer hold."""
+    methods = dict.fromkeys(one.step.method for one in before) if plan else {}
+    return [
+        f"{method}: channels were removed after it, so its blocks of input channels no longer hold"
+        for method in methods
+        if find(method, pruning.PRUNERS, "pruner").has_blocks
+    ]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Requirements of prunings: what they need of a task, and files of ratios, checked before anything is measured."""
+"""Requirements of prunings: what they need of a task, files of ratios, and the key of all that decides them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsemark import pruning
 from sparsemark.errors import UserError
-from sparsemark.files import content_hash
+from sparsemark.files import code_digest, content_hash, key_of
+from sparsemark.machine.fingerprint import package_versions
 from sparsemark.pruning import PRUNERS
 from sparsemark.pruning.base import LOSS, Calibration
 from sparsemark.pruning.calibration import CALIBRATION_BATCHES, digest
@@ -29,7 +31,7 @@ def check_requirements(variant: Variant, task: Task | None) -> None:
 
     Raises:
         UserError: a method needs training batches that the task does not bring; or a file of ratios cannot be read, is
-            of another network, or is for a method that takes none.
+            of another network, or is for a method that takes none; or the model is at fault.
     """
     for step in variant.pruning.steps:
         pruner = find(step.method, PRUNERS, "pruner")
@@ -41,9 +43,9 @@ def check_requirements(variant: Variant, task: Task | None) -> None:
             raise UserError(f"{step.text}: {step.method} takes no ratios of single layers, expected {step.method}:S")
         ratios = ratios_of(step)
         if ratios is not None and not variant.model.is_onnx:
-            from sparsemark.networks.factory import build_model  # torch, which most studies do not need here
+            from sparsemark.networks.factory import build_whole  # torch, which most studies do not need here
 
-            ratios.check(build_model(variant.model, variant.seed))
+            ratios.check(build_whole(variant.model, variant.seed)[0])
 
 
 def ratios_of(step: PruneStep) -> Ratios | None:
@@ -55,7 +57,21 @@ def calibration_of(task: Task | None, seed: int) -> Calibration | None:
     """Return the data that pruning may learn from: the first training batches of a seed; None where there are none."""
     if task is None or not task.has("batches"):
         return None
-    return Calibration(task.name, lambda: islice(task.batches(seed), CALIBRATION_BATCHES), task.loss)
+    return Calibration(task.name, lambda: islice(task.batches(seed), CALIBRATION_BATCHES), task.loss, seed)
+
+
+def pruning_key(dense: str, variant: Variant, task: Task | None) -> str:
+    """Return the key of all that decides how a network is pruned, before anything is fine-tuned.
+
+    Args:
+        dense: key of the unpruned network, as from `source_key`.
+        variant: what is pruned.
+        task: which methods may learn from, or None.
+    """
+    pruners = [find(step.method, PRUNERS, "pruner") for step in variant.pruning.steps]
+    requires = package_versions(module for pruner in pruners for module in pruner.requires)
+    code = code_digest(Path(pruning.__file__).parent), code_digest(Path(__file__).parent)
+    return key_of(dense, variant.pruning.text, variant.seed, requires, ingredients(variant, task), *code)
 
 
 def ingredients(variant: Variant, task: Task | None) -> list[str]:

@@ -7,34 +7,33 @@ scored is appended to a journal, so that an interrupted run goes on.
 from __future__ import annotations
 
 import copy
-import logging
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from sparsemark import pruning
 from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.files import code_digest, key_of
-from sparsemark.machine.fingerprint import package_versions
+from sparsemark.files import key_of
 from sparsemark.networks.checkpoint import state_digest
-from sparsemark.networks.factory import build, check_input, example_inputs
+from sparsemark.networks.factory import build_whole, example_inputs
+from sparsemark.networks.source import source_key
 from sparsemark.pruning.base import Request
 from sparsemark.pruning.coupling import free_layers
 from sparsemark.pruning.ratios import Ratios
 from sparsemark.pruning.weights import prunable
-from sparsemark.records.checked_lines import append, is_torn, read_lines, write_line
+from sparsemark.records.keyed import KeyedFile
 from sparsemark.records.sensitivity import LayerSensitivity, Sensitivity
 from sparsemark.registry import find
 from sparsemark.specs import PruneStep, Pruning, Variant, is_known_beforehand, removes_channels
 from sparsemark.study.evaluation import evaluate
-from sparsemark.study.requirements import calibration_of, check_requirements, ingredients
+from sparsemark.study.requirements import calibration_of, check_requirements, pruning_key
 from sparsemark.study.task import SELECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from torch import nn
 
@@ -43,13 +42,14 @@ if TYPE_CHECKING:
     from sparsemark.study.task import Task
     from sparsemark.study.watch import Watch
 
-_LOG = logging.getLogger(__name__)
-
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
 """Tried where the user names none: below a half hardly any layer loses anything."""
 
 _TOLERANCE = 0.01
 """Loss that ratios stay within where the metric has no tolerance, as a fraction of the dense score."""
+
+_FLOOR = 1e-3
+"""Loss that ratios stay within, in the metric's unit, where a fraction of a dense score of 0 would be nothing."""
 
 _FIELD = "scored"
 """Field of the journal's lines."""
@@ -87,40 +87,6 @@ class _Scored:
     notes: tuple[str, ...] = ()
 
 
-class _Journal:
-    """Scored trials by key, in a file of JSON lines; errors as in `records.journal.Journal`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            text = path.read_bytes() if path.exists() else b""
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        self._torn = is_torn(text)
-        lines, damaged = read_lines(text, _FIELD)
-        self._known: dict[str, _Scored] = {}
-        for line in lines:
-            try:
-                self._known[line.key] = msgspec.convert(line.content, _Scored)
-            except msgspec.ValidationError:
-                damaged += 1
-        if damaged:
-            _LOG.warning("%s: damaged lines: %d; what stood there is scored again", path, damaged)
-
-    def get(self, key: str) -> _Scored | None:
-        return self._known.get(key)
-
-    def append(self, key: str, scored: _Scored) -> None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as file:
-                append(file.fileno(), write_line(key, _FIELD, asdict(scored)), torn=self._torn)
-        except OSError as error:
-            raise UserError(f"{self._path}: cannot be written: {error.strerror}") from error
-        self._torn = False
-        self._known[key] = scored
-
-
 def measure_sensitivity(
     model: ModelSpec, task: Task, method: str, sparsities: Sequence[float], *, journal: Path, watch: Watch
 ) -> Sensitivity:
@@ -139,7 +105,7 @@ def measure_sensitivity(
     """
     sparsities = sorted(set(sparsities))
     _check(model, task, method, sparsities)
-    module = _dense(model)
+    module = build_whole(model)[0].eval()
     inputs = task.images(SELECT, model)
     dense = _headline(evaluate(module, task, model, SELECT), task)
     try:
@@ -148,14 +114,11 @@ def measure_sensitivity(
         raise UserError(f"{model.reference}: {error}") from error
     if not parts:
         raise UserError(f"{model.reference}: {method} can remove nothing from any single layer")
-    variant = Variant(model, Pruning.of(method, sparsities[-1]))
-    requires = package_versions(find(method, pruning.PRUNERS, "pruner").requires)
-    code = code_digest(Path(pruning.__file__).parent), code_digest(Path(__file__).parent)
-    decided = key_of(
-        state_digest(module.state_dict()), model.reference, task.digest, inputs.digest, requires, code,
-        ingredients(variant, task), method,
-    )  # fmt: skip
-    known = _Journal(journal)
+    # Of all trials: a command that tries other sparsities takes those that it shares with an earlier one.
+    variant = Variant(model, Pruning.of(method, SPARSITIES[-1]))
+    network = source_key(model, state_digest(module.state_dict()))
+    decided = key_of(pruning_key(network, variant, task), task.digest, inputs.digest)
+    known = KeyedFile(journal, _FIELD, asdict, _as_scored)
     trials = [_Trial(part, sparsity) for part in parts for sparsity in sparsities]
     scored: dict[str, list[_Scored]] = {}
     for trial in watch(trials, "layers"):
@@ -166,7 +129,9 @@ def measure_sensitivity(
             known.append(key, found)
         scored.setdefault(trial.part.name, []).append(found)
     _, first = dense
-    tolerance = first.tolerance or _TOLERANCE * abs(first.value)
+    tolerance = first.tolerance
+    if tolerance is None:
+        tolerance = _TOLERANCE * abs(first.value) or _FLOOR
     whole = Sensitivity(
         model.name, method, dense[0], first.higher_is_better, first.value, tolerance, inputs.note.words,
         tuple(sparsities), (),
@@ -181,7 +146,7 @@ def ratio_within(tolerance: float, sparsities: Sequence[float], losses: Sequence
     A loss counts for all higher sparsities too, so that a lucky score does not hide what came before it.
 
     Args:
-        tolerance: loss, above 0.
+        tolerance: loss, 0 or more.
         sparsities: ascending, above 0.
         losses: one for each.
     """
@@ -208,15 +173,8 @@ def _check(model: ModelSpec, task: Task, method: str, sparsities: Sequence[float
     check_requirements(Variant(model, Pruning.of(method, sparsities[-1])), task)
 
 
-def _dense(model: ModelSpec) -> nn.Module:
-    import torch
-
-    # A lazy layer draws its weights at its first call.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module, _ = build(model, 0)
-        check_input(module, model)
-    return module.eval()
+def _as_scored(content: Any) -> _Scored:
+    return msgspec.convert(content, _Scored)
 
 
 def _parts(module: nn.Module, model: ModelSpec, method: str) -> Iterator[_Part]:
@@ -235,7 +193,7 @@ def _score(module: nn.Module, model: ModelSpec, task: Task, method: str, trial: 
     pruned = copy.deepcopy(module)
     ratios = Ratios(dict.fromkeys(trial.part.shapes, trial.sparsity), exact=True)
     step = PruneStep(method, trial.sparsity)
-    # More rounds follow, as it were: a layer that is too narrow to lose a channel is no failure.
+    # As if more rounds followed: a layer that is too narrow to lose a channel is no failure.
     request = Request(step, example_inputs(model), more=True, data=calibration_of(task, 0), ratios=ratios)
     try:
         notes = pruning.prune(pruned, request).notes
@@ -252,7 +210,7 @@ def _headline(scores: Mapping[str, Score], task: Task) -> tuple[str, Score]:
 
 
 def _layer(part: _Part, scored: Sequence[_Scored], whole: Sensitivity) -> LayerSensitivity:
-    ratio = ratio_within(whole.tolerance or _LEAST, whole.sparsities, [whole.loss(one.score) for one in scored])
+    ratio = ratio_within(whole.tolerance, whole.sparsities, [whole.loss(one.score) for one in scored])
     weights = sum(int(np.prod(shape)) for shape in part.shapes.values())
     notes = dict.fromkeys(note for one in scored for note in one.notes)
     return LayerSensitivity(part.name, part.shapes, weights, tuple(one.score for one in scored), ratio, tuple(notes))
