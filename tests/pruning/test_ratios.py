@@ -158,12 +158,13 @@ def test_a_share_that_channels_cannot_reach_is_one_line_as_with_masks(by_name):
         prune(separable(), Request(PruneStep("channels", 0.9), (IMAGE,), ratios=Ratios(by_name, where="r.json")))
 
 
-def test_channels_reach_the_share_though_one_ratio_is_far_below_the_other():
-    module = nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 200), nn.ReLU(), nn.Linear(200, 8))
+@pytest.mark.parametrize(("width", "low", "sparsity", "near"), [(200, 0.01, 0.8, 0.01), (8, 0.001, 0.3, 0.03)])
+def test_channels_reach_the_share_though_one_ratio_is_far_below_the_other(width, low, sparsity, near):
+    module = nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 8))
     before = parameters(module)
-    ratios = Ratios({"0.weight": 0.9, "2.weight": 0.01})
-    prune(module, Request(PruneStep("channels", 0.8), (example("mlp"),), ratios=ratios))
-    assert 1 - parameters(module) / before == pytest.approx(0.8, abs=0.01)
+    ratios = Ratios({"0.weight": 0.9, "2.weight": low})
+    prune(module, Request(PruneStep("channels", sparsity), (example("mlp"),), ratios=ratios))
+    assert 1 - parameters(module) / before == pytest.approx(sparsity, abs=near)
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.9])

@@ -135,14 +135,13 @@ def test_counts_are_not_lowered_by_floating_point():
 
 
 def test_random_blocks_go_as_often_where_they_are_padded():
-    """A block of four and one of two: one draw a value would take 42 % of the short ones and 27 % of the others."""
-    module = nn.Linear(6, 4000, bias=False)
-    prune(module, request("random-block4-layerwise", 0.3, torch.ones(1, 6)))
+    """A block of four and one of one: one draw a value would take 42 % of the short ones and 27 % of the others."""
+    module = nn.Linear(5, 6000, bias=False)
+    prune(module, request("random-block4-layerwise", 0.3, torch.ones(1, 5)))
     gone = (module.weight == 0).float()
-    assert gone[:, :4].mean() == pytest.approx(0.3, abs=0.03)
-    assert gone[:, 4:].mean() == pytest.approx(0.3, abs=0.03)
+    assert gone[:, :4].mean() == pytest.approx(0.3, abs=0.02)
+    assert gone[:, 4].mean() == pytest.approx(0.3, abs=0.02)
     assert torch.equal(gone[:, 0], gone[:, 3])
-    assert torch.equal(gone[:, 4], gone[:, 5])
 
 
 def test_random_blocks_that_are_zero_already_come_first():
