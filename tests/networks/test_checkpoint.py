@@ -49,7 +49,7 @@ def refused(path):
     return line
 
 
-ALONE = [name for name, pruner in PRUNERS.items() if not pruner.needs and name != "channels-bn"]
+ALONE = [name for name, pruner in PRUNERS.items() if not pruner.needs and not name.endswith("channels-bn")]
 """Methods that prune any network without data."""
 
 
