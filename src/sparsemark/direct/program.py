@@ -11,6 +11,7 @@ import numpy as np
 from sparsemark.direct import table as op
 from sparsemark.direct.layout import Choice, Planes, Stream, stream, tile
 from sparsemark.direct.memory import MARGIN, placed
+from sparsemark.direct.pages import floats
 from sparsemark.direct.registers import LANES
 from sparsemark.direct.steps import Convolution, Matrix
 from sparsemark.direct.table import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT, TILE_COLUMNS
@@ -52,10 +53,7 @@ class Program:
 
     def arena(self, threads: int) -> NDArray[np.float32]:
         """Fresh memory, aligned to a line of the cache, with the constants in place."""
-        size = self.scratch_at(threads) + MARGIN
-        raw = np.zeros(4 * size + 64, np.uint8)
-        start = -raw.ctypes.data % 64
-        arena: NDArray[np.float32] = raw[start : start + 4 * size].view(np.float32)
+        arena = floats(self.scratch_at(threads) + MARGIN)
         arena[self.constants_at : self.constants_at + len(self.constants)] = self.constants
         return arena
 
