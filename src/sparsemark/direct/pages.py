@@ -1,8 +1,8 @@
 """Memory for activations, on huge pages where the system has them.
 
 Small pages of a process lie scattered over the physical memory. Where activations fill the second-level cache, which
-is indexed by physical addresses, it is chance whether they evict each other: the same file ran up to 1.6 times slower in
-one process than in the next. A huge page is contiguous.
+is indexed by physical addresses, it is chance whether they evict each other: the same file ran up to 1.6 times slower
+in one process than in the next. A huge page is contiguous.
 """
 
 from __future__ import annotations
