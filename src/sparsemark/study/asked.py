@@ -73,5 +73,5 @@ def _inputs(reference: str, texts: Sequence[str], task: Path | None) -> tuple[In
         return load_task(task).declared_inputs()
     raise UserError(
         f"{reference}: no --input; expected the sizes of one call, batch first, such as --input 1,3,224,224, or "
-        "--input ids=1,128:int64 for each of several"
+        "--input ids=1,128:int64 for each of several, or --task FILE.py, whose images have them"
     )
