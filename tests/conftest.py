@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import importlib.util
 import os
@@ -41,6 +42,14 @@ def pytest_runtest_setup(item):
         gc.collect()  # what is no library is not kept for ever
         gc.freeze()
         _frozen = len(sys.modules)
+        _remember_operators()
+
+
+def _remember_operators():
+    """Have torch's exporter translate its library of operators once: anew for each network, it takes a second."""
+    registry = getattr(sys.modules.get("torch.onnx._internal.exporter._registration"), "ONNXRegistry", None)
+    if registry is not None and not hasattr(registry.from_torchlib, "cache_info"):
+        registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -123,8 +123,8 @@ def test_false_alarms_are_rare_and_five_percent_is_found():
 
     def draw(slower):
         noise = rng.normal(0, 0.01 * math.sqrt(2), (2, 10))
-        cells = zip((DENSE, PRUNED), noise, strict=True)
-        return Batch.of({name: PairedChange(tuple(math.log1p(slower) + one), 5 * slower) for name, one in cells}, OWN)
+        changes = [PairedChange(tuple(one), 5 * math.expm1(one.mean())) for one in math.log1p(slower) + noise]
+        return Batch.of(dict(zip((DENSE, PRUNED), changes, strict=True)), OWN)
 
     def rate(slower, wanted):
         counts = Counter()

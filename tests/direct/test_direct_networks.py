@@ -228,7 +228,7 @@ def compiled_once(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "no_contest")
 @pytest.mark.parametrize(("name", "prune"), PRUNED)
 def test_networks_of_the_study_agree_with_float64_dense_masked_cut_and_composed(
     name, prune, compiled_once, tmp_path, monkeypatch
