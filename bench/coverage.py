@@ -1,4 +1,4 @@
-"""How often does a 95 % interval over three launches hold the truth, on this machine, in each engine?
+"""Coverage of 95 % intervals over three launches on this machine, engine by engine.
 
     sparsemark run bench/coverage.toml --launches 30
     python -m bench.coverage
@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.proportions import bounds
+from bench.proportions import bounds, publish
 from sparsemark import paths
 from sparsemark.analysis.launches import blocks_of, log_ratio_intervals
 from sparsemark.analysis.statistics import Interval, quotient
-from sparsemark.files import write_atomically
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.records.run import Run
 from sparsemark.report.renderers.markdown import markdown_table
@@ -113,10 +112,7 @@ def main() -> int:
     default = paths.run(machine_name(), "coverage")
     parser.add_argument("result", type=Path, nargs="?", default=default, help="of bench/coverage.toml (default: here)")
     rows = Run.load(parser.parse_args().result).measured()
-    path = paths.RESULTS / "tables" / f"interval-coverage-{machine_name()}.md"
-    text = f"# Coverage of 95 % intervals over {LAUNCHES} launches\n\n{table(rows)}\n"
-    write_atomically(path, text.encode())
-    sys.stdout.write(f"{text}\nwrote {path}\n")
+    publish("interval-coverage", f"Coverage of 95 % intervals over {LAUNCHES} launches", table(rows))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""How often does `sparsemark gate --against` alarm for nothing, and how often does it see a slowdown of 5 %?
+"""Error rates of `sparsemark gate --against`: false alarms, and slowdowns of 5 % that it finds.
 
     python -m bench.gate_rates --equal 20 --slowed 10 [--load | --loaded]
     python -m bench.gate_rates --table
@@ -24,14 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.proportions import bounds
+from bench.proportions import bounds, publish
 from sparsemark import paths
 from sparsemark.analysis.comparison import Comparison
 from sparsemark.analysis.paired_launches import Batch, PairedChange, alarms_of, judge_pairs
 from sparsemark.analysis.verdicts import LATENCY, Outcome, Tolerances
 from sparsemark.cli.terminal import notices
-from sparsemark.files import write_atomically
-from sparsemark.machine.fingerprint import machine_name
 from sparsemark.measurement.launch import Place
 from sparsemark.records.checked_lines import append, is_torn, read_lines, write_line
 from sparsemark.report.progress import begin, watch
@@ -229,10 +227,7 @@ def main() -> int:
     with notices():
         measure(options.equal, options.slowed, load=options.load, loaded=options.loaded)
     if options.table and recorded():
-        path = paths.RESULTS / "tables" / f"gate-rates-{machine_name()}.md"
-        text = f"# Error rates of `sparsemark gate --against`\n\n{table()}\n"
-        write_atomically(path, text.encode())
-        sys.stdout.write(f"{text}\nwrote {path}\n")
+        publish("gate-rates", "Error rates of `sparsemark gate --against`", table())
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What saves most for what it costs is taken, and no more than is wanted."""
+"""Choice of trials: the most time saved for the score lost, and no more than is wanted."""
 
 from __future__ import annotations
 

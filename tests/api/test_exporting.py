@@ -93,9 +93,21 @@ def test_pruned_network_is_fine_tuned_where_the_task_can(tmp_path, monkeypatch, 
         "images, score, batches, loss = task.images, task.score, task.batches, task.loss\n"
     )
     plain = sparsemark.export(MLP, tmp_path / "plain.csr", (1, 12), prune="magnitude:0.5")
-    tuned = sparsemark.export(MLP, tmp_path / "tuned.csr", (1, 12), prune="magnitude:0.5", task=task, epochs=2)
+    # Without an example: the task's images have the sizes.
+    tuned = sparsemark.export(MLP, tmp_path / "tuned.csr", prune="magnitude:0.5", task=task, epochs=2)
     assert plain.sha256 != tuned.sha256
     assert plain.weights == tuned.weights  # zeros stay zeros
+
+
+def test_the_command_takes_the_sizes_from_the_task_as_bench_does(tmp_path, monkeypatch, capsys):
+    """The line that a report ends with names no input where the command that was measured named none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "task.py").write_text(
+        "from tests.api.test_exporting import Task\ntask = Task()\nimages, score = task.images, task.score\n"
+    )
+    command = ["export", MLP, "--prune", "magnitude:0.5", "--task", "task.py", "--epochs", "2", "--output", "net.csr"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("wrote net.csr")
 
 
 def test_weights_alone_are_a_file_for_their_factory(tmp_path):

@@ -1,4 +1,4 @@
-"""What Python makes of a run: a frame, the best cell, axes, a notebook's table."""
+"""Public run: data frame, best cell, axes, table of a notebook."""
 
 from __future__ import annotations
 

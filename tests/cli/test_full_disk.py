@@ -1,4 +1,4 @@
-"""Where a disk is full, what was measured stays, and no file is left in part."""
+"""Full disks: finished measurements stay, and no file is left in part."""
 
 from __future__ import annotations
 

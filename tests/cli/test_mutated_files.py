@@ -1,4 +1,4 @@
-"""Whatever a result file holds, a command ends in an exit code of its own and in one line, never in a traceback."""
+"""Mutated result files: whatever one holds, a command ends in its exit code and one line, never in a traceback."""
 
 from __future__ import annotations
 

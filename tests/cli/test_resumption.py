@@ -1,4 +1,4 @@
-"""What a command takes from its journal is said, and what is damaged there is measured again."""
+"""Resumption: reused rows are named, and damaged ones are measured again."""
 
 from __future__ import annotations
 

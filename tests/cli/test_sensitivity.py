@@ -9,6 +9,7 @@ import pytest
 
 from sparsemark.cli import main
 from sparsemark.records.run import Run
+from sparsemark.study import sensitivity
 from sparsemark.study.sensitivity import ratio_within
 from tests.small_networks import NETWORKS
 
@@ -81,18 +82,22 @@ def torch_size(shape):
     return size
 
 
-def test_an_interrupted_command_goes_on_and_gives_the_same(here, monkeypatch, capsys):
-    from sparsemark.study import sensitivity
-
+def interrupted_after(count, monkeypatch):
+    """Interrupt the command after so many scores, and return what scores."""
     plain, done = sensitivity.evaluate, []
 
     def breaks(module, *more):
-        if len(done) == 4:
+        if len(done) == count:
             raise KeyboardInterrupt
         done.append(module)
         return plain(module, *more)
 
     monkeypatch.setattr(sensitivity, "evaluate", breaks)
+    return plain
+
+
+def test_an_interrupted_command_goes_on_and_gives_the_same(here, monkeypatch, capsys):
+    plain = interrupted_after(4, monkeypatch)
     assert main([*COMMAND, *SHORT]) == 130
     lines = Path("s.json.sensitivity.jsonl").read_text().splitlines()
     assert len(lines) == 3, "the dense network is scored each time"
@@ -124,18 +129,8 @@ def own(method, *more):
 
 
 def test_a_network_whose_code_changed_is_scored_anew_though_its_weights_are_the_same(here, monkeypatch):
-    from sparsemark.study import sensitivity
-
     Path("net.py").write_text(NETWORK)
-    plain, done = sensitivity.evaluate, []
-
-    def breaks(module, *more):
-        if len(done) == 4:
-            raise KeyboardInterrupt
-        done.append(module)
-        return plain(module, *more)
-
-    monkeypatch.setattr(sensitivity, "evaluate", breaks)
+    plain = interrupted_after(4, monkeypatch)
     assert main([*own("magnitude"), *SHORT]) == 130
     Path("net.py").write_text(NETWORK.replace("ReLU", "GELU"))
     counted = []
@@ -167,7 +162,6 @@ def test_a_file_of_another_kind_is_not_replaced(content, here, refused):
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
 def test_a_sensitivity_may_go_to_an_open_file_and_nothing_is_left_beside_it(here, monkeypatch):
-    from sparsemark.study import sensitivity
 
     journals = []
     plain = sensitivity.KeyedFile

@@ -1,4 +1,4 @@
-"""Whatever a factory attaches is folded into the weights, the user's own object left as it is."""
+"""Plain form of a network: attachments are folded into the weights, the user's own object is left alone."""
 
 from __future__ import annotations
 

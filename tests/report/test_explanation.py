@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sparsemark.analysis.advice import rank
+from sparsemark.analysis.gains import rank
 from sparsemark.records.explanation import WHY_NOT, Advice, ExplainedLayer, Explanation
 from sparsemark.report.knobs import NOTHING, changes, others
 from sparsemark.report.renderers.explanation import as_explanation, as_json

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsemark.analysis.advice import rank
 from sparsemark.analysis.comparison import compare, environment_differences
+from sparsemark.analysis.gains import rank
 from sparsemark.analysis.gate import gate
 from sparsemark.analysis.verdicts import Outcome, Verdict
 from sparsemark.cli import main

@@ -1,4 +1,4 @@
-"""What a pruning depends on beside the network decides whether an earlier result is taken again."""
+"""Requirements of prunings: data and files of ratios decide whether an earlier result is reused."""
 
 from __future__ import annotations
 

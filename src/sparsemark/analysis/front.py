@@ -32,7 +32,7 @@ _ROUNDING = 1e-12  # a loss of exactly what is allowed is allowed, whatever the 
 
 @dataclass(frozen=True)
 class Bar:
-    """What a network may lose and still count as good as the dense one. Without either: the metric's own tolerance.
+    """Loss up to which a network counts as good as the dense one. Without either: the metric's own tolerance.
 
     Args:
         keep: share of the dense score to keep, in (0, 1]. Where lower is better, the score may grow to 1 / keep of the
@@ -70,7 +70,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Standing:
-    """What a cell's score is worth, and where the cell stands among the others of its network.
+    """Place of a cell among the others of its network, by score and speed.
 
     Args:
         measurement: the cell.
@@ -125,7 +125,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Answer:
-    """What can be chosen for one network.
+    """Candidates of one network.
 
     Args:
         model: its name.

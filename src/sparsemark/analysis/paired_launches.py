@@ -1,4 +1,4 @@
-"""Verdicts on two arms that were launched in turn, in one job: the only way to see a change of 2 to 5 %.
+"""Verdicts on two arms that were launched in turn, in one job: the only way to see a change of a few percent.
 
 Launch by launch the arms stand beside each other, and both are divided by the same file on the same engine, which the
 change cannot touch. So d = ln(candidate / baseline) of a pair of launches holds the change, what differs between two

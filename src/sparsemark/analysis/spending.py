@@ -42,12 +42,12 @@ class Trial:
 
     @property
     def place(self) -> tuple[str, tuple[str, ...]]:
-        """What is pruned there, whatever the fraction."""
+        """Method and weights, whatever the fraction."""
         return self.method, self.names
 
     @property
     def cost(self) -> float:
-        """What it is taken to cost, as a share of the score; above 0, so that it can be divided by."""
+        """Cost as a share of the score, made of the loss and the change; above 0, so that it can be divided by."""
         return max(self.lost, 0.0) + _CHANGE * self.change + 1e-9
 
 

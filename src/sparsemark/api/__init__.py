@@ -1,1 +1,1 @@
-"""What programs call: load, export, benchmark, and the run that a benchmark returns."""
+"""Public Python API: load, export, benchmark, and the run that a benchmark returns."""

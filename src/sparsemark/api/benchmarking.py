@@ -50,7 +50,7 @@ def benchmark(
         network: a `torch.nn.Module`, which is left as it is; `file.py:factory`, `package.module:factory`; or the path
             of an ONNX file.
         inputs: shape of the input, batch first, such as (1, 3, 224, 224); an array or tensor like it; or a list of one
-            for each input. None for an ONNX file, which declares its own.
+            for each input. None for what an ONNX file declares or the task's images have.
         prune: prunings as after `--prune`, such as ["magnitude:0.9", "channels:0.5:16"].
         engines: names; None takes all that are installed. Fresh processes run a module from its exported files; so of
             a module, None leaves out engines that take the module itself (PyTorch, ncnn) unless `launches` is 0.
@@ -69,11 +69,12 @@ def benchmark(
     prunings = list(map(pruning_of, prune))
     protocol, sampling = Protocol.of_rounds(rounds, threads), Sampling(launches)
     check_threads(threads, "threads")
-    with temporary_folder() as work, model_of(network, inputs) as model:
+    own = task_of(task)
+    with temporary_folder() as work, model_of(network, inputs, own) as model:
         check_inputs_fit(model.inputs, "inputs", held_inputs(has_task=task is not None))
         chosen = _usable(model, sampling) if engines is None else list(engines)
         study = own_study(model, prunings, chosen, protocol, epochs)
-        pipeline = open_pipeline(study, Places(None, work), task=task_of(task))
+        pipeline = open_pipeline(study, Places(None, work), task=own)
         pipeline.prepare(study.variants[0])  # a network that is at fault is an error, not a row
         return Run.of(measure_cells(pipeline, study.cells, Journal(paths.journal(work)), _unwatched, sampling))
 

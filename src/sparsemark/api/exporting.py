@@ -45,7 +45,7 @@ def export(
             of an ONNX file.
         path: of the file, whose suffix says the format: `.csr`, `.onnx`, or `.safetensors` for the weights alone.
         example: an input, batch first: a shape for float32, an array, a tensor, or a list of one for each input. None
-            for an ONNX file, which declares its own.
+            for what an ONNX file declares or the task's images have.
         prune: what is taken out first, as after `--prune`, such as "magnitude:0.9"; nothing by default.
         task: file, module or object with a task's functions; with `batches` and `loss` a pruned network is fine-tuned.
         epochs: of fine-tuning in all.
@@ -62,14 +62,15 @@ def export(
     form = _format(path, form)
     check_writable(path)
     pruning = pruning_of(prune)
-    with temporary_folder() as work, model_of(network, example) as model:
+    own = task_of(task)
+    with temporary_folder() as work, model_of(network, example, own) as model:
         if form == _NEEDS_FACTORY and is_held(model.reference):
             raise UserError(
                 f"{path}: a {form} file holds weights for a factory, and a module has none; expected .csr or .onnx, or "
                 "file.py:factory in place of the module"
             )
         study = own_study(model, [pruning], (), Protocol(), epochs)
-        pipeline = open_pipeline(study, Places(None, work), task=task_of(task))
+        pipeline = open_pipeline(study, Places(None, work), task=own)
         artifact = pipeline.export(pipeline.prepare(study.variants[-1]), form)
         with replacing(path) as target:
             shutil.copyfile(artifact.path, target)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Run(records.Run):
-    """What a benchmark measured, or a result file holds (`Run.load(path)`); a notebook shows it as a table."""
+    """Cells that a benchmark measured, or a result file holds (`Run.load(path)`); a notebook shows them as a table."""
 
     @classmethod
     def of(cls, run: records.Run) -> Run:

@@ -1,4 +1,4 @@
-"""What a caller may name: a network by module, reference or file, its inputs, its task, its prunings."""
+"""Subjects of the Python API: a network by module, reference or file, its inputs, task and prunings."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def model_of(network: Any, inputs: Any) -> Iterator[ModelSpec]:
+def model_of(network: Any, inputs: Any, task: Task | None = None) -> Iterator[ModelSpec]:
     """Yield the spec of a network; that of a module holds within the block.
 
     Args:
         network: a `torch.nn.Module`, `file.py:factory`, `package.module:factory`, or the path of an ONNX file.
-        inputs: as `inputs_of` takes them; None for an ONNX file stands for what it declares.
+        inputs: as `inputs_of` takes them; None stands for what an ONNX file declares, or the task's images have.
+        task: or None.
 
     Raises:
         UserError: it is none of these, or the inputs are missing or do not fit an ONNX file.
     """
     if isinstance(network, str | Path):
-        yield _spec(str(network), inputs)
+        yield _spec(str(network), inputs, task)
     elif callable(getattr(network, "state_dict", None)) and not isinstance(network, type):
         with held(network) as reference:
-            yield _spec(reference, inputs)
+            yield _spec(reference, inputs, task)
     else:
         kind = getattr(network, "__name__", type(network).__name__)
         raise UserError(
@@ -41,12 +42,16 @@ def model_of(network: Any, inputs: Any) -> Iterator[ModelSpec]:
         )
 
 
-def _spec(reference: str, inputs: Any) -> ModelSpec:
+def _spec(reference: str, inputs: Any, task: Task | None) -> ModelSpec:
     name = name_of(reference)
     if reference.endswith(ONNX_SUFFIX):
         return ModelSpec(name, reference, onnx_inputs(reference, () if inputs is None else inputs_of(inputs)))
+    if inputs is None and task is not None:
+        return ModelSpec(name, reference, task.declared_inputs())
     if inputs is None:
-        raise UserError(f"{name}: expected the shape of its input, such as (1, 3, 224, 224), or an example of it")
+        raise UserError(
+            f"{name}: expected the shape of its input, such as (1, 3, 224, 224), an example of it, or a task's images"
+        )
     return ModelSpec(name, reference, inputs_of(inputs))
 
 

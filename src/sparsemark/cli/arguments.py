@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +39,29 @@ def counts(text: str) -> tuple[int, ...]:
     if found[0] < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers from 1")
     return found
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """Declare the inputs of the network that a command takes."""
+    parser.add_argument(
+        "--input",
+        type=network_input,
+        action="append",
+        default=[],
+        metavar="[NAME=]SIZES[:DTYPE]",
+        help="one input, such as 1,3,224,224 or ids=1,128:int64; repeats where there are several (default: what the "
+        "ONNX file declares or the task's images have)",
+    )
+
+
+def add_task(parser: argparse.ArgumentParser) -> None:
+    """Declare a user's task, and how long a pruned network is fine-tuned by it."""
+    parser.add_argument(
+        "--task", type=Path, metavar="FILE.py", help="your inputs and score, and how to fine-tune (see README)"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=6, help="of fine-tuning, for every pruning alike (default: %(default)s)"
+    )
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

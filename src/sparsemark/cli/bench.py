@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.cli.arguments import add_bar, add_sampling, bar, counts, network_input, sampling
+from sparsemark.cli.arguments import add_bar, add_input, add_sampling, add_task, bar, counts, sampling
 from sparsemark.cli.choosing import add_choosing, choosing
 
 if TYPE_CHECKING:
@@ -33,15 +33,7 @@ def add(commands: Commands) -> None:
         "while the first runs.",
     )
     parser.add_argument("reference", metavar="REF", help="file.py:factory, package.module:factory or model.onnx")
-    parser.add_argument(
-        "--input",
-        type=network_input,
-        action="append",
-        default=[],
-        metavar="[NAME=]SIZES[:DTYPE]",
-        help="one input, such as 1,3,224,224 or ids=1,128:int64; repeats where there are several (default: what the "
-        "ONNX file declares or the task's images have)",
-    )
+    add_input(parser)
     parser.add_argument(
         "--prune",
         action="append",
@@ -52,12 +44,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--engine", action="append", default=[], metavar="NAME", help="repeats (default: all that are available)"
     )
-    parser.add_argument(
-        "--task", type=Path, metavar="FILE.py", help="your inputs and score, and how to fine-tune (see README)"
-    )
-    parser.add_argument(
-        "--epochs", type=int, default=6, help="of fine-tuning, for every pruning alike (default: %(default)s)"
-    )
+    add_task(parser)
     add_choosing(parser)
     add_bar(parser)
     parser.add_argument(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choosing:
-    """What is to be chosen, one of the two, and the folder for files that the choice is written to."""
+    """Request for a choice: one of the two, and the folder for the files of its result."""
 
     search: Search | None
     target: Target | None

@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Time each layer, try each change beside what there is, and show what it gains."""
-    from sparsemark.analysis.advice import rank
+    from sparsemark.analysis.gains import rank
     from sparsemark.cli.terminal import terminal, write
     from sparsemark.files import check_writable, write_atomically
     from sparsemark.machine.fingerprint import fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsemark.cli.arguments import network_input
+from sparsemark.cli.arguments import add_input, add_task
 
 if TYPE_CHECKING:
     import argparse
@@ -29,16 +29,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--prune", default="none", metavar="METHOD:SPARSITY[:ROUND_TO][+...]", help="default: nothing is taken out"
     )
-    parser.add_argument(
-        "--input",
-        type=network_input,
-        action="append",
-        default=[],
-        metavar="[NAME=]SIZES[:DTYPE]",
-        help="one input, such as 1,3,224,224; repeats where there are several (default: what an ONNX file declares)",
-    )
-    parser.add_argument("--task", type=Path, metavar="FILE.py", help="your inputs and score, and how to fine-tune")
-    parser.add_argument("--epochs", type=int, default=6, help="of fine-tuning (default: %(default)s)")
+    add_input(parser)
+    add_task(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -50,8 +42,11 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.references import ONNX_SUFFIX
     from sparsemark.report.progress import begin, waiting
 
-    if not options.input and not options.reference.endswith(ONNX_SUFFIX):
-        raise UserError("--input: expected the sizes of the network's input, batch first, such as 1,3,224,224")
+    if not options.input and options.task is None and not options.reference.endswith(ONNX_SUFFIX):
+        raise UserError(
+            "--input: expected the sizes of the network's input, batch first, such as 1,3,224,224, or --task FILE.py, "
+            "whose images have them"
+        )
     begin()
     try:
         with notices(), waiting(f"exporting {options.reference}"):

@@ -41,7 +41,8 @@ def add(commands: Commands) -> None:
     arms.add_argument(
         "--against",
         metavar="REV",
-        help="a git revision, or name==version: measured here and now, launched in turn with this tree; sees 2 to 5 %%",
+        help="a git revision, or name==version: measured here and now, launched in turn with this tree; each verdict "
+        "says which change it could have seen",
     )
     parser.add_argument("candidate", nargs="?", type=Path, metavar="B.json", help="with --baseline")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Which way of running a layer is fastest on this machine: by measurement, remembered for the next time."""
+"""Choice of the fastest kernel of each layer on this machine, by measurement."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Level:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a row must say of it."""
+        """Notes for the row, empty at the default level."""
         if self.name == ALL:
             return ()
         return (f"ONNX Runtime at level EXTENDED, {self.speedup:.2f} times as fast as ALL here",)

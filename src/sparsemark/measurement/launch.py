@@ -6,6 +6,7 @@ timed in several of them can.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -183,12 +184,11 @@ def _run(process: subprocess.Popen[bytes], job: bytes, patience: float, notice: 
     try:
         # In here, since leaving the process waits for whoever reads from it, whom only its end sets free.
         reader.start()
-        try:
+        # Broken where it ended before it had read; how, its exit code says.
+        with contextlib.suppress(BrokenPipeError):
             if process.stdin is not None:
                 process.stdin.write(job)
                 process.stdin.close()
-        except BrokenPipeError:  # it ended before it had read; how, its exit code says
-            pass
         process.wait(patience)
     except subprocess.TimeoutExpired:
         raise LaunchError(f"no answer within {patience:.0f} s, so the process was killed") from None

@@ -70,7 +70,7 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
 
 
 def _evidence(best: Standing, within: str, scale: Scale) -> str:
-    """Say what the choice stands on: an estimate, or an interval that excludes a larger loss."""
+    """Format the evidence for a choice: an estimate, or an interval that excludes a larger loss."""
     score, dense, allowed, loss = best.score, best.dense, best.allowed, best.loss
     if score is None or dense is None or allowed is None or loss is None:
         raise AssertionError("a chosen network has a score and a dense one to hold it against")
@@ -93,7 +93,7 @@ def _evidence(best: Standing, within: str, scale: Scale) -> str:
 
 
 def _why_not(answer: Answer, within: str, scoring: Scoring, notes: Notes) -> str:
-    """Say why no pruned network is the fastest that keeps the score."""
+    """Return why no pruned network is the fastest that keeps the score."""
     pruned = [one for one in answer.candidates if one.measurement.method != DENSE]
     if not pruned:
         return "none was measured"
@@ -117,7 +117,7 @@ def _why_not(answer: Answer, within: str, scoring: Scoring, notes: Notes) -> str
 
 
 def _of_zeros(kept: Sequence[Standing], notes: Notes) -> Iterator[str]:
-    """Say what became of zeros that cost no score: engines that pass them over, or that are slower all the same."""
+    """Yield what zeros that cost no score gained: nothing in dense engines, too little in sparse ones."""
     from sparsemark.engines import ENGINES
 
     masked = [one for one in kept if is_masked(one.measurement) and not is_structural(one.measurement)]
@@ -139,7 +139,7 @@ def _best_of(standings: Iterable[Standing], notes: Notes) -> str:
 
 
 def _speed_only(answer: Answer, notes: Notes) -> Iterator[str]:
-    """Tell speeds, and how often each network decides as the dense one: no score says which are worth having."""
+    """Yield speeds, and how often each network decides as the dense one: there is no score to choose by."""
     timed = [(speedup, one) for one in answer.candidates if (speedup := one.speedup)]
     timed.sort(key=lambda pair: -pair[0].low)
     dense = [(speedup, one) for speedup, one in timed if one.measurement.method == DENSE]

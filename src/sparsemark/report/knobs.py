@@ -10,7 +10,7 @@ from sparsemark.report.wording import milliseconds, percent, size
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sparsemark.analysis.advice import Ranked
+    from sparsemark.analysis.gains import Ranked
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.explanation import Advice, Explanation
 

@@ -66,7 +66,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched for.
+    """Request for a search.
 
     Args:
         method: pruning without its last sparsity: `magnitude`, `iterative-magnitude`, `channels::16`,
@@ -115,7 +115,7 @@ class Found:
 
     @property
     def chosen(self) -> Chosen:
-        """What is measured of it."""
+        """Prunings to measure: the one that was found, or none."""
         return Chosen(() if self.pruning is None else (self.pruning,), self.words)
 
     @property

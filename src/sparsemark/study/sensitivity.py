@@ -81,7 +81,7 @@ class _Trial:
 
 @dataclass(frozen=True)
 class _Scored:
-    """What a trial scored, and what the method said."""
+    """Score of a trial, with the notes of the method."""
 
     score: float
     notes: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping  # noqa: TC003 - files are read by these annotations
 from dataclasses import asdict, dataclass, field, replace
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_TARGET = re.compile(r"(?P<number>\d+\.?\d*|\.\d+)(?P<unit>x|ms)", re.ASCII)
+_EXPECTED = "expected a positive number and x or ms, such as 10x or 0.4ms"
+
 STEPS = 3
 """In which the way is divided evenly, as ratios."""
 
@@ -55,7 +59,7 @@ MOST_STEPS = 6
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be reached: so many times as fast as the reference, or so many milliseconds a call.
+    """Latency to reach: so many times as fast as the reference, or so many milliseconds a call.
 
     Raises:
         UserError: not exactly one is given, or it is not positive.
@@ -67,7 +71,7 @@ class Target:
     def __post_init__(self) -> None:
         given = [one for one in (self.speedup, self.milliseconds) if one is not None]
         if len(given) != 1 or not 0 < given[0] < math.inf:
-            raise UserError(f"--target {self.text}: expected a positive number and x or ms, such as 10x or 0.4ms")
+            raise UserError(f"--target {self.text}: {_EXPECTED}")
 
     @classmethod
     def parse(cls, text: str) -> Target:
@@ -76,14 +80,11 @@ class Target:
         Raises:
             UserError: it is neither.
         """
-        try:
-            if text.endswith("ms"):
-                return cls(milliseconds=float(text.removesuffix("ms")))
-            if text.endswith("x"):
-                return cls(speedup=float(text.removesuffix("x")))
-        except ValueError:
-            pass
-        raise UserError(f"--target {text}: expected a positive number and x or ms, such as 10x or 0.4ms")
+        found = _TARGET.fullmatch(text)
+        if found is None:
+            raise UserError(f"--target {text}: {_EXPECTED}")
+        number = float(found["number"])
+        return cls(speedup=number) if found["unit"] == "x" else cls(milliseconds=number)
 
     @property
     def text(self) -> str:
@@ -102,7 +103,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Allocation:
-    """What is pruned from the dense network, by name of the weight.
+    """Fractions pruned from the dense network, by name of the weight.
 
     Args:
         channels: fraction of its layer's channels that goes.
@@ -141,7 +142,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Walk:
-    """What a walk found.
+    """Result of a walk.
 
     Args:
         target: asked for.
@@ -162,7 +163,7 @@ class Walk:
 
     @property
     def chosen(self) -> Chosen:
-        """What is measured of it: every step, the front that it walked along."""
+        """Prunings to measure: every step, the front of the walk."""
         return Chosen(self.prunings, self.words)
 
     @property

@@ -1,4 +1,4 @@
-"""What linters look at: an artifact that an engine has loaded, its layers explained."""
+"""Subject of linters: an artifact that an engine has loaded, with its layers explained."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from sparsemark.report.wording import engine_name, milliseconds, percent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sparsemark.analysis.advice import Ranked
+    from sparsemark.analysis.gains import Ranked
     from sparsemark.records.explanation import ExplainedLayer, Explanation
 
 SCHEMA = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparsemark.analysis.advice import rank
+from sparsemark.analysis.gains import rank
 from sparsemark.records.explanation import Advice
 
 CALL = 0.010
