@@ -10,6 +10,7 @@ import pytest
 
 from sparsemark.analysis.comparison import Comparison
 from sparsemark.analysis.paired_launches import Batch, PairedChange, agrees, alarms_of, fewest_launches, judge_pairs
+from sparsemark.analysis.significance import signed_rank_interval
 from sparsemark.analysis.verdicts import LATENCY, SPEEDUP, Outcome, Tolerances
 
 DENSE, PRUNED = "net-dense-seed0-onnxruntime", "net-magnitude90-seed0-direct-csr"
@@ -17,9 +18,9 @@ OWN = {DENSE: DENSE, PRUNED: DENSE}
 
 
 def change(slower, spread=0.01, launches=10, ms=5.0, seed=0):
-    """A change of so much, with the spread of processes around it; its mean is exact."""
+    """A change of so much, with the spread of processes around it; its estimate is exact."""
     noise = np.random.default_rng(seed).normal(0, spread, launches)
-    return PairedChange(tuple(math.log1p(slower) + noise - noise.mean()), ms * slower)
+    return PairedChange(tuple(math.log1p(slower) + noise - signed_rank_interval(noise).estimate), ms * slower)
 
 
 def batch(dense, pruned, **options):

@@ -6,10 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsemark.analysis import significance
+from sparsemark.analysis.significance import signed_rank_interval
+from sparsemark.analysis.statistics import Interval
 
 
 def test_rank_sum_is_exact_by_counting_every_assignment():
@@ -60,3 +62,34 @@ def test_holm_never_lowers_a_p_value_keeps_their_order_and_counts_the_smallest_a
     assert all(a >= p for a, p in zip(adjusted, p_values, strict=True))
     assert list(np.array(adjusted)[order]) == sorted(adjusted)
     assert adjusted[order[0]] == pytest.approx(min(1.0, len(p_values) * min(p_values)))
+
+
+@given(st.lists(st.floats(-1, 1), min_size=6, max_size=14, unique=True))
+@settings(max_examples=50, deadline=None)
+def test_the_signed_rank_interval_holds_what_the_exact_test_does_not_reject(values):
+    from scipy.stats import wilcoxon
+
+    found = signed_rank_interval(values)
+
+    def p_value(shift):
+        return wilcoxon(np.asarray(values) - shift, method="exact").pvalue
+
+    gap = max(1e-12, 1e-9 * max(map(abs, values)))
+    if found.high - found.low > 4 * gap:
+        assert p_value(found.low + gap) > 0.05
+        assert p_value(found.high - gap) > 0.05
+    assert p_value(found.low - gap) <= 0.05 + 1e-12
+    assert p_value(found.high + gap) <= 0.05 + 1e-12
+    assert found.low <= found.estimate <= found.high
+
+
+def test_two_of_ten_launches_that_lie_badly_move_the_signed_rank_interval_little():
+    launches = [0.001, -0.002, 0.003, -0.001, 0.002, -0.003, 0.0, 0.0015, -0.05, -0.06]
+    found = signed_rank_interval(launches)
+    assert abs(found.estimate) < 0.002
+    assert found.high < 0.002
+    assert found.low > -0.03
+
+
+def test_a_few_values_have_the_interval_of_all_of_them():
+    assert signed_rank_interval([0.1, 0.3, 0.2]) == Interval(pytest.approx(0.2), 0.1, 0.3)

@@ -17,7 +17,8 @@ import pytest
 from sparsemark import engines
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.measurement import launch as launching
-from sparsemark.measurement.launch import LaunchError, launch
+from sparsemark.measurement.launch import HERE as HERE_
+from sparsemark.measurement.launch import InTurnError, LaunchError, Place, launch, launch_in_turn
 from sparsemark.measurement.launch_data import CHECKED, LaunchData
 from sparsemark.measurement.parity import ParityError
 from sparsemark.networks.reference import Reference
@@ -166,6 +167,38 @@ def test_an_interrupt_while_reading_begins_ends_the_launch(begun, jobs, monkeypa
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(KeyboardInterrupt):
         launch(jobs["onnxruntime"], 60)
+
+
+def test_two_launches_take_turns_and_return_blocks_that_were_neighbours(jobs):
+    made = launch_in_turn((jobs["onnxruntime"], jobs["onnxruntime"]), 60)
+    first, second = (one.in_turn for one in made)
+    assert first.block == second.block
+    assert len(first.samples_s) == len(second.samples_s) >= 12 * first.block
+    assert all(len(one.timing.samples_s) == 6 and one.peak_rss_bytes > 10e6 for one in made)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(("dies", "said"), [(True, "was ended by SIGKILL"), (False, "no answer within 5 s")])
+def test_of_two_launches_the_one_that_failed_is_named(jobs, tmp_path, which, dies, said):
+    """The other one sees only that its partner is gone, or waits for it."""
+    end = "os.kill(os.getpid(), 9)" if dies else "time.sleep(600)"
+    places = [HERE_, HERE_]
+    places[which] = Failing(tmp_path, end)
+    with pytest.raises(InTurnError, match=said) as caught:
+        launch_in_turn((jobs["onnxruntime"], jobs["onnxruntime"]), 60 if dies else 5, places=tuple(places))
+    assert caught.value.which == which
+
+
+class Failing(Place):
+    """Where a launch reads its job and ends, or hangs."""
+
+    def __init__(self, folder, end):
+        super().__init__()
+        object.__setattr__(self, "script", folder / "worker.py")
+        self.script.write_text(f"import os, sys, time\nsys.stdin.read()\n{end}\n")
+
+    def command(self, answer):
+        return [sys.executable, str(self.script)]
 
 
 def test_notices_reach_the_reader_and_other_lines_do_not(jobs, tmp_path, monkeypatch):

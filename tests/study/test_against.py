@@ -16,8 +16,9 @@ from sparsemark import paths
 from sparsemark.analysis.verdicts import LATENCY, NoBaselineError, Outcome, Tolerances
 from sparsemark.cli import main
 from sparsemark.errors import UserError
-from sparsemark.measurement.launch import Launch, LaunchError
+from sparsemark.measurement.launch import InTurnError, Launch, LaunchError
 from sparsemark.measurement.timing import Timing
+from sparsemark.measurement.turns import InTurn
 from sparsemark.records.run import Run
 from sparsemark.study import against as module
 from sparsemark.study.against import Duel, judge
@@ -99,23 +100,29 @@ class Processes:
         self.slower = {DENSE: slower, PRUNED: slower}
         self.done = []
         self.fail = {}
+        self.alone = 1.0
         self.rng = np.random.default_rng(0)
 
-    def __call__(self, job, patience, notice, place):
+    def __call__(self, jobs, patience, notice, places):
+        return tuple(self._one(which, job, place) for which, (job, place) in enumerate(zip(jobs, places, strict=True)))
+
+    def _one(self, which, job, place):
         arm, cell = place.folder.name, f"{job.candidate.outputs}-onnxruntime"
         self.done.append((arm, cell, job))
         if (arm, cell) in self.fail:
-            raise self.fail[arm, cell]
+            raise InTurnError(which, self.fail[arm, cell])
         factor = 1 + self.slower[cell] * (arm == "after")
         count = job.protocol.pairs * job.protocol.block
         seconds = (float(0.005 * factor * np.exp(self.rng.normal(0, 0.003))),) * count
-        return Launch(Timing(seconds, (0.01,) * count, job.protocol.block, None, None, 0.0, (0.001,) * 4), 1000)
+        alone = tuple(one * (self.alone if arm == "after" else 1) for one in seconds)
+        timing = Timing(alone, (0.01,) * count, job.protocol.block, None, None, 0.0, (0.001,) * 4)
+        return Launch(timing, 1000, InTurn(seconds, job.protocol.block))
 
 
 @pytest.fixture
 def processes(monkeypatch):
     stand_in = Processes()
-    monkeypatch.setattr(module, "launch", stand_in)
+    monkeypatch.setattr(module, "launch_in_turn", stand_in)
     return stand_in
 
 
@@ -139,6 +146,12 @@ def test_the_headline_cells_are_launched_in_turn_beside_the_baselines_own_dense_
         assert [(m.name, m.launches, m.peak_rss_bytes) for m in run.measurements] == [
             (DENSE, 10, 1000), (PRUNED, 10, 1000),
         ]  # fmt: skip
+
+
+def test_what_an_arm_measured_alone_met_another_moment_and_decides_nothing(duels, processes, monkeypatch):
+    processes.alone = 2.0
+    found, _, _ = verdict(duels(monkeypatch))
+    assert found.outcome is Outcome.OK
 
 
 def test_a_slowdown_is_confirmed_by_a_second_batch_of_what_alarmed(duels, processes, monkeypatch):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sparsemark.analysis.statistics import INTERVAL_CONFIDENCE, Interval
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -47,6 +49,27 @@ def sign_test_p(differences: ArrayLike) -> float:
     values = np.asarray(differences, dtype=np.float64)
     n, above = len(values), int((values > 0).sum())
     return math.ldexp(sum(math.comb(n, k) for k in range(above, n + 1)), -n)
+
+
+def signed_rank_interval(differences: ArrayLike) -> Interval:
+    """Return the pseudomedian of paired differences and its 95 % interval, exact under Wilcoxon's signed-rank test.
+
+    The estimate is the median of the means of all pairs of values, each also with itself (Hodges and Lehmann, 1963);
+    the interval holds every shift that the two-sided test does not reject (Hollander and Wolfe, 1999). Up to 29 % of
+    the values may lie anywhere. Below six values no test can reject at 5 %, and the interval is that of the values.
+
+    Args:
+        differences: shape (n,), at least one value.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    rows, columns = np.triu_indices(len(values))
+    means = np.sort((values[rows] + values[columns]) / 2)
+    chances = np.ones(1)
+    for rank in range(1, len(values) + 1):
+        with_rank = np.concatenate([np.zeros(rank), chances])
+        chances = (np.pad(chances, (0, rank)) + with_rank) / 2
+    outside = max(0, int(np.searchsorted(np.cumsum(chances), (1 - INTERVAL_CONFIDENCE) / 2, side="right")) - 1)
+    return Interval(float(np.median(means)), float(means[outside]), float(means[-1 - outside]))
 
 
 @lru_cache(maxsize=64)

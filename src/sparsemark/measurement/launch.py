@@ -8,29 +8,36 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from sparsemark.errors import UnsupportedError, UserError
+from sparsemark.machine.host_lock import only_measurement
 from sparsemark.measurement.parity import ParityError
 from sparsemark.measurement.timing import Timing  # noqa: TC001 - as below
+from sparsemark.measurement.turns import InTurn, PartnerError, Turn
 from sparsemark.specs import Protocol  # noqa: TC001 - a job is read by these annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 LEAST_PAIRS = 3
 """Pairs of blocks of one launch: with fewer, the order ABBA does not cancel a drift."""
 
 NOTICE = "sparsemark: "
 """How lines begin that a launch writes to stderr for the reader, not for the one who looks for its fault."""
+
+_MORE_PATIENCE = 5.0
+"""Seconds for the second of two launches once the first has failed: it notices that at its next turn."""
 
 _KEPT_LINES = 20
 """Lines of stderr that are kept, to quote the last from."""
@@ -65,19 +72,25 @@ class Job:
         candidate: what is timed.
         reference: what each of its blocks is paired with; loaded anew where it is the same artifact.
         protocol: blocks, threads, warm-up.
+        turn: of this process where it takes turns with another, see `launch_in_turn`.
     """
 
     candidate: Side
     reference: Side
     protocol: Protocol
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launch found: raw seconds, and the largest memory it held with the candidate alone."""
+    """What a launch found: raw seconds, and the largest memory it held with the candidate alone.
+
+    Those of `in_turn` ran beside another process's, in `launch_in_turn`.
+    """
 
     timing: Timing
     peak_rss_bytes: int | None
+    in_turn: InTurn | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,7 @@ FAILURES: dict[str, type[Exception]] = {
     "unsupported": UnsupportedError,
     "parity": ParityError,
     "user": UserError,
+    "partner": PartnerError,
 }
 """Exceptions that mean the same in this process; any other becomes a `LaunchError`."""
 
@@ -138,6 +152,19 @@ class LaunchError(Exception):
     """A launch that crashed, hung or was killed."""
 
 
+class InTurnError(Exception):
+    """One of two launches that take turns did not end well.
+
+    Args:
+        which: its place, 0 or 1.
+        error: what `launch` would have raised.
+    """
+
+    def __init__(self, which: int, error: Exception) -> None:
+        super().__init__(str(error))
+        self.which = which
+
+
 def launch(job: Job, patience: float, notice: Callable[[str], None] = lambda _: None, place: Place = HERE) -> Launch:
     """Run a job in a fresh process.
 
@@ -153,6 +180,57 @@ def launch(job: Job, patience: float, notice: Callable[[str], None] = lambda _: 
         UserError: another measurement held the host for too long, or a file is no longer what was checked.
         LaunchError: the process crashed, hung or was killed; says how.
     """
+    with _started(job, notice, place) as answer:
+        return answer(patience)
+
+
+def launch_in_turn(
+    jobs: tuple[Job, Job],
+    patience: float,
+    notice: Callable[[str], None] = lambda _: None,
+    places: tuple[Place, Place] = (HERE, HERE),
+) -> tuple[Launch, Launch]:
+    """Run two jobs in fresh processes that are there at the same time and, after their timings, take turns.
+
+    Args:
+        jobs: on the same number of threads; the first has the first turn.
+        patience: seconds after which they count as hung.
+        notice: is given lines for the reader.
+        places: of the jobs.
+
+    Raises:
+        InTurnError: says which of them did not end well, and how.
+        UserError: another measurement held the host for too long, or this system cannot hand over a socket.
+    """
+    if sys.platform == "win32":
+        raise UserError("two processes cannot take turns on Windows; compare files of one process a side")
+    with ExitStack() as stack:
+        stack.enter_context(only_measurement())
+        ends = [stack.enter_context(end) for end in socket.socketpair()]
+        answers = []
+        for number, (job, place, end) in enumerate(zip(jobs, places, ends, strict=True)):
+            with_turn = replace(job, turn=Turn(end.fileno(), second=number == 1))
+            answers.append(stack.enter_context(_started(with_turn, notice, place)))
+        for end in ends:
+            end.close()  # else neither would see the other's end
+        made: list[Launch] = []
+        failed: InTurnError | None = None
+        for number, answer in enumerate(answers):
+            try:
+                made.append(answer(patience if failed is None else _MORE_PATIENCE))
+            except PartnerError as error:
+                failed = failed or InTurnError(number, error)
+            except Exception as error:
+                # Where both failed by themselves it is the second that hung, as the first waited for it.
+                failed = InTurnError(number, error)
+        if failed is not None:
+            raise failed
+    return made[0], made[1]
+
+
+@contextmanager
+def _started(job: Job, notice: Callable[[str], None], place: Place) -> Iterator[Callable[[float], Launch]]:
+    """Start a process on a job; yield what waits for its answer, for so many seconds. Leaving ends the process."""
     with tempfile.TemporaryDirectory(prefix="sparsemark-launch-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "answer"
         with subprocess.Popen(  # noqa: S603 - a Python and our own program
@@ -162,42 +240,46 @@ def launch(job: Job, patience: float, notice: Callable[[str], None] = lambda _: 
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            pass_fds=() if job.turn is None else (job.turn.channel,),
         ) as process:
-            said = _run(process, msgspec.json.encode(job), patience, notice)
-        content = path.read_bytes() if path.exists() else b""
-    if process.returncode != 0 or not content:
-        raise LaunchError(_how_it_ended(process.returncode, said))
+            lines: list[str] = []
+            reader = threading.Thread(target=_read, args=(process, lines, notice), daemon=True)
+
+            def answer(patience: float) -> Launch:
+                try:
+                    process.wait(patience)
+                except subprocess.TimeoutExpired:
+                    raise LaunchError(f"no answer within {patience:.0f} s, so the process was killed") from None
+                finally:
+                    process.kill()
+                    process.wait()
+                    reader.join()
+                return _read_answer(path, process.returncode, lines)
+
+            try:
+                # In here, since leaving the process waits for whoever reads from it, whom only its end sets free.
+                reader.start()
+                # Broken where it ended before it had read; how, its exit code says.
+                with contextlib.suppress(BrokenPipeError):
+                    if process.stdin is not None:
+                        process.stdin.write(msgspec.json.encode(job))
+                        process.stdin.close()
+                yield answer
+            finally:
+                process.kill()
+                process.wait()
+                if reader.ident is not None:
+                    reader.join()
+
+
+def _read_answer(path: Path, code: int, said: list[str]) -> Launch:
+    content = path.read_bytes() if path.exists() else b""
+    if code != 0 or not content:
+        raise LaunchError(_how_it_ended(code, said))
     answer = msgspec.json.decode(content, type=Answer)
     if answer.launch is None:
         raise FAILURES.get(answer.failure, LaunchError)(answer.reason)
     return answer.launch
-
-
-def _run(process: subprocess.Popen[bytes], job: bytes, patience: float, notice: Callable[[str], None]) -> list[str]:
-    """Feed a process and wait for its end; return the last lines that it wrote.
-
-    Raises:
-        LaunchError: it did not end in time, and was killed.
-    """
-    lines: list[str] = []
-    reader = threading.Thread(target=_read, args=(process, lines, notice), daemon=True)
-    try:
-        # In here, since leaving the process waits for whoever reads from it, whom only its end sets free.
-        reader.start()
-        # Broken where it ended before it had read; how, its exit code says.
-        with contextlib.suppress(BrokenPipeError):
-            if process.stdin is not None:
-                process.stdin.write(job)
-                process.stdin.close()
-        process.wait(patience)
-    except subprocess.TimeoutExpired:
-        raise LaunchError(f"no answer within {patience:.0f} s, so the process was killed") from None
-    finally:
-        process.kill()
-        process.wait()
-        if reader.ident is not None:
-            reader.join()
-    return lines
 
 
 def _read(process: subprocess.Popen[bytes], lines: list[str], notice: Callable[[str], None]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,7 @@ def measure(
     rounds: Rounds = time_rounds,
     *,
     yardstick: Verified | None = None,
+    locked: bool = False,
 ) -> Timing:
     """Time a verified engine against a verified reference.
 
@@ -87,15 +88,14 @@ def measure(
         protocol: blocks, threads, warm-up.
         rounds: does the candidate's timed calls.
         yardstick: fixed workload, timed at both ends: what no change of the networks can touch.
+        locked: whether whoever started this process holds the host's lock for it.
 
     Raises:
         UserError: another measurement held this host for too long.
     """
     with ExitStack() as stack:
-        lock_wait = stack.enter_context(only_measurement())
-        stack.enter_context(pinned(protocol.threads))
-        stack.enter_context(library_threads(protocol.threads))
-        stack.enter_context(_no_garbage_collection())
+        lock_wait = stack.enter_context(nullcontext(0.0) if locked else only_measurement())
+        stack.enter_context(settled(protocol.threads))
         stolen = stack.enter_context(stolen_fraction())
         pairing = _Pairing(candidate.predict, reference.predict, batches, protocol)
         pairing.warm_up()
@@ -172,6 +172,13 @@ class _Pairing:
     def _batch(self) -> tuple[NDArray[Any], ...]:
         self.turn += 1
         return tuple(self.batches[self.turn % len(self.batches)])
+
+
+@contextmanager
+def settled(threads: int) -> Iterator[None]:
+    """Pin this process and its thread pools to so many processors, and collect no garbage, for the block."""
+    with pinned(threads), library_threads(threads), _no_garbage_collection():
+        yield
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from sparsemark.machine.memory import peak_bytes
 from sparsemark.measurement.launch import FAILURES, NOTICE, Answer, Job, Launch
 from sparsemark.measurement.launch_data import LaunchData
 from sparsemark.measurement.parity import check
-from sparsemark.measurement.timing import measure
+from sparsemark.measurement.timing import measure, settled
+from sparsemark.measurement.turns import Turns
 from sparsemark.measurement.yardstick import standard
 
 if TYPE_CHECKING:
@@ -43,7 +44,14 @@ def run(job: Job) -> Launch:
     own = [tuple(one.shape for one in batch) for batch in (data.timed[0], theirs.timed[0])]
     if own[0] != own[1]:
         raise UnsupportedError(f"its inputs have shapes {own[0]}, those of its reference {own[1]}")
-    return Launch(measure(candidate, reference, data.timed, job.protocol, yardstick=standard()), peak)
+    if job.turn is None:
+        return Launch(measure(candidate, reference, data.timed, job.protocol, yardstick=standard()), peak)
+    turns = Turns(job.turn)
+    with settled(job.protocol.threads):
+        turns.begin()
+        timing = measure(candidate, reference, data.timed, job.protocol, yardstick=standard(), locked=True)
+        call_s = float(np.median(timing.samples_s))
+        return Launch(timing, peak, turns.time(candidate.predict, data.timed, call_s, job.protocol.rewarm))
 
 
 def _verified(side: Side, data: LaunchData, threads: int) -> Verified:

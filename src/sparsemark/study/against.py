@@ -15,13 +15,15 @@ import msgspec
 import numpy as np
 
 from sparsemark.analysis.gate import gate
-from sparsemark.analysis.launches import blocks_of, merged, with_intervals
+from sparsemark.analysis.launches import merged, with_intervals
 from sparsemark.analysis.paired_launches import Batch, PairedChange, alarms_of, judge_pairs
+from sparsemark.analysis.significance import signed_rank_interval
+from sparsemark.analysis.statistics import log_time_ratios
 from sparsemark.analysis.verdicts import NoBaselineError
 from sparsemark.errors import UserError
-from sparsemark.measurement.launch import LEAST_PAIRS, NOTICE, launch
+from sparsemark.measurement.launch import LEAST_PAIRS, NOTICE, InTurnError, launch_in_turn
 from sparsemark.records.benchmark_json import from_benchmark
-from sparsemark.records.measurement import ERROR, Measurement
+from sparsemark.records.measurement import ERROR
 from sparsemark.records.run import Run
 from sparsemark.references import one_line
 from sparsemark.study import rows
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 
     from sparsemark.analysis.comparison import Comparison
     from sparsemark.analysis.verdicts import Tolerances, Verdict
-    from sparsemark.measurement.launch import Job
+    from sparsemark.measurement.launch import Job, Launch
+    from sparsemark.measurement.turns import InTurn
+    from sparsemark.records.measurement import Measurement
     from sparsemark.study.arm import CheckedCell
     from sparsemark.study.revision import Arm
     from sparsemark.study.watch import Watch
@@ -43,12 +47,12 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass
 class _Timed:
-    """A cell in both arms: its jobs, rows of the launches so far, and what kept one from running."""
+    """A cell in both arms: its jobs, the launches of both so far, and which could not run, and why."""
 
     name: str
     jobs: tuple[Job, Job]
     cells: tuple[CheckedCell, CheckedCell]
-    launches: tuple[list[Measurement], list[Measurement]] = field(default_factory=lambda: ([], []))
+    launches: list[tuple[Launch, Launch]] = field(default_factory=list)
     failed: tuple[int, str] | None = None
 
 
@@ -118,7 +122,7 @@ class Duel:
             only: names of cells; None for all.
         """
         cells = [one for one in self._timed if only is None or one.name in only]
-        before = {one.name: len(one.launches[0]) for one in cells}
+        before = {one.name: len(one.launches) for one in cells}
         turns: list[_Turn] = []
         for number in range(count):
             # Baseline first in every other launch, so that what drifts falls on both alike.
@@ -130,35 +134,34 @@ class Duel:
             turns += some
         with raised_again() as raise_if_interrupted:
             for turn in watch(turns, "launches of both arms"):
-                for which in (turn.first, 1 - turn.first):
-                    self._launch_one(turn.cell, which)
-                    raise_if_interrupted()
+                self._launch(turn.cell, turn.first)
+                raise_if_interrupted()
         return self._found(cells, before)
 
-    def _launch_one(self, cell: _Timed, which: int) -> None:
+    def _launch(self, cell: _Timed, first: int) -> None:
         if cell.failed is not None:
             return
-        arm, job = self._arms[which], cell.jobs[which]
+        order = first, 1 - first
         try:
-            made = launch(job, cell.cells[which].patience, _LOG.info, arm.place)
-        except Exception as error:
-            cell.failed = which, one_line(error)[:500]
+            made = launch_in_turn(
+                (cell.jobs[order[0]], cell.jobs[order[1]]),
+                max(one.patience for one in cell.cells),
+                _LOG.info,
+                (self._arms[order[0]].place, self._arms[order[1]].place),
+            )
+        except InTurnError as error:
+            cell.failed = order[error.which], one_line(error)[:500]
             return
-        row = from_benchmark(cell.cells[which].row)
-        reference = cell.cells[0].reference or ""
-        cell.launches[which].append(rows.with_launch(row, made, reference, job.reference))
+        cell.launches.append((made[order[0]], made[order[1]]))
 
     def _found(self, cells: Sequence[_Timed], before: dict[str, int]) -> Found:
-        added = {one.name: tuple(launches[before[one.name] :] for launches in one.launches) for one in cells}
-        runs = [self._run(which, {name: launches[which] for name, launches in added.items()}) for which in (0, 1)]
-        changes = {}
-        for one in cells:
-            if one.failed is None:
-                changes[one.name] = _change(*added[one.name])
+        added = {one.name: one.launches[before[one.name] :] for one in cells}
+        runs = [self._run(which, added) for which in (0, 1)]
+        changes = {one.name: _change(added[one.name]) for one in cells if one.failed is None}
         dense = {one.name: self._answers[1].cells[one.name].reference or "" for one in cells}
         return Found(runs[0], runs[1], changes, dense)
 
-    def _run(self, which: int, launches: dict[str, list[Measurement]]) -> Run:
+    def _run(self, which: int, launches: dict[str, list[tuple[Launch, Launch]]]) -> Run:
         answer = self._answers[which]
         failures = {one.name: one.failed for one in self._timed if one.failed is not None}
         found = []
@@ -167,16 +170,28 @@ class Duel:
             if failed is not None and failed[0] == which:
                 row = replace(row, status=ERROR, reason=failed[1])
             elif launches.get(name):
-                row = merged(launches[name], len(launches[name]))
+                row = merged([self._row(name, which, pair[which]) for pair in launches[name]], len(launches[name]))
             found.append(row)
         return Run(tuple(with_intervals(found)), answer.conditions)
 
+    def _row(self, name: str, which: int, launch: Launch) -> Measurement:
+        cell = next(one for one in self._timed if one.name == name)
+        row = from_benchmark(cell.cells[which].row)
+        return rows.with_launch(row, launch, cell.cells[0].reference or "", cell.jobs[which].reference)
 
-def _change(before: Sequence[Measurement], after: Sequence[Measurement]) -> PairedChange:
-    logs = [[float(np.median(blocks_of(row)[0])) for row in launches] for launches in (before, after)]
-    differences = tuple(b - a for a, b in zip(*logs, strict=True))
-    after_ms = float(np.median([row.p50_ms for row in after if row.p50_ms is not None]))
-    return PairedChange(differences, after_ms * -float(np.expm1(-np.mean(differences))))
+
+def _change(launches: Sequence[tuple[Launch, Launch]]) -> PairedChange:
+    differences = [_difference(before.in_turn, after.in_turn) for before, after in launches]
+    after_ms = 1e3 * float(np.median([np.median(after.in_turn.samples_s) for _, after in launches if after.in_turn]))
+    change = signed_rank_interval(differences).estimate
+    return PairedChange(tuple(differences), after_ms * -float(np.expm1(-change)))
+
+
+def _difference(before: InTurn | None, after: InTurn | None) -> float:
+    """Return ln(after / before): the median over blocks that were neighbours in time."""
+    if before is None or after is None:
+        raise ValueError("launches that did not take turns")
+    return float(np.median(log_time_ratios(after.samples_s, before.samples_s, after.block)))
 
 
 def _ask(arm: Arm, request: Request) -> Answer:
