@@ -20,7 +20,7 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.files import write_atomically
 from sparsemark.machine.fingerprint import commit, machine_name
 from sparsemark.measurement.timing import measure, time_rounds
-from sparsemark.report.document import environment
+from sparsemark.report.conditions import environment
 from sparsemark.report.renderers.markdown import escape, markdown_table
 from sparsemark.specs import FP32, ModelSpec, Protocol, Pruning, Variant
 from sparsemark.study.conditions import conditions

@@ -89,8 +89,8 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path, capsys):
 def test_the_command_that_is_shown_runs_on_the_example(here, capsys):
     """Dense is good, a fifth of it fine-tuned is too, and the files to deploy are named."""
     command = (
-        "bench model.py:build --task task.py --prune magnitude:0.8,0.9 --engine onnxruntime --engine direct-csr "
-        "--artifacts deploy"
+        "bench model.py:build --task task.py --prune magnitude:0.8,0.9 --prune channels:0.5:16 --engine onnxruntime "
+        "--engine direct-csr --artifacts deploy"
     )
     assert f"sparsemark {command}" in shown_by_init(here)
     assert main([*command.split(), "--epochs", "2", "--json", "bench.json"]) == 0
@@ -101,12 +101,59 @@ def test_the_command_that_is_shown_runs_on_the_example(here, capsys):
     masked = accuracy["build-magnitude80-seed0-onnxruntime"]
     assert masked.value > max(0.9, masked.raw), "fine-tuned"
     kept = {
-        f"build-{label}-seed0.{form}" for label in ("dense", "magnitude80", "magnitude90") for form in ("onnx", "csr")
+        f"build-{label}-seed0.{form}"
+        for label in ("dense", "magnitude80", "magnitude90", "channels50r16")
+        for form in ("onnx", "csr")
     }
     assert {path.name for path in Path("deploy").iterdir()} == kept
+    assert {m.finetuning_epochs for m in rows.values() if m.method != "none"} == {2}
+    assert {m.finetuning_epochs for m in rows.values() if m.method == "none"} == {None}
     out = capsys.readouterr().out
+    assert "\n  pruned networks were fine-tuned for 2 epochs, the dense one not\n" in out
+    assert "parity, and agreement (the share of equal decisions), on EXAMPLE: all 200 inputs (200 generated pic" in out
+    assert "too narrow for" not in out
     assert "wrote bench.json" in out
     assert all(f"wrote deploy/{name}" in out for name in kept)
+
+
+YOURS = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 24, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24 * 4 * 8, 5))
+"""
+
+
+def test_the_study_runs_on_a_network_of_ones_own_after_the_lines_that_are_marked(tmp_path, monkeypatch):
+    """Another channel count, other sizes, another number of classes; only lines marked YOURS were changed."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["init"]) == 0
+    Path("model.py").write_text(YOURS)
+    task = Path("task.py").read_text().splitlines()
+    whole = "\n".join(task).replace("draw(COUNT, SEEDS[part])[0]", "noise(COUNT, SEEDS[part])[0]")
+    whole = whole.replace("draw(COUNT, SEEDS[part])[1]", "noise(COUNT, SEEDS[part])[1]").replace("draw(32", "noise(32")
+    noise = (
+        "import numpy as np\n"
+        "def noise(count, seed):\n"
+        "    random = np.random.default_rng(seed)\n"
+        "    return random.normal(size=(count, 3, 6, 10)).astype(np.float32), random.integers(0, 5, count)\n"
+    )
+    Path("task.py").write_text(whole.replace("from shapes import draw", noise))
+    study = Path("study.toml").read_text()
+    line = next(line for line in study.splitlines() if line.startswith("input = "))
+    assert "YOURS" in line
+    Path("study.toml").write_text(study.replace(line, "input = [1, 3, 6, 10]").replace("0.8, 0.9", "0.8"))
+    study = Path("study.toml").read_text().replace(', "direct-csr"', "").replace("onnxruntime", "torch")
+    Path("study.toml").write_text(study)  # an export takes seconds, and is not what this is about
+    few = Protocol(pairs=4, block=2, warmup_calls=1, warmup_seconds=0.0, images=4)
+    monkeypatch.setattr("sparsemark.study.file._protocol", lambda table: few)
+    monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], requires=("a_package_nobody_has",)))
+    assert main(["run", "study.toml", "--quick"]) == 0
+    (path,) = Path("results").glob("*/example-quick.json")
+    (masked,) = (m for m in Run.load(path).measurements if m.method == "magnitude")
+    assert (masked.status, masked.finetuning_epochs) == (MEASURED, 2), masked.reason
 
 
 def shown_by_init(folder):

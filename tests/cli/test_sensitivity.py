@@ -224,6 +224,14 @@ def test_a_request_that_makes_no_sense_is_one_line_and_exit_2(more, words, here,
     assert not Path("s.json").exists()
 
 
+def test_a_sensitivity_file_is_no_place_for_a_result(here, refused):
+    """Refused before anything is measured, and nothing is lost."""
+    Path("s.json").write_text('{"schema": 1, "layers": []}')
+    line = refused("bench", "networks.py:absent", "--input", "1,3,8,8", "--engine", "torch", "--json", "s.json")
+    assert "--json s.json: benchmarks: expected the list that pytest-benchmark writes; it would be replaced" in line
+    assert Path("s.json").read_text() == '{"schema": 1, "layers": []}'
+
+
 def test_ratio_is_where_the_loss_passes_the_tolerance_first():
     assert ratio_within(0.01, (0.5, 0.9), (0.0, 0.0)) == 0.9
     assert ratio_within(0.01, (0.5, 0.9), (0.0, 0.02)) == pytest.approx(0.7)
@@ -243,7 +251,9 @@ BENCH = ("bench", *COMMAND[1:], "--engine", "torch", "--rounds", "16", "--json",
         (False, "magnitude:0.2+wanda:0.5", "wanda:0.5: needs training batches; there is no task"),
         (True, "channels-taylor:0.5", "needs training batches and their loss; task.py has no batches and loss"),
         (True, "magnitude@none.json:0.5", "none.json: cannot be read: No such file"),
-        (True, "filters@other.json:0.5", "filters takes no ratios of single layers, expected filters:S"),
+        (True, "filters@other.json:0.5", "filters takes no file of ratios; expected filters:0.5"),
+        (True, "threshold@other.json:0.5", "or a method that takes one, such as magnitude@other.json:0.8"),
+        (True, "nm24@other.json", "nm24@other.json: nm24 takes no file of ratios; expected nm24, or"),
         (
             True,
             "magnitude@other.json:0.5",

@@ -15,7 +15,7 @@ import pytest
 import sparsemark
 from sparsemark.errors import UserError
 from sparsemark.machine import host_lock
-from sparsemark.machine.host_lock import only_measurement
+from sparsemark.machine.host_lock import only_measurement, short_name
 
 HOLDER = """
 import time
@@ -55,10 +55,29 @@ def test_nobody_is_waited_for_where_nobody_measures(place):
 
 
 def test_waiting_is_bounded_and_names_the_holder(holder, place):
-    said = rf"{place}: held by process {holder.pid}: .*python"
+    said = rf"{place}: held by process {holder.pid} \(python[\d.]* -c\) for"
     with pytest.raises(UserError, match=said) as caught, only_measurement(patience=0.1):
         raise AssertionError("held by two")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("/env/bin/python3.11 /env/bin/sparsemark bench secret/model.py:build --json out", "sparsemark bench"),
+        ("python -u -m sparsemark run study.toml", "sparsemark run"),
+        ("python -m pytest --quiet bench", "pytest"),
+        ("/usr/bin/stress --cpu 2", "stress"),
+        ("python -c print(1)", "python -c"),
+        ("python", "python"),
+        ("python -m", "-m"),
+        ("", ""),
+        ("./tool\x1b[31m a\nb", "tool [31m a b"),
+        (f"{'x' * 70} run", "x" * 60),
+    ],
+)  # fmt: skip
+def test_a_holder_is_named_by_its_program_and_never_by_its_command_line(command, name):
+    assert short_name([*command.split(" "), ""]) == name
 
 
 def test_whoever_waits_says_so_and_is_let_in_when_the_holder_is_killed(holder, place, caplog, monkeypatch):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sparsemark.errors import UserError
-from sparsemark.records.earlier import keep_earlier
+from sparsemark.records.earlier import check_replaceable, keep_earlier
 from sparsemark.records.measurement import ERROR, PARITY_FAILED, UNSUPPORTED
 from sparsemark.records.run import Run
 from tests.synthetic import cell
@@ -88,3 +88,17 @@ def test_a_copy_that_cannot_be_written_stops_the_replacement(tmp_path, monkeypat
     with pytest.raises(UserError, match=r"out.previous.json: cannot be written: No space left on device"):
         keep_earlier(path, [lost(A)])
     assert [one.name for one in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_only_a_result_file_may_be_replaced(tmp_path):
+    path = tmp_path / "out.json"
+    check_replaceable(path)
+    path.touch()
+    check_replaceable(path)
+    write(path, A)
+    check_replaceable(path)
+    for content in ('{"schema": 1, "layers": []}', "[]", "a,b\n1,2\n", '{"benchmarks": []}'):
+        path.write_text(content)
+        with pytest.raises(UserError, match=f"--json {path}: .*; it would be replaced, expected an earlier result"):
+            check_replaceable(path)
+        assert path.read_text() == content

@@ -16,6 +16,7 @@ from sparsemark.report.document import content_of
 from tests.report.runs import RUNS, of, replace, rescored, scored
 
 RUN = RUNS["study"]
+_ON_SELECT = "change on select, points"
 
 
 def line_of(run, start, **more):
@@ -38,7 +39,10 @@ def bounded(low, high, sparsity):
 
 def test_an_interval_says_whether_it_excludes_a_larger_loss():
     sure = line_of(bounded(-0.002, 0.009, 0.7), "how sure: ")
-    assert "the loss is +0.6 [-0.2, +0.9] points (95 %, in pairs), which excludes a larger loss than 1.0 points" in sure
+    assert (
+        "the score changes by -0.6 [-0.9, +0.2] points (95 %, in pairs), which excludes a larger loss than 1.0 points"
+        in sure
+    )
     unsure = bounded(-0.002, 0.03, 0.7)
     assert "a point estimate, a larger loss than 1.0 points is not excluded" in line_of(unsure, "how sure: ")
     assert not any(line.startswith("the fastest that excludes") for line in advice(unsure)), "nothing is sure"
@@ -60,11 +64,45 @@ def test_what_was_chosen_on_other_inputs_and_loses_more_where_it_is_reported_say
     assert "on those it loses 3.5 points, which is not within one point of accuracy" in line
     front = content_of(run).front
     place = {row[front.columns.index("pruned")]: dict(zip(front.columns, row, strict=True)) for row in front.rows}
-    assert (place["channels 90 %"]["on select"], place["channels 90 %"]["keeps it"]) == ("+0.1", "no")
-    assert (place["channels 70 %"]["on select"], place["channels 70 %"]["keeps it"]) == ("+0.6", "yes")
-    assert "on select" not in content_of(RUN).front.columns
+    assert (place["channels 90 %"][_ON_SELECT], place["channels 90 %"]["keeps it"]) == ("-0.1", "no")
+    assert (place["channels 70 %"][_ON_SELECT], place["channels 70 %"]["keeps it"]) == ("-0.6", "yes")
+    assert _ON_SELECT not in content_of(RUN).front.columns
     assert "select inputs" in line_of(chosen, "how sure: ")
     assert "on those it loses" not in line_of(chosen, "how sure: ")
+
+
+def conditions_of(run):
+    return [line for line in content_of(run).conditions if "fine-tuned" in line]
+
+
+def test_fine_tuning_and_what_the_dense_network_lacked_are_said():
+    """Accuracy that a pruned network gained may come from the epochs that the dense one did not get."""
+    assert conditions_of(RUN) == [], "nobody recorded it"
+    spent = replace(RUN, lambda m: m.method not in ("none", "all-ones"), finetuning_epochs=6)
+    plain = Run(tuple(m for m in spent.measurements if m.method != "all-ones"))
+    assert line_of(plain, "fine-tuning: ") == (
+        "fine-tuning: the pruned network had 6 epochs, the dense one none; --prune all-ones adds the dense network, "
+        "fine-tuned as long"
+    )
+    assert conditions_of(plain) == ["pruned networks were fine-tuned for 6 epochs, the dense one not"]
+    assert not any(line.startswith("fine-tuning") for line in advice(spent)), "the control is there"
+    assert conditions_of(spent) == [
+        "pruned networks were fine-tuned for 6 epochs, the dense one not, all-ones is the dense one fine-tuned as long"
+    ]
+    none = replace(plain, lambda m: m.method != "none", finetuning_epochs=0)
+    assert conditions_of(none) == ["pruned networks were not fine-tuned"]
+    assert not any(line.startswith("fine-tuning") for line in advice(none))
+    several = replace(plain, of("magnitude"), finetuning_epochs=1)
+    assert conditions_of(several) == ["pruned networks were fine-tuned for 1 to 6 epochs, the dense one not"]
+
+
+def test_a_command_that_is_named_can_be_typed():
+    noisy = replace(RUN, lambda m: m.status == "measured", steal=0.07)
+    (line,) = (line for line in content_of(noisy).conditions if "says why for each" in line)
+    assert "contaminated; sparsemark report RUN.json --format csv says why for each" in line
+    known = Deployment(results=(Path("my run.json"), Path("b.json")))
+    (line,) = (line for line in content_of(noisy, deployment=known).conditions if "says why for each" in line)
+    assert "; sparsemark report 'my run.json' b.json --format csv says why for each" in line
 
 
 def test_what_to_deploy_is_a_file_or_the_command_that_makes_it():
@@ -104,7 +142,7 @@ def test_where_nothing_pays_the_reason_is_said():
 
 
 def test_speed_alone_comes_with_how_often_a_network_decides_as_the_dense_one():
-    note = DataNote("32 x random inputs, standard normal")
+    note = DataNote("all 32 inputs (random inputs, standard normal)")
     run = replace(RUN, lambda m: True, scores={}, agreement_with_dense=0.9996, parity_data=note)
     lines = advice(run)
     assert "dense: 2.02x [2.02, 2.04] on ncnn" in lines

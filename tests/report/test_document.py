@@ -129,6 +129,33 @@ def test_precision_is_a_column_only_where_it_says_something():
     assert "| ONNX Runtime | int8 |" in render(mixed, "markdown")
 
 
+@pytest.mark.parametrize("form", ["table", "markdown", "html"])
+def test_medians_whose_ratio_is_not_the_speedup_are_explained_below_the_table(form):
+    """The reference of a cell was timed beside it, that of the table's own row at another moment."""
+    said = "speedup is of paired blocks; p50s were taken at different moments, and their ratio differs from it by up to"
+    assert said not in render(RUNS["study"], form)
+    (row,) = filter(of("channels", "ncnn", 0.7), RUNS["study"].measurements)
+    slower = replace(RUNS["study"], of("channels", "ncnn", 0.7), p50_ms=1.1 * row.p50_ms)
+    assert f"{said} 9 %" in render(slower, form)
+    vague = replace(slower, of("channels", "ncnn", 0.7), speedup_low=1.0, speedup_high=9.0)
+    assert said not in render(vague, form)
+    unpaired = replace(slower, of("none", "onnxruntime"), threads=2)
+    assert said not in render(unpaired, form)
+
+
+def test_every_change_of_a_score_has_one_sign_and_a_unit():
+    """The table showed gains as +, the front and the answer losses."""
+    (row,) = filter(of("channels", "ncnn", 0.7), RUNS["study"].measurements)
+    score = dataclasses.replace(row.scores["accuracy"], loss_low=-0.002, loss_high=0.009)
+    run = replace(RUNS["study"], of("channels", "ncnn", 0.7), scores={"accuracy": score})
+    content = content_of(run)
+    (shown,) = (one.texts for one in content.rows if one.texts[1:4:2] == ("channels 70 %", "ncnn"))
+    assert shown[content.columns.index("accuracy % (change, points)")] == "87.4 (-0.6)"
+    (shown,) = (one for one in content.front.rows if "channels 70 %" in one and "ncnn" in one)
+    assert shown[content.front.columns.index("change, points [95 %]")] == "-0.6 [-0.9, +0.2]"
+    assert "the score changes by -0.6 [-0.9, +0.2] points" in "".join(content.advice)
+
+
 def test_folds_are_a_column_where_there_are_several():
     assert "fold" not in columns_of(replace(RUNS["study"], lambda m: True, fold=2))
     assert "fold" in columns_of(replace(RUNS["study"], of("channels"), fold=2))
@@ -170,7 +197,7 @@ def test_channels_below_a_mask_have_a_finding_of_their_own():
 
 def test_any_caveat_stands_beside_its_numbers():
     run = study_run(source="images of seen patients", caveat="LEAKY")
-    column = columns_of(run).index("accuracy %")
+    column = columns_of(run).index("accuracy % (change, points)")
     texts = [row.texts[column] for row in content_of(run).rows]
     assert all(text.endswith(" LEAKY") for text in texts if text != "-")
     assert "accuracy 88.0 -> 87.4 on LEAKY data" in headlines(run)[0]

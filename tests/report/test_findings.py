@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from sparsemark.analysis.comparison import speedup_of, speedup_over
+from sparsemark.analysis.statistics import quotient
 from sparsemark.records.run import Run
-from sparsemark.report import findings
+from sparsemark.report import findings, render, wording
 from sparsemark.report.findings import controls
 from tests.report.runs import BARE, FAILED, RUNS, of, replace
 
@@ -31,6 +33,18 @@ def test_findings_follow_the_intervals_whatever_was_expected():
     unsettled = replace(turned, of("channels", "torch"), speedup=1.0, speedup_low=0.3, speedup_high=2.0)
     assert any(s.startswith("removed channels on PyTorch: not settled in all 4") for s in findings(unsettled))
     assert findings(Run(FAILED)) == findings(Run((BARE,))) == []
+
+
+def test_a_finding_over_the_reference_is_the_number_of_the_table():
+    """The reference as a cell came out at 1.03, and dividing by it would make another number of one comparison."""
+    off = {"speedup": 1.03, "speedup_low": 1.02, "speedup_high": 1.04}
+    run = replace(RUNS["study"], of("none", "onnxruntime"), **off)
+    (row,) = filter(of("channels", "onnxruntime", 0.9), run.measurements)
+    table = wording.ratio(speedup_of(row))
+    assert any(s.startswith("removed channels on ONNX Runtime") and f" is {table} against" in s for s in findings(run))
+    assert any(table in line and "ONNX" in line for line in render(run).splitlines() if "channels 90 %" in line)
+    row, twin = (next(filter(of(*one), run.measurements)) for one in (("channels", "torch", 0.9), ("none", "torch")))
+    assert speedup_over(row, twin) == quotient(speedup_of(row), speedup_of(twin)) != speedup_of(row)
 
 
 def test_a_finding_says_where_the_mask_that_changes_nothing_is_not_unchanged():

@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from sparsemark.analysis.front import answers
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.run import Run
 from sparsemark.report import headlines, render
+from sparsemark.report.advice import advice
 from tests.report.runs import BARE, FAILED, RUNS, of, replace, scored
 from tests.synthetic import cell
 
 
 def test_the_headline_comes_first_and_names_the_fastest_within_one_point():
     first = render(RUNS["study"]).splitlines()[0]
-    assert first.startswith("Fastest configuration within one point of accuracy: channels 70 % on ncnn, 4.6")
+    assert first.startswith("Fastest configuration within one point of accuracy: channels 70 % on ncnn, 3.2")
+    assert re.search(
+        r": channels 70 % on ncnn, 3\.2\d ms, 4\.6\dx \[4\.\d\d, 4\.\d\d\] over dense ONNX Runtime,", first
+    )
     assert "accuracy 88.0 -> 87.4" in headlines(RUNS["study"])[0]
     assert "over the fastest dense engine, ncnn" in headlines(RUNS["study"])[0]
 
@@ -73,6 +78,26 @@ def test_the_headline_prefers_the_surer_of_two_fast_cells():
 def failed(engine, status="error", method="none", **more):
     fields = {"model": "cnn9", "method": method, "engine": engine, "precision": "fp32", "threads": 1, "batch": 1}
     return Measurement(f"cnn9-{method}-{engine}", status, "why", **fields | more)
+
+
+def test_a_headline_of_a_disturbed_machine_begins_with_the_doubt_and_says_what_to_do():
+    every = replace(RUNS["study"], lambda m: m.status == "measured", steal=0.071)
+    assert headlines(every)[0].startswith("Not certain, every cell was disturbed: fastest configuration within one")
+    most = replace(RUNS["study"], lambda m: m.engine in ("onnxruntime", "torch", "torch-csr"), steal=0.071)
+    (first,) = headlines(most)
+    found, cells = map(int, re.match(r"On a disturbed machine \((\d+) of (\d+) cells\): fastest ", first).groups())
+    assert cells / 2 < found < cells == len(answers(most.measurements)[0].candidates)
+    for run in (every, most):
+        assert advice(run)[0] == (
+            "next: sparsemark doctor shows what disturbs this machine; measure again when that has ended"
+        )
+    few = replace(RUNS["study"], of("channels"), steal=0.071)
+    assert headlines(few)[0].startswith("Fastest configuration")
+    assert not any("doctor" in line for line in advice(few))
+    unscored = replace(every, lambda m: True, scores={})
+    assert headlines(unscored)[0].startswith("Not certain, every cell was disturbed: speed only: no score was measured")
+    both = Run(every.measurements + RUNS["two networks"].measurements)
+    assert [line[:30] for line in headlines(both)][1].startswith("unet: fastest configuration")
 
 
 def test_the_headline_names_the_engines_that_did_not_run():

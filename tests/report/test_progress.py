@@ -41,6 +41,51 @@ def test_the_time_left_is_not_made_up(quickly, capsys):
     assert "cells: 1 of 3: one, 0:00:00 elapsed, time left not known yet" in capsys.readouterr().err
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is set by hand."""
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now.seconds)
+    return now
+
+
+def test_the_time_left_is_a_lower_bound_until_an_item_of_each_kind_is_done(clock):
+    """Dense networks are there at once, pruned ones are fine-tuned: one second said nothing about them."""
+    left = progress._Left(["dense", "dense", "pruned", "pruned", "dense"])
+    assert left.words() == "time left not known yet"
+    clock.seconds = 1
+    left.advance()
+    assert left.words() == "at least 0:00:02 left"
+    clock.seconds = 2
+    left.advance()
+    assert left.words() == "at least 0:00:01 left", "of the last one only"
+    clock.seconds = 50
+    assert left.words() == "at least 0:00:01 left", "it does not rise while one is fine-tuned"
+    clock.seconds = 62
+    left.advance()
+    assert left.words() == "about 0:01:01 left"
+
+
+@pytest.mark.parametrize("kinds", [["a"] * 4, ["a", "b", "a", "b"]])
+def test_the_time_left_never_rises_while_an_item_is_at_work(clock, kinds):
+    left = progress._Left(kinds)
+    for duration in (10, 20, 400):
+        shown = []
+        for _ in range(duration):
+            clock.seconds += 1
+            shown.append(left.words().removeprefix("at least ").removeprefix("about "))
+        if len(set(shown)) > 1:
+            assert shown == sorted(shown, reverse=True)
+        left.advance()
+    assert left.words() == ("about 0:02:23 left" if kinds[1] == "a" else "about 0:00:20 left")
+
+
+def test_all_done_leaves_nothing_to_say(clock):
+    left = progress._Left(["a"])
+    left.advance()
+    assert left.words() == ""
+
+
 def test_many_short_stages_are_not_silent(quickly, capsys):
     for number in range(10):
         with progress.waiting(f"stage {number}"):

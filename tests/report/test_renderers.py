@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from sparsemark.analysis.statistics import Interval
 from sparsemark.errors import UserError
 from sparsemark.records.run import Run
 from sparsemark.report import FORMATS, render, wording
+from sparsemark.report.document import content_of
 from sparsemark.report.renderers.csv import table_csv
 from tests.report.runs import FAILED, RUNS
 from tests.synthetic import cell
@@ -34,6 +36,16 @@ def test_no_terminal_is_too_narrow_for_whole_numbers(width):
             interval = wording.ratio(Interval(m.speedup, m.speedup_low, m.speedup_high))
             row = (wording.pruned(m), wording.engine_name(m.engine, {}), wording.milliseconds(m.p50_ms), interval)
             assert any(all(f" {part} " in line for part in row) for line in text.splitlines())
+
+
+def test_only_a_terminal_costs_columns():
+    wide = dataclasses.replace(RUNS["study"].measurements[5], model="m" * 90, name="wide")
+    run = Run((*RUNS["study"].measurements, wide))
+    header = next(line for line in render(run).splitlines() if "p50 ms" in line)
+    left_out = [column for column in content_of(run).columns if column.partition(" (")[0] not in render(run)]
+    assert (left_out, "p90 ms" in header, "size" in header) == ([], True, True)
+    assert "too narrow for" not in render(run)
+    assert re.search("too narrow for: .*p90 ms", render(run, width=120))
 
 
 def test_colour_only_on_request():

@@ -72,25 +72,33 @@ def row_of(run, pruned, engine):
 
 
 def test_fractions_are_shown_in_percent_and_points():
-    assert row_of(VOLUMES, "dense", "PyTorch")["dice_volume %"] == "88.0"
-    assert row_of(VOLUMES, "magnitude 90 %", "PyTorch")["dice_volume %"] == "84.5 (-3.5)"
+    assert row_of(VOLUMES, "dense", "PyTorch")["dice_volume % (change, points)"] == "88.0"
+    assert row_of(VOLUMES, "magnitude 90 %", "PyTorch")["dice_volume % (change, points)"] == "84.5 (-3.5)"
 
 
 def test_other_values_are_shown_with_four_digits_and_a_signed_difference():
-    assert row_of(ERRORS, "dense", "PyTorch")["mae"] == "4.800"
-    assert row_of(ERRORS, "magnitude 90 %", "PyTorch")["mae"] == "6.200 (+1.400)"
-    assert row_of(ERRORS, "magnitude 30 %", "PyTorch")["mae"] == "4.680 (-0.120)"
+    assert row_of(ERRORS, "dense", "PyTorch")["mae (change)"] == "4.800"
+    assert row_of(ERRORS, "magnitude 90 %", "PyTorch")["mae (change)"] == "6.200 (+1.400)"
+    assert row_of(ERRORS, "magnitude 30 %", "PyTorch")["mae (change)"] == "4.680 (-0.120)"
+
+
+def test_a_loss_is_written_as_the_change_that_it_is():
+    assert Scale("accuracy").lost(0.006, -0.002, 0.009) == "-0.6 [-0.9, +0.2]"
+    assert Scale("accuracy").lost(-0.006) == "+0.6"
+    assert Scale("accuracy").lost(0.0) == Scale("accuracy").lost(0.0001) == "+0.0"
+    error = Scale("mae", percent=False, higher_is_better=False)
+    assert error.lost(0.25, -0.5, 1.0) == "+0.2500 [-0.5000, +1.000]"
 
 
 def test_a_column_of_a_metric_is_escaped_in_markdown():
     header = next(line for line in render(VOLUMES, "markdown").splitlines() if line.startswith("| model"))
-    assert "| dice\\_volume % |" in header
+    assert "| dice\\_volume % (change, points) |" in header
     assert "| speedup [95 %] |" in header
 
 
 def test_the_headline_keeps_the_tolerance_of_an_error():
     (line,) = headlines(ERRORS)
-    assert line.startswith("Fastest configuration within 0.4 of the dense mae: channels 70 % on ncnn, 4.6")
+    assert line.startswith("Fastest configuration within 0.4 of the dense mae: channels 70 % on ncnn, 3.2")
     assert ", mae 4.800 -> 5.040; " in line
     rows = (
         dataclasses.replace(m, scores={n: dataclasses.replace(s, tolerance=0.1) for n, s in m.scores.items()})
@@ -143,8 +151,8 @@ def test_conditions_name_the_metrics_and_the_direction_that_readers_would_not_ex
 def test_networks_with_other_metrics_show_each_with_its_name():
     other = two_metrics(study_run(1, model="unet"), MAE)
     run = Run(RUNS["study"].measurements + other.measurements)
-    texts = {row["model"]: row["score"] for row in rows_of(run) if row["pruned"] == "magnitude 90 %"}
-    assert texts == {"cnn9": "accuracy 84.5 % (-3.5)", "unet": "mae 6.200 (+1.400)"}
+    texts = {row["model"]: row["score (change)"] for row in rows_of(run) if row["pruned"] == "magnitude 90 %"}
+    assert texts == {"cnn9": "accuracy 84.5 % (-3.5 points)", "unet": "mae 6.200 (+1.400)"}
     assert [line.partition(":")[0] for line in headlines(run)] == ["cnn9", "unet"]
     assert "accuracy, mae on LGG, 22 test patients" in render(run)
 
@@ -160,9 +168,9 @@ def test_a_row_that_lacks_the_headline_does_not_promote_another_metric():
 
 def test_a_value_above_one_makes_a_metric_no_fraction():
     mixed = replace(RUNS["study"], of("random"), scores={"accuracy": Score(1.5)})
-    assert row_of(mixed, "dense", "PyTorch")["accuracy"] == "0.8800"
+    assert row_of(mixed, "dense", "PyTorch")["accuracy (change)"] == "0.8800"
     raw = rescored(RUNS["study"], "accuracy", raw=-0.2)
-    assert row_of(raw, "dense", "PyTorch")["accuracy"] == "0.8800"
+    assert row_of(raw, "dense", "PyTorch")["accuracy (change)"] == "0.8800"
 
 
 def test_csv_has_a_column_for_every_number_of_every_metric():

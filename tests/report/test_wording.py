@@ -10,7 +10,8 @@ from sparsemark.report import wording
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "-"), (123.4, "123"), (14.91, "14.9"), (2.814, "2.81"), (0.04123, "0.0412")]
+    ("value", "text"),
+    [(None, "-"), (123.4, "123"), (14.91, "14.9"), (2.814, "2.81"), (0.4123, "0.412"), (0.04123, "0.0412")],
 )
 def test_milliseconds_keep_three_digits(value, text):
     assert wording.milliseconds(value) == text

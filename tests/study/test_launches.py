@@ -27,7 +27,7 @@ from tests.toy_study.place import HERE
 PROTOCOL = Protocol(pairs=20, block=8, warmup_calls=1, warmup_seconds=0.0, images=4)
 
 
-def everything(items, what):
+def everything(items, what, kinds=None):
     yield from items
 
 

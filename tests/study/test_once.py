@@ -72,8 +72,8 @@ def run(folder):
     study = load_study(folder / "toy.toml")
     work = paths.study_work(study.name)
     opened = open_pipeline(study, Places(paths.WEIGHTS, work))
-    prepare_variants(opened, study.variants, lambda items, what: items)
-    return measure_cells(opened, study.cells, Journal(paths.journal(work)), lambda items, what: items)
+    prepare_variants(opened, study.variants, lambda items, what, kinds: items)
+    return measure_cells(opened, study.cells, Journal(paths.journal(work)), lambda items, what, kinds: items)
 
 
 def test_nothing_is_hashed_exported_counted_or_loaded_twice(tmp_path, monkeypatch, counts):

@@ -1,18 +1,17 @@
-"""Break-even: the sparsity from which on an engine is faster than dense, between the sparsities that were measured."""
+"""Break-even: between which measured sparsities an engine becomes as fast as dense."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import is_control, is_mask_only, reference_engine, removed, way
-from sparsemark.analysis.comparison import speedup_of
+from sparsemark.analysis.comparison import speedup_of, speedup_over
 from sparsemark.analysis.statistics import Interval
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sparsemark.records.measurement import Measurement
 
@@ -22,23 +21,25 @@ GAIN = 1.05
 _FEWEST = 3
 """Sparsities, the dense network among them, that a break-even needs."""
 
+_SAME = Interval(1.0, 1.0, 1.0)
+
 _Point = tuple[float, Interval]
-"""Share of the weights removed, and speedup over the reference."""
+"""Share of the weights removed, and how many times as fast the network is."""
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Share removed from which on a level is reached; None where it never is.
+    """Measured shares removed around the one at which a level is reached; nothing between two of them is guessed.
 
     Args:
-        early: by the high ends of the speedups' intervals.
-        found: by their estimates.
-        late: by their low ends.
+        below: the largest share at which the whole interval of the speedup is below the level; None where none is.
+        reached: the smallest from which on all intervals are at it or above; None where the last one is not.
+        unsettled: shares beyond `below` and before `reached` whose intervals hold the level.
     """
 
-    early: float | None
-    found: float | None
-    late: float | None
+    below: float | None
+    reached: float | None
+    unsettled: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,16 @@ def break_evens(measurements: Iterable[Measurement]) -> list[BreakEven]:
 
 def _break_even(example: Measurement, cells: Iterable[Measurement]) -> BreakEven | None:
     """Return the break-even of the cells that differ from `example` only in what was removed."""
-    dense, own = [], []
+    dense, masked = [], []
     for m in cells:
-        if way(m) == way(example):
-            if m.method == DENSE:
-                dense.append(m)
-            if m.method == DENSE or (m.method, m.schedule) == (example.method, example.schedule):
-                own.append(m)
-    points = _points(own)
+        if way(m) == way(example) and m.method == DENSE:
+            dense.append(m)
+        elif way(m) == way(example) and (m.method, m.schedule) == (example.method, example.schedule):
+            masked.append(m)
+    points = _points([*dense, *masked], speedup_of)
     if len(points) < _FEWEST:
         return None
-    without = next((speedup for m in dense if (speedup := speedup_of(m))), None)
+    own = next((m for m in dense if speedup_of(m)), None)
     return BreakEven(
         model=example.model,
         method=example.method,
@@ -110,36 +110,34 @@ def _break_even(example: Measurement, cells: Iterable[Measurement]) -> BreakEven
         batch=example.batch,
         least=points[0][0],
         most=points[-1][0],
-        over_dense=_crossing(points, Interval(1.0, 1.0, 1.0)),
-        by_zeros=_crossing(points, Interval(*(GAIN * end for end in astuple(without)))) if without else None,
+        over_dense=crossing(points, 1.0),
+        by_zeros=None if own is None else crossing(_over_own(own, masked), GAIN),
     )
 
 
-def _points(cells: Iterable[Measurement]) -> list[_Point]:
-    known = {share: interval for m in cells if (share := removed(m)) is not None and (interval := speedup_of(m))}
+def _over_own(own: Measurement, masked: Iterable[Measurement]) -> list[_Point]:
+    """Return how many times as fast zeros made the engine; without any, it is the same by definition."""
+    return [(removed(own) or 0.0, _SAME), *_points(masked, lambda m: speedup_over(m, own))]
+
+
+def _points(cells: Iterable[Measurement], ratio: Callable[[Measurement], Interval | None]) -> list[_Point]:
+    known = {share: interval for m in cells if (share := removed(m)) is not None and (interval := ratio(m))}
     return sorted(known.items(), key=lambda point: point[0])
 
 
-def _crossing(points: Sequence[_Point], level: Interval) -> Crossing:
-    """Return where the speedup crosses a level; one at the high end of its interval does so earlier."""
-    return Crossing(
-        crossing([(share, interval.high / level.low) for share, interval in points]),
-        crossing([(share, interval.estimate / level.estimate) for share, interval in points]),
-        crossing([(share, interval.low / level.high) for share, interval in points]),
-    )
-
-
-def crossing(points: Sequence[tuple[float, float]]) -> float | None:
-    """Return the share from which on every speedup is at least 1; None where the last one is below.
+def crossing(points: Sequence[_Point], level: float) -> Crossing:
+    """Return between which points a speedup reaches a level for good.
 
     Args:
-        points: share removed and speedup, by rising share; between two of them the logarithm of the speedup is a line.
+        points: by rising share removed.
+        level: of the speedup.
     """
-    logs = [(share, math.log(speedup)) for share, speedup in points]
-    below = [i for i, (_, value) in enumerate(logs) if value < 0]
-    if not below:
-        return logs[0][0]
-    if below[-1] == len(logs) - 1:
-        return None
-    (x0, y0), (x1, y1) = logs[below[-1]], logs[below[-1] + 1]
-    return x0 + (x1 - x0) * -y0 / (y1 - y0)
+    last = max((i for i, (_, interval) in enumerate(points) if interval.high < level), default=-1)
+    after = points[last + 1 :]
+    lacking = [i for i, (_, interval) in enumerate(after) if interval.low < level]
+    first = lacking[-1] + 1 if lacking else 0
+    return Crossing(
+        below=None if last < 0 else points[last][0],
+        reached=after[first][0] if first < len(after) else None,
+        unsettled=tuple(after[i][0] for i in lacking),
+    )

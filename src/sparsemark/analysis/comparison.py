@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsemark.analysis.cells import is_reference
 from sparsemark.analysis.contamination import DRIFT_LIMIT, Cause, Contamination, contamination, contamination_of
 from sparsemark.analysis.launches import ratio_drift_of, reference_drift_of
 from sparsemark.analysis.statistics import (
@@ -288,6 +289,18 @@ def speedup_of(measurement: Measurement) -> Interval | None:
     if estimate is None or low is None or high is None or not 0 < low <= estimate <= high:
         return None
     return Interval(estimate, low, high)
+
+
+def speedup_over(measurement: Measurement, other: Measurement) -> Interval | None:
+    """Return how many times as fast a cell is as another of the same run; None where either has no speedup.
+
+    Over the reference itself it is the cell's own speedup, of blocks that were timed in pairs. The reference as a cell
+    of its own comes out at 1.00 and a bit, and dividing by that would make a second number of the same comparison.
+    """
+    speedup, base = speedup_of(measurement), speedup_of(other)
+    if speedup is None or base is None:
+        return None
+    return speedup if is_reference(other) else quotient(speedup, base)
 
 
 def _slower_ms(candidate_ms: float, log_change: float) -> float:

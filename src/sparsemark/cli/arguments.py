@@ -60,7 +60,11 @@ def add_task(parser: argparse.ArgumentParser) -> None:
         "--task", type=Path, metavar="FILE.py", help="your inputs and score, and how to fine-tune (see README)"
     )
     parser.add_argument(
-        "--epochs", type=int, default=6, help="of fine-tuning, for every pruning alike (default: %(default)s)"
+        "--epochs",
+        type=int,
+        default=6,
+        help="of fine-tuning, for every pruning alike, the dense network not (default: %(default)s, as in the study of "
+        "cnn9; a study file says its own)",
     )
 
 

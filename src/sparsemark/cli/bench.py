@@ -107,8 +107,9 @@ def _free(reference: str) -> Path:
 def _study(options: argparse.Namespace) -> Study:
     """Return what is asked for: a misspelt name or an absent folder must not surface after cells were measured."""
     from sparsemark.engines import ENGINES
-    from sparsemark.files import check_writable
+    from sparsemark.files import check_writable, is_stream
     from sparsemark.machine.placement import check_threads
+    from sparsemark.records.earlier import check_replaceable
     from sparsemark.registry import availability
     from sparsemark.specs import Protocol
     from sparsemark.study import asked
@@ -119,6 +120,8 @@ def _study(options: argparse.Namespace) -> Study:
     protocol = Protocol.of_rounds(options.rounds, options.threads[0])
     check_threads(options.threads[-1], "--threads")
     check_writable(options.json)
+    if not is_stream(options.json):
+        check_replaceable(options.json)
     if options.artifacts:
         check_writable(options.artifacts / "artifact")
     model = asked.model(options.reference, options.input, options.batch, options.task)
@@ -131,7 +134,7 @@ def _deployment(options: argparse.Namespace) -> Deployment:
 
     inputs = tuple(word for text in options.input for word in ("--input", text))
     task = () if options.task is None else ("--task", str(options.task), "--epochs", str(options.epochs))
-    return Deployment(options.reference, inputs, task, options.artifacts)
+    return Deployment(options.reference, inputs, task, options.artifacts, (options.json,))
 
 
 def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None, work: Path, unfinished: Path) -> int:

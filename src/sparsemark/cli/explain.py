@@ -79,7 +79,7 @@ def execute(options: argparse.Namespace) -> int:
         write_atomically(options.json, as_json(explanation, ranked, machine).encode())
         write(f"wrote {options.json}\n")
     if options.figure and drawn is not None:
-        from sparsemark.report.document import environment
+        from sparsemark.report.conditions import environment
         from sparsemark.report.figures.roofline import draw_roofline
         from sparsemark.report.renderers.explanation import limits_in_words
 

@@ -76,11 +76,12 @@ def _next(folder: Path, absent: Sequence[str]) -> list[str]:
     if absent:
         commands.append(f"pip install 'sparsemark[{','.join(absent)}]'")
     commands += [
-        "sparsemark bench model.py:build --task task.py --prune magnitude:0.8,0.9 --engine onnxruntime "
-        "--engine direct-csr --artifacts deploy",
+        "sparsemark bench model.py:build --task task.py --prune magnitude:0.8,0.9 --prune channels:0.5:16 "
+        "--engine onnxruntime --engine direct-csr --artifacts deploy",
         "sparsemark run study.toml",
     ]
     return [
-        "Put your network into model.py and your images into task.py, or try the example first. Next:",
+        "Try the example first, or put your network into model.py (build), your images and score into task.py, and the "
+        "sizes of an input into study.toml: the lines to change are marked YOURS. Next, for either:",
         *(f"  {command}" for command in commands),
     ]

@@ -31,13 +31,14 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.cli.terminal import show, write
     from sparsemark.files import write_atomically
     from sparsemark.report import render
+    from sparsemark.report.deployment import Deployment
 
     asked = bar(options)
-    run = load_run(*options.runs)
+    run, files = load_run(*options.runs), Deployment(results=tuple(options.runs))
     if options.output is None and options.format == "table":
-        show(run, asked)
+        show(run, asked, files)
     elif options.output is None:
-        write(render(run, options.format, bar=asked))
+        write(render(run, options.format, bar=asked, deployment=files))
     else:
-        write_atomically(options.output, render(run, options.format, bar=asked).encode())
+        write_atomically(options.output, render(run, options.format, bar=asked, deployment=files).encode())
     return 0

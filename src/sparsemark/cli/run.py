@@ -42,7 +42,9 @@ def add(commands: Commands) -> None:
         help="only networks that have a checkpoint; the others are rows without one",
     )
     parser.add_argument("--artifacts", type=Path, metavar="DIR", help="keep the exported files there, to deploy")
-    parser.add_argument("--epochs", type=int, help="of fine-tuning, for every pruning alike (default: the study's)")
+    parser.add_argument(
+        "--epochs", type=int, help="of fine-tuning, for every pruning alike (default: the study's, else 6)"
+    )
     add_sampling(parser)
     add_bar(parser)
     parser.set_defaults(execute=execute)
@@ -57,6 +59,7 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.records.journal import Journal
     from sparsemark.registry import missing
     from sparsemark.report.accuracy import accuracy_markdown
+    from sparsemark.report.deployment import Deployment
     from sparsemark.report.progress import begin, waiting, watch
     from sparsemark.study.prepare import Places
     from sparsemark.study.publish import write_results, write_run
@@ -77,7 +80,8 @@ def execute(options: argparse.Namespace) -> int:
         evaluated = prepare_variants(pipeline, study.variants, watch)
         run = measure_cells(pipeline, study.cells, journal, watch, processes)
         machine = machine_name()
-        lost = keep_earlier(paths.run(machine, study.name), run.measurements)
+        result = paths.run(machine, study.name)
+        lost = keep_earlier(result, run.measurements)
         with waiting("writing results"):
             written = list(
                 write_run(run, study, machine)
@@ -88,7 +92,7 @@ def execute(options: argparse.Namespace) -> int:
     if resumed:
         print(resumed)
     if study.cells:
-        show(run, asked)
+        show(run, asked, Deployment(results=(result,)))
     else:
         write(accuracy_markdown(evaluated))
     _name(written, work)

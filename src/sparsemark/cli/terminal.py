@@ -60,7 +60,8 @@ def show(run: Run, bar: Bar | None = None, deployment: Deployment | None = None)
     from sparsemark.report import render
 
     width, colour = terminal()
-    write(render(run, width=width, colour=colour, bar=bar, deployment=deployment))
+    # A file or a pipe is as wide as its widest table: a column that is left out there cannot be had back by widening.
+    write(render(run, width=width if sys.stdout.isatty() else None, colour=colour, bar=bar, deployment=deployment))
 
 
 def show_artifacts(pipeline: Pipeline, study: Study, folder: Path) -> None:

@@ -11,6 +11,7 @@ import stat
 import sys
 import time
 from contextlib import contextmanager, suppress
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
@@ -19,7 +20,7 @@ from sparsemark.files import lock
 from sparsemark.machine import proc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _LOG = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ _POLL = 0.05
 
 _REMINDER = 30.0
 """Seconds between two notices of waiting."""
+
+_LONGEST_NAME = 60
+"""Characters of a holder's name."""
 
 
 @contextmanager
@@ -102,6 +106,30 @@ def _holder(descriptor: int) -> str:
     for line in proc.read("/proc/locks").splitlines():
         fields = line.split()
         if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == place:
-            command = " ".join(proc.read(f"/proc/{fields[4]}/cmdline").replace("\0", " ").split())
-            return f"process {fields[4]}" + (f": {command[:200]}" if command else "")
+            name = short_name(proc.read(f"/proc/{fields[4]}/cmdline").split("\0"))
+            return f"process {fields[4]}" + (f" ({name})" if name else "")
     return "another process"
+
+
+def short_name(command: Sequence[str]) -> str:
+    """Return what a process is called: `sparsemark bench`, `pytest`, `python -c`; empty where nothing is known of it.
+
+    No folder, option or code of another's command line is shown, which may be long or nobody's business.
+
+    Args:
+        command: its command line, the program first.
+    """
+    program, *rest = [word for word in command if word] or [""]
+    name = PurePath(program).name
+    if name.startswith("python"):
+        # The interpreter says nothing: a script, a module or code follows its own options.
+        while rest and rest[0].startswith("-") and rest[0] not in ("-m", "-c"):
+            rest = rest[1:]
+        if rest[:1] == ["-c"]:
+            rest, name = [], f"{name} -c"
+        elif rest:
+            program, *rest = rest[1:] if rest[0] == "-m" and rest[1:] else rest
+            name = PurePath(program).name
+    shown = [name, *(PurePath(word).name for word in rest[:1] if not word.startswith("-"))]
+    text = "".join(one if one.isprintable() else " " for one in " ".join(shown))
+    return " ".join(text.split())[:_LONGEST_NAME]

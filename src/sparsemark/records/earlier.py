@@ -36,6 +36,23 @@ class Lost:
     broke: bool
 
 
+def check_replaceable(path: Path) -> None:
+    """Check that a path names an earlier result file, an empty one or none: others may hold what nobody has twice.
+
+    Raises:
+        UserError: it names another file, or one that cannot be read.
+    """
+    try:
+        if path.exists() and path.stat().st_size:
+            Run.load(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except UserError as error:
+        raise UserError(
+            f"--json {error}; it would be replaced, expected an earlier result file of sparsemark or a new name"
+        ) from error
+
+
 def keep_earlier(path: Path, measurements: Sequence[Measurement]) -> Lost | None:
     """Keep the result file that is about to be replaced, if it has cells that are measured no more.
 

@@ -10,6 +10,15 @@ if TYPE_CHECKING:
 PRUNING_SECONDS, FINETUNING_SECONDS = "pruning_seconds", "finetuning_seconds"
 """Fields of a checkpoint's provenance: what choosing took in all rounds, calibration included, and fine-tuning."""
 
+FINETUNING_EPOCHS = "finetuning_epochs"
+"""Field of a checkpoint's provenance: epochs of fine-tuning in all; absent for a network that was not pruned."""
+
+
+def spent_on(provenance: Mapping[str, Any]) -> int | None:
+    """Return the epochs of fine-tuning after a pruning; None where nothing was pruned, or nobody recorded it."""
+    spent = provenance.get(FINETUNING_EPOCHS)
+    return spent if isinstance(spent, int) and spent >= 0 else None
+
 
 def epochs_of(history: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield each epoch with the number of its round, from 1.

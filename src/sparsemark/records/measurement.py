@@ -86,6 +86,7 @@ class Measurement:
     parity_data: DataNote | None = None
 
     # what making it cost: choosing what to prune, and fine-tuning
+    finetuning_epochs: Count | None = None
     preparation_s: Wait | None = None
 
     # how long it takes

@@ -37,7 +37,7 @@ FORMATS: dict[str, Callable[[Run, Wanted], str]] = {
 class Wanted:
     """How a report is wanted; arguments as in `render`."""
 
-    width: int = DEFAULT_WIDTH
+    width: int | None = None
     colour: bool = False
     bar: Bar | None = None
     deployment: Deployment | None = None
@@ -51,7 +51,7 @@ def render(
     run: Run,
     form: str = "table",
     *,
-    width: int = DEFAULT_WIDTH,
+    width: int | None = None,
     colour: bool = False,
     bar: Bar | None = None,
     deployment: Deployment | None = None,
@@ -61,7 +61,8 @@ def render(
     Args:
         run: what was measured.
         form: a name in `FORMATS`.
-        width: of the terminal, in columns; `table` only.
+        width: of the terminal, in columns, to which tables are cut; None for a file, which has every column. `table`
+            only.
         colour: whether to use the terminal's escape sequences; `table` only.
         bar: what a network may lose and still keep its score; None takes each metric's own tolerance.
         deployment: where the run's files are; None where a result file is all that is known.

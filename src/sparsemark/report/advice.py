@@ -9,8 +9,9 @@ from sparsemark.analysis.front import Bar, answers, fastest, is_constant
 from sparsemark.records.measurement import CONSTANT
 from sparsemark.records.scores import RANDOM_INPUTS
 from sparsemark.report import wording
+from sparsemark.report.conditions import epochs_of, has_equal_dense
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.headline import bar_in_words, unjudged
+from sparsemark.report.headline import bar_in_words, disturbed, unjudged
 from sparsemark.report.scores import Scoring
 from sparsemark.specs import DENSE
 
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 _LISTED = 4
 """Pruned networks whose speed is told where none has a score; the table has the others."""
 
+_QUIET = "next: sparsemark doctor shows what disturbs this machine; measure again when that has ended"
+
 _NEXT = "next: --task FILE.py in sparsemark bench gives every row a score"
 
 
 def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = None) -> list[str]:
-    """Return what follows each network's headline, in the same order.
+    """Return what follows each network's headline, in the same order; what a disturbed machine asks for stands first.
 
     Args:
         run: what was measured.
@@ -39,7 +42,7 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
     """
     scoring = Scoring.of(run.measurements)
     found = [answer for answer in answers(run.measurements, bar) if answer.candidates]
-    lines = []
+    lines = [_QUIET] if any(map(disturbed, found)) else []
     for answer in found:
         if unjudged(answer, scoring):
             said = _speed_only(answer, run.engines)
@@ -62,6 +65,16 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
     if not is_dense(best.measurement):
         scale = scoring.scale(answer.model)
         yield _evidence(best, within, scale)
+        epochs = epochs_of([best.measurement])
+        if (
+            epochs
+            and best.measurement.finetuning_epochs
+            and not has_equal_dense(m.measurement for m in answer.standings)
+        ):
+            yield (
+                f"fine-tuning: the pruned network had {epochs}, the dense one none; --prune all-ones adds the dense "
+                "network, fine-tuned as long"
+            )
         sure = fastest(one for one in answer.keeping if one.excludes_more)
         if not best.excludes_more and sure is not None and (speedup := sure.speedup):
             name = f"{wording.pruned(sure.measurement)} on {wording.runner(sure.measurement, notes)}"
@@ -84,8 +97,8 @@ def _evidence(best: Standing, within: str, scale: Scale) -> str:
         if score.low is None:
             known += ": per_group in the task, or a score for each input, would give one"
     else:
-        ends = f"[{scale.signed(score.loss_low)}, {scale.signed(score.loss_high)}]"
-        known = f"the loss is {scale.signed(loss)} {ends}{' points' if scale.percent else ''} (95 %, in pairs)"
+        change = scale.lost(loss, score.loss_low, score.loss_high)
+        known = f"the score changes by {change}{' points' if scale.percent else ''} (95 %, in pairs)"
         more = f"a larger loss than {scale.amount(allowed)}"
         known += f", which excludes {more}" if best.excludes_more else f": a point estimate, {more} is not excluded"
     contradicted = f"; on those it loses {scale.amount(loss)}, which is not {within}" if best.is_contradicted else ""

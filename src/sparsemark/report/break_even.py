@@ -1,4 +1,4 @@
-"""Break-even in words: from which sparsity on an engine is faster than dense."""
+"""Break-even in words: between which measured sparsities an engine becomes as fast as dense."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from sparsemark.analysis import break_even
 from sparsemark.report import wording
 
 if TYPE_CHECKING:
-    from sparsemark.analysis.break_even import BreakEven
+    from sparsemark.analysis.break_even import BreakEven, Crossing
     from sparsemark.records.run import Run
+
+TITLE = "Break-even: the share of zeros from which on an engine is as fast as the dense network"
 
 _GAIN = f"{100 * (break_even.GAIN - 1):.0f} %"
 
@@ -17,7 +19,7 @@ _GAIN = f"{100 * (break_even.GAIN - 1):.0f} %"
 def break_evens(run: Run) -> list[str]:
     """Write one line for each network, kind of mask and engine that was measured at several sparsities.
 
-    The interval is where the ends of the speedups' own intervals break even.
+    It names the measured sparsities around a break-even and never one between them, where nobody looked.
     """
     found = break_even.break_evens(run.measured())
     several_threads = len({one.threads for one in found}) > 1
@@ -33,28 +35,37 @@ def break_evens(run: Run) -> list[str]:
 
 
 def _over_dense(one: BreakEven) -> str:
-    early, found, late = one.over_dense.early, one.over_dense.found, one.over_dense.late
+    at = one.over_dense
     most = wording.percent(one.most)
-    if found is None:
-        return f"slower than dense at every sparsity up to {most}"
-    first = wording.percent(one.least)
-    end = f"beyond {most}" if late is None else wording.percent(late)
-    return (
-        f"at least as fast as dense from {first} on"
-        if found <= one.least
-        else f"breaks even at {wording.percent(found)}"
-    ) + f" [{wording.percent(early or 0.0)}, {end}]"
+    if at.below == one.most:
+        return f"still slower than dense at {most}, the most that was measured"
+    if at.reached is None:
+        slower = "" if at.below is None else f"slower than dense at {wording.percent(at.below)}, "
+        return f"{slower}{_unsettled(at)}"
+    reached = wording.percent(at.reached)
+    if at.below is None:
+        settled = f", {_unsettled(at)}" if at.unsettled else ""
+        return f"at least as fast as dense from {reached} on{settled}"
+    return f"breaks even between {wording.percent(at.below)} and {reached}, {_between(at)}"
 
 
 def _by_zeros(one: BreakEven) -> str:
     """Write from where on the zeros themselves gain: an engine may be faster than the reference without any."""
-    if one.by_zeros is None:
+    at = one.by_zeros
+    if at is None:
         return "its own dense form was not measured"
-    early, found, late = one.by_zeros.early, one.by_zeros.found, one.by_zeros.late
-    most = wording.percent(one.most)
-    if early is None:
-        return f"zeros up to {most} do not make it {_GAIN} faster than its own dense form"
-    if found is None or late is None:
-        return f"whether zeros up to {most} make it {_GAIN} faster than its own dense form is not settled"
-    bounds = f"{wording.percent(found)} [{wording.percent(early)}, {wording.percent(late)}]"
-    return f"zeros make it {_GAIN} faster than its own dense form from {bounds} on"
+    than = f"{_GAIN} faster than its own dense form"
+    if at.below == one.most:
+        return f"zeros up to {wording.percent(one.most)} do not make it {than}"
+    if at.reached is None or at.below is None:
+        return f"whether zeros make it {than} is {_unsettled(at)}"
+    between = f"between {wording.percent(at.below)} and {wording.percent(at.reached)}"
+    return f"zeros make it {than} from somewhere {between} on, {_between(at)}"
+
+
+def _between(at: Crossing) -> str:
+    return _unsettled(at) if at.unsettled else "nothing measured between"
+
+
+def _unsettled(at: Crossing) -> str:
+    return f"not settled at {wording.listed(map(wording.percent, at.unsettled))}"

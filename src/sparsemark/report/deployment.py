@@ -1,4 +1,4 @@
-"""Deployment: the file of a chosen configuration, or the command that makes it."""
+"""Files of a run: that of a chosen configuration, or the command that makes it, and the results."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _REFERENCE = "REF"
 """Stands for the network where a result file is all that is known."""
 
+_RESULT = "RUN.json"
+"""Stands for the result file where nobody knows it."""
+
 _LOADED = "direct-csr"
 """Engine that `sparsemark.load` runs CSR files on."""
 
@@ -30,12 +33,20 @@ class Deployment:
         inputs: words that name the network's inputs.
         finetuning: words that name the task and how long a pruned network is fine-tuned.
         folder: where the exported files are kept, or None where they are not.
+        results: the run's result files, as `sparsemark report` takes them; none where nobody knows them.
     """
 
     reference: str | None = None
     inputs: tuple[str, ...] = ()
     finetuning: tuple[str, ...] = ()
     folder: Path | None = None
+    results: tuple[Path, ...] = ()
+
+    @property
+    def as_csv(self) -> str:
+        """Command line that shows every field of every row."""
+        files = [str(path) for path in self.results] or [_RESULT]
+        return harmless(shlex.join(["sparsemark", "report", *files, "--format", "csv"]))
 
     def of(self, m: Measurement) -> str:
         """Return the file of a cell where it is kept, else the command line that makes it."""

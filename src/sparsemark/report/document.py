@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_control, is_dense, is_reference, reference_engine, removed
+from sparsemark.analysis.cells import is_control, is_dense, is_reference, removed
 from sparsemark.analysis.comparison import speedup_of
-from sparsemark.analysis.contamination import contamination_of, in_words
+from sparsemark.analysis.contamination import contamination_of
 from sparsemark.analysis.front import Bar, standings
 from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED, Measurement
 from sparsemark.report import wording
 from sparsemark.report.advice import advice
-from sparsemark.report.break_even import break_evens
+from sparsemark.report.break_even import TITLE, break_evens
+from sparsemark.report.conditions import conditions
 from sparsemark.report.findings import controls, findings
 from sparsemark.report.front import FRONT, SPEEDUP, Front, front_of, places
 from sparsemark.report.harmless import harmless_run
@@ -23,12 +23,10 @@ from sparsemark.report.scores import Scoring
 from sparsemark.specs import FP32
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sparsemark.analysis.front import Standing
     from sparsemark.records.run import Run
-    from sparsemark.records.scores import DataNote
     from sparsemark.report.deployment import Deployment
     from sparsemark.report.wording import Notes
 
@@ -41,19 +39,9 @@ NUMBERS = ("removed", "p50 ms", "p90 ms", _THROUGHPUT, SPEEDUP, _AGREEMENT, _SIZ
 """Columns that are set to the right."""
 
 _LISTED = 3  # cells named in a line on failures; the others are counted
-_NAMED = 3
-"""Contaminated cells that are named; the others are counted."""
 
-_SHORT_COMMIT = 10
-
-_PROTOCOL = {
-    "threads": "threads",
-    "batch": "batch",
-    "calls a cell": "samples",
-    "launches": "launches",
-    "a block": "block",
-}
-"""Fields of the protocol by the words for them."""
+_SEEN = 0.03
+"""Difference of two numbers of a row that a reader would stumble over, as a fraction."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +69,7 @@ class Content:
     front: Front
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    remarks: tuple[str, ...]
     failures: tuple[str, ...]
     notes: tuple[str, ...]
     controls: tuple[str, ...]
@@ -110,12 +99,13 @@ def content_of(run: Run, bar: Bar | None = None, deployment: Deployment | None =
         front_of(cells, scoring, run.engines),
         tuple(columns),
         tuple(rows),
+        tuple(_remarks([one.measurement for one in cells])),
         tuple(_failures(run)),
         tuple(_notes(run)),
         tuple(controls(run)),
         tuple(findings(run)),
         tuple(break_evens(run)),
-        tuple(conditions(run, run.measurements)),
+        tuple(conditions(run, run.measurements, deployment)),
     )
 
 
@@ -125,7 +115,7 @@ def sections(content: Content) -> Iterator[tuple[str, Sequence[str]]]:
         "Did not run": content.failures,
         "Of the networks": content.notes,
         "What it says": content.findings,
-        "Break-even": content.break_evens,
+        TITLE: content.break_evens,
         "Controls": content.controls,
         "Conditions": content.conditions,
     }
@@ -167,6 +157,8 @@ def _table(judged: Sequence[Standing], scoring: Scoring, notes: Notes) -> tuple[
         score = _AGREEMENT
     elif score in (*shown, FRONT, _SIZE):
         score = f"score: {score}"  # a task may call its metric what it likes
+    if score != _AGREEMENT and any(one.dense is not None and not is_dense(one.measurement) for one in judged):
+        score += f" (change{leading[0].points if len(leading) == 1 else ''})"
     columns += [score, *([FRONT] if place else []), _SIZE]
     rows = []
     for one in judged:
@@ -212,8 +204,34 @@ def _score(one: Standing, scoring: Scoring, *, named: bool) -> str:
     text = scale.value(score.value)
     if named:
         text = f"{scale.metric} {text}{' %' if scale.percent else ''}"
-    change = "" if one.dense is None or is_dense(m) else f" ({scale.change(score, one.dense)})"
+    points = " points" if named and scale.percent else ""  # else they stand in the title
+    change = "" if one.dense is None or is_dense(m) else f" ({scale.change(score, one.dense)}{points})"
     return f"{text}{change} {wording.caveat(m.data)}".rstrip()
+
+
+def _remarks(cells: Sequence[Measurement]) -> Iterator[str]:
+    """Yield what must be known of the numbers of the table; it stands right below."""
+    apart = [off for m in cells if (off := _p50s_apart(m, cells)) is not None]
+    if apart:
+        yield (
+            f"speedup is of paired blocks; p50s were taken at different moments, and their ratio differs from it by up "
+            f"to {wording.percent(max(apart))}"
+        )
+
+
+def _p50s_apart(m: Measurement, among: Sequence[Measurement]) -> float | None:
+    """Return by how much the ratio of the medians differs from the speedup; None where that is within its interval."""
+    speedup = speedup_of(m)
+    reference = next((other for other in among if is_reference(other) and _job(other) == _job(m)), None)
+    if speedup is None or reference is None or not m.p50_ms or not reference.p50_ms or is_reference(m):
+        return None
+    ratio = reference.p50_ms / m.p50_ms
+    off = abs(ratio / speedup.estimate - 1)
+    return None if speedup.low <= ratio <= speedup.high or off <= _SEEN else off
+
+
+def _job(m: Measurement) -> tuple[object, ...]:
+    return m.model, m.seed, m.fold, m.threads, m.batch
 
 
 def _tone(one: Standing) -> str:
@@ -257,103 +275,3 @@ def _notes(run: Run) -> list[str]:
         more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
         lines.append(f"{note} ({', '.join(named[:_LISTED])}{more})")
     return lines
-
-
-def conditions(run: Run, measurements: Sequence[Measurement]) -> list[str]:
-    """Return the conditions under which the numbers of `measurements`, all or some of a run's, were taken."""
-    cells = [m for m in measurements if m.status == MEASURED and m.p50_ms is not None]
-    lines = [*environment(run.machine_info), _protocol(cells, run.engines), *_devices(cells, run.engines)]
-    lines += _scored_on(measurements)
-    lines += [f"agreement on {data}" for data in _distinct(map(_data, (m.parity_data for m in measurements)))]
-    disturbed = [(m, found) for m in cells if (found := contamination_of(m))]
-    lines += [f"(!) contaminated: {m.name}: {in_words(found)}" for m, found in disturbed[:_NAMED]]
-    if len(disturbed) > _NAMED:
-        lines.append(f"(!) {len(disturbed)} of {len(cells)} cells are contaminated; --format csv says why for each")
-    lines.append(_origin(run))
-    return [line for line in lines if line]
-
-
-def _scored_on(measurements: Sequence[Measurement]) -> list[str]:
-    """Write one line for each set of data, and one for each metric whose low values are the good ones."""
-    scoring = Scoring.of(measurements)
-    metrics: dict[str, dict[str, None]] = {}
-    for m in measurements:
-        if m.data is not None:
-            metrics.setdefault(_data(m.data), {})[scoring.scale(m.model).metric] = None
-    lines = [f"{', '.join(named)} on {data}" for data, named in metrics.items()]
-    lower = [scale for scale in scoring.shown(measurements) if not scale.higher_is_better]
-    return lines + [f"{scale.metric}: {scale.direction}" for scale in lower]
-
-
-def _data(data: DataNote | None) -> str:
-    """Return what a reader must know of data; the caveat is most often one of the words already."""
-    if data is None:
-        return ""
-    word = data.caveat or ""
-    return data.words if word.lower() in data.words.lower() else f"{word}: {data.words}"
-
-
-def _devices(cells: Iterable[Measurement], notes: Notes) -> list[str]:
-    timed = dict.fromkeys(m.engine for m in cells if m.engine in notes)
-    devices = {engine: notes[engine].device for engine in timed if engine}
-    return [f"{wording.engine_name(name, notes)} on {device}" for name, device in devices.items() if device != "cpu"]
-
-
-def environment(info: Mapping[str, Any]) -> list[str]:
-    """Return the machine, and the versions of what ran on it."""
-    return [_machine(info), _versions(info)]
-
-
-def _distinct(texts: Iterable[str | None]) -> list[str]:
-    return [text for text in dict.fromkeys(texts) if text]
-
-
-def _machine(info: Mapping[str, Any]) -> str:
-    # What sparsemark writes, else what pytest-benchmark itself writes.
-    cpu = info.get("cpu") if isinstance(info.get("cpu"), dict) else {}
-    model = info.get("cpu_model") or (cpu or {}).get("brand_raw")
-    count = info.get("cpu_count") or (cpu or {}).get("count")
-    kernel = info.get("kernel") or info.get("release")
-    parts = [model, f"{count} processors" if count else None, f"kernel {kernel}" if kernel else None]
-    return ", ".join(str(part) for part in parts if part)
-
-
-def _versions(info: Mapping[str, Any]) -> str:
-    versions = info.get("versions")
-    python = info.get("python") or info.get("python_version")
-    parts = [f"Python {python}"] if python else []
-    if isinstance(versions, dict):
-        parts += [f"{name} {version}" for name, version in versions.items() if version]
-    return ", ".join(parts)
-
-
-def _protocol(cells: Sequence[Measurement], notes: Notes) -> str:
-    if not cells:
-        return ""
-    parts = []
-    for name, field in _PROTOCOL.items():
-        values = sorted({value for m in cells if (value := getattr(m, field)) is not None})
-        if values and not (field == "launches" and values == [1]):
-            span = str(values[0]) if len(values) == 1 else f"{values[0]}-{values[-1]}"
-            parts.append(f"{name} {span}")
-    engines = _distinct(
-        wording.engine_name(reference_engine(m), notes) for m in cells if m.speedup_reference and not m.control
-    )
-    parts += [f"speedup over the same network, dense, in {engine}" for engine in engines]
-    return ", ".join(parts)
-
-
-def _origin(run: Run) -> str:
-    statuses = Counter(m.status for m in run.measurements)
-    counts = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in statuses.items())
-    return ", ".join(part for part in (run.when, _commits(run), counts) if part)
-
-
-def _commits(run: Run) -> str:
-    """Return the commits at which cells were timed, several for a resumed study; else that which wrote the result."""
-    timed = Counter(m.measured_commit[:_SHORT_COMMIT] for m in run.measurements if m.measured_commit)
-    if timed:
-        return "timed at " + ", ".join(f"commit {commit} ({n})" for commit, n in timed.most_common())
-    commit = str(run.commit_info.get("id") or "")[:_SHORT_COMMIT]
-    dirty = " with local changes" if commit and run.commit_info.get("dirty") else ""
-    return f"commit {commit}{dirty}" if commit else ""

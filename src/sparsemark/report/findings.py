@@ -17,14 +17,14 @@ from sparsemark.analysis.cells import (
     removed,
     way,
 )
-from sparsemark.analysis.comparison import speedup_of
-from sparsemark.analysis.statistics import Interval, quotient
+from sparsemark.analysis.comparison import speedup_of, speedup_over
 from sparsemark.report import wording
 from sparsemark.specs import AA, ALL_ONES, RANDOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
     from sparsemark.report.wording import Notes
@@ -128,8 +128,7 @@ def _asked(m: Measurement) -> tuple[object, ...]:
 
 
 def _over(measurement: Measurement, other: Measurement | None) -> Interval | None:
-    speedup, base = speedup_of(measurement), speedup_of(other) if other else None
-    return quotient(speedup, base) if speedup and base else None
+    return speedup_over(measurement, other) if other else None
 
 
 def _word(interval: Interval) -> str:

@@ -20,14 +20,15 @@ FRONT = "front"
 TITLE = "Front: no other row is both as fast and as good"
 LEGEND = (
     "by F1: F1 is as fast and as good, and better in one of the two; (~): the intervals of their speedups overlap; "
-    "keeps it: loses no more than is allowed, neither on the select inputs, where there are any, nor on those reported"
+    "keeps it: loses no more than is allowed, neither on the select inputs, where there are any, nor on those "
+    "reported; change: of the score against dense, + is higher"
 )
 
 _KEEPS = "keeps it"
 """Column that says whether a row keeps the dense score."""
 
-_ON_SELECT = "on select"
-"""Column of the loss on the inputs that choices are made on."""
+_CHANGE, _ON_SELECT = "change", "change on select"
+"""Columns of the change against dense, on the reported inputs and on those that choices are made on."""
 
 SPEEDUP = "speedup [95 %]"
 
@@ -68,6 +69,8 @@ def front_of(standings: Sequence[Standing], scoring: Scoring, notes: Notes) -> F
         return Front()
     scales = scoring.shown(one.measurement for one in members)
     score = f"{scales[0].title} [95 %]" if len(scales) == 1 else "score [95 %]"
+    points = scales[0].points if len(scales) == 1 else ""
+    change, on_select = f"{_CHANGE}{points} [95 %]", f"{_ON_SELECT}{points}"
     shown = {
         FRONT: True,
         "model": len({one.measurement.model for one in standings}) > 1,
@@ -79,8 +82,8 @@ def front_of(standings: Sequence[Standing], scoring: Scoring, notes: Notes) -> F
         "batch": len({one.measurement.batch for one in members}) > 1,
         SPEEDUP: True,
         score: True,
-        "loss [95 %]": any(one.score and one.score.loss_low is not None for one in members),
-        _ON_SELECT: any(one.by_select for one in members),
+        change: any(one.score and one.score.loss_low is not None for one in members),
+        on_select: any(one.by_select for one in members),
         _KEEPS: any(one.dense is not None for one in members),
     }
     columns = tuple(column for column, is_shown in shown.items() if is_shown)
@@ -99,8 +102,8 @@ def front_of(standings: Sequence[Standing], scoring: Scoring, notes: Notes) -> F
             "batch": wording.number(m.batch),
             SPEEDUP: wording.ratio(one.speedup) if one.speedup else wording.ABSENT,
             score: _score(one, scoring.scale(m.model), named=len(scales) > 1),
-            "loss [95 %]": _loss(one, scoring.scale(m.model)),
-            _ON_SELECT: wording.ABSENT if lost is None else scoring.scale(m.model).signed(lost),
+            change: _change(one, scoring.scale(m.model), named=len(scales) > 1),
+            on_select: wording.ABSENT if lost is None else scoring.scale(m.model).lost(lost),
             _KEEPS: "yes" if one.keeps and not one.is_contradicted else "no",
         }
         rows.append(tuple(texts[column] for column in columns))
@@ -123,7 +126,8 @@ def _score(one: Standing, scale: Scale, *, named: bool) -> str:
     return f"{text} {wording.caveat(one.measurement.data)}".rstrip()
 
 
-def _loss(one: Standing, scale: Scale) -> str:
+def _change(one: Standing, scale: Scale, *, named: bool) -> str:
     if one.score is None or one.loss is None or one.score.loss_low is None or one.score.loss_high is None:
         return wording.ABSENT
-    return f"{scale.signed(one.loss)} [{scale.signed(one.score.loss_low)}, {scale.signed(one.score.loss_high)}]"
+    text = scale.lost(one.loss, one.score.loss_low, one.score.loss_high)
+    return f"{text} points" if named and scale.percent else text

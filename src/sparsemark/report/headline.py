@@ -6,9 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import dense_scores, is_dense, is_reference, models, reference_engine
+from sparsemark.analysis.comparison import speedup_over
 from sparsemark.analysis.contamination import contamination_of, in_words
 from sparsemark.analysis.front import Bar, answers
-from sparsemark.analysis.statistics import quotient
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
 from sparsemark.report.scores import UNSCORED, Scoring
@@ -44,7 +44,7 @@ def headlines(run: Run, bar: Bar | None = None) -> list[str]:
     lines = []
     for answer in answers(run.measurements, bar):
         if any(one.measurement.status == MEASURED for one in answer.standings):
-            line = _headline(answer, scoring, bar or Bar(), run.engines)
+            line = _doubt(answer) + _headline(answer, scoring, bar or Bar(), run.engines)
             lines.append(f"{answer.model}: {line}" if several else line[0].upper() + line[1:])
     return lines
 
@@ -65,6 +65,24 @@ def bar_in_words(answer: Answer, scoring: Scoring, bar: Bar) -> str:
     return scale.within(bar.allowed(dense)) if share is None else scale.kept(share)
 
 
+def disturbed(answer: Answer) -> list[Measurement]:
+    """Return the cells whose latency cannot be trusted, where they are so many that the answer is in doubt; else none.
+
+    Pairing cancels most of what moved, but where most cells were disturbed the machine was never quiet.
+    """
+    found = [one.measurement for one in answer.candidates if contamination_of(one.measurement)]
+    return found if 2 * len(found) > len(answer.candidates) else []
+
+
+def _doubt(answer: Answer) -> str:
+    found, cells = len(disturbed(answer)), len(answer.candidates)
+    if not found:
+        return ""
+    if found == cells:
+        return f"not certain, {'every cell' if cells > 1 else 'the one cell'} was disturbed: "
+    return f"on a disturbed machine ({found} of {cells} cells): "
+
+
 def _headline(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
     rows = [one.measurement for one in answer.standings]
     if not answer.candidates:
@@ -82,21 +100,24 @@ def _headline(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
     best = found.measurement
     line = (
         f"fastest configuration {within}: {wording.pruned(best)} on {wording.runner(best, notes)}, "
-        f"{wording.ratio(speedup)} over {_reference(best, notes)}"
+        f"{_time(best)}{wording.ratio(speedup)} over {_reference(best, notes)}"
     )
     line += _higher_estimate(answer, best, speedup, notes)
-    if disturbed := contamination_of(best):
+    if causes := contamination_of(best):
         # Pairing cancels most of what moved, so the ratio stands, but whoever quotes it must know.
-        line += f" (!: {in_words(disturbed)})"
+        line += f" (!: {in_words(causes)})"
     line += _score_change(best, rows, scoring)
     rivals = [
         (s, one.measurement) for one in answer.candidates if (s := one.speedup) and one.measurement.method == DENSE
     ]
-    rival_speedup, rival = max(rivals, key=lambda pair: pair[0].low, default=(None, None))
-    if rival is not None and rival_speedup is not None and rival is not best and not is_reference(rival):
-        against = wording.ratio(quotient(speedup, rival_speedup))
-        line += f"; {against} over the fastest dense engine, {wording.runner(rival, notes)}"
+    _, rival = max(rivals, key=lambda pair: pair[0].low, default=(None, None))
+    if rival is not None and rival is not best and not is_reference(rival) and (against := speedup_over(best, rival)):
+        line += f"; {wording.ratio(against)} over the fastest dense engine, {wording.runner(rival, notes)}"
     return f"{line}{absent}."
+
+
+def _time(m: Measurement) -> str:
+    return "" if m.p50_ms is None else f"{wording.milliseconds(m.p50_ms)} ms, "
 
 
 def _range(answer: Answer, notes: Notes) -> str:

@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
+
+    from rich.progress import Task
 
 T = TypeVar("T")
 
@@ -36,46 +39,82 @@ def waiting(what: str) -> Iterator[None]:
         yield
 
 
-def watch(items: Sequence[T], what: str) -> Iterator[T]:
+def watch(items: Sequence[T], what: str, kinds: Sequence[Hashable] | None = None) -> Iterator[T]:
     """Yield items and show which is at work.
 
     Args:
         items: with a `name` each.
         what: what they are, in the plural.
+        kinds: of the items: those of one kind take about as long. None where all are alike.
     """
     console = Console(stderr=True)
-    yield from _behind_a_bar(items, what, console) if console.is_terminal else _beside_lines(items, what)
+    left = _Left([""] * len(items) if kinds is None else kinds)
+    yield from _behind_a_bar(items, what, console, left) if console.is_terminal else _beside_lines(items, what, left)
 
 
-def _behind_a_bar(items: Sequence[T], what: str, console: Console) -> Iterator[T]:
+class _Left(ProgressColumn):
+    """Time left, by what items of the same kind took; a lower bound while a kind is to come of which none is done.
+
+    It never rises while an item is at work: one that takes longer than its kind did counts as nearly done.
+    """
+
+    def __init__(self, kinds: Sequence[Hashable]) -> None:
+        super().__init__()
+        self._kinds, self._done, self._since = kinds, 0, time.monotonic()
+        self._taken: dict[Hashable, list[float]] = {}
+
+    def advance(self) -> None:
+        """Count the item at work as done."""
+        now = time.monotonic()
+        self._taken.setdefault(self._kinds[self._done], []).append(now - self._since)
+        self._done, self._since = self._done + 1, now
+
+    def words(self) -> str:
+        """Return `about 0:02:10 left`, or `at least` so long."""
+        means = {kind: sum(taken) / len(taken) for kind, taken in list(self._taken.items())}
+        remaining = self._kinds[self._done :]
+        known = [means[kind] for kind in remaining if kind in means]
+        if not known:
+            return "time left not known yet" if remaining else ""
+        if remaining[0] in means:
+            known[0] = max(0.0, known[0] - (time.monotonic() - self._since))
+        return f"{'about' if len(known) == len(remaining) else 'at least'} {_clock(sum(known))} left"
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - rich's protocol
+        """Return the same for the bar of a terminal."""
+        return Text(self.words())
+
+
+def _behind_a_bar(items: Sequence[T], what: str, console: Console, left: _Left) -> Iterator[T]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        left,
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=len(items))
         for item in items:
             progress.update(task, description=f"{what}: {_name(item)}")
             yield item
+            left.advance()
             progress.advance(task)
         progress.update(task, description=what)
 
 
-def _beside_lines(items: Sequence[T], what: str) -> Iterator[T]:
+def _beside_lines(items: Sequence[T], what: str, left: _Left) -> Iterator[T]:
     started, done, current = time.monotonic(), 0, ""
 
     def line() -> str:
-        elapsed = time.monotonic() - started
-        left = f"about {_clock(elapsed / done * (len(items) - done))} left" if done else "time left not known yet"
-        return f"{what}: {done + 1} of {len(items)}: {current}, {_clock(elapsed)} elapsed, {left}"
+        elapsed = _clock(time.monotonic() - started)
+        return f"{what}: {done + 1} of {len(items)}: {current}, {elapsed} elapsed, {left.words()}"
 
     with lines_in_a_pipe(line):
         for done, item in enumerate(items):  # noqa: B007 - `line` reads it
             current = _name(item)
             yield item
+            left.advance()
 
 
 @contextmanager

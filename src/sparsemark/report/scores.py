@@ -43,6 +43,11 @@ class Scale:
         return f"{self.metric} %" if self.percent else self.metric
 
     @property
+    def points(self) -> str:
+        """Unit of a change behind a word: `, points`, or nothing where it is the metric's own."""
+        return ", points" if self.percent else ""
+
+    @property
     def direction(self) -> str:
         """Direction in words: `higher is better`."""
         return f"{'higher' if self.higher_is_better else 'lower'} is better"
@@ -60,9 +65,20 @@ class Scale:
         """Return how much higher a score is than another: `+0.3` points, or as many decimals as the score shows."""
         change = score.value - before.value
         if self.percent:
-            return f"{100 * change:+.1f}"
+            return self.signed(change)
         decimals = wording.significant_decimals(score.value)
         return f"{change:+.3e}" if decimals is None else f"{change:+.{decimals}f}"
+
+    def lost(self, loss: float, low: float | None = None, high: float | None = None) -> str:
+        """Return a loss as the change that it is, `-0.8`, or `-0.8 [-1.9, +0.2]` with its interval.
+
+        Whatever has a sign is a change of the score: a loss with a sign beside it would be read as its opposite.
+        """
+        sign = -1.0 if self.higher_is_better else 1.0
+        if low is None or high is None:
+            return self.signed(sign * loss)
+        first, last = sorted((sign * low, sign * high))
+        return f"{self.signed(sign * loss)} [{self.signed(first)}, {self.signed(last)}]"
 
     def amount(self, value: float) -> str:
         """Return a difference of scores without its direction: `0.8 points`, or `0.24` where it is no percentage."""
@@ -70,7 +86,9 @@ class Scale:
 
     def signed(self, value: float) -> str:
         """Return a difference of scores: `+0.8` points, or `+0.24` where it is no percentage."""
-        return f"{100 * value:+.1f}" if self.percent else f"{'+' if value >= 0 else ''}{wording.significant(value)}"
+        if self.percent:
+            return f"{round(100 * value, 1) + 0.0:+.1f}"  # no -0.0
+        return f"{'+' if value >= 0 else ''}{wording.significant(value + 0.0)}"
 
     def kept(self, share: float) -> str:
         """Return which share of the dense score is kept: `that keeps 99 % of the dense accuracy`."""

@@ -59,10 +59,10 @@ def precision_mark(precision: str | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Return three significant digits: 14.9, 2.81, 0.0412."""
+    """Return three significant digits: 14.9, 2.81, 0.412, 0.0412."""
     if value is None:
         return ABSENT
-    decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 4
+    decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3 if value >= 0.1 else 4
     return f"{value:.{decimals}f}"
 
 

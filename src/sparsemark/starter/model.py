@@ -35,7 +35,7 @@ def trained() -> dict[str, Any]:
 
 
 def build() -> nn.Module:
-    """Return the trained network: what `model.py:build` names."""
+    """Return the trained network: what `model.py:build` names. YOURS: build it, load its weights, return it."""
     module = network()
     module.load_state_dict(trained())
     return module

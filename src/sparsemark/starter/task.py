@@ -1,7 +1,8 @@
 """Your images, your score, and how to fine-tune: `sparsemark bench model.py:build --task task.py`.
 
 The smallest form, two functions, is in simple_task.py. Of this one, `images` and `score` are needed; with `batches` and
-`loss` every pruned network is fine-tuned before it is timed, its zeros held.
+`loss` every pruned network is fine-tuned before it is timed, its zeros held. Functions marked YOURS hold the example's
+data; `open_task` stays as it is, since `study.toml` names it.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ COUNT = 200
 
 
 def describe() -> Mapping[str, str]:
-    """Return what a reader must know of the data; another `key` says that they are other data."""
+    """Return what a reader must know of the data; another `key` says that they are other data. YOURS."""
     return {"data": f"{COUNT} generated pictures of stripes", "caveat": "EXAMPLE", "key": "stripes-1"}
 
 
 def images(part: str) -> Any:
-    """Return the inputs of a part, shape (n, channels, height, width), float32: all that `score` judges."""
+    """Return the inputs of a part, shape (n, channels, height, width), float32: all that `score` judges. YOURS."""
     return draw(COUNT, SEEDS[part])[0]
 
 
 def score(outputs: tuple[Any, ...], part: str) -> Mapping[str, Any]:
-    """Return metrics by name from what the network gave for all of `images(part)`.
+    """Return metrics by name from what the network gave for all of `images(part)`. YOURS.
 
     An array of a value for each image is scored by its mean, with an interval; a number is taken as it is.
     """
@@ -46,14 +47,14 @@ def score(outputs: tuple[Any, ...], part: str) -> Mapping[str, Any]:
 
 
 def batches(seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield one epoch of training batches, as inputs and targets; each epoch has another seed."""
+    """Yield one epoch of training batches, as inputs and targets; each epoch has another seed. YOURS."""
     for step in range(10):
         inputs, kinds = draw(32, seed=1000 + 10 * seed + step)
         yield torch.from_numpy(inputs), torch.from_numpy(kinds)
 
 
 def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the loss of a batch, from what the network returns and the targets."""
+    """Return the loss of a batch, from what the network returns and the targets. YOURS, where it is another."""
     return functional.cross_entropy(outputs, targets)
 
 

@@ -24,6 +24,7 @@ from sparsemark.references import one_line
 from sparsemark.study import rows
 from sparsemark.study.interrupts import raised_again
 from sparsemark.study.pipeline import journal_key
+from sparsemark.study.watch import kinds_of_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -108,7 +109,7 @@ def measure_in_launches(
     parts = split(pipeline.protocol, sampling.launches)
     with raised_again() as raise_if_interrupted:
         cells_so_far = []
-        for cell in watch(cells, "checks"):
+        for cell in watch(cells, "checks", kinds_of_cells(cells)):
             cells_so_far.append(_begun(pipeline, cell, journal, len(parts)))
             raise_if_interrupted()
 

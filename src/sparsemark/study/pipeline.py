@@ -128,7 +128,7 @@ class Pipeline:
         try:
             prepared = self.prepare(cell.variant)
             row = rows.with_scores(row, prepared.scores, prepared.data)
-            row = rows.with_notes(row, prepared.notes)
+            row = rows.with_notes(rows.with_cost(row, prepared.provenance), prepared.notes)
             artifact = self.export(prepared, cell.format)
             row = rows.with_contents(
                 row, artifact, self._dense_artifact(cell), self.count(cell.variant), self.count(cell.variant.dense)

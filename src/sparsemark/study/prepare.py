@@ -32,7 +32,7 @@ from sparsemark.pruning.base import Request
 from sparsemark.pruning.masks import Masks, joined, zeros_of
 from sparsemark.pruning.schedules import rounds
 from sparsemark.pruning.weights import usage
-from sparsemark.records.epochs import FINETUNING_SECONDS, PRUNING_SECONDS
+from sparsemark.records.epochs import FINETUNING_EPOCHS, FINETUNING_SECONDS, PRUNING_SECONDS, spent_on
 from sparsemark.records.scores import DataNote, Score, SingleInputs
 from sparsemark.registry import find
 from sparsemark.specs import ONE_SHOT
@@ -51,9 +51,6 @@ _LOG = logging.getLogger(__name__)
 
 PARENT = "pruned_from"
 """Field of a pruned network's provenance: SHA-256 of the dense checkpoint that it was made of."""
-
-_EPOCHS = "finetuning_epochs"
-"""Field of a pruned network's provenance: epochs of fine-tuning in all."""
 
 _INGREDIENTS = "ingredients"
 """Field of a kept network's provenance: digests of the files and data that its pruning depends on."""
@@ -241,7 +238,7 @@ def _kept(variant: Variant, dense: Prepared | None, task: Task, *, path: Path, w
     known = header.provenance.get(_INGREDIENTS)
     if known is not None and known != ingredients(variant, task):
         raise UserError(f"{path}: pruned by other ratios or training batches; delete it to make it again")
-    spent = header.provenance.get(_EPOCHS)
+    spent = spent_on(header.provenance)
     if spent is not None and spent != epochs:
         raise UserError(
             f"{path}: fine-tuned for {spent} epochs, now {epochs} are asked for; delete it to make it again"
@@ -333,7 +330,7 @@ def prune_from(
         provenance |= _described(task, evaluate_parts(module, task, variant.model), raw, recalibrated)
         provenance["history"] = histories[0] if len(histories) == 1 else {"rounds": histories}
     # Last, so that no task's own words stand in place of ours.
-    provenance |= {PARENT: dense.sha256, _EPOCHS: done}
+    provenance |= {PARENT: dense.sha256, FINETUNING_EPOCHS: done}
     if decided:
         # No durations: a file that is made again must be the same, or its cells would be measured again.
         provenance[_MADE_OF] = decided

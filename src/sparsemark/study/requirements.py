@@ -40,7 +40,11 @@ def check_requirements(variant: Variant, task: Task | None) -> None:
             whose = "there is no task" if task is None else f"{task.name} has no batches and loss"
             raise UserError(f"{step.text}: needs {what}; {whose}")
         if step.ratios and not pruner.takes_ratios:
-            raise UserError(f"{step.text}: {step.method} takes no ratios of single layers, expected {step.method}:S")
+            plain = step.method if step.is_of_usual_sparsity else f"{step.method}:{step.sparsity:g}"
+            raise UserError(
+                f"{step.method}@{step.ratios}: {step.method} takes no file of ratios; expected {plain}, or a method "
+                f"that takes one, such as magnitude@{step.ratios}:0.8"
+            )
         ratios = ratios_of(step)
         if ratios is not None and not variant.model.is_onnx:
             from sparsemark.networks.factory import build_whole  # torch, which most studies do not need here

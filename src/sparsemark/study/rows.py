@@ -11,7 +11,7 @@ from sparsemark.analysis.groups import loss_interval
 from sparsemark.analysis.statistics import spread_of_ends, summarise
 from sparsemark.measurement.parity import ParityError
 from sparsemark.pruning import PRUNERS
-from sparsemark.records.epochs import cost_of
+from sparsemark.records.epochs import cost_of, spent_on
 from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED, PARITY_FAILED, Measurement
 from sparsemark.registry import find
 from sparsemark.specs import DENSE
@@ -87,8 +87,8 @@ def with_losses(row: Measurement, scores: Mapping[str, Score], dense: Mapping[st
 
 
 def with_cost(row: Measurement, provenance: Mapping[str, Any]) -> Measurement:
-    """Add what pruning and fine-tuning took, where that was recorded."""
-    return replace(row, preparation_s=cost_of(provenance))
+    """Add what pruning and fine-tuning took, in epochs and seconds, where that was recorded."""
+    return replace(row, finetuning_epochs=spent_on(provenance), preparation_s=cost_of(provenance))
 
 
 def with_notes(row: Measurement, notes: Iterable[str]) -> Measurement:
@@ -153,9 +153,10 @@ def with_contents(
 
 def with_parity(row: Measurement, verified: Verified, inputs: Inputs) -> Measurement:
     """Add how far the engine lies from float64, and on which inputs."""
-    images = verified.parity.images
-    of = f"{images}" if images == len(inputs.batches) else f"{images} of {len(inputs.batches)}"
-    note = replace(inputs.note, words=f"{of} x {inputs.note.words}")
+    used, held = verified.parity.images, len(inputs.batches)
+    batch = row.batch or 1
+    count = f"all {batch * held}" if used == held else f"{batch * used} of {batch * held}"
+    note = replace(inputs.note, words=f"{count} inputs ({inputs.note.words})")
     return with_notes(replace(row, **_parity(verified.parity), parity_data=note), verified.parity.notes)
 
 

@@ -24,6 +24,7 @@ from sparsemark.study.prepare import check_schedule
 from sparsemark.study.requirements import check_requirements, has_requirements
 from sparsemark.study.sampling import IN_THIS_PROCESS
 from sparsemark.study.task import Task, always, load_task, opener
+from sparsemark.study.watch import kinds_of_cells, kinds_of_variants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,7 +75,7 @@ def prepare_variants(pipeline: Pipeline, variants: Sequence[Variant], watch: Wat
     """
     found: dict[str, Measurement] = {}
     with raised_again() as raise_if_interrupted:
-        for variant in watch(variants, "networks"):
+        for variant in watch(variants, "networks", kinds_of_variants(variants)):
             evaluated = _evaluated(pipeline, variant)
             raise_if_interrupted()  # a row that an interrupt made is none
             for row in evaluated[:-1]:
@@ -146,7 +147,7 @@ def _measured_here(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, 
     """Measure cells one after the other in this process."""
     measurements = []
     with raised_again() as raise_if_interrupted:
-        for cell in watch(cells, "cells"):
+        for cell in watch(cells, "cells", kinds_of_cells(cells)):
             key = journal_key(pipeline, cell)
             finished = journal.get(key) if key else None
             measurement = finished or pipeline.measure(cell)

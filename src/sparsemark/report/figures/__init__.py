@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import models
-from sparsemark.report.document import conditions
+from sparsemark.report.conditions import conditions
 from sparsemark.report.figures import latency_sparsity, score_latency, score_sparsity
 from sparsemark.report.figures.series import on_fewest_threads
 from sparsemark.report.harmless import harmless_rows, harmless_run

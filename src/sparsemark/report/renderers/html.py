@@ -57,6 +57,7 @@ def _body(content: Content) -> list[str]:
             cells = zip(content.columns, row.texts, strict=True)
             lines.append(f'<tr class="{classes}">' + "".join(_cell(*cell) for cell in cells) + "</tr>")
         lines.append("</tbody></table>")
+    lines += [f"<p>{html.escape(line)}</p>" for line in content.remarks]
     for title, texts in sections(content):
         tag = "footer" if texts is content.conditions else "section"
         items = "".join(f"<li>{html.escape(text)}</li>" for text in texts)

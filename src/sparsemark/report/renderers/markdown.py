@@ -36,6 +36,7 @@ def as_markdown(content: Content) -> str:
         # The name of a metric is its task's; a bracket without a link after it needs no escape.
         columns = [column if column == SPEEDUP else escape(column) for column in content.columns]
         blocks.append(markdown_table(columns, rows, right=NUMBERS))
+    blocks += map(escape, content.remarks)
     for title, lines in sections(content):
         blocks.append(f"### {title}\n\n" + "\n".join(f"- {escape(line)}" for line in lines))
     return "\n\n".join(blocks) + "\n"

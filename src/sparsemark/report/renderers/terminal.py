@@ -32,8 +32,11 @@ _LONGEST_WORD = 24  # columns of a word that is never broken
 _UNBOUNDED = 10_000  # columns: wider than any table
 
 
-def as_terminal(content: Content, *, width: int, colour: bool) -> str:
-    """Write the report for a terminal of `width` columns, with escape sequences if `colour`."""
+def as_terminal(content: Content, *, width: int | None, colour: bool) -> str:
+    """Write the report for a terminal of `width` columns, with escape sequences if `colour`.
+
+    Without a width no column is left out, and only text is broken, at `DEFAULT_WIDTH`.
+    """
     parts: list[RenderableType] = [Text(line, style="bold") for line in content.headlines]
     parts += [Padding(Text(line), (0, 0, 0, 2)) for line in content.advice]
     if content.front.rows:
@@ -43,20 +46,21 @@ def as_terminal(content: Content, *, width: int, colour: bool) -> str:
         parts.append(grid(front.columns, front.rows, whole=whole, right=NUMBERS))
         parts.append(Text(LEGEND, style="dim"))
     if content.rows:
-        columns = _fitting(content, width)
+        columns = content.columns if width is None else _fitting(content, width)
         parts += [Text(), _table(content, columns)]
         if left_out := [column for column in content.columns if column not in columns]:
             parts.append(Text(f"too narrow for: {', '.join(left_out)}", style="dim"))
+        parts += [Text(line, style="dim") for line in content.remarks]
     for title, lines in sections(content):
         style = "dim" if lines is content.conditions else ""
         parts += [Text(f"\n{title}", style="bold"), *(Padding(Text(line, style), (0, 0, 0, 2)) for line in lines)]
-    return draw(parts, width=width, colour=colour)
+    return draw(parts, width=width or DEFAULT_WIDTH, colour=colour)
 
 
 def _fitting(content: Content, width: int) -> list[str]:
     """Return the columns that fit; the least needed are left out first."""
     widths = {
-        column: max(len(column), *(len(row.texts[index]) for row in content.rows)) + _GAP
+        column: max(*map(len, column.split(" (")), *(len(row.texts[index]) for row in content.rows)) + _GAP
         for index, column in enumerate(content.columns)
     }
     models = {row.texts[content.columns.index("model")] for row in content.rows}
@@ -98,11 +102,12 @@ def grid(
     words = [word for column in columns if column not in whole for text in texts[column] for word in text.split()]
     least = min(_LONGEST_WORD, max(map(cell_len, words), default=0))
     for column in columns:
-        longest = max(map(cell_len, texts[column]))
+        title = column.replace(" (", "\n(")  # a long title must not make its column wider than the numbers
+        longest = max(map(cell_len, [*title.splitlines(), *texts[column][1:]]))
         # Rich shrinks the widest columns alike, below their own least width too, and would then crop what stands to the
         # right: whole columns have a fixed width, the others a least width in common.
         table.add_column(
-            column,
+            title,
             justify="right" if column in right else "left",
             overflow="fold",
             width=longest if column in whole else None,

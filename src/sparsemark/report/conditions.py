@@ -1,0 +1,163 @@
+"""Conditions under which numbers were taken, in words: machine, versions, protocol, data, contamination, commits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from sparsemark.analysis.cells import reference_engine
+from sparsemark.analysis.contamination import contamination_of, in_words
+from sparsemark.records.measurement import MEASURED, Measurement
+from sparsemark.report import wording
+from sparsemark.report.deployment import Deployment
+from sparsemark.report.scores import Scoring
+from sparsemark.specs import ALL_ONES, DENSE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from sparsemark.records.run import Run
+    from sparsemark.records.scores import DataNote
+    from sparsemark.report.wording import Notes
+
+_NAMED = 3
+"""Contaminated cells that are named; the others are counted."""
+
+_SHORT_COMMIT = 10
+
+_PROTOCOL = {
+    "threads": "threads",
+    "batch": "batch",
+    "calls a cell": "samples",
+    "launches": "launches",
+    "a block": "block",
+}
+"""Fields of the protocol by the words for them."""
+
+
+def conditions(run: Run, measurements: Sequence[Measurement], deployment: Deployment | None = None) -> list[str]:
+    """Return the conditions under which the numbers of `measurements`, all or some of a run's, were taken."""
+    cells = [m for m in measurements if m.status == MEASURED and m.p50_ms is not None]
+    lines = [*environment(run.machine_info), _protocol(cells, run.engines), *_devices(cells, run.engines)]
+    lines += [*_scored_on(measurements), _finetuned(measurements)]
+    compared = _distinct(map(_data, (m.parity_data for m in measurements)))
+    lines += [f"parity, and agreement (the share of equal decisions), on {data}" for data in compared]
+    disturbed = [(m, found) for m in cells if (found := contamination_of(m))]
+    lines += [f"(!) contaminated: {m.name}: {in_words(found)}" for m, found in disturbed[:_NAMED]]
+    if len(disturbed) > _NAMED:
+        command = (deployment or Deployment()).as_csv
+        lines.append(f"(!) {len(disturbed)} of {len(cells)} cells are contaminated; {command} says why for each")
+    lines.append(_origin(run))
+    return [line for line in lines if line]
+
+
+def epochs_of(measurements: Iterable[Measurement]) -> str:
+    """Return how long pruned networks were fine-tuned: `6 epochs`, `0 epochs`; empty where nobody recorded it."""
+    pruned = (m for m in measurements if m.method not in (None, DENSE))
+    spent = sorted({m.finetuning_epochs for m in pruned if m.finetuning_epochs is not None})
+    if not spent:
+        return ""
+    span = f"{spent[0]}" if len(spent) == 1 else f"{spent[0]} to {spent[-1]}"
+    return f"{span} {'epoch' if spent == [1] else 'epochs'}"
+
+
+def has_equal_dense(measurements: Iterable[Measurement]) -> bool:
+    """Return whether the dense network was fine-tuned as long as the pruned ones: a mask of ones prunes nothing."""
+    return any(m.method == ALL_ONES and m.status == MEASURED for m in measurements)
+
+
+def _finetuned(measurements: Sequence[Measurement]) -> str:
+    epochs = epochs_of(measurements)
+    if not epochs:
+        return ""
+    if epochs.startswith("0 epochs"):
+        return "pruned networks were not fine-tuned"
+    control = ", all-ones is the dense one fine-tuned as long" if has_equal_dense(measurements) else ""
+    return f"pruned networks were fine-tuned for {epochs}, the dense one not{control}"
+
+
+def _scored_on(measurements: Sequence[Measurement]) -> list[str]:
+    """Write one line for each set of data, and one for each metric whose low values are the good ones."""
+    scoring = Scoring.of(measurements)
+    metrics: dict[str, dict[str, None]] = {}
+    for m in measurements:
+        if m.data is not None:
+            metrics.setdefault(_data(m.data), {})[scoring.scale(m.model).metric] = None
+    lines = [f"{', '.join(named)} on {data}" for data, named in metrics.items()]
+    lower = [scale for scale in scoring.shown(measurements) if not scale.higher_is_better]
+    return lines + [f"{scale.metric}: {scale.direction}" for scale in lower]
+
+
+def _data(data: DataNote | None) -> str:
+    """Return what a reader must know of data; the caveat is most often one of the words already."""
+    if data is None:
+        return ""
+    word = data.caveat or ""
+    return data.words if word.lower() in data.words.lower() else f"{word}: {data.words}"
+
+
+def _devices(cells: Iterable[Measurement], notes: Notes) -> list[str]:
+    timed = dict.fromkeys(m.engine for m in cells if m.engine in notes)
+    devices = {engine: notes[engine].device for engine in timed if engine}
+    return [f"{wording.engine_name(name, notes)} on {device}" for name, device in devices.items() if device != "cpu"]
+
+
+def environment(info: Mapping[str, Any]) -> list[str]:
+    """Return the machine, and the versions of what ran on it."""
+    return [_machine(info), _versions(info)]
+
+
+def _distinct(texts: Iterable[str | None]) -> list[str]:
+    return [text for text in dict.fromkeys(texts) if text]
+
+
+def _machine(info: Mapping[str, Any]) -> str:
+    # What sparsemark writes, else what pytest-benchmark itself writes.
+    cpu = info.get("cpu") if isinstance(info.get("cpu"), dict) else {}
+    model = info.get("cpu_model") or (cpu or {}).get("brand_raw")
+    count = info.get("cpu_count") or (cpu or {}).get("count")
+    kernel = info.get("kernel") or info.get("release")
+    parts = [model, f"{count} processors" if count else None, f"kernel {kernel}" if kernel else None]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _versions(info: Mapping[str, Any]) -> str:
+    versions = info.get("versions")
+    python = info.get("python") or info.get("python_version")
+    parts = [f"Python {python}"] if python else []
+    if isinstance(versions, dict):
+        parts += [f"{name} {version}" for name, version in versions.items() if version]
+    return ", ".join(parts)
+
+
+def _protocol(cells: Sequence[Measurement], notes: Notes) -> str:
+    if not cells:
+        return ""
+    parts = []
+    for name, field in _PROTOCOL.items():
+        values = sorted({value for m in cells if (value := getattr(m, field)) is not None})
+        if values and not (field == "launches" and values == [1]):
+            span = str(values[0]) if len(values) == 1 else f"{values[0]}-{values[-1]}"
+            parts.append(f"{name} {span}")
+    engines = _distinct(
+        wording.engine_name(reference_engine(m), notes) for m in cells if m.speedup_reference and not m.control
+    )
+    parts += [f"speedup over the same network, dense, in {engine}" for engine in engines]
+    return ", ".join(parts)
+
+
+def _origin(run: Run) -> str:
+    statuses = Counter(m.status for m in run.measurements)
+    counts = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in statuses.items())
+    return ", ".join(part for part in (run.when, _commits(run), counts) if part)
+
+
+def _commits(run: Run) -> str:
+    """Return the commits at which cells were timed, several for a resumed study; else that which wrote the result."""
+    timed = Counter(m.measured_commit[:_SHORT_COMMIT] for m in run.measurements if m.measured_commit)
+    if timed:
+        return "timed at " + ", ".join(f"commit {commit} ({n})" for commit, n in timed.most_common())
+    commit = str(run.commit_info.get("id") or "")[:_SHORT_COMMIT]
+    dirty = " with local changes" if commit and run.commit_info.get("dirty") else ""
+    return f"commit {commit}{dirty}" if commit else ""
