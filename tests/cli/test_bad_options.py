@@ -95,7 +95,7 @@ def test_an_input_shape_does_not_fit_and_the_network_says_why(here, refused):
     ("option", "value"),
     [
         *(("--input", "1,three"), ("--input", ""), ("--rounds", "many"), ("--threads", "1.5"), ("--threads", "0")),
-        *(("--threads", "1,"), ("--batch", "0,8"), ("--batch", "many")),
+        *(("--threads", "1,"), ("--batch", "0,8"), ("--batch", "many"), ("--precision", "int4")),
     ],
 )
 def test_an_option_is_not_a_number(option, value, here, refused_by_argparse):

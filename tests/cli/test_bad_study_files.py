@@ -37,6 +37,7 @@ def test_the_study_is_not_toml(content, here, refused):
         ({"text": '[[prune]]\nmethod = "none"\nmodel = ["tyo"]\n'}, "model: unknown model 'tyo'; did you mean 'toy'?"),
         ({"text": '[[prune]]\nmethod = "none"\nmodel = "toy"\n'}, "model: 'toy', expected a list"),
         ({"method": 'method = "magnitud"'}, "prune[0].method: unknown pruner 'magnitud'; did you mean 'magnitude'?"),
+        ({"engines": 'precision = ["int4"]'}, "prune[0]: precision 'int4': expected one of fp32, int8"),
         ({"engines": 'engines = ["torhc"]'}, "prune[0].engines: unknown engine 'torhc'; did you mean 'torch'?"),
         ({"controls": 'controls = ["onnx"]'}, "prune[0].controls: unknown engine 'onnx'; did you mean 'onnxruntime'?"),
         ({"sparsity": "sparsity = [1.0]"}, "prune[1]: sparsity 1 of 'magnitude': expected a fraction in [0, 1)"),

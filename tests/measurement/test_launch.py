@@ -243,7 +243,9 @@ def test_data_are_read_as_they_were_written(tmp_path):
     batches = [(rng.standard_normal((2, 3)).astype(np.float32), rng.integers(0, 9, (2, 1))) for _ in range(12)]
     outputs = (rng.standard_normal((24, 5)), rng.standard_normal((12, 1)))
     order = tuple(int(i) for i in rng.permutation(12))
-    data = LaunchData.of(batches[:3], batches, {"net": Reference(outputs, order)})
+    steps = (0.25, 1e-9)
+    references = {"net": Reference(outputs, order), "net-int8": Reference(outputs, order, steps=steps)}
+    data = LaunchData.of(batches[:3], batches, references)
     data.save(tmp_path / "data.npz")
     again = LaunchData.load(tmp_path / "data.npz")
     for before, after in ((batches[:3], again.timed), ([batches[i] for i in order[:CHECKED]], again.checked)):
@@ -252,6 +254,7 @@ def test_data_are_read_as_they_were_written(tmp_path):
                 np.testing.assert_array_equal(array, same)
                 assert array.dtype == same.dtype
     reference = again.reference("net")
+    assert (reference.steps, again.reference("net-int8").steps) == ((), steps)
     np.testing.assert_array_equal(reference.outputs[0], outputs[0][: 2 * CHECKED])
     np.testing.assert_array_equal(reference.outputs[1], outputs[1][:CHECKED])
     assert reference.chosen == (0, 1, 2, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -356,3 +357,21 @@ def test_notes_of_the_reference_stand_in_the_reason_of_a_failure():
     reference = Reference(EXPECTED, tuple(range(7)), ("it computes in bfloat16",))
     with pytest.raises(ParityError, match="allowed 1e-05; it computes in bfloat16"):
         parity.check(lambda image: tuple(1.01 * o for o in right(image)), [(i,) for i in IMAGES], reference)
+
+
+@pytest.mark.parametrize(("off", "reason"), [(0.99, None), (1.01, "max |d| is 1.01 steps"), (np.nan, "max |d| / max")])
+def test_a_quantised_network_may_differ_by_a_step_of_each_output(off, reason):
+    """The second output has a scale of its own; its difference in the first one's would be next to nothing."""
+    steps = (1.0, 0.001)
+    reference = dataclasses.replace(of(EXPECTED), steps=steps)
+    batches = [(image,) for image in IMAGES]
+
+    def engine(image):
+        return right(image)[0] + np.float32(0.5), right(image)[1] + np.float32(off * steps[1])
+
+    if reason is None:
+        assert parity.check(engine, batches, reference).parity.max_rel > parity.TOLERANCE
+        return
+    with pytest.raises(ParityError, match=re.escape(reason)) as failed:
+        parity.check(engine, batches, reference)
+    assert failed.value.parity is not None

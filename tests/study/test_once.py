@@ -12,7 +12,7 @@ from sparsemark import formats, paths
 from sparsemark.formats.base import Format
 from sparsemark.networks import checkpoint
 from sparsemark.records.journal import Journal
-from sparsemark.study import pipeline, prepare
+from sparsemark.study import expected, pipeline, prepare
 from sparsemark.study.file import load_study
 from sparsemark.study.prepare import Places
 from sparsemark.study.run import measure_cells, open_pipeline, prepare_variants
@@ -51,7 +51,7 @@ def counts(monkeypatch):
     for module in (prepare, formats):
         found.watch(monkeypatch, module, "content_hash", "hash")
     found.watch(monkeypatch, checkpoint, "_open", "read")
-    found.watch(monkeypatch, pipeline, "float64_outputs", "float64", lambda source, *_: source.path.name)
+    found.watch(monkeypatch, expected, "float64_outputs", "float64", lambda source, *_: source.path.name)
     found.watch(monkeypatch, pipeline.engines, "load", "load", lambda artifact, engine, _: (artifact.path.name, engine))
     for name, form in formats.FORMATS.items():
         assert isinstance(form, Format)

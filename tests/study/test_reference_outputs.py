@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -11,7 +12,7 @@ from sparsemark import paths
 from sparsemark.networks.reference import Reference
 from sparsemark.records.measurement import MEASURED
 from sparsemark.specs import Cell, ModelSpec, Protocol, Variant
-from sparsemark.study import pipeline, reference_outputs
+from sparsemark.study import expected, reference_outputs
 from sparsemark.study.pipeline import Pipeline
 from sparsemark.study.prepare import Places
 from tests.toy_study.place import HERE
@@ -37,6 +38,14 @@ def test_what_was_stored_comes_back_under_its_key_only(stored, caplog):
     assert not caplog.records
     assert reference_outputs.load(stored, "another") is None
     assert reference_outputs.load(stored.with_name("nowhere.npz"), "key") is None
+
+
+def test_the_steps_of_a_quantised_network_come_back(stored):
+    quantised = dataclasses.replace(REFERENCE, steps=(0.5, 0.25))
+    reference_outputs.store(stored, "key", quantised)
+    assert reference_outputs.load(stored, "key").steps == (0.5, 0.25)
+    reference_outputs.store(stored, "key", REFERENCE)
+    assert reference_outputs.load(stored, "key").steps == ()
 
 
 def flipped(content, index):
@@ -99,13 +108,13 @@ def test_a_cell_is_measured_against_outputs_made_again(tmp_path, monkeypatch):
     assert row().status == MEASURED
     (path,) = (paths.reference_outputs(tmp_path, "x").parent).glob("*.npz")
     whole, computed = path.read_bytes(), []
-    plain = pipeline.float64_outputs
+    plain = expected.float64_outputs
 
     def count(*arguments):
         computed.append(1)
         return plain(*arguments)
 
-    monkeypatch.setattr(pipeline, "float64_outputs", count)
+    monkeypatch.setattr(expected, "float64_outputs", count)
     assert row().status == MEASURED
     assert not computed, "whole ones are used"
     for damaged in (b"", whole[:100], b"garbage"):

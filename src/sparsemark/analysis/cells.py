@@ -50,13 +50,13 @@ def is_control(measurement: Measurement) -> bool:
 
 def is_reference(measurement: Measurement) -> bool:
     """Return whether the cell is the reference itself: the dense network in fp32, on `reference_engine`."""
-    own = measurement.engine == reference_engine(measurement) and measurement.precision in (None, FP32)
+    own = measurement.engine == reference_engine(measurement) and not is_quantised(measurement)
     return measurement.method == DENSE and measurement.control is None and own
 
 
 def is_dense(measurement: Measurement) -> bool:
     """Return whether a cell is the dense network in the precision it was trained in: its score is the bar itself."""
-    return measurement.method == DENSE and measurement.precision in (None, FP32)
+    return measurement.method == DENSE and not is_quantised(measurement)
 
 
 def reference_engine(measurement: Measurement) -> str:
@@ -72,6 +72,21 @@ def dense_twin(measurement: Measurement, among: Iterable[Measurement]) -> Measur
         if m.method == DENSE and m.control is None and m.status == MEASURED and way(m) == way(measurement)
     ]
     return min(twins, key=lambda m: (m.seed, m.fold) != (measurement.seed, measurement.fold), default=None)
+
+
+def is_quantised(measurement: Measurement) -> bool:
+    """Return whether the engine computed in less than fp32."""
+    return measurement.precision not in (None, FP32)
+
+
+def float32_twin(measurement: Measurement, among: Iterable[Measurement]) -> Measurement | None:
+    """Return the same network on the same engine in fp32: what quantising alone changed."""
+
+    def same(m: Measurement) -> tuple[object, ...]:
+        return m.model, m.pruning, m.method, m.sparsity_target, m.seed, m.fold, m.engine, m.threads, m.batch, m.control
+
+    twins = (m for m in among if m.status == MEASURED and not is_quantised(m) and same(m) == same(measurement))
+    return next(twins, None)
 
 
 def way(m: Measurement) -> tuple[object, ...]:
@@ -92,7 +107,7 @@ def dense_scores(measurement: Measurement, among: Iterable[Measurement]) -> Mapp
         and (m.model, m.seed, m.fold) == (measurement.model, measurement.seed, measurement.fold)
         and same_data(m.data, measurement.data)
     ]
-    best = min(rows, key=lambda m: m.precision not in (None, FP32), default=None)
+    best = min(rows, key=is_quantised, default=None)
     return best.scores if best else {}
 
 

@@ -15,7 +15,7 @@ from sparsemark.records.journal import Journal
 from sparsemark.references import is_held
 from sparsemark.registry import availability, find
 from sparsemark.specs import Protocol
-from sparsemark.study.file import EPOCHS, own_study
+from sparsemark.study.file import EPOCHS, in_precisions, own_study
 from sparsemark.study.inputs import held_inputs
 from sparsemark.study.prepare import Places
 from sparsemark.study.run import measure_cells, open_pipeline
@@ -43,6 +43,7 @@ def benchmark(
     threads: int = 1,
     rounds: int = Protocol().rounds,
     launches: int = Sampling.launches,
+    precisions: Iterable[str] = (),
 ) -> Run:
     """Prune, export, check and time a network, dense and in every pruning; the same functions as `sparsemark bench`.
 
@@ -59,6 +60,7 @@ def benchmark(
         threads: of every engine.
         rounds: timed calls of a cell, over all launches.
         launches: fresh processes that share them; 0 measures in this one, sooner and to be trusted less.
+        precisions: that cells are measured in beside float32, such as ["int8"].
 
     Returns:
         A row for each pruning and engine: its latency and score, or the reason why there is none.
@@ -73,7 +75,7 @@ def benchmark(
     with temporary_folder() as work, model_of(network, inputs, own) as model:
         check_inputs_fit(model.inputs, "inputs", held_inputs(has_task=task is not None))
         chosen = _usable(model, sampling) if engines is None else list(engines)
-        study = own_study(model, prunings, chosen, protocol, epochs)
+        study = in_precisions(own_study(model, prunings, chosen, protocol, epochs), precisions)
         pipeline = open_pipeline(study, Places(None, work), task=own)
         pipeline.prepare(study.variants[0])  # a network that is at fault is an error, not a row
         return Run.of(measure_cells(pipeline, study.cells, Journal(paths.journal(work)), _unwatched, sampling))

@@ -13,7 +13,7 @@ from sparsemark.files import check_writable, replacing
 from sparsemark.formats import FORMATS
 from sparsemark.machine.temporary import temporary_folder
 from sparsemark.references import is_held, nearest
-from sparsemark.specs import DENSE, Protocol
+from sparsemark.specs import DENSE, FP32, Protocol, check_precision
 from sparsemark.study.file import EPOCHS, own_study
 from sparsemark.study.prepare import Places
 from sparsemark.study.run import open_pipeline
@@ -37,6 +37,7 @@ def export(
     task: Any = None,
     epochs: int = EPOCHS,
     form: str | None = None,
+    precision: str = FP32,
 ) -> Artifact:
     """Export a network to one file, by the same steps as `sparsemark bench`.
 
@@ -50,15 +51,18 @@ def export(
         task: file, module or object with a task's functions; with `batches` and `loss` a pruned network is fine-tuned.
         epochs: of fine-tuning in all.
         form: a format of `sparsemark list`; None goes by the suffix.
+        precision: `int8` quantises the file, calibrated on the task's training inputs, else on those that it makes
+            choices on, else on random ones.
 
     Returns:
         The file, with its digest, size and the weights that were counted in it.
 
     Raises:
         UserError: the network, its input, the task or the path is at fault.
-        UnsupportedError: the method cannot prune this network, or the format cannot hold it.
+        UnsupportedError: the method cannot prune this network, or the format cannot hold it, or not in this precision.
     """
     path = Path(path)
+    check_precision(precision)
     form = _format(path, form)
     check_writable(path)
     pruning = pruning_of(prune)
@@ -71,7 +75,7 @@ def export(
             )
         study = own_study(model, [pruning], (), Protocol(), epochs)
         pipeline = open_pipeline(study, Places(None, work), task=own)
-        artifact = pipeline.export(pipeline.prepare(study.variants[-1]), form)
+        artifact = pipeline.export(pipeline.prepare(study.variants[-1]), form, precision)
         with replacing(path) as target:
             shutil.copyfile(artifact.path, target)
     return replace(artifact, path=path)

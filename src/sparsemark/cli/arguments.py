@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsemark.specs import PRECISIONS
+
 if TYPE_CHECKING:
     from sparsemark.analysis.front import Bar
     from sparsemark.study.sampling import Sampling
@@ -39,6 +41,18 @@ def counts(text: str) -> tuple[int, ...]:
     if found[0] < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers from 1")
     return found
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Declare the precisions that cells are measured in beside float32."""
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        action="append",
+        default=[],
+        help="int8: every network quantised as well, beside its float32, calibrated on the task's training inputs "
+        "(repeats; default: fp32)",
+    )
 
 
 def add_input(parser: argparse.ArgumentParser) -> None:

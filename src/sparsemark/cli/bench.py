@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.cli.arguments import add_bar, add_input, add_sampling, add_task, bar, counts, sampling
+from sparsemark.cli.arguments import add_bar, add_input, add_precision, add_sampling, add_task, bar, counts, sampling
 from sparsemark.cli.choosing import add_choosing, choosing
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--engine", action="append", default=[], metavar="NAME", help="repeats (default: all that are available)"
     )
+    add_precision(parser)
     add_task(parser)
     add_choosing(parser)
     add_bar(parser)
@@ -113,7 +114,7 @@ def _study(options: argparse.Namespace) -> Study:
     from sparsemark.registry import availability
     from sparsemark.specs import Protocol
     from sparsemark.study import asked
-    from sparsemark.study.file import own_study
+    from sparsemark.study.file import in_precisions, own_study
 
     usable = [row.name for row in availability(ENGINES, "engine") if row.absent is None]
     prunings = asked.prunings(options.prune)
@@ -126,7 +127,10 @@ def _study(options: argparse.Namespace) -> Study:
         check_writable(options.artifacts / "artifact")
     model = asked.model(options.reference, options.input, options.batch, options.task)
     engines = options.engine or usable
-    return own_study(model, prunings, engines, protocol, options.epochs, batches=options.batch, threads=options.threads)
+    study = own_study(
+        model, prunings, engines, protocol, options.epochs, batches=options.batch, threads=options.threads
+    )
+    return in_precisions(study, options.precision)
 
 
 def _deployment(options: argparse.Namespace) -> Deployment:

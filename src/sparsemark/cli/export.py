@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark.cli.arguments import add_input, add_task
+from sparsemark.specs import FP32, PRECISIONS
 
 if TYPE_CHECKING:
     import argparse
@@ -28,6 +29,12 @@ def add(commands: Commands) -> None:
     parser.add_argument("--format", metavar="NAME", help="csr, onnx or dense (default: by the end of PATH)")
     parser.add_argument(
         "--prune", default="none", metavar="METHOD:SPARSITY[:ROUND_TO][+...]", help="default: nothing is taken out"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=FP32,
+        help="int8 quantises the file, calibrated on the task's training inputs (default: %(default)s)",
     )
     add_input(parser)
     add_task(parser)
@@ -58,6 +65,7 @@ def execute(options: argparse.Namespace) -> int:
                 task=options.task,
                 epochs=options.epochs,
                 form=options.format,
+                precision=options.precision,
             )
     except UnsupportedError as error:
         raise UserError(f"{options.output}: {error}") from error

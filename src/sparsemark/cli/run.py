@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.cli.arguments import add_bar, add_sampling, bar, sampling
+from sparsemark.cli.arguments import add_bar, add_precision, add_sampling, bar, sampling
 from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--epochs", type=int, help="of fine-tuning, for every pruning alike (default: the study's, else 6)"
     )
+    add_precision(parser)
     add_sampling(parser)
     add_bar(parser)
     parser.set_defaults(execute=execute)
@@ -106,9 +107,9 @@ def _study(options: argparse.Namespace) -> Study:
     from dataclasses import replace
 
     from sparsemark.files import check_writable
-    from sparsemark.study.file import load_study, quick_study
+    from sparsemark.study.file import in_precisions, load_study, quick_study
 
-    study = load_study(options.study)
+    study = in_precisions(load_study(options.study), options.precision)
     if options.epochs is not None:
         study = replace(study, epochs=options.epochs)
     if options.artifacts:

@@ -21,6 +21,7 @@ from sparsemark.engines import (
 from sparsemark.engines.base import Engine, Look, Predict
 from sparsemark.errors import UnsupportedError
 from sparsemark.registry import find, why_not
+from sparsemark.specs import INT8, PRECISIONS
 
 if TYPE_CHECKING:
     from sparsemark.formats.base import Artifact
@@ -34,6 +35,7 @@ ENGINES: dict[str, Engine] = {
         requires=("onnxruntime",),
         label="ONNX Runtime",
         look=Look("#0072B2", "o", "-"),
+        precisions=PRECISIONS,
         code=onnx_runtime.code,
     ),
     "torch": Engine(
@@ -42,9 +44,20 @@ ENGINES: dict[str, Engine] = {
     "torch-compile": Engine(
         ("dense",), torch_compile.load, requires=("torch",), label="torch.compile", look=Look("#E69F00", "P", "-.")
     ),
-    "ncnn": Engine(("dense",), ncnn_net.load, requires=("ncnn", "pnnx"), look=Look("#009E73", "^", "-.")),
+    "ncnn": Engine(
+        ("dense",),
+        ncnn_net.load,
+        requires=("ncnn", "pnnx"),
+        look=Look("#009E73", "^", "-."),
+        lacking={INT8: "its Python packages bring no quantiser (ncnn2table and ncnn2int8)"},
+    ),
     "openvino": Engine(
-        ("onnx",), open_vino.load, requires=("openvino",), label="OpenVINO", look=Look("#56B4E9", "v", "--")
+        ("onnx",),
+        open_vino.load,
+        requires=("openvino",),
+        label="OpenVINO",
+        look=Look("#56B4E9", "v", "--"),
+        precisions=PRECISIONS,
     ),
     "direct-csr": Engine(
         ("csr",),
@@ -81,6 +94,20 @@ ENGINES: dict[str, Engine] = {
         barred=deep_sparse.not_opted_in,
     ),
 }
+
+
+def check_precision(name: str, precision: str) -> None:
+    """Check that an engine computes in a precision here.
+
+    Raises:
+        UserError: the engine is not known.
+        UnsupportedError: it does not; names those that do.
+    """
+    engine = find(name, ENGINES, "engine")
+    if precision not in engine.precisions:
+        others = [one.label or other for other, one in ENGINES.items() if precision in one.precisions]
+        why = engine.lacking.get(precision, f"it computes in {', '.join(engine.precisions)} here")
+        raise UnsupportedError(f"{name}: no {precision}: {why}; {precision} runs in {', '.join(others)}")
 
 
 def load(artifact: Artifact, name: str, threads: int) -> Predict:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -58,7 +58,8 @@ class Engine:
         requires: modules without which it cannot run; their versions go into the conditions of every run.
         label: its name as its makers write it; empty where that is the registered name.
         look: in figures; None takes one of those kept for engines without.
-        precisions: what it can compute in, a subset of `fp32` and `int8`.
+        precisions: what it computes in here, a subset of `fp32` and `int8`.
+        lacking: by precision that its makers offer and it does not compute in here, the reason.
         device: what it runs on.
         sparse: whether it exploits zeros, so that a dense network without any says little about it.
         code: digest of the engine's source where it comes with sparsemark; invalidates timings. Empty where a version
@@ -72,6 +73,7 @@ class Engine:
     label: str = ""
     look: Look | None = None
     precisions: tuple[str, ...] = (FP32,)
+    lacking: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     sparse: bool = False
     code: Callable[[], str] = str

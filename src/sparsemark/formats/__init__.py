@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import content_hash, note_of, read_note, write_atomically
 from sparsemark.formats import dense
-from sparsemark.formats.base import Artifact, Format, Weights
+from sparsemark.formats.base import Artifact, Format, Quantiser, Weights
 from sparsemark.registry import find, missing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from sparsemark.networks.reference import Batch
     from sparsemark.networks.source import Source
 
 
@@ -45,10 +47,28 @@ def _count_onnx(path: Path) -> Weights:
     return count(path)
 
 
+def _quantise_onnx(path: Path, target: Path, batches: Sequence[Batch]) -> None:
+    from sparsemark.formats.onnx_int8 import quantise
+
+    quantise(path, target, batches)
+
+
+def _notes_on_int8() -> tuple[str, ...]:
+    from sparsemark.formats.onnx_int8 import notes
+
+    return notes()
+
+
 FORMATS: dict[str, Format] = {
     "dense": Format(".safetensors", dense.export, dense.count),
     "csr": Format(".csr", _export_csr, _count_csr, requires=("onnx", "onnxscript"), made_from="onnx"),
-    "onnx": Format(".onnx", _export_onnx, _count_onnx, requires=("onnx", "onnxscript")),
+    "onnx": Format(
+        ".onnx",
+        _export_onnx,
+        _count_onnx,
+        requires=("onnx", "onnxscript"),
+        quantiser=Quantiser(_quantise_onnx, _notes_on_int8, requires=("onnx", "onnxruntime")),
+    ),
 }
 
 
@@ -71,12 +91,49 @@ def export(source: Source, name: str, stem: Path) -> Artifact:
     absent = missing(form.requires)
     if absent:
         raise UnsupportedError(absent)
+    return _made(name, stem, lambda path: form.export(source, path))
+
+
+def quantiser_of(name: str) -> Quantiser:
+    """Return what makes the int8 form of a format.
+
+    Raises:
+        UserError: the format is not known.
+        UnsupportedError: it has no int8 form, or what makes it is not installed.
+    """
+    quantiser = find(name, FORMATS, "format").quantiser
+    if quantiser is None:
+        raise UnsupportedError(f"{name} files have no int8 form here")
+    absent = missing(quantiser.requires)
+    if absent:
+        raise UnsupportedError(absent)
+    return quantiser
+
+
+def quantise(artifact: Artifact, stem: Path, batches: Sequence[Batch]) -> Artifact:
+    """Quantise an artifact to int8, unless the file is there already and whole.
+
+    Args:
+        artifact: in float32.
+        stem: path of the new file without its suffix; must name all that decides its content.
+        batches: inputs that the ranges of activations are taken from.
+
+    Raises:
+        UserError: the disk is full.
+        UnsupportedError: as `quantiser_of`, or the network cannot be quantised.
+    """
+    quantiser = quantiser_of(artifact.format)
+    return _made(artifact.format, stem, lambda path: quantiser.write(artifact.path, path, batches))
+
+
+def _made(name: str, stem: Path, write: Callable[[Path], None]) -> Artifact:
+    form = find(name, FORMATS, "format")
     path = stem.with_name(stem.name + form.suffix)
     note = path.with_name(f"{path.name}.json")
     known = _known(path, name, note)
     if known is not None:
         return known
-    form.export(source, path)
+    write(path)
     artifact = Artifact(path, name, content_hash(path), form.count(path), path.stat().st_size)
     write_atomically(note, note_of({"sha256": artifact.sha256, "weights": asdict(artifact.weights)}))
     return artifact

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sparsemark.networks.onnx_weights import Tally
+    from sparsemark.networks.reference import Batch
     from sparsemark.networks.source import Source
 
 
@@ -45,6 +46,22 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Quantiser:
+    """Program that makes the int8 form of a format's files.
+
+    Args:
+        write: quantises a file to a path, whole or not at all, by calibration batches; raises UnsupportedError for what
+            it cannot quantise.
+        notes: what a row must say of its files; other notes are of other files.
+        requires: modules without which it cannot run.
+    """
+
+    write: Callable[[Path, Path, Sequence[Batch]], None]
+    notes: Callable[[], tuple[str, ...]]
+    requires: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Format:
     """A file that holds a network.
 
@@ -54,6 +71,7 @@ class Format:
         count: counts the weights in such a file.
         requires: modules without which it cannot be written.
         made_from: format that it is converted from, or None for the network itself.
+        quantiser: makes its int8 form; None where there is none.
     """
 
     suffix: str
@@ -61,6 +79,7 @@ class Format:
     count: Callable[[Path], Weights]
     requires: tuple[str, ...] = ()
     made_from: str | None = None
+    quantiser: Quantiser | None = None
 
 
 @dataclass(frozen=True)

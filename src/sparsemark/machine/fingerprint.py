@@ -85,6 +85,13 @@ def is_virtual() -> bool | None:
     return None if flags is None else "hypervisor" in flags.split()
 
 
+def sums_bytes_exactly() -> bool:
+    """Return whether products of 8-bit integers are summed without saturation: on x86-64 only with VNNI."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    return not {"avx512_vnni", "avx_vnni"}.isdisjoint((_cpu_field("flags") or "").split())
+
+
 def transparent_hugepages() -> str | None:
     """Return to whom the system gives huge pages: `always`, `madvise` or `never`; None where that is not shown."""
     chosen = re.search(r"\[(\w+)\]", proc.read("/sys/kernel/mm/transparent_hugepage/enabled"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,11 +32,13 @@ class LaunchData:
         timed: batches that rotate through the timed calls.
         checked: batches whose outputs are compared first.
         outputs: reference outputs for those, by the network's name.
+        steps: of the outputs of those networks that are quantised, by name.
     """
 
     timed: Sequence[Batch]
     checked: Sequence[Batch]
     outputs: Mapping[str, tuple[NDArray[np.float64], ...]]
+    steps: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, timed: Sequence[Batch], batches: Sequence[Batch], references: Mapping[str, Reference]) -> LaunchData:
@@ -53,11 +55,12 @@ class LaunchData:
             name: tuple(output[: len(output) // len(reference.chosen) * count] for output in reference.outputs)
             for name, reference in references.items()
         }
-        return cls(timed, [batches[index] for index in chosen], outputs)
+        steps = {name: reference.steps for name, reference in references.items() if reference.steps}
+        return cls(timed, [batches[index] for index in chosen], outputs, steps)
 
     def reference(self, name: str) -> Reference:
         """Return the outputs of one network as `parity.check` takes them."""
-        return Reference(self.outputs[name], tuple(range(len(self.checked))))
+        return Reference(self.outputs[name], tuple(range(len(self.checked))), steps=self.steps.get(name, ()))
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all; errors as in `files.replacing`."""
@@ -66,6 +69,7 @@ class LaunchData:
             arrays |= {f"{kind}/{n}/{i}": one for n, batch in enumerate(batches) for i, one in enumerate(batch)}
         for name, outputs in self.outputs.items():
             arrays |= {f"outputs/{name}/{i}": output for i, output in enumerate(outputs)}
+        arrays |= {f"steps/{name}/0": np.array(steps) for name, steps in self.steps.items()}
         with replacing(path) as target, target.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
@@ -79,12 +83,15 @@ class LaunchData:
         timed: dict[int, list[NDArray[Any]]] = {}
         checked: dict[int, list[NDArray[Any]]] = {}
         outputs: dict[str, list[NDArray[Any]]] = {}
+        steps: dict[str, tuple[float, ...]] = {}
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 for name in arrays.files:
                     kind, which, _ = name.split("/")
                     if kind == "outputs":
                         outputs.setdefault(which, []).append(arrays[name])
+                    elif kind == "steps":
+                        steps[which] = tuple(map(float, arrays[name]))
                     else:
                         (timed if kind == "timed" else checked).setdefault(int(which), []).append(arrays[name])
         except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
@@ -93,4 +100,5 @@ class LaunchData:
             [tuple(batch) for batch in timed.values()],
             [tuple(batch) for batch in checked.values()],
             {name: tuple(found) for name, found in outputs.items()},
+            steps,
         )

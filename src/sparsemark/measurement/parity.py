@@ -29,6 +29,9 @@ Some 80 units in the last place, room for another order of summation.
 """
 
 
+STEPS = 1.001
+"""Largest difference of an int8 engine, in steps of the output's scale: one, and the rounding of float32."""
+
 _LISTED = 5
 """Disagreements that a row lists with their margin; the others are numbers alone."""
 
@@ -110,7 +113,8 @@ def check(
 
     Raises:
         ParityError: another number or shape of outputs, a value that is not finite where the reference is, or a
-            difference above `TOLERANCE`; or the reference itself holds no finite value.
+            difference above `TOLERANCE`, of a quantised network above `STEPS`; or the reference itself holds no finite
+            value.
     """
     notes = (*reference.notes, *notes_of(predict))
     predict, answers, written = _answers(predict, batches)
@@ -124,9 +128,9 @@ def check(
         if got.shape != right.shape:
             raise ParityError(f"output {index} has shape {got.shape}, the reference {right.shape}")
     parity = replace(_compare(compared, expected, reference.chosen, len(batches[0][0])), notes=notes)
-    if not parity.max_rel <= TOLERANCE:  # written so that NaN fails
-        why = "".join(f"; {note}" for note in notes)
-        raise ParityError(f"max |d| / max |reference| is {parity.max_rel:.1e}, allowed {TOLERANCE:.0e}{why}", parity)
+    beyond = _beyond(parity, compared, reference)
+    if beyond:
+        raise ParityError("; ".join((beyond, *notes)), parity)
     if is_constant(reference) and not (dense is not None and is_constant(dense)):
         parity = replace(parity, notes=(*parity.notes, CONSTANT))
     if dense is not None:
@@ -134,6 +138,19 @@ def check(
         ours, theirs = (_first(outputs, common, of) for outputs, of in ((compared, reference), (dense.outputs, dense)))
         parity = replace(parity, with_dense=_agreement(ours, theirs))
     return Verified(predict, parity, score(stack(answers)) if score else {}, _PASS)
+
+
+def _beyond(parity: Parity, compared: Sequence[NDArray[Any]], reference: Reference) -> str:
+    """Return which limit the differences exceed, in words; empty within the limits of the precision."""
+    if not reference.steps or not np.isfinite(parity.max_abs):
+        within = parity.max_rel <= TOLERANCE  # NaN is not
+        return "" if within else f"max |d| / max |reference| is {parity.max_rel:.1e}, allowed {TOLERANCE:.0e}"
+    worst = 0.0
+    for got, expected, step in zip(compared, reference.outputs, reference.steps, strict=True):
+        finite = np.isfinite(expected)
+        difference = float(np.max(np.abs(got[finite].astype(np.float64) - expected[finite]), initial=0.0))
+        worst = max(worst, difference / step if step else (float("inf") if difference else 0.0))
+    return "" if worst <= STEPS else f"max |d| is {worst:.3g} steps of the output's scale, allowed 1"
 
 
 def is_constant(reference: Reference) -> bool:

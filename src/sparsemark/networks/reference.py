@@ -39,11 +39,14 @@ class Reference:
         outputs: of the batches in `chosen`, in that order.
         chosen: indices of the batches that were run, as many as there was time for.
         notes: what a reader must know of the reference, in words.
+        steps: of a quantised network, the step of each output: the smallest difference that its integers can express.
+            Empty in float32.
     """
 
     outputs: Outputs
     chosen: tuple[int, ...]
     notes: tuple[str, ...] = field(default=())
+    steps: tuple[float, ...] = field(default=())
 
 
 def stack(answers: Sequence[Sequence[NDArray[Any]]]) -> tuple[NDArray[Any], ...]:

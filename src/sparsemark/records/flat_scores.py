@@ -12,7 +12,14 @@ from sparsemark.records.scores import Score
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-_ENDS = {"value": "", "low": "_low", "high": "_high", "raw": "_raw", "recalibrated": "_recalibrated"}
+_ENDS = {
+    "value": "",
+    "low": "_low",
+    "high": "_high",
+    "raw": "_raw",
+    "recalibrated": "_recalibrated",
+    "float32": "_float32",
+}
 """Numbers of a score, with what follows the metric in their names."""
 
 _PARTS = tuple(f.name for f in dataclasses.fields(Score) if f.name != "groups")

@@ -46,6 +46,7 @@ class Score:
         high: upper end.
         raw: the value of the pruned network before anything else was done to it.
         recalibrated: the value after BatchNorm's statistics were estimated again, before fine-tuning.
+        float32: the value of the same network on the same engine in float32, where this one is quantised.
         select: the value on the inputs that choices are made on, of the network itself; None where the task has no such
             inputs.
         loss_low: lower end of the 95 % interval of the loss against the dense network, from the groups or inputs of
@@ -63,6 +64,7 @@ class Score:
     high: ScoreValue | None = None
     raw: ScoreValue | None = None
     recalibrated: ScoreValue | None = None
+    float32: ScoreValue | None = None
     select: ScoreValue | None = None
     loss_low: ScoreValue | None = None
     loss_high: ScoreValue | None = None

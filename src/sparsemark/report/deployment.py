@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sparsemark.report.harmless import harmless
-from sparsemark.specs import DENSE
+from sparsemark.specs import DENSE, FP32
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,12 +50,16 @@ class Deployment:
 
     def of(self, m: Measurement) -> str:
         """Return the file of a cell where it is kept, else the command line that makes it."""
-        name = f"{m.name.rpartition(f'-{m.engine}')[0] or m.name}{_suffix(m.format)}"
+        quantised = () if m.precision in (None, FP32) else ("--precision", str(m.precision))
+        precision = f"-{m.precision}" if quantised else ""
+        name = f"{m.name.rpartition(f'-{m.engine}')[0] or m.name}{precision}{_suffix(m.format)}"
         if self.folder is not None:
             return harmless(str(self.folder / name))
         words = ["sparsemark", "export", self.reference or _REFERENCE, *self.inputs]
         if m.method != DENSE:
-            words += ["--prune", m.pruning or _pruning(m), *self.finetuning]
+            words += ["--prune", m.pruning or _pruning(m)]
+        if m.method != DENSE or quantised:
+            words += [*quantised, *self.finetuning]
             if self.reference is None and any(score.raw is not None for score in m.scores.values()):
                 words += ["--task", "TASK.py"]  # else the network would not be fine-tuned again
         words += ["--format", m.format or "FORMAT", "--output", name]

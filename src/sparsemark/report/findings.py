@@ -11,6 +11,7 @@ from sparsemark.analysis.cells import (
     is_control,
     is_mask_only,
     is_masked,
+    is_quantised,
     is_structural,
     models,
     reference_engine,
@@ -19,6 +20,7 @@ from sparsemark.analysis.cells import (
 )
 from sparsemark.analysis.comparison import speedup_of, speedup_over
 from sparsemark.report import wording
+from sparsemark.report.quantising import quantising
 from sparsemark.specs import AA, ALL_ONES, RANDOM
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def findings(run: Run) -> list[str]:
         ):
             said = _by_engine(what, chosen, against, compare, notes=run.engines, scatter=scatter)
             lines += [f"{prefix}{line}" for line in said]
-    return lines
+    return [*lines, *quantising(run)]
 
 
 def controls(run: Run) -> list[str]:
@@ -169,10 +171,10 @@ def _by_engine(
             summary = next(iter(words)) + (f" in all {len(compared)} cells" if len(compared) > 1 else "")
         else:
             summary = ", ".join(f"{word} in {n}" for word, n in words.most_common()) + f" of {len(compared)} cells"
-        but = (scatter or {}).get(runner, "")
+        but, precision = (scatter or {}).get(runner, ""), f" in {own[0].precision}"
         example, interval = max(compared, key=lambda pair: removed(pair[0]) or 0.0)
         lines.append(
             f"{what} on {runner}: {summary}; {wording.pruned(example)} is {wording.ratio(interval)} against "
-            f"{against}{but}."
+            f"{against}{precision if is_quantised(example) else ''}{but}."
         )
     return lines

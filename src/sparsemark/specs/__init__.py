@@ -5,7 +5,6 @@ A `Cell` is one row of a table: a network, what was pruned from it, and the engi
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +21,13 @@ from sparsemark.specs.methods import (
     removes_channels,
     usual_sparsity,
 )
+from sparsemark.specs.metric import Metric
 from sparsemark.specs.protocol import Protocol
 
 __all__ = [
-    "AA", "ALL_ONES", "DENSE", "FLOAT32", "FP32", "GRADUAL", "INPUT_DTYPES", "ITERATIVE", "ONE_SHOT", "RANDOM",
-    "SCHEDULES", "WITHOUT_SPARSITY", "Cell", "InputSpec", "Metric", "ModelSpec", "Protocol", "PruneStep", "Pruning",
-    "Variant", "is_known_beforehand", "removes_channels", "usual_sparsity",
+    "AA", "ALL_ONES", "DENSE", "FLOAT32", "FP32", "GRADUAL", "INPUT_DTYPES", "INT8", "ITERATIVE", "ONE_SHOT",
+    "PRECISIONS", "RANDOM", "SCHEDULES", "WITHOUT_SPARSITY", "Cell", "InputSpec", "Metric", "ModelSpec", "Protocol",
+    "PruneStep", "Pruning", "Variant", "check_precision", "is_known_beforehand", "removes_channels", "usual_sparsity",
 ]  # fmt: skip
 
 AA = "aa"
@@ -38,6 +38,18 @@ SCHEDULES = (ONE_SHOT, ITERATIVE, GRADUAL)
 
 FP32 = "fp32"
 """Precision of everything that computes in 32-bit floating point."""
+
+INT8 = "int8"
+"""Precision of a quantised network: weights and activations of eight bits."""
+
+PRECISIONS = (FP32, INT8)
+
+
+def check_precision(name: str) -> None:
+    """Raise UserError unless a precision is known."""
+    if name not in PRECISIONS:
+        raise UserError(f"precision {name!r}: expected one of {', '.join(PRECISIONS)}")
+
 
 FLOAT32 = "float32"
 """Dtype of an input that is not said to be another."""
@@ -315,24 +327,6 @@ class Pruning:
 
 
 @dataclass(frozen=True)
-class Metric:
-    """Direction of a metric, and the loss in its own unit up to which two networks count as equally good.
-
-    Without a tolerance a metric is reported and not gated.
-    """
-
-    higher_is_better: bool = True
-    tolerance: float | None = 0.01
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.higher_is_better, bool):
-            raise UserError(f"higher_is_better {self.higher_is_better!r}: expected true or false")
-        tolerance = self.tolerance
-        if tolerance is not None and not (isinstance(tolerance, int | float) and 0 <= tolerance < math.inf):
-            raise UserError(f"tolerance {tolerance!r}: expected a number from 0, or None")
-
-
-@dataclass(frozen=True)
 class Variant:
     """One trained, pruned network: what a checkpoint file holds.
 
@@ -384,7 +378,15 @@ class Cell:
     @property
     def name(self) -> str:
         """Unique within a run: `cnn9-magnitude90-seed0-onnxruntime`, with `-int8`, `-2t`, `-aa` where that differs."""
-        precision = "" if self.precision == FP32 else f"-{self.precision}"
         threads = f"-{self.threads}t" if self.threads != 1 else ""
         suffix = f"-{self.control}" if self.control else ""
-        return f"{self.variant.name}-{self.engine}{precision}{threads}{suffix}"
+        return f"{self.variant.name}-{self.engine}{self._precision}{threads}{suffix}"
+
+    @property
+    def file_name(self) -> str:
+        """Stem of its exported file: `cnn9-magnitude90-seed0`, `-int8` where it is quantised."""
+        return f"{self.variant.name}{self._precision}"
+
+    @property
+    def _precision(self) -> str:
+        return "" if self.precision == FP32 else f"-{self.precision}"

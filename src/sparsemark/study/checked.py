@@ -65,7 +65,7 @@ def job(cell: Cell, artifact: Artifact, baseline: Baseline, data: Path, protocol
 
 def _side(cell: Cell, artifact: Artifact, data: Path) -> Side:
     path, data = artifact.path.absolute(), data.absolute()
-    return Side(cell.engine, str(path), artifact.format, artifact.sha256, str(data), cell.variant.name)
+    return Side(cell.engine, str(path), artifact.format, artifact.sha256, str(data), cell.file_name)
 
 
 def moment() -> dict[str, Any]:

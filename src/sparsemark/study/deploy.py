@@ -26,12 +26,12 @@ def keep_artifacts(pipeline: Pipeline, cells: Iterable[Cell], folder: Path) -> I
     kept = set()
     for cell in cells:
         try:
-            source = pipeline.export(pipeline.prepare(cell.variant), cell.format).path
+            source = pipeline.artifact(cell).path
         except WriteError:
             raise
         except Exception:  # noqa: S112 - whatever kept it from being exported is the reason in the cell's row
             continue
-        path = folder / f"{cell.variant.name}{source.suffix}"
+        path = folder / f"{cell.file_name}{source.suffix}"
         if path not in kept:
             with replacing(path) as target:
                 copyfile(source, target)

@@ -32,6 +32,7 @@ from sparsemark.specs import (
     PruneStep,
     Pruning,
     Variant,
+    check_precision,
     is_known_beforehand,
     usual_sparsity,
 )
@@ -216,6 +217,11 @@ def _check_names(table: _Prune, where: str, models: Mapping[str, ModelSpec]) -> 
     for name in ("sparsity", "seeds", "folds", "model", "precision"):
         if getattr(table, name) == ():
             raise UserError(f"{where}.{name}: [], expected a list that is not empty")
+    try:
+        for precision in table.precision:
+            check_precision(precision)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
     unknown = [name for name in table.model or () if name not in models]
     if unknown:
         raise UserError(f"{where}.model: {nearest(unknown[0], models, 'model')}")
@@ -232,11 +238,9 @@ def cell_of(variant: Variant, engine: str, precision: str, threads: int, control
     """Return the cell of a variant on an engine, in the format that the engine takes first.
 
     Raises:
-        UserError: the engine is not known, or does not compute in this precision.
+        UserError: the engine is not known.
     """
     found = find(engine, ENGINES, "engine")
-    if precision != FP32:  # what engines declare beside it is not handed to them yet
-        raise UserError(f"{engine}: precision {precision!r}: expected {FP32}")
     return Cell(variant, found.formats[0], engine, precision, threads, control)
 
 
@@ -333,6 +337,22 @@ def with_prunings(study: Study, prunings: Iterable[Pruning]) -> Study:
     return replace(study, variants=tuple(dict.fromkeys(variants)), cells=tuple(dict.fromkeys(cells)))
 
 
+def in_precisions(study: Study, precisions: Iterable[str]) -> Study:
+    """Return a study with its cells in these precisions as well: what float32 is, each is held against.
+
+    Controls are not repeated.
+
+    Raises:
+        UserError: a precision is not known.
+    """
+    precisions = list(precisions)
+    for precision in precisions:
+        check_precision(precision)
+    plain = [cell for cell in study.cells if cell.control is None]
+    more = [replace(cell, precision=precision) for precision in precisions for cell in plain]
+    return replace(study, cells=tuple(dict.fromkeys([*study.cells, *more])))
+
+
 def quick_study(study: Study) -> Study:
     """Return the cells that answer first, with a few blocks each.
 
@@ -357,10 +377,11 @@ def headline_cells(study: Study, count: int) -> tuple[Cell, ...]:
         if (variant.seed, variant.fold) == (seed, fold):
             most[key] = max(most.get(key, variant), variant, key=lambda one: one.pruning.sparsity)
 
-    def rank(cell: Cell) -> tuple[bool, int]:
+    def rank(cell: Cell) -> tuple[bool, bool, int]:
         engine = find(cell.engine, ENGINES, "engine")
         order = cell.engine == study.protocol.reference, engine.sparse and bool(engine.code()), not engine.sparse
-        return is_known_beforehand(cell.variant.pruning.method), [*order, True].index(True)
+        is_known = is_known_beforehand(cell.variant.pruning.method)
+        return is_known, cell.precision != FP32, [*order, True].index(True)
 
     known = [cell for cell in study.cells if cell.variant in most.values() and cell.control is None]
     chosen = sorted(known, key=rank)[:count]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sparsemark.specs import InputSpec, Variant
+    from sparsemark.specs import InputSpec, ModelSpec, Variant
     from sparsemark.study.task import Task
 
 _RANDOM = 32
@@ -33,12 +33,17 @@ def inputs_of(variant: Variant, task: Task | None) -> Inputs:
     """Return the inputs that a task reports on; without one random ones, since latency does not depend on a picture."""
     if task is not None:
         return task.images(REPORT, variant.model)
-    generator = np.random.default_rng(0)
-    batches = [tuple(_random(one, generator) for one in variant.model.inputs) for _ in range(_RANDOM)]
+    batches = random_batches(variant.model, seed=0)
     kinds = {"standard normal" if one.dtype == FLOAT32 else "0 and 1 where integer" for one in variant.model.inputs}
     words = ", ".join(sorted(kinds, reverse=True))
     asked = [one.text for one in variant.model.inputs]
     return Inputs(batches, key_of(words, asked, _RANDOM), DataNote(f"{RANDOM_INPUTS}, {words}"))
+
+
+def random_batches(model: ModelSpec, seed: int) -> list[tuple[NDArray[Any], ...]]:
+    """Return made-up batches of a network's inputs."""
+    generator = np.random.default_rng(seed)
+    return [tuple(_random(one, generator) for one in model.inputs) for _ in range(_RANDOM)]
 
 
 def _random(one: InputSpec, generator: np.random.Generator) -> NDArray[Any]:

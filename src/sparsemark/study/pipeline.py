@@ -8,57 +8,49 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from sparsemark import engines, formats, paths
 from sparsemark.engines.base import notes_of
-from sparsemark.errors import NoFloat64Error, TaskError, UnsupportedError, UserError, WriteError
+from sparsemark.errors import TaskError, UnsupportedError, UserError, WriteError
 from sparsemark.files import key_of
 from sparsemark.machine.fingerprint import identity, package_versions
 from sparsemark.measurement.launch_data import LaunchData
 from sparsemark.measurement.parity import ParityError, Verified, check
 from sparsemark.measurement.timing import measure, time_rounds
 from sparsemark.measurement.yardstick import standard
-from sparsemark.networks.reference import Reference, float64_outputs, spread, stack
+from sparsemark.networks.reference import stack
 from sparsemark.networks.source import Source
 from sparsemark.records.measurement import ERROR, MEASURED, UNSUPPORTED, Measurement
 from sparsemark.registry import find
-from sparsemark.specs import AA, Cell
-from sparsemark.study import counts, reference_outputs, rows
+from sparsemark.specs import AA, FP32, Cell
+from sparsemark.study import counts, rows
 from sparsemark.study.batch_sizes import as_made
 from sparsemark.study.checked import Baseline, Checked, job, moment
+from sparsemark.study.expected import SECONDS, TASK_SECONDS, ExpectedOutputs
+from sparsemark.study.float32_outputs import FALLBACK_ENGINE
 from sparsemark.study.inputs import inputs_of, timed_batches
 from sparsemark.study.prepare import Places, Prepared, prepare
-from sparsemark.study.task import REPORT
+from sparsemark.study.quantising import Quantising
+from sparsemark.study.stages import MEASUREMENT_VERSION, Once
+from sparsemark.study.task import REPORT, SELECT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Mapping
 
     from sparsemark.formats.base import Artifact
     from sparsemark.measurement.launch import Job
     from sparsemark.measurement.parity import Verified
     from sparsemark.measurement.timing import Rounds, Timing
     from sparsemark.pruning.accounting import NetworkCount
+    from sparsemark.records.scores import Score
     from sparsemark.specs import Protocol, Variant
     from sparsemark.study.batches import Inputs
     from sparsemark.study.task import Task
 
-MEASUREMENT_VERSION = 5
-"""Raised when exporting, checking or timing changes what it makes of the same cell, so that all are measured again."""
-
-_RANDOM_SECONDS, _TASK_SECONDS = 4.0, 30.0
-"""Time for the float64 outputs of one network: on random inputs, and on a task's, which are scored as well."""
-
 _LEAST_PATIENCE, _PATIENCE = 300.0, 20.0
 """Seconds that a launch is given, and how many times as long as all stages before it took: it loads, checks and times
 what they loaded and checked."""
-
-FALLBACK_ENGINE = "torch"
-"""Runs the reference where its own engine cannot."""
-
-T = TypeVar("T")
 
 
 class Pipeline:
@@ -76,9 +68,11 @@ class Pipeline:
     ) -> None:
         self.protocol, self.epochs = protocol, epochs
         self._open_task, self._places = open_task, places
-        self._done: dict[Hashable, Any] = {}
+        self._once = Once()
+        self._expected = ExpectedOutputs(self.prepare, self.export, self._once, places.work, protocol.threads)
+        self._quantising = Quantising(open_task, self._once, places.work)
         self._verified: dict[Cell, Verified] = {}
-        self._outputs: dict[str, Reference] = {}
+        self._scores: dict[Cell, Mapping[str, Score]] = {}
 
     def measure(self, cell: Cell, rounds: Rounds | None = time_rounds) -> Measurement:
         """Measure a cell, or return its row with the reason why it cannot be measured.
@@ -129,18 +123,17 @@ class Pipeline:
             prepared = self.prepare(cell.variant)
             row = rows.with_scores(row, prepared.scores, prepared.data)
             row = rows.with_notes(rows.with_cost(row, prepared.provenance), prepared.notes)
-            artifact = self.export(prepared, cell.format)
-            row = rows.with_contents(
-                row, artifact, self._dense_artifact(cell), self.count(cell.variant), self.count(cell.variant.dense)
-            )
+            artifact = self.artifact(cell)
+            row = self._with_contents(row, cell, artifact)
             verified = self.verify(cell, artifact)
             inputs = self.inputs(cell.variant)
             row = rows.with_parity(row, verified, inputs)
-            row = rows.with_scores(row, *self._scored(prepared, verified, inputs))
+            row = self._with_scores(row, cell, verified)
             baseline = None
             if timed:
                 baseline = Baseline(cell, artifact, verified) if cell.control == AA else self._baseline(cell)
-                if row.data == inputs.note and not cell.variant.pruning.is_dense:
+                is_changed = not cell.variant.pruning.is_dense or cell.precision != FP32
+                if row.data == inputs.note and is_changed:
                     row = rows.with_losses(row, verified.scores, baseline.verified.scores)
                 if baseline.verified is not verified:
                     said = notes_of(baseline.verified.predict)
@@ -160,11 +153,16 @@ class Pipeline:
     def _job(self, cell: Cell, artifact: Artifact, baseline: Baseline) -> Job:
         """Describe a launch; its inputs and reference outputs are written beside the study's artifacts."""
         inputs = self.inputs(cell.variant)
-        variants = {variant.name: variant for variant in (cell.variant, baseline.cell.variant)}
-        key = key_of([self.prepare(variant).key for variant in variants.values()], inputs.digest, self.protocol.images)
+        variants = dict.fromkeys((cell.variant, baseline.cell.variant))
+        quantised = [] if cell.precision == FP32 else [artifact.sha256]
+        networks = [*(self.prepare(variant).key for variant in variants), *quantised]
+        key = key_of(networks, inputs.digest, self.protocol.images)
         path = paths.launch_data(self._places.work, key)
         if not path.exists():
-            references = {name: self._reference_outputs(variant, inputs) for name, variant in variants.items()}
+            references = {
+                one.file_name: self._expected.of_cell(one, file, inputs, self._patience(one.variant))
+                for one, file in ((cell, artifact), (baseline.cell, baseline.artifact))
+            }
             timed = timed_batches(inputs, self.protocol.images)
             LaunchData.of(timed, inputs.batches, references).save(path)
         protocol = replace(self.protocol, threads=cell.threads)
@@ -185,8 +183,10 @@ class Pipeline:
 
         return self._once(("prepare", variant), make)
 
-    def export(self, prepared: Prepared, format_name: str) -> Artifact:
-        """Export a network to a file, unless it is there; errors as in `formats.export`."""
+    def export(self, prepared: Prepared, format_name: str, precision: str = FP32) -> Artifact:
+        """Export a network to a file, unless it is there; errors as in `formats.export` and `formats.quantise`."""
+        if precision != FP32:
+            return self._quantising.quantise(prepared.variant, self.export(prepared, format_name))
         form = find(format_name, formats.FORMATS, "format")
 
         def make() -> Artifact:
@@ -200,6 +200,11 @@ class Pipeline:
 
         return self._once(("export", prepared.key, prepared.variant.name, format_name), make)
 
+    def artifact(self, cell: Cell) -> Artifact:
+        """Return the file of a cell, in its precision; errors as in `export`, and as `engines.check_precision`."""
+        engines.check_precision(cell.engine, cell.precision)
+        return self.export(self.prepare(cell.variant), cell.format, cell.precision)
+
     def verify(self, cell: Cell, artifact: Artifact) -> Verified:
         """Load an artifact into a cell's engine, check it against float64 on all inputs, and score what it answers.
 
@@ -212,17 +217,18 @@ class Pipeline:
         if plain not in self._verified:
             inputs, task = self.inputs(cell.variant), self._open_task(cell.variant)
             # First, since a network without a reference need not be loaded, let alone compiled.
-            reference = self._reference_outputs(cell.variant, inputs)
+            reference = self._expected.of_cell(cell, artifact, inputs, self._patience(cell.variant))
             verified = check(
                 engines.load(artifact, cell.engine, cell.threads),
                 inputs.batches,
                 reference,
-                dense=self._dense_outputs(cell.variant, inputs),
+                dense=self._expected.of_dense(cell.variant, inputs, self._patience(cell.variant)),
                 score=None if task is None else lambda outputs: task.scores(outputs, REPORT, inputs),
             )
             # One candidate at a time stays in memory, and the reference of its model and seed.
             self._verified = {c: v for c, v in self._verified.items() if c.variant == cell.variant.dense}
             self._verified[plain] = verified
+            self._scores[plain] = verified.scores
         return self._verified[plain]
 
     def time(self, candidate: Verified, reference: Verified, cell: Cell, rounds: Rounds = time_rounds) -> Timing:
@@ -247,7 +253,8 @@ class Pipeline:
         inputs, task = self.inputs(cell.variant), self._open_task(cell.variant)
         scored = None if task is None else task.scoring_digest
         conditions = asdict(self.protocol), identity(), MEASUREMENT_VERSION
-        return key_of(asdict(cell), networks, inputs.digest, scored, code, *conditions)
+        quantised = [] if cell.precision == FP32 else [self._quantising.key(cell.variant, cell.format)]
+        return key_of(asdict(cell), networks, inputs.digest, scored, code, *conditions, *quantised)
 
     def task(self, variant: Variant) -> Task | None:
         """Return the task of a variant's model, seed and fold, or None."""
@@ -268,8 +275,43 @@ class Pipeline:
             ("count", prepared.key), lambda: counts.count(prepared.source, self._places.work, prepared.key)
         )
 
-    def _dense_artifact(self, cell: Cell) -> Artifact:
-        return self.export(self.prepare(cell.variant.dense), cell.format)
+    def _with_contents(self, row: Measurement, cell: Cell, artifact: Artifact) -> Measurement:
+        """Add what is in the file, in float32 against the dense network's, and what quantising made of it."""
+        plain, dense = (self.export(self.prepare(one), cell.format) for one in (cell.variant, cell.variant.dense))
+        row = rows.with_contents(row, plain, dense, self.count(cell.variant), self.count(cell.variant.dense))
+        if cell.precision == FP32:
+            return row
+        return rows.quantised(row, artifact, plain, self._quantising.notes(cell))
+
+    def _with_scores(self, row: Measurement, cell: Cell, verified: Verified) -> Measurement:
+        """Add the engine's scores, and what quantising cost."""
+        inputs = self.inputs(cell.variant)
+        row = rows.with_scores(row, *self._scored(self.prepare(cell.variant), verified, inputs))
+        if cell.precision == FP32 or row.data != inputs.note:
+            return row
+        return rows.with_precision(row, self._float32_scores(cell), self._select_scores(cell, verified))
+
+    def _patience(self, variant: Variant) -> float:
+        """Return the seconds for a network's reference: outputs on a task's inputs are scored as well."""
+        return SECONDS if self._open_task(variant) is None else TASK_SECONDS
+
+    def _float32_scores(self, cell: Cell) -> Mapping[str, Score]:
+        """Return the scores of the same network on the same engine in float32; empty where it does not run there."""
+        twin = replace(cell, precision=FP32, control=None)
+        if twin not in self._scores:
+            try:
+                self.verify(twin, self.artifact(twin))
+            except (UnsupportedError, ParityError):
+                self._scores[twin] = {}
+        return self._scores[twin]
+
+    def _select_scores(self, cell: Cell, verified: Verified) -> Mapping[str, Score]:
+        """Return what an engine scores on the inputs that choices are made on; empty where the task has no such."""
+        task = self._open_task(cell.variant)
+        if task is None or task.has_one_part:
+            return {}
+        inputs = task.images(SELECT, cell.variant.model)
+        return task.scores(stack([verified.predict(*batch) for batch in inputs.batches]), SELECT, inputs)
 
     def _scored(self, prepared: Prepared, verified: Verified, inputs: Inputs) -> tuple[Any, Any]:
         """Return the scores of a row and their data.
@@ -301,84 +343,8 @@ class Pipeline:
     def _dense_on(self, cell: Cell, engine: str) -> Baseline:
         form = find(engine, engines.ENGINES, "engine").formats[0]
         reference = Cell(cell.variant.dense, form, engine, threads=cell.threads)
-        artifact = self.export(self.prepare(reference.variant), form)
+        artifact = self.artifact(reference)
         return Baseline(reference, artifact, self.verify(reference, artifact))
-
-    def _reference_outputs(self, variant: Variant, inputs: Inputs) -> Reference:
-        """Return what engines are checked against, computed once and kept on disk.
-
-        Raises:
-            UnsupportedError: the network cannot be run in float64, nor do two engines agree on it in float32; or it
-                answers one input in two ways.
-        """
-        prepared = self.prepare(variant)
-        key = key_of(prepared.key, inputs.digest, MEASUREMENT_VERSION)
-        if key not in self._outputs:
-            path = paths.reference_outputs(self._places.work, key)
-            reference = reference_outputs.load(path, key)
-            if reference is None:
-                reference = self._once(("reference", key), lambda: self._computed(prepared, inputs))
-                reference_outputs.store(path, key, reference)
-            # Those of the dense network stay, beside one other: they can be large.
-            dense = key_of(self.prepare(variant.dense).key, inputs.digest, MEASUREMENT_VERSION)
-            self._outputs = {known: kept for known, kept in self._outputs.items() if known == dense} | {key: reference}
-        return self._outputs[key]
-
-    def _dense_outputs(self, variant: Variant, inputs: Inputs) -> Reference | None:
-        """Return those of the unpruned network, None where it has none: that says nothing against this one."""
-        try:
-            return self._reference_outputs(variant.dense, inputs)
-        except UnsupportedError:
-            return None
-
-    def _computed(self, prepared: Prepared, inputs: Inputs) -> Reference:
-        seconds = _RANDOM_SECONDS if self._open_task(prepared.variant) is None else _TASK_SECONDS
-        try:
-            return float64_outputs(prepared.source, inputs.batches, seconds)
-        except NoFloat64Error as error:
-            return self._float32_outputs(prepared, inputs, str(error))
-
-    def _float32_outputs(self, prepared: Prepared, inputs: Inputs, reason: str) -> Reference:
-        """Return float32 outputs on which two engines agree, for a network that float64 is impossible for."""
-        chosen = spread(len(inputs.batches))
-        found: dict[str, Reference] = {}
-        for name in (FALLBACK_ENGINE, *(name for name in engines.ENGINES if name != FALLBACK_ENGINE)):
-            try:
-                artifact = self.export(prepared, engines.ENGINES[name].formats[0])
-                predict = engines.load(artifact, name, self.protocol.threads)
-                answers = [predict(*(array.copy() for array in inputs.batches[index])) for index in chosen]
-            except UserError:
-                raise
-            except Exception:  # noqa: S112 - it takes two that can run it
-                continue
-            outputs = tuple(output.astype(np.float64) for output in stack(answers))
-            for other, reference in found.items():
-                try:
-                    parity = check(predict, inputs.batches, reference).parity
-                except ParityError:
-                    continue
-                note = (
-                    f"no float64 reference ({reason}): compared with {other} in float32, with which {name} agrees to "
-                    f"{parity.max_rel:.1e}"
-                )
-                return replace(reference, notes=(note,))
-            found[name] = Reference(outputs, chosen)
-        raise UnsupportedError(f"no float64 reference: {reason}; and no two engines agree on it in float32")
-
-    def _once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Run a stage once for the same input, failures included."""
-        if key not in self._done:
-            try:
-                self._done[key] = make()
-            except WriteError:
-                raise
-            except Exception as error:
-                self._done[key] = error
-        done = self._done[key]
-        if isinstance(done, Exception):
-            raise done
-        found: T = done
-        return found
 
 
 def ends_the_run(error: UserError, variant: Variant) -> bool:

@@ -11,10 +11,14 @@ from sparsemark.files import content_hash, note_of, read_note, replacing, write_
 from sparsemark.networks.reference import Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
 _LOG = logging.getLogger(__name__)
+
+_TOLD = ("chosen", "notes", "steps")
+"""Fields of a reference beside its outputs."""
 
 
 def load(path: Path, key: str) -> Reference | None:
@@ -30,10 +34,11 @@ def load(path: Path, key: str) -> Reference | None:
         return None
     note = read_note(_note(path))
     try:
-        if note is not None and note == _described(key, path, note.get("chosen"), note.get("notes")):
+        told = {} if note is None else {name: note.get(name) for name in _TOLD}
+        if note is not None and note == _described(key, path, told):
             with np.load(path, allow_pickle=False) as arrays:
                 outputs = tuple(arrays[name] for name in arrays.files)
-            return Reference(outputs, tuple(note["chosen"]), tuple(note["notes"]))
+            return Reference(outputs, tuple(note["chosen"]), tuple(note["notes"]), tuple(note.get("steps") or ()))
     except OSError:  # it cannot be read; writing it again says what is wrong
         return None
     _LOG.info("%s: %s; computed again", path, "no digest beside it" if note is None else "damaged")
@@ -44,11 +49,14 @@ def store(path: Path, key: str, reference: Reference) -> None:
     """Write outputs, whole or not at all, and their digest beside them; errors as in `files.replacing`."""
     with replacing(path) as target, target.open("wb") as file:
         np.savez(file, *reference.outputs)
-    write_atomically(_note(path), note_of(_described(key, path, list(reference.chosen), list(reference.notes))))
+    told = {name: list(getattr(reference, name)) for name in _TOLD}
+    write_atomically(_note(path), note_of(_described(key, path, told)))
 
 
-def _described(key: str, path: Path, chosen: Any, notes: Any) -> dict[str, Any]:
-    return {"key": key, "sha256": content_hash(path), "chosen": chosen, "notes": notes}
+def _described(key: str, path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of the note; steps only where there are some, as before there were any."""
+    kept = {name: value for name, value in told.items() if value or name != "steps"}
+    return {"key": key, "sha256": content_hash(path), **kept}
 
 
 def _note(path: Path) -> Path:

@@ -86,6 +86,25 @@ def with_losses(row: Measurement, scores: Mapping[str, Score], dense: Mapping[st
     return replace(row, scores=found)
 
 
+def with_precision(row: Measurement, float32: Mapping[str, Score], select: Mapping[str, Score]) -> Measurement:
+    """Add to the row of a quantised network what float32 scores, and what it scores itself where choices are made.
+
+    Args:
+        row: with its scores.
+        float32: of the same network on the same engine.
+        select: of the quantised network on the task's select inputs.
+    """
+    found = {
+        name: replace(
+            score,
+            float32=float32[name].value if name in float32 else None,
+            select=select[name].value if name in select else None,
+        )
+        for name, score in row.scores.items()
+    }
+    return replace(row, scores=found)
+
+
 def with_cost(row: Measurement, provenance: Mapping[str, Any]) -> Measurement:
     """Add what pruning and fine-tuning took, in epochs and seconds, where that was recorded."""
     return replace(row, finetuning_epochs=spent_on(provenance), preparation_s=cost_of(provenance))
@@ -149,6 +168,28 @@ def with_contents(
         dead_channels=count.dead_channels,
         compressed_bytes=count.compressed_bytes,
     )
+
+
+def quantised(row: Measurement, artifact: Artifact, float32: Artifact, notes: Iterable[str]) -> Measurement:
+    """Add what the int8 form of a file is: its size, and how many weights rounding made zero.
+
+    Sparsity stays that of the float32 file, which is what pruning did.
+
+    Args:
+        row: with the contents of the float32 file.
+        artifact: in int8.
+        float32: what it was made from.
+        notes: on how it was made.
+
+    Raises:
+        ParityError: it has lost zeros.
+    """
+    before, after = float32.weights.nonzeros, artifact.weights.nonzeros
+    if before is not None and after is not None and before != after:
+        if after > before:
+            raise ParityError(f"the int8 file has {after} weights that are not zero, the float32 file {before}")
+        notes = (*notes, f"rounding to int8 makes {before - after} more weights zero")
+    return with_notes(replace(row, artifact_bytes=artifact.bytes, compressed_bytes=None), notes)
 
 
 def with_parity(row: Measurement, verified: Verified, inputs: Inputs) -> Measurement:

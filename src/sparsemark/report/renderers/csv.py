@@ -32,7 +32,7 @@ _STANDING = (
 )
 """Derived columns, at the end; a metric called like one of them keeps its own column."""
 
-_FULL = Score(0.0, low=0.0, high=0.0, raw=0.0, recalibrated=0.0)
+_FULL = Score(0.0, low=0.0, high=0.0, raw=0.0, recalibrated=0.0, float32=0.0)
 
 
 def as_csv(measurements: Sequence[Measurement], bar: Bar | None = None) -> str:

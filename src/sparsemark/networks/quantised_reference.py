@@ -1,0 +1,76 @@
+"""Reference of a quantised network: its own graph, integers and scales, in float64, and the step of each output.
+
+What quantising changed is no error of an engine. An engine may round a product that lies between two integers the other
+way, which moves an output by one step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsemark.errors import NoFloat64Error, UnsupportedError
+from sparsemark.networks.onnx_model import load_onnx
+from sparsemark.networks.reference import Reference, float64_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from sparsemark.networks.reference import Batch
+    from sparsemark.networks.source import Source
+
+NOTE = "int8 is compared with the quantised graph in float64, within one step of its output"
+
+_LEVELS = 255
+"""Steps in the range of eight bits."""
+
+_SAME_VALUES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators that leave every value as it is."""
+
+
+def quantised_outputs(source: Source, batches: Sequence[Batch], seconds: float = float("inf")) -> Reference:
+    """Compute what engines must answer for a quantised ONNX file; arguments as in `float64_outputs`.
+
+    Raises:
+        UnsupportedError: the graph cannot be run in float64, or answers one input in two ways.
+    """
+    try:
+        exact = float64_outputs(source, batches, seconds)
+    except NoFloat64Error as error:
+        raise UnsupportedError(f"no reference of the quantised graph: {error}") from error
+    scales = _scales(load_onnx(source.path))
+    steps = tuple(scale or _step(output) for scale, output in zip(scales, exact.outputs, strict=True))
+    return replace(exact, notes=(*exact.notes, NOTE), steps=steps)
+
+
+def _scales(model: Any) -> list[float | None]:
+    """Return the scale of each output's integers; None where operators in float come after them."""
+    from onnx import numpy_helper
+
+    graph = model.graph
+    producers = {name: node for node in graph.node for name in node.output}
+    constants = {one.name: one for one in graph.initializer}
+    found: list[float | None] = []
+    for output in graph.output:
+        node = _behind(output.name, producers)
+        is_known = node is not None and node.op_type == "DequantizeLinear" and node.input[1] in constants
+        found.append(float(numpy_helper.to_array(constants[node.input[1]]).max()) if is_known else None)
+    return found
+
+
+def _behind(name: str, producers: Mapping[str, Any]) -> Any:
+    """Return the node that computes a value, past those that only move it."""
+    node = producers.get(name)
+    while node is not None and node.op_type in _SAME_VALUES:
+        node = producers.get(node.input[0])
+    return node
+
+
+def _step(output: NDArray[np.float64]) -> float:
+    """Return the step that eight bits would have over the range of an output, zero included."""
+    finite = output[np.isfinite(output)]
+    return float(finite.max(initial=0.0) - finite.min(initial=0.0)) / _LEVELS
