@@ -19,4 +19,4 @@ def direct(tmp_path, monkeypatch):
     load()  # not again for the empty cache
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("sparsemark.direct.network.Network._contest", lambda *arguments: (1.0, 2.0))
-    monkeypatch.setattr("sparsemark.direct.tuning._REPEATS", 1)
+    monkeypatch.setattr("sparsemark.direct.autotune._REPEATS", 1)

@@ -138,9 +138,9 @@ HEADERS = {
 @pytest.fixture
 def calm(monkeypatch):
     """Timing that is not meant to find the fastest."""
-    from sparsemark.direct import network, tuning
+    from sparsemark.direct import autotune, network
 
-    monkeypatch.setattr(tuning, "_REPEATS", 1)
+    monkeypatch.setattr(autotune, "_REPEATS", 1)
     monkeypatch.setattr(network, "_CONTEST", 1)
 
 

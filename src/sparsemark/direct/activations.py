@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsemark.direct.jit import compiled
-from sparsemark.direct.kernels import as_float
-from sparsemark.direct.table import (
+from sparsemark.direct.isa import (
     CLIP,
     ERROR_FUNCTION,
     GELU,
@@ -20,6 +18,8 @@ from sparsemark.direct.table import (
     SILU,
     TANH,
 )
+from sparsemark.direct.jit import compiled
+from sparsemark.direct.kernels import as_float
 
 
 @compiled()

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sparsemark.direct.ir import Tensor
     from sparsemark.direct.program import Program
-    from sparsemark.direct.steps import Tensor
 
 
 class Callers:

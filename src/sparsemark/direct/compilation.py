@@ -16,10 +16,10 @@ from numba import types
 from numba.np.arrayobj import get_cfarray_intrinsic
 
 from sparsemark.direct.interpreter import execute
+from sparsemark.direct.isa import COLUMNS, TILE_COLUMNS
 from sparsemark.direct.jit import compiled
 from sparsemark.direct.machine_code import SYMBOL
-from sparsemark.direct.registers import CPU, FEATURES
-from sparsemark.direct.table import COLUMNS, TILE_COLUMNS
+from sparsemark.direct.target import CPU, FEATURES
 from sparsemark.machine.children import end_with_parent
 
 _INT64, _INT64S = types.int64, types.CPointer(types.int64)

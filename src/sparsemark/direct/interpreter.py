@@ -11,14 +11,11 @@ from typing import Any
 
 from numba.misc.special import literally
 
-from sparsemark.direct.jit import compiled
-from sparsemark.direct.kernels import convolve, fetch_add, largest_of_four
-from sparsemark.direct.operations import copy_planes, multiply, operate
-from sparsemark.direct.registers import LANES
-from sparsemark.direct.table import (
+from sparsemark.direct.isa import (
     BIAS,
     BLOCKS,
     BOUNDS,
+    CHANNELS,
     CHUNKS,
     CONVOLVE,
     FLAGS,
@@ -26,8 +23,8 @@ from sparsemark.direct.table import (
     INPUT,
     LEFT,
     LINEAR,
+    MICROKERNEL,
     OP,
-    PLANES,
     POINTERS,
     POOLED_FLOATS,
     RECORDS,
@@ -47,9 +44,12 @@ from sparsemark.direct.table import (
     TILE_VECTORS,
     TILES,
     UNITS,
-    VARIANT,
     WINOGRAD,
 )
+from sparsemark.direct.jit import compiled
+from sparsemark.direct.kernels import convolve, fetch_add, largest_of_four
+from sparsemark.direct.operations import copy_planes, multiply, operate
+from sparsemark.direct.target import LANES
 from sparsemark.direct.winograd_transforms import transform, transform_back
 
 
@@ -113,30 +113,30 @@ def execute(
 
 @compiled(inline="always")
 def _convolve(row: Any, unit: int, base: int, data: int, records: int, pointers: int, tiles: Any, scratch: int) -> None:
-    variant = row[VARIANT]
-    if variant == 0:
+    microkernel = row[MICROKERNEL]
+    if microkernel == 0:
         _tiles(1, 1, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 1:
+    elif microkernel == 1:
         _tiles(1, 4, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 2:
+    elif microkernel == 2:
         _tiles(1, 7, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 3:
+    elif microkernel == 3:
         _tiles(1, 8, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 4:
+    elif microkernel == 4:
         _tiles(1, 12, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 5:
+    elif microkernel == 5:
         _tiles(1, 14, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 6:
+    elif microkernel == 6:
         _tiles(1, 16, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 7:
+    elif microkernel == 7:
         _tiles(2, 7, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 8:
+    elif microkernel == 8:
         _tiles(2, 8, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 9:
+    elif microkernel == 9:
         _tiles(4, 1, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 10:
+    elif microkernel == 10:
         _tiles(4, 4, row, unit, base, data, records, pointers, tiles, scratch)
-    elif variant == 11:
+    elif microkernel == 11:
         _tiles(4, 6, row, unit, base, data, records, pointers, tiles, scratch)
 
 
@@ -158,7 +158,7 @@ def _tiles(
     literally(vectors)
     floats = vectors * LANES
     # Read once: the compiler cannot know that storing a sum leaves the program as it is.
-    outputs, blocks, pooled, chunks = row[PLANES], row[BLOCKS], row[POOLED_FLOATS], row[CHUNKS]
+    outputs, blocks, pooled, chunks = row[CHANNELS], row[BLOCKS], row[POOLED_FLOATS], row[CHUNKS]
     right, left, bias_at, bounds = row[RIGHT], row[LEFT], row[BIAS], base + 4 * row[BOUNDS]
     residual, residual_step, all_flags = row[RESIDUAL], row[RESIDUAL_STEP], row[FLAGS]
     own_records, groups, phases = records + 4 * row[RECORDS], outputs // channels, right + left + 1

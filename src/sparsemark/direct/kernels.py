@@ -19,8 +19,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sparsemark.direct.registers import LANES
-from sparsemark.direct.table import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT
+from sparsemark.direct.isa import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT
+from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

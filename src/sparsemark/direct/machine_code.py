@@ -18,8 +18,8 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from sparsemark import paths
-from sparsemark.direct.registers import CPU, FEATURES
-from sparsemark.direct.sources import digest
+from sparsemark.direct.fingerprint import fingerprint
+from sparsemark.direct.target import CPU, FEATURES
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import key_of, read_own, write_privately
 from sparsemark.machine.versions import installed_version
@@ -67,7 +67,7 @@ def load() -> Execute:
 def _key() -> str:
     """Return the key of all that decides the code: its sources, the processor, the compiler."""
     processor = llvm.get_process_triple(), CPU, FEATURES.flatten()
-    return key_of(digest(), processor, llvmlite.__version__, installed_version("numba"))
+    return key_of(fingerprint(), processor, llvmlite.__version__, installed_version("numba"))
 
 
 def _digest(key: str, code: bytes) -> bytes:

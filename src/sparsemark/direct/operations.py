@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from sparsemark.direct.activations import activate
-from sparsemark.direct.jit import compiled
-from sparsemark.direct.kernels import join_columns, largest_of_four, split_columns
-from sparsemark.direct.registers import LANES
-from sparsemark.direct.table import (
+from sparsemark.direct.isa import (
     ADD,
     AVERAGE,
     AVERAGE_WITH_PADDING,
     BIAS,
     BINARY,
+    CHANNELS,
     CHANNELWISE,
     COLUMN_START,
     COLUMN_STRIDE,
@@ -32,7 +30,6 @@ from sparsemark.direct.table import (
     OP,
     PARAMETERS,
     PHASES,
-    PLANES,
     POOL,
     RECORDS,
     ROW_START,
@@ -54,6 +51,9 @@ from sparsemark.direct.table import (
     UNITS,
     WIDTH,
 )
+from sparsemark.direct.jit import compiled
+from sparsemark.direct.kernels import join_columns, largest_of_four, split_columns
+from sparsemark.direct.target import LANES
 
 
 @compiled(inline="always")
@@ -65,7 +65,7 @@ def _share(row: Any, unit: int, count: int) -> Any:
 @compiled()
 def copy_planes(row: Any, unit: int, source: Any, target: Any) -> None:
     """Copy every n-th row and column; each of PHASES starts of its own makes a plane of the target."""
-    first, last = _share(row, unit, row[PLANES] // row[PHASES])
+    first, last = _share(row, unit, row[CHANNELS] // row[PHASES])
     down = row[KERNEL_ROWS]
     across = row[PHASES] // down
     for channel in range(first, last):
@@ -113,7 +113,7 @@ def _copy_row(pixels: Any, places: Any, stride: int) -> None:
 @compiled()
 def _pool(row: Any, unit: int, arena: Any, scratch: int) -> None:
     """Rows of the window first, then its columns; scratch holds one row."""
-    first, last = _share(row, unit, row[PLANES])
+    first, last = _share(row, unit, row[CHANNELS])
     kind = row[KIND]
     height, width = row[SOURCE_HEIGHT], row[SOURCE_WIDTH]
     window = arena[scratch : scratch + width]
@@ -171,7 +171,7 @@ def _take_in(maximum: bool, values: Any, window: Any) -> None:
 
 @compiled()
 def _global_pool(row: Any, unit: int, arena: Any) -> None:
-    first, last = _share(row, unit, row[PLANES])
+    first, last = _share(row, unit, row[CHANNELS])
     for plane in range(first, last):
         s = row[SOURCE] + plane * row[SOURCE_STEP]
         if row[KIND] == MAXIMUM:
@@ -194,8 +194,8 @@ def _global_pool(row: Any, unit: int, arena: Any) -> None:
 
 @compiled(fastmath={"reassoc", "contract"})
 def multiply(row: Any, unit: int, arena: Any, rows: Any, columns: Any, values: Any) -> None:
-    """A sparse matrix times a vector: PLANES outputs, RECORDS the first row pointer; sums in any order."""
-    first, last = _share(row, unit, row[PLANES])
+    """A sparse matrix times a vector: CHANNELS outputs, RECORDS the first row pointer; sums in any order."""
+    first, last = _share(row, unit, row[CHANNELS])
     s = row[SOURCE]
     for o in range(first, last):
         start, stop = rows[row[RECORDS] + o], rows[row[RECORDS] + o + 1]
@@ -213,7 +213,7 @@ def multiply(row: Any, unit: int, arena: Any, rows: Any, columns: Any, values: A
 
 @compiled()
 def _unary(row: Any, unit: int, arena: Any) -> None:
-    first, last = _share(row, unit, row[PLANES])
+    first, last = _share(row, unit, row[CHANNELS])
     p, q = arena[row[PARAMETERS]], arena[row[PARAMETERS] + 1]
     for plane in range(first, last):
         for y in range(row[HEIGHT]):
@@ -225,7 +225,7 @@ def _unary(row: Any, unit: int, arena: Any) -> None:
 @compiled()
 def _binary(row: Any, unit: int, arena: Any) -> None:
     """Two tensors; where SECOND_ROW is 0, the second has one value a plane."""
-    first, last = _share(row, unit, row[PLANES])
+    first, last = _share(row, unit, row[CHANNELS])
     width = row[WIDTH]
     for plane in range(first, last):
         for y in range(row[HEIGHT]):
@@ -275,7 +275,7 @@ def _combine_value(kind: int, a: Any, b: Any, target: Any) -> None:
 @compiled()
 def _channelwise(row: Any, unit: int, arena: Any) -> None:
     """A factor (from PARAMETERS) and a term (from SECOND) for each plane."""
-    first, last = _share(row, unit, row[PLANES])
+    first, last = _share(row, unit, row[CHANNELS])
     for plane in range(first, last):
         factor, term = arena[row[PARAMETERS] + plane], arena[row[SECOND] + plane]
         for y in range(row[HEIGHT]):
@@ -289,7 +289,7 @@ def _channelwise(row: Any, unit: int, arena: Any) -> None:
 @compiled()
 def _interleave(row: Any, unit: int, arena: Any) -> None:
     """Planes, one a phase, become one plane: what a transposed convolution leaves; or one is repeated (nearest)."""
-    first, last = _share(row, unit, row[PLANES])
+    first, last = _share(row, unit, row[CHANNELS])
     stride = row[COLUMN_STRIDE]
     step = row[SOURCE_STEP] if row[PHASES] > 1 else 0
     for plane in range(first, last):
@@ -325,13 +325,13 @@ def _softmax(row: Any, unit: int, arena: Any) -> None:
             s = row[SOURCE] + y * row[SOURCE_ROW] + x
             t = row[TARGET] + y * row[TARGET_ROW] + x
             most, total = arena[s], np.float32(0)
-            for plane in range(row[PLANES]):
+            for plane in range(row[CHANNELS]):
                 most = max(most, arena[s + plane * row[SOURCE_STEP]])
-            for plane in range(row[PLANES]):
+            for plane in range(row[CHANNELS]):
                 value = np.float32(math.exp(arena[s + plane * row[SOURCE_STEP]] - most))
                 arena[t + plane * row[TARGET_STEP]] = value
                 total += value
-            for plane in range(row[PLANES]):
+            for plane in range(row[CHANNELS]):
                 arena[t + plane * row[TARGET_STEP]] /= total
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sparsemark.direct.ir import Tensor
     from sparsemark.direct.program import Program
-    from sparsemark.direct.steps import Tensor
 
 
 _PATIENCE = 0.5

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct.registers import LANES
-from sparsemark.direct.table import VARIANTS
+from sparsemark.direct.isa import MICROKERNELS
+from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sparsemark.direct.layout import Taps
-    from sparsemark.direct.steps import Convolution
+    from sparsemark.direct.ir import Convolution
+    from sparsemark.direct.taps import Taps
 
 OUT, IN = 4, 6
 """Rows and columns of a tile: of the output, and of the input that it reads."""
@@ -93,17 +93,17 @@ class Spans:
         return len(self.quads) * QUARTER // self.tiles
 
 
-def spans(variant: int, planes: int, outputs: int, height: int, width: int) -> Spans:
-    """Take as many tiles together as a variant has lanes.
+def spans(microkernel: int, planes: int, outputs: int, height: int, width: int) -> Spans:
+    """Take as many tiles together as a microkernel has lanes.
 
     Args:
-        variant: by which products are summed.
+        microkernel: by which products are summed.
         planes: of the input.
         outputs: planes of the output.
         height: of the output.
         width: of the output.
     """
-    tiles = VARIANTS[variant][1] * LANES
+    tiles = MICROKERNELS[microkernel][1] * LANES
     across, down = -(-width // LANES) * QUARTER, -(-height // OUT)
     count = -(-across * down // tiles)
     first = np.arange(0, count * tiles, QUARTER)
@@ -111,7 +111,7 @@ def spans(variant: int, planes: int, outputs: int, height: int, width: int) -> S
     runs = y - first // tiles * tiles // across  # rows of tiles that a span has begun
     place = first % tiles * OUT + runs * _EDGE
     quads = np.stack([place, OUT * y, OUT * x, np.clip(height - OUT * y, 0, OUT)], axis=1)
-    step = (tiles // LANES | 1) * LANES  # odd: see `layout.step_for`
+    step = (tiles // LANES | 1) * LANES  # odd: see `layout.channel_step`
     # All lines together also have room for the spilled rows of one vector of tiles, and for what is added to them.
     pitch = int(place.max()) + OUT * LANES + _EDGE
     products = PRODUCTS * planes * step
@@ -130,29 +130,33 @@ def origin(taps: Taps) -> tuple[int, int] | None:
     return corner[0], corner[1]
 
 
-def variants(step: Convolution, threads: int) -> list[int]:
-    """Places in VARIANTS by which a convolution may be run in tiles: none where that cannot pay, or does not fit."""
-    if step.source is None or origin(step.taps) is None or (step.pooled and step.second is not None):
+def microkernels(convolution: Convolution, threads: int) -> list[int]:
+    """Places in MICROKERNELS that may run a convolution in tiles: none where that cannot pay, or does not fit."""
+    if (
+        convolution.source is None
+        or origin(convolution.taps) is None
+        or (convolution.pooled and convolution.second is not None)
+    ):
         return []
-    planes, outputs = step.source.channels, step.outputs
+    planes, outputs = convolution.source.channels, convolution.outputs
     weights = PRODUCTS * planes * outputs
     if weights > _MOST_WEIGHTS:
         return []
     # Rounding is several times that of plain sums, and in proportion to them: too much for what a bound leaves of them.
-    if step.bounded or not np.abs(step.taps.weight).max(initial=0) < _LARGEST_WEIGHT:
+    if convolution.bounded or not np.abs(convolution.taps.weight).max(initial=0) < _LARGEST_WEIGHT:
         return []
     # Rows of pixels are read and written in whole vectors.
-    if step.source.row % LANES or step.target.row % (LANES // 2 if step.pooled else LANES):
+    if convolution.source.row % LANES or convolution.target.row % (LANES // 2 if convolution.pooled else LANES):
         return []
     return [
-        variant
-        for variant, (channels, _) in enumerate(VARIANTS)
+        microkernel
+        for microkernel, (channels, _) in enumerate(MICROKERNELS)
         if channels == _SHARING
         and outputs % channels == 0
-        and (span := spans(variant, planes, outputs, step.height, step.width)).count >= threads
+        and (span := spans(microkernel, planes, outputs, convolution.height, convolution.width)).count >= threads
         and span.scratch <= _MOST_SCRATCH
         # Tiles that lie beside the image take as long as others.
-        and weights * span.count * span.tiles < len(step.taps.weight) * step.height * step.width
+        and weights * span.count * span.tiles < len(convolution.taps.weight) * convolution.height * convolution.width
     ]
 
 

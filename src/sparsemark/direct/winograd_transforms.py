@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparsemark.direct.jit import compiled
-from sparsemark.direct.registers import LANES
-from sparsemark.direct.table import (
+from sparsemark.direct.isa import (
     ACROSS,
     BIAS,
     BOUNDS,
+    CHANNELS,
     FIRST_COLUMN,
     FIRST_ROW,
     INPUT_HEIGHT,
     INPUT_WIDTH,
     INPUTS,
-    PLANES,
     POOLED_FLOATS,
     RESIDUAL,
     RESIDUAL_STEP,
@@ -37,6 +35,8 @@ from sparsemark.direct.table import (
     TILES,
     ZEROS,
 )
+from sparsemark.direct.jit import compiled
+from sparsemark.direct.target import LANES
 from sparsemark.direct.winograd import QUARTER
 from sparsemark.direct.winograd_kernels import transform_columns, transform_rows, transform_tiles_back
 
@@ -103,7 +103,7 @@ def transform_back(row: Any, unit: int, arena: Any, tiles: Any, scratch: int) ->
     """Pixels of one span from the sums of its products, with what is fused into the convolution."""
     base, count, pooled = arena.ctypes.data, row[SPAN_TILES], row[POOLED_FLOATS] > 0
     first = row[TILES] + unit * count // QUARTER
-    step, bounds = 4 * row[PLANES] * row[SPAN_STEP], base + 4 * row[BOUNDS]
+    step, bounds = 4 * row[CHANNELS] * row[SPAN_STEP], base + 4 * row[BOUNDS]
     for v in range(count // LANES):
         q = first + 4 * v
         m0, m1 = base + 4 * tiles[q, TILE_MASKS], base + 4 * tiles[q + 1, TILE_MASKS]
@@ -111,7 +111,7 @@ def transform_back(row: Any, unit: int, arena: Any, tiles: Any, scratch: int) ->
         rows = tiles[q, TILE_ROWS] + tiles[q + 1, TILE_ROWS] + tiles[q + 2, TILE_ROWS] + tiles[q + 3, TILE_ROWS]
         sums = base + 4 * (scratch + row[SPAN_PRODUCTS] + v * LANES)
         bias, target = base + 4 * row[BIAS], base + 4 * row[TARGET]
-        for channel in range(row[PLANES]):
+        for channel in range(row[CHANNELS]):
             if rows < (8 if pooled else 16):
                 _spill(row, channel, arena, tiles, q, sums, scratch + row[SPAN_LINES])
             else:
@@ -137,7 +137,7 @@ def transform_back(row: Any, unit: int, arena: Any, tiles: Any, scratch: int) ->
 @compiled()
 def _spill(row: Any, channel: int, arena: Any, tiles: Any, q: int, sums: int, spilled: int) -> None:
     """The same for a vector of tiles of which some rows lie beside the image: by way of the scratch."""
-    base, step, pooled = arena.ctypes.data, 4 * row[PLANES] * row[SPAN_STEP], row[POOLED_FLOATS] > 0
+    base, step, pooled = arena.ctypes.data, 4 * row[CHANNELS] * row[SPAN_STEP], row[POOLED_FLOATS] > 0
     wide = LANES // 2 if pooled else LANES
     room, target = 4 * LANES, row[TARGET] + channel * row[TARGET_STEP]
     residual = 16 * LANES if row[RESIDUAL] >= 0 else 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sparsemark.direct import table as op
+from sparsemark.direct import isa as op
+from sparsemark.direct.ir import Operation as Step
+from sparsemark.direct.ir import planes, vector
 from sparsemark.direct.lowering.context import window_of
-from sparsemark.direct.steps import Step, planes, vector
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:

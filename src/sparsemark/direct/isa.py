@@ -6,9 +6,9 @@ INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, IN
 """Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with planes in the scratch."""
 
 # Columns that all operations share. Positions count floats of the arena; planes lie STEP apart, their rows ROW.
-OP, UNITS, SOURCE, SOURCE_STEP, SOURCE_ROW, TARGET, TARGET_STEP, TARGET_ROW, PLANES, HEIGHT, WIDTH = range(11)
-# Columns of CONVOLVE. PLANES counts output channels, HEIGHT and WIDTH are unused.
-VARIANT, RECORDS, POINTERS, RIGHT, LEFT, BIAS, BLOCKS, TILES, GROUP, CHUNKS, FLAGS, BOUNDS = range(11, 23)
+OP, UNITS, SOURCE, SOURCE_STEP, SOURCE_ROW, TARGET, TARGET_STEP, TARGET_ROW, CHANNELS, HEIGHT, WIDTH = range(11)
+# Columns of CONVOLVE. CHANNELS counts output channels, HEIGHT and WIDTH are unused.
+MICROKERNEL, RECORDS, POINTERS, RIGHT, LEFT, BIAS, BLOCKS, TILES, GROUP, CHUNKS, FLAGS, BOUNDS = range(11, 23)
 RESIDUAL, RESIDUAL_STEP, POOLED_FLOATS = range(23, 26)
 # Columns of the others.
 KIND, SOURCE_HEIGHT, SOURCE_WIDTH, ROW_STRIDE, COLUMN_STRIDE, ROW_START, COLUMN_START, KERNEL_ROWS, KERNEL_COLUMNS = (
@@ -30,7 +30,7 @@ TILE_COLUMNS = 6
 CLAMP_LOW, CLAMP_HIGH, MASK_OUTPUT = 1, 2, 4
 """Flags of CONVOLVE: what is done to a sum before it is stored."""
 
-VARIANTS = ((1, 1), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7), (2, 8), (4, 1), (4, 4), (4, 6))
+MICROKERNELS = ((1, 1), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7), (2, 8), (4, 1), (4, 4), (4, 6))
 """Output channels and vectors that one tile may have."""
 
 MAXIMUM, AVERAGE, AVERAGE_WITH_PADDING = range(3)

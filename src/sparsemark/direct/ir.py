@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct.layout import Planes, Taps, row_for
+from sparsemark.direct.layout import Layout, row_for
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from sparsemark.direct.taps import Taps
 
 _LARGEST = 2**27
 """Floats in one tensor: a larger one is a damaged file rather than an image."""
@@ -31,7 +33,7 @@ class Tensor:
     bottom: int = 0
     whole: Tensor | None = None
     first: int = 0
-    placed: Planes | None = None
+    placed: Layout | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,11 +60,11 @@ def check_size(channels: int, height: int, width: int) -> None:
 
 
 @dataclass(eq=False)
-class Step:
+class Operation:
     """One operation of the program.
 
     Args:
-        code: of `sparsemark.direct.table`.
+        code: of `sparsemark.direct.isa`.
         name: of the node it comes from.
         source: None for the image.
         target: what it makes.
@@ -83,7 +85,7 @@ class Step:
 
 
 @dataclass(eq=False)
-class Convolution(Step):
+class Convolution(Operation):
     """A sparse convolution of stride 1, and what was fused into it. `parameters` is the bias, one a channel.
 
     It is `bounded` if what reads it next has a limit: sums may then be far larger than anything that becomes of them.
@@ -109,7 +111,7 @@ class Convolution(Step):
 
 
 @dataclass(eq=False)
-class Matrix(Step):
+class Matrix(Operation):
     """A sparse matrix times a vector."""
 
     rows: NDArray[np.int32] = field(kw_only=True)
@@ -123,5 +125,5 @@ class Lowered:
     """A network for one shape of input."""
 
     shape: tuple[int, ...]
-    steps: tuple[Step, ...]
+    operations: tuple[Operation, ...]
     outputs: tuple[tuple[Tensor, tuple[int, ...]], ...]
