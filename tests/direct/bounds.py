@@ -12,7 +12,6 @@ import numpy as np
 
 from sparsemark.direct import isa
 from sparsemark.direct.ir import Convolution, Matrix
-from sparsemark.direct.isa import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT
 from sparsemark.direct.memory import MARGIN, placed
 from sparsemark.direct.target import LANES
 
@@ -235,7 +234,9 @@ def _check_stores(where, tiles, vectors):
             lanes = np.arange(low, low + LANES)
             wanted = (lanes % row < place.width) & (lanes // row < place.height)
             mask = _mask(where, tile, floats, 2)[i * LANES : (i + 1) * LANES] == -1
-            _require(((mask | (not where[isa.FLAGS] & MASK_OUTPUT)) == wanted).all(), f"{step.name}: what is no pixel")
+            _require(
+                ((mask | (not where[isa.FLAGS] & isa.MASK_OUTPUT)) == wanted).all(), f"{step.name}: what is no pixel"
+            )
             seen[lanes] |= wanted
     wanted = np.zeros(room, bool)
     for y in range(place.height):
@@ -268,9 +269,9 @@ def _check_pooled(where, tiles, vectors):
         lanes = np.arange(rows * row)
         inside = (lanes % row < step.width) & (tile[isa.TILE_INPUT] // row + lanes // row < step.height)
         mask = np.concatenate([_mask(where, t, vectors * LANES, 2) for t in tiles[n : n + group]]) == -1
-        _require(((mask | (not where[isa.FLAGS] & MASK_OUTPUT)) == inside).all(), f"{step.name}: what is no pixel")
+        _require(((mask | (not where[isa.FLAGS] & isa.MASK_OUTPUT)) == inside).all(), f"{step.name}: what is no pixel")
     _require((seen == 1).all(), f"{step.name}: pooled rows that are made twice or not at all")
-    _require(not where[isa.FLAGS] & ~(CLAMP_LOW | CLAMP_HIGH | MASK_OUTPUT), "flags that do not exist")
+    _require(not where[isa.FLAGS] & ~(isa.CLAMP_LOW | isa.CLAMP_HIGH | isa.MASK_OUTPUT), "flags that do not exist")
 
 
 def _check_winograd(where, inner):
@@ -387,7 +388,7 @@ def _check_tiles_written(where):
 def _check_matrix(where):
     step, program = where.step, where.program
     _require(isinstance(step, Matrix), "a matrix that is none")
-    first, outputs = where[isa.RECORDS], where[isa.CHANNELS]
+    first, outputs = where[isa.ROW_POINTERS], where[isa.CHANNELS]
     rows = program.rows[first : first + outputs + 1].astype(np.int64)
     _require(first >= 0 and len(rows) == outputs + 1, "row pointers beyond their end")
     _require((np.diff(rows) >= 0).all() and rows[0] >= 0, "row pointers that go backwards")
@@ -460,7 +461,7 @@ def _check_unary(where):
 def _check_channelwise(where):
     _check_same(where)
     where.reads_constant(where[isa.PARAMETERS], where[isa.CHANNELS])
-    where.reads_constant(where[isa.SECOND], where[isa.CHANNELS])
+    where.reads_constant(where[isa.MORE_PARAMETERS], where[isa.CHANNELS])
 
 
 def _check_binary(where):

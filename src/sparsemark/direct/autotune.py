@@ -1,4 +1,4 @@
-"""Schedule of the fastest kernel of each layer on this machine, by measurement."""
+"""Measured choice: the fastest schedule of each convolution on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsemark.direct.ir import Convolution
-from sparsemark.direct.program import Packed, assemble
+from sparsemark.direct.program import assemble
 from sparsemark.direct.runner import Runner
 from sparsemark.direct.schedule import options
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sparsemark.direct.ir import Lowered, Operation
     from sparsemark.direct.schedule import Schedule
+    from sparsemark.direct.tables import Packed
 
 _REPEATS = 5
 _FINALISTS = 4

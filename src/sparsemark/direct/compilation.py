@@ -15,8 +15,8 @@ import numpy as np
 from numba import types
 from numba.np.arrayobj import get_cfarray_intrinsic
 
+from sparsemark.direct import isa
 from sparsemark.direct.interpreter import execute
-from sparsemark.direct.isa import COLUMNS, TILE_COLUMNS
 from sparsemark.direct.jit import compiled
 from sparsemark.direct.machine_code import SYMBOL
 from sparsemark.direct.target import CPU, FEATURES
@@ -58,13 +58,13 @@ def _execute(
     """`execute` as a C function: pointers in place of arrays."""
     memory = _array(arena, (floats,))
     execute(
-        _array(program, (operations, COLUMNS)),
+        _array(program, (operations, isa.COLUMNS)),
         memory,
         np.int64(memory.ctypes.data),
         _array(image, (pixels,)),
         records,
         pointers,
-        _array(tiles, (tile_count, TILE_COLUMNS)),
+        _array(tiles, (tile_count, isa.TILE_COLUMNS)),
         _array(rows, (row_count,)),
         _array(columns, (nonzeros,)),
         _array(values, (nonzeros,)),

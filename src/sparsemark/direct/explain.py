@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sparsemark.direct import isa
 from sparsemark.direct.autotune import time_operation
 from sparsemark.direct.ir import Convolution, Matrix
-from sparsemark.direct.isa import INPUT
 from sparsemark.direct.program import assemble
 from sparsemark.direct.runner import Runner
 from sparsemark.direct.winograd import OUT, PRODUCTS
@@ -63,7 +63,7 @@ def explain(plan: Plan) -> Iterator[Layer]:
     """Time every operation of a plan by itself."""
     for operation in plan.lowered.operations:
         schedule = plan.schedules.get(operation)
-        seconds = None if operation.code == INPUT else time_operation(operation, plan.schedules, plan.floats)
+        seconds = None if operation.code == isa.INPUT else time_operation(operation, plan.schedules, plan.floats)
         work, kernel = _work(operation), _kernel(operation, schedule)
         winograd = schedule is not None and schedule.winograd
         products = _products(operation) if winograd else work
@@ -82,7 +82,7 @@ def explain(plan: Plan) -> Iterator[Layer]:
 
 def repeated(plan: Plan) -> Callable[[], None]:
     """Return a call of all operations of a plan but the copy of the image, on what the arena holds."""
-    operations = [operation for operation in plan.lowered.operations if operation.code != INPUT]
+    operations = [operation for operation in plan.lowered.operations if operation.code != isa.INPUT]
     runner = Runner(assemble(operations, plan.schedules, plan.floats, 1), 1)
     image = np.zeros(1, np.float32)
 

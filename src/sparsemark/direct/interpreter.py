@@ -11,41 +11,7 @@ from typing import Any
 
 from numba.misc.special import literally
 
-from sparsemark.direct.isa import (
-    BIAS,
-    BLOCKS,
-    BOUNDS,
-    CHANNELS,
-    CHUNKS,
-    CONVOLVE,
-    FLAGS,
-    GROUP,
-    INPUT,
-    LEFT,
-    LINEAR,
-    MICROKERNEL,
-    OP,
-    POINTERS,
-    POOLED_FLOATS,
-    RECORDS,
-    RESIDUAL,
-    RESIDUAL_STEP,
-    RIGHT,
-    SOURCE,
-    SOURCE_ROW,
-    TARGET,
-    TARGET_ROW,
-    TARGET_STEP,
-    TILE_INPUT,
-    TILE_MASKS,
-    TILE_OUTPUT,
-    TILE_POOLED,
-    TILE_ROWS,
-    TILE_VECTORS,
-    TILES,
-    UNITS,
-    WINOGRAD,
-)
+from sparsemark.direct import isa
 from sparsemark.direct.jit import compiled
 from sparsemark.direct.kernels import convolve, fetch_add, largest_of_four
 from sparsemark.direct.operations import copy_planes, multiply, operate
@@ -89,31 +55,31 @@ def execute(
         taken, finished = counters + 16 * i, counters + 16 * i + 8
         while True:
             unit: Any = fetch_add(taken, 1)
-            if unit >= row[UNITS]:
+            if unit >= row[isa.UNITS]:
                 break
-            if row[OP] == CONVOLVE or row[OP] == WINOGRAD:
+            if row[isa.OP] == isa.CONVOLVE or row[isa.OP] == isa.WINOGRAD:
                 # Called from one place only: each call is a copy of all kernels to compile.
                 kernel, part, data = row, unit, base
-                if row[OP] == WINOGRAD:
+                if row[isa.OP] == isa.WINOGRAD:
                     transform(row, unit, arena, tiles, scratch)
                     kernel, part, data = program[i + 1], 0, base + 4 * scratch
                 _convolve(kernel, part, base, data, records, pointers, tiles, scratch)
-                if row[OP] == WINOGRAD:
+                if row[isa.OP] == isa.WINOGRAD:
                     transform_back(row, unit, arena, tiles, scratch)
-            elif row[OP] == INPUT:
+            elif row[isa.OP] == isa.INPUT:
                 copy_planes(row, unit, image, arena)
-            elif row[OP] == LINEAR:
+            elif row[isa.OP] == isa.LINEAR:
                 multiply(row, unit, arena, rows, columns, values)
             else:
                 operate(row, unit, arena, scratch)
             fetch_add(finished, 1)
-        while fetch_add(finished, 0) < row[UNITS]:
+        while fetch_add(finished, 0) < row[isa.UNITS]:
             pass
 
 
 @compiled(inline="always")
 def _convolve(row: Any, unit: int, base: int, data: int, records: int, pointers: int, tiles: Any, scratch: int) -> None:
-    microkernel = row[MICROKERNEL]
+    microkernel = row[isa.MICROKERNEL]
     if microkernel == 0:
         _tiles(1, 1, row, unit, base, data, records, pointers, tiles, scratch)
     elif microkernel == 1:
@@ -158,22 +124,22 @@ def _tiles(
     literally(vectors)
     floats = vectors * LANES
     # Read once: the compiler cannot know that storing a sum leaves the program as it is.
-    outputs, blocks, pooled, chunks = row[CHANNELS], row[BLOCKS], row[POOLED_FLOATS], row[CHUNKS]
-    right, left, bias_at, bounds = row[RIGHT], row[LEFT], row[BIAS], base + 4 * row[BOUNDS]
-    residual, residual_step, all_flags = row[RESIDUAL], row[RESIDUAL_STEP], row[FLAGS]
-    own_records, groups, phases = records + 4 * row[RECORDS], outputs // channels, right + left + 1
-    first_tile = row[TILES] + unit // chunks * row[GROUP]
+    outputs, blocks, pooled, chunks = row[isa.CHANNELS], row[isa.BLOCKS], row[isa.POOLED_FLOATS], row[isa.CHUNKS]
+    right, left, bias_at, bounds = row[isa.RIGHT], row[isa.LEFT], row[isa.BIAS], base + 4 * row[isa.BOUNDS]
+    residual, residual_step, all_flags = row[isa.RESIDUAL], row[isa.RESIDUAL_STEP], row[isa.FLAGS]
+    own_records, groups, phases = records + 4 * row[isa.RECORDS], outputs // channels, right + left + 1
+    first_tile = row[isa.TILES] + unit // chunks * row[isa.GROUP]
     first, last = unit % chunks * groups // chunks, (unit % chunks + 1) * groups // chunks
     partial = base + 4 * scratch
     full = partial + 4 * outputs * floats if blocks > 1 else partial
-    target, step = (full, pooled) if pooled else (data + 4 * row[TARGET], row[TARGET_STEP])
+    target, step = (full, pooled) if pooled else (data + 4 * row[isa.TARGET], row[isa.TARGET_STEP])
     zeros = bounds + 8
-    for t in range(first_tile, first_tile + row[GROUP]):
-        pixel, offset = tiles[t, TILE_INPUT], tiles[t, TILE_OUTPUT]
-        inputs = data + 4 * (row[SOURCE] + pixel)
-        masks, which = base + 4 * tiles[t, TILE_MASKS], tiles[t, TILE_VECTORS]
+    for t in range(first_tile, first_tile + row[isa.GROUP]):
+        pixel, offset = tiles[t, isa.TILE_INPUT], tiles[t, isa.TILE_OUTPUT]
+        inputs = data + 4 * (row[isa.SOURCE] + pixel)
+        masks, which = base + 4 * tiles[t, isa.TILE_MASKS], tiles[t, isa.TILE_VECTORS]
         for block in range(blocks):
-            at = pointers + 4 * (row[POINTERS] + (block * groups + first) * phases)
+            at = pointers + 4 * (row[isa.POINTERS] + (block * groups + first) * phases)
             for g in range(first, last):
                 channel = g * channels
                 mine = partial + 4 * channel * floats
@@ -212,10 +178,10 @@ def _tiles(
 @compiled()
 def _pool_squares(row: Any, base: int, full: int, tiles: Any, tile: int, first: int, last: int) -> None:
     """Take the largest of each 2 x 2 square of rows that are still in the cache."""
-    width, vectors, rows = 4 * row[SOURCE_ROW], row[SOURCE_ROW] // LANES, tiles[tile, TILE_ROWS] // 2
-    source_step, target_step, target_row = 4 * row[POOLED_FLOATS], 4 * row[TARGET_STEP], 4 * row[TARGET_ROW]
+    width, vectors, rows = 4 * row[isa.SOURCE_ROW], row[isa.SOURCE_ROW] // LANES, tiles[tile, isa.TILE_ROWS] // 2
+    source_step, target_step, target_row = 4 * row[isa.POOLED_FLOATS], 4 * row[isa.TARGET_STEP], 4 * row[isa.TARGET_ROW]
     source = full + first * source_step
-    target = base + 4 * (row[TARGET] + tiles[tile, TILE_POOLED]) + first * target_step
+    target = base + 4 * (row[isa.TARGET] + tiles[tile, isa.TILE_POOLED]) + first * target_step
     for _ in range(first, last):
         for y in range(rows):
             upper, out = source + 2 * y * width, target + y * target_row

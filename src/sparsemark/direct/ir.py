@@ -1,4 +1,4 @@
-"""Tensors and steps of a lowered network: the form between its graph and its program."""
+"""Tensors and operations of a lowered network: the form between its graph and its program."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Operation:
     """One operation of the program.
 
     Args:
-        code: of `sparsemark.direct.isa`.
+        code: of `isa`.
         name: of the node it comes from.
         source: None for the image.
         target: what it makes.
@@ -72,6 +72,7 @@ class Operation:
         numbers: columns of the program that only this operation has.
         parameters: floats that it reads.
         more: the second row of parameters of CHANNELWISE.
+        scratch: floats that each thread needs for it.
     """
 
     code: int
@@ -80,8 +81,9 @@ class Operation:
     target: Tensor
     second: Tensor | None = None
     numbers: dict[int, int] = field(default_factory=dict)
-    parameters: NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
+    parameters: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     more: NDArray[np.float32] | None = None
+    scratch: int = 0
 
 
 @dataclass(eq=False)

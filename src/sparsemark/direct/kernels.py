@@ -19,7 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sparsemark.direct.isa import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT
+from sparsemark.direct import isa
 from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:
@@ -264,11 +264,11 @@ def _convolve(
             tile.each(lambda v, q, i: b.fadd(v, e.load(e.plus(rows[q], BYTES * i))))
         tile.accumulate(inputs, records, cursor)
         # Comparisons are such that NaN stays NaN.
-        for flag, bound, test in ((CLAMP_LOW, 0, "<"), (CLAMP_HIGH, 4, ">")):
+        for flag, bound, test in ((isa.CLAMP_LOW, 0, "<"), (isa.CLAMP_HIGH, 4, ">")):
             with b.if_then(e.has(flags, flag)):
                 limit = e.splat(e.load(e.plus(bounds, bound), F32))
                 tile.each(lambda v, _q, _i: b.select(b.fcmp_ordered(test, v, limit), limit, v))  # noqa: B023
-        with b.if_then(e.has(flags, MASK_OUTPUT)):
+        with b.if_then(e.has(flags, isa.MASK_OUTPUT)):
             tile.each(lambda v, _q, i: e.masked(v, e.plus(masks, BYTES * (2 * tile.vectors + i))))
         tile.store(out, out_stride, which)
         return context.get_dummy_value()

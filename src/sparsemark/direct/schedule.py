@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.direct.isa import MICROKERNELS
+from sparsemark.direct import isa
 from sparsemark.direct.memory import placed
 from sparsemark.direct.target import LANES
 from sparsemark.direct.tiling import tile
@@ -43,12 +43,12 @@ class Schedule:
     @property
     def channels(self) -> int:
         """Output channels of a tile."""
-        return MICROKERNELS[self.microkernel][0]
+        return isa.MICROKERNELS[self.microkernel][0]
 
     @property
     def vectors(self) -> int:
         """Vectors of a tile."""
-        return MICROKERNELS[self.microkernel][1]
+        return isa.MICROKERNELS[self.microkernel][1]
 
 
 def options(convolution: Convolution, threads: int = 1) -> list[Schedule]:
@@ -71,7 +71,7 @@ def candidates(
 ) -> list[Schedule]:
     """Ways to run a convolution from its non-zeros that are worth a try, none of which wastes half of its work."""
     possible = []
-    for microkernel, (channels, vectors) in enumerate(MICROKERNELS):
+    for microkernel, (channels, vectors) in enumerate(isa.MICROKERNELS):
         if outputs % channels:
             continue
         tiling = tile(vectors, height, width, source.row, right=taps.right, left=taps.left, pooled_row=pooled_row)

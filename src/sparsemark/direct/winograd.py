@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct.isa import MICROKERNELS
+from sparsemark.direct import isa
 from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def spans(microkernel: int, planes: int, outputs: int, height: int, width: int) 
         height: of the output.
         width: of the output.
     """
-    tiles = MICROKERNELS[microkernel][1] * LANES
+    tiles = isa.MICROKERNELS[microkernel][1] * LANES
     across, down = -(-width // LANES) * QUARTER, -(-height // OUT)
     count = -(-across * down // tiles)
     first = np.arange(0, count * tiles, QUARTER)
@@ -150,7 +150,7 @@ def microkernels(convolution: Convolution, threads: int) -> list[int]:
         return []
     return [
         microkernel
-        for microkernel, (channels, _) in enumerate(MICROKERNELS)
+        for microkernel, (channels, _) in enumerate(isa.MICROKERNELS)
         if channels == _SHARING
         and outputs % channels == 0
         and (span := spans(microkernel, planes, outputs, convolution.height, convolution.width)).count >= threads

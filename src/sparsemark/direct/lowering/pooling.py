@@ -49,7 +49,7 @@ def _pool(context: Context, node: Node, kind: int) -> None:
         op.KERNEL_ROWS: kernel[0],
         op.KERNEL_COLUMNS: kernel[1],
     }
-    context.set(node.outputs[0], context.add(Step(op.POOL, node.name, source, target, numbers=numbers)))
+    context.set(node.outputs[0], context.add(Step(op.POOL, node.name, source, target, numbers=numbers, scratch=width)))
 
 
 def _max_pool(context: Context, node: Node) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsemark.direct import isa
 from sparsemark.direct.explain import repeated
-from sparsemark.direct.isa import MICROKERNELS
 from sparsemark.direct.network import Network
 from sparsemark.errors import UnsupportedError
 from sparsemark.measurement.explanation.changes import filled, subnormal, thinned, widened
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Changed = tuple[np.ndarray[Any, Any], tuple[int, ...]]
 
-_TOGETHER = max(channels for channels, _ in MICROKERNELS)
+_TOGETHER = max(channels for channels, _ in isa.MICROKERNELS)
 """Output channels that a tile shares: other widths rule out the fastest kernels, Winograd's among them."""
 
 _DENSE = 0.5
