@@ -16,8 +16,8 @@ from numba import types
 from numba.np.arrayobj import get_cfarray_intrinsic
 
 from sparsemark.direct import isa
-from sparsemark.direct.interpreter import execute
-from sparsemark.direct.jit import compiled
+from sparsemark.direct.kernels.interpreter import execute
+from sparsemark.direct.kernels.jit import compiled
 from sparsemark.direct.machine_code import SYMBOL
 from sparsemark.direct.target import CPU, FEATURES
 from sparsemark.machine.children import end_with_parent

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from sparsemark.direct.kernels import BYTES, F32, I32, I64, Emitter, places_of
+from sparsemark.direct.kernels.emitter import BYTES, F32, I32, I64, Emitter, places_of
 from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from sparsemark.direct import isa
-from sparsemark.direct.jit import compiled
-from sparsemark.direct.kernels import as_float
+from sparsemark.direct.kernels.jit import compiled
+from sparsemark.direct.kernels.vectors import as_float
 
 
 @compiled()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from sparsemark.direct import isa
-from sparsemark.direct.jit import compiled
+from sparsemark.direct.kernels.jit import compiled
+from sparsemark.direct.kernels.winograd_transforms import transform_columns, transform_rows, transform_tiles_back
 from sparsemark.direct.target import LANES
 from sparsemark.direct.winograd import QUARTER
-from sparsemark.direct.winograd_kernels import transform_columns, transform_rows, transform_tiles_back
 
 
 @compiled()
