@@ -14,8 +14,8 @@ import onnx
 
 from sparsemark.cli import main
 from sparsemark.direct.explain import explain
-from sparsemark.direct.machine_code import load
 from sparsemark.direct.peak import measure_peak
+from sparsemark.direct.runtime.machine_code import load
 from sparsemark.errors import UnsupportedError
 from sparsemark.measurement.explanation import onnx_linters
 from tests.direct.graphs import Prepared, Sketch

@@ -16,7 +16,7 @@ from sparsemark.direct.ir import Convolution
 from sparsemark.direct.lowering import lower
 from sparsemark.direct.memory import place
 from sparsemark.direct.program import assemble
-from sparsemark.direct.runner import Runner
+from sparsemark.direct.runtime.runner import Runner
 from sparsemark.direct.schedule import options
 from sparsemark.direct.target import LANES
 from sparsemark.engines.operators import OPERATORS

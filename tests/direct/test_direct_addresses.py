@@ -11,7 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sparsemark.direct import isa
+from sparsemark.direct.kernels.operations import OPERATIONS
 from sparsemark.direct.target import LANES
+from tests.direct import bounds
 from tests.direct.bounds import OutOfBoundsError, check_places, check_program
 from tests.direct.checks import stays_inside
 from tests.direct.graphs import (
@@ -69,6 +71,10 @@ def test_transposed_convolution_stays_within_its_buffers(size, kernel, strides, 
     attributes = {"strides": list(strides), "pads": pads, "output_padding": extra}
     sketch.node("ConvTranspose", "x", weight, kernel_shape=list(kernel), **attributes)
     stays_inside(sketch.graph())
+
+
+def test_every_operation_has_its_addresses_checked():
+    assert set(bounds._CHECKS) == {*OPERATIONS, isa.INPUT}
 
 
 def spoiled(program, column, change, code=isa.CONVOLVE):

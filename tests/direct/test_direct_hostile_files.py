@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from sparsemark.direct import machine_code
+from sparsemark.direct.runtime import machine_code
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.formats.csr.graph import load_csr
 from tests.direct import mutations

@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("numba")
 
-from sparsemark.direct.machine_code import load
 from sparsemark.direct.network import Network
 from sparsemark.direct.peak import Peak
+from sparsemark.direct.runtime.machine_code import load
 from sparsemark.measurement.explanation import csr_linters, layers_alone
 from sparsemark.measurement.explanation.changes import widened
 from sparsemark.measurement.explanation.csr_file import plan_file, timed_file

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from models import INPUT_SHAPE, NETWORKS
-from sparsemark.direct import machine_code
 from sparsemark.direct.ir import Convolution
+from sparsemark.direct.runtime import machine_code
 from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
 from sparsemark.formats.csr import graph as csr

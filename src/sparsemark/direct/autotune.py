@@ -10,7 +10,7 @@ import numpy as np
 
 from sparsemark.direct.ir import Convolution
 from sparsemark.direct.program import assemble
-from sparsemark.direct.runner import Runner
+from sparsemark.direct.runtime.runner import Runner
 from sparsemark.direct.schedule import options
 
 if TYPE_CHECKING:

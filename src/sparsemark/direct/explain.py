@@ -11,7 +11,7 @@ from sparsemark.direct import isa
 from sparsemark.direct.autotune import time_operation
 from sparsemark.direct.ir import Convolution, Matrix
 from sparsemark.direct.program import assemble
-from sparsemark.direct.runner import Runner
+from sparsemark.direct.runtime.runner import Runner
 from sparsemark.direct.winograd import OUT, PRODUCTS
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _kernel(operation: Operation, schedule: Schedule | None) -> str:
     if schedule.winograd:
         return f"Winograd 4 x 4, {schedule.vectors} vectors{_taken_in(operation.second, pooled=operation.pooled)}"
     kind = "direct" if schedule.channels == 1 else f"{schedule.channels} channels together"
-    blocks = f", {schedule.block} planes a block" if schedule.block else ""
+    blocks = f", {schedule.block} channels a block" if schedule.block else ""
     return f"{kind}, {schedule.vectors} vectors{blocks}{_taken_in(operation.second, pooled=operation.pooled)}"
 
 

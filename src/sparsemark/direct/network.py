@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from sparsemark import paths
 from sparsemark.direct.autotune import choose
-from sparsemark.direct.callers import Callers
 from sparsemark.direct.fingerprint import fingerprint
 from sparsemark.direct.ir import Convolution, Matrix
 from sparsemark.direct.lowering import lower
 from sparsemark.direct.memory import place
 from sparsemark.direct.program import assemble
+from sparsemark.direct.runtime.callers import Callers
 from sparsemark.direct.schedule import Schedule, options
 from sparsemark.direct.target import LANES
 from sparsemark.errors import UnsupportedError, UserError

@@ -10,7 +10,7 @@ import numpy as np
 from sparsemark.direct import isa
 from sparsemark.direct.encoders import encode
 from sparsemark.direct.memory import MARGIN
-from sparsemark.direct.pages import floats
+from sparsemark.direct.runtime.pages import floats
 from sparsemark.direct.tables import Packed, Tables
 from sparsemark.direct.target import LANES
 
@@ -74,12 +74,17 @@ def assemble(
         packed: weights packed by earlier calls, to which new ones are added.
     """
     tables = Tables(start, threads, packed)
-    rows = [row for operation in operations for row in encode(tables, operation, schedules.get(operation))]
+    table = [row for operation in operations for row in encode(tables, operation, schedules.get(operation))]
+    records, pointers = tables.records()
+    rows, columns, values = tables.matrices()
     return Program(
-        np.array(rows, np.int64).reshape(-1, isa.COLUMNS),
+        np.array(table, np.int64).reshape(-1, isa.COLUMNS),
         tables.tiles(),
-        *tables.records(),
-        *tables.matrices(),
+        records,
+        pointers,
+        rows,
+        columns,
+        values,
         tables.constants(),
         start,
         -(-tables.scratch // LANES) * LANES + LANES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.direct.kernels.jit import compiled
@@ -13,31 +14,21 @@ if TYPE_CHECKING:
 
 
 def dispatched(column: int, functions: Mapping[int, Function]) -> Function:
-    """Return a compiled function that calls one of several, all of the same operands.
+    """Return a compiled function that calls one of several.
+
+    One flat function of comparisons, of which LLVM makes a jump table. Closures that call each other would do as well,
+    but Numba optimises at each level what all further ones call: that doubled the time to compile.
 
     Args:
         column: of the row, the first operand, that has the number of the function.
-        functions: by their numbers; where a row has another one, nothing is called.
+        functions: by their numbers, of the same operands; where a row has another number, nothing is called.
     """
-    chain: Function = _nothing
-    for number, function in reversed(functions.items()):
-        chain = _case(column, number, function, chain)
-    return chain
-
-
-def _case(column: int, number: int, function: Function, otherwise: Function) -> Function:
-    """One comparison: LLVM makes a jump table of the chain."""
-
-    @compiled()
-    def case(row: Any, *operands: Any) -> None:
-        if row[column] == number:
-            function(row, *operands)
-        else:
-            otherwise(row, *operands)
-
-    return case
-
-
-@compiled()
-def _nothing(row: Any, *operands: Any) -> None:
-    pass
+    python: Any = next(iter(functions.values()))
+    operands = ", ".join(inspect.signature(python.py_func).parameters)
+    lines = [f"def dispatch({operands}):", f"    number = row[{column}]"]
+    for number in functions:
+        lines += [f"    if number == {number}:", f"        return function{number}({operands})"]
+    namespace: dict[str, Any] = {f"function{number}": function for number, function in functions.items()}
+    exec("\n".join(lines), namespace)  # noqa: S102 - numbers and names of this package alone
+    dispatch: Function = compiled()(namespace["dispatch"])
+    return dispatch

@@ -159,7 +159,7 @@ def _convolve(
 
     Args, 64-bit integers unless said otherwise, addresses and strides in bytes:
         channels, vectors: literals; size of the tile.
-        inputs: where the tile lies in the first input plane.
+        inputs: where the tile lies in the first input channel.
         records: all of the layer's; each is `channels` weights after an int32 offset.
         pointers: of the groups of this block and these channels, `right + left + 1` int32, and one more for the end.
         right, left: groups whose sums move right and left: those of taps left and right of the centre.

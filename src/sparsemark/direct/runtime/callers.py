@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from sparsemark.direct.runner import Runner
+from sparsemark.direct.runtime.runner import Runner
 from sparsemark.machine.placement import allowed_cpus
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Compile the interpreter to object code: `python -m sparsemark.direct.compilation FILE`.
+"""Compile the interpreter to object code: `python -m sparsemark.direct.runtime.compilation FILE`.
 
 A process of its own, since Numba takes hundreds of megabytes that whoever runs a network has no use for.
 """
@@ -18,7 +18,7 @@ from numba.np.arrayobj import get_cfarray_intrinsic
 from sparsemark.direct import isa
 from sparsemark.direct.kernels.interpreter import execute
 from sparsemark.direct.kernels.jit import compiled
-from sparsemark.direct.machine_code import SYMBOL
+from sparsemark.direct.runtime.machine_code import SYMBOL
 from sparsemark.direct.target import CPU, FEATURES
 from sparsemark.machine.children import end_with_parent
 

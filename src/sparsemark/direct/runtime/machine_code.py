@@ -105,7 +105,7 @@ def _compile() -> bytes:
         # By way of a file: whatever is printed while Python starts would be taken for code.
         with temporary_folder() as folder:
             path = folder / "execute.o"
-            command = [sys.executable, "-P", "-m", "sparsemark.direct.compilation", str(path)]
+            command = [sys.executable, "-P", "-m", "sparsemark.direct.runtime.compilation", str(path)]
             ended = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603 - fixed words
             if not ended.returncode:
                 return path.read_bytes()
