@@ -86,7 +86,7 @@ def _compiled_once(_shelf):
     if importlib.util.find_spec("llvmlite") is None:
         yield
         return
-    from sparsemark.direct import machine_code
+    from sparsemark.direct.runtime import machine_code
 
     plain, python = machine_code._compile, sys.executable
 

@@ -165,9 +165,9 @@ def test_operator_that_the_sparse_engine_lacks_is_run_by_onnx_runtime(direct, tm
 
 def test_callers_run_at_the_same_time(direct, monkeypatch):
     """Both callers are inside of the engine at once, or neither would pass the barrier."""
-    from sparsemark.direct.runner import Runner
+    from sparsemark.direct.runtime.runner import Runner
 
-    monkeypatch.setattr("sparsemark.direct.callers.allowed_cpus", lambda: [0, 1])
+    monkeypatch.setattr("sparsemark.direct.runtime.callers.allowed_cpus", lambda: [0, 1])
     network = sparsemark.load(path_of("csr"))
     pictures = images("unet")[:2]
     alone = [network(image) for image in pictures]
@@ -195,7 +195,7 @@ def test_many_callers_get_their_own_answers(network):
 
 def test_other_threads_of_python_run_during_a_call(direct, monkeypatch):
     """The native call releases the interpreter's lock: nothing else here lets another thread in."""
-    from sparsemark.direct import runner
+    from sparsemark.direct.runtime import runner
 
     counted, during, done = [0], [], threading.Event()
 

@@ -95,7 +95,7 @@ def test_nothing_else_is_loaded_where_everything_is_installed(tmp_path):
     # The first way for each layer: a decision that this user's cache remembers may be to run all of it dense.
     decided = (
         "from sparsemark.direct import network\n"
-        "from sparsemark.direct.tuning import options\n"
+        "from sparsemark.direct.autotune import options\n"
         "def decision(path, convolutions, threads):\n"
         "    return network.Decision(tuple(options(step)[0] for step in convolutions), False)\n"
         "network._recall = decision\n"

@@ -13,9 +13,9 @@ pytest.importorskip("numba")
 import onnx
 
 from sparsemark.cli import main
-from sparsemark.direct.explanation import explain
-from sparsemark.direct.limits import measure_limits
-from sparsemark.direct.machine_code import load
+from sparsemark.direct.explain import explain
+from sparsemark.direct.peak import measure_peak
+from sparsemark.direct.runtime.machine_code import load
 from sparsemark.errors import UnsupportedError
 from sparsemark.measurement.explanation import onnx_linters
 from tests.direct.graphs import Prepared, Sketch
@@ -109,8 +109,8 @@ def test_an_input_that_the_network_cannot_take_is_one_line(unet, capsys):
 
 
 def test_sharing_a_load_is_never_slower_than_a_load_each():
-    limits = measure_limits()
-    assert limits.multiply_adds >= limits.loads > 0
+    peak = measure_peak()
+    assert peak.multiply_adds >= peak.loads > 0
 
 
 def test_layer_by_tiles_carries_out_a_quarter_of_what_a_dense_one_is():
@@ -119,7 +119,7 @@ def test_layer_by_tiles_carries_out_a_quarter_of_what_a_dense_one_is():
     prepared = Prepared(sketch.graph())
     (step,) = prepared.convolutions
     for choice in prepared.options[step]:
-        plan = SimpleNamespace(lowered=prepared.lowered, choices={step: choice}, floats=prepared.floats)
+        plan = SimpleNamespace(lowered=prepared.lowered, schedules={step: choice}, floats=prepared.floats)
         layer = list(explain(plan))[-1]
         assert layer.multiply_adds == 8 * 8 * 9 * 16 * 16
         assert layer.products == (layer.multiply_adds // 4 if choice.winograd else layer.multiply_adds)

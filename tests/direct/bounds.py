@@ -10,11 +10,10 @@ import math
 
 import numpy as np
 
-from sparsemark.direct import table as op
+from sparsemark.direct import isa
+from sparsemark.direct.ir import Convolution, Matrix
 from sparsemark.direct.memory import MARGIN, placed
-from sparsemark.direct.registers import LANES
-from sparsemark.direct.steps import Convolution, Matrix
-from sparsemark.direct.table import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT
+from sparsemark.direct.target import LANES
 
 
 class OutOfBoundsError(AssertionError):
@@ -35,25 +34,25 @@ def check_program(program, steps, threads, pixels):
     _require(program.scratch_at(0) == constants[1], "scratch begins within the constants")
     _require(program.scratch_at(threads) + MARGIN <= size, "scratch of the last thread ends behind the arena")
     rows = program.table.tolist()
-    _require(all(row[op.UNITS] == 0 for row in rows if row[op.OP] == op.NOTHING), "work where there is none")
-    own = [i for i, row in enumerate(rows) if row[op.OP] != op.NOTHING]
+    _require(all(row[isa.UNITS] == 0 for row in rows if row[isa.OP] == isa.NOTHING), "work where there is none")
+    own = [i for i, row in enumerate(rows) if row[isa.OP] != isa.NOTHING]
     _require(len(own) == len(steps), "a row for each step")
     for i, step in zip(own, steps, strict=True):
         row = rows[i]
         where = _Where(program, row, step, size=size, constants=constants, pixels=pixels)
         where.target()
-        if row[op.OP] == op.CONVOLVE:
+        if row[isa.OP] == isa.CONVOLVE:
             _check_convolution(where)
-        elif row[op.OP] == op.WINOGRAD:
-            _require(i + 1 < len(rows) and rows[i + 1][op.OP] == op.NOTHING, "tiles without products")
+        elif row[isa.OP] == isa.WINOGRAD:
+            _require(i + 1 < len(rows) and rows[i + 1][isa.OP] == isa.NOTHING, "tiles without products")
             _check_winograd(where, _Where(program, rows[i + 1], step, size=size, constants=constants, pixels=pixels))
-        elif row[op.OP] == op.LINEAR:
+        elif row[isa.OP] == isa.LINEAR:
             _check_matrix(where)
         else:
-            _CHECKS[row[op.OP]](where)
-        units, planes = row[op.UNITS], row[op.PLANES]
+            _CHECKS[row[isa.OP]](where)
+        units, planes = row[isa.UNITS], row[isa.CHANNELS]
         _require(units >= 1, "work for one thread at least")
-        _require(row[op.OP] != op.LINEAR or units <= max(planes, 1), "units of work without any")
+        _require(row[isa.OP] != isa.LINEAR or units <= max(planes, 1), "units of work without any")
 
 
 def check_places(lowered, floats):
@@ -66,7 +65,7 @@ def check_places(lowered, floats):
         together = lives[a][0] <= lives[b][1] and lives[b][0] <= lives[a][1]
         apart = extents[a][1] <= extents[b][0] or extents[b][1] <= extents[a][0]
         _require(apart or not together, f"tensors {a.shape} and {b.shape} share memory while both are needed")
-    for tensor in (*itertools.chain(*map(_tensors, lowered.steps)), *(tensor for tensor, _ in lowered.outputs)):
+    for tensor in (*itertools.chain(*map(_tensors, lowered.operations)), *(tensor for tensor, _ in lowered.outputs)):
         _check_within(tensor)
     for tensor, shape in lowered.outputs:
         _require(math.prod(shape) == math.prod(tensor.shape), "an output of another size than its tensor")
@@ -79,11 +78,11 @@ def _tensors(step):
 def _lives(lowered):
     """First and last step that needs a tensor; outputs are needed after the last."""
     lives = {}
-    for i, step in enumerate(lowered.steps):
+    for i, step in enumerate(lowered.operations):
         for root in map(_root, _tensors(step)):
             lives[root] = (lives.get(root, (i, i))[0], i)
     for tensor, _ in lowered.outputs:
-        lives[_root(tensor)] = (lives[_root(tensor)][0], len(lowered.steps))
+        lives[_root(tensor)] = (lives[_root(tensor)][0], len(lowered.operations))
     return lives
 
 
@@ -137,7 +136,7 @@ class _Where:
     def target(self):
         """The row's target is that of the step."""
         place = placed(self.step.target)
-        found = [self[c] for c in (op.TARGET, op.TARGET_STEP, op.TARGET_ROW, op.PLANES, op.HEIGHT, op.WIDTH)]
+        found = [self[c] for c in (isa.TARGET, isa.TARGET_STEP, isa.TARGET_ROW, isa.CHANNELS, isa.HEIGHT, isa.WIDTH)]
         wanted = [place.position, place.step, place.row, place.channels, place.height, place.width]
         _require(found == wanted, "a target that is not the step's")
         low, high = _extent(self.step.target)
@@ -157,61 +156,61 @@ class _Where:
 def _check_convolution(where):
     step, program = where.step, where.program
     _require(isinstance(step, Convolution), "a convolution that is none")
-    channels, vectors = op.VARIANTS[where[op.VARIANT]]
-    floats, outputs = vectors * LANES, where[op.PLANES]
+    channels, vectors = isa.MICROKERNELS[where[isa.MICROKERNEL]]
+    floats, outputs = vectors * LANES, where[isa.CHANNELS]
     _require(outputs % channels == 0, "outputs that do not divide into tiles")
-    groups, phases, blocks = outputs // channels, where[op.RIGHT] + where[op.LEFT] + 1, where[op.BLOCKS]
-    chunks, group = where[op.CHUNKS], where[op.GROUP]
+    groups, phases, blocks = outputs // channels, where[isa.RIGHT] + where[isa.LEFT] + 1, where[isa.BLOCKS]
+    chunks, group = where[isa.CHUNKS], where[isa.GROUP]
     _require(blocks >= 1 and 1 <= chunks <= groups and group >= 1, "no blocks, chunks or groups")
-    _require(where[op.UNITS] % chunks == 0, "units that do not divide into chunks")
+    _require(where[isa.UNITS] % chunks == 0, "units that do not divide into chunks")
 
     count = blocks * groups * phases + 1
-    pointers = program.pointers[where[op.POINTERS] : where[op.POINTERS] + count].astype(np.int64)
-    _require(where[op.POINTERS] >= 0 and len(pointers) == count, "row pointers beyond their end")
+    pointers = program.pointers[where[isa.POINTERS] : where[isa.POINTERS] + count].astype(np.int64)
+    _require(where[isa.POINTERS] >= 0 and len(pointers) == count, "row pointers beyond their end")
     _require(pointers[0] == 0 and (np.diff(pointers) >= 0).all(), "row pointers that go backwards")
-    records = program.records[where[op.RECORDS] : where[op.RECORDS] + pointers[-1] * (1 + channels)]
-    _require(where[op.RECORDS] >= 0 and len(records) == pointers[-1] * (1 + channels), "records beyond their end")
+    records = program.records[where[isa.RECORDS] : where[isa.RECORDS] + pointers[-1] * (1 + channels)]
+    _require(where[isa.RECORDS] >= 0 and len(records) == pointers[-1] * (1 + channels), "records beyond their end")
     offsets = records.reshape(-1, 1 + channels)[:, 0].astype(np.int64)
     _require((offsets % 4 == 0).all(), "offsets of parts of a float")
 
-    first = where[op.TILES]
-    tiles = program.tiles[first : first + where[op.UNITS] // chunks * group]
-    _require(first >= 0 and len(tiles) == where[op.UNITS] // chunks * group > 0, "tiles beyond their end")
+    first = where[isa.TILES]
+    tiles = program.tiles[first : first + where[isa.UNITS] // chunks * group]
+    _require(first >= 0 and len(tiles) == where[isa.UNITS] // chunks * group > 0, "tiles beyond their end")
     # Every tile reads every record, so these are the very first and last floats that are read.
-    inputs = where[op.SOURCE] + tiles[:, op.TILE_INPUT]
+    inputs = where[isa.SOURCE] + tiles[:, isa.TILE_INPUT]
     if len(offsets):
         where.reads(inputs.min() + offsets.min() // 4, inputs.max() + offsets.max() // 4 + floats)
-    where.reads_constant(where[op.BIAS], outputs)
-    where.reads_constant(where[op.BOUNDS], 2 + channels)
-    for position in np.unique(tiles[:, op.TILE_MASKS]).tolist():
+    where.reads_constant(where[isa.BIAS], outputs)
+    where.reads_constant(where[isa.BOUNDS], 2 + channels)
+    for position in np.unique(tiles[:, isa.TILE_MASKS]).tolist():
         where.reads_constant(position, 3 * floats)
-    if where[op.RESIDUAL] >= 0:
+    if where[isa.RESIDUAL] >= 0:
         where.reads(
-            where[op.RESIDUAL] + tiles[:, op.TILE_OUTPUT].min(),
-            where[op.RESIDUAL] + (outputs - 1) * where[op.RESIDUAL_STEP] + tiles[:, op.TILE_OUTPUT].max() + floats,
+            where[isa.RESIDUAL] + tiles[:, isa.TILE_OUTPUT].min(),
+            where[isa.RESIDUAL] + (outputs - 1) * where[isa.RESIDUAL_STEP] + tiles[:, isa.TILE_OUTPUT].max() + floats,
         )
-    pooled = where[op.POOLED_FLOATS]
+    pooled = where[isa.POOLED_FLOATS]
     needed = (outputs * floats if blocks > 1 else 0) + outputs * pooled
     _require(needed <= program.scratch, f"{step.name}: {needed} floats of {program.scratch} of scratch")
     _check_masks(where, tiles, floats)
     if pooled:
-        _require((tiles[:, op.TILE_OUTPUT] >= 0).all(), "a tile before its scratch")
-        _require((tiles[:, op.TILE_OUTPUT] + floats <= pooled).all(), "a tile beyond its scratch")
+        _require((tiles[:, isa.TILE_OUTPUT] >= 0).all(), "a tile before its scratch")
+        _require((tiles[:, isa.TILE_OUTPUT] + floats <= pooled).all(), "a tile beyond its scratch")
         _check_pooled(where, tiles, vectors)
     else:
         _check_stores(where, tiles, vectors)
 
 
 def _mask(where, tile, floats, part):
-    at = tile[op.TILE_MASKS] - where.constants[0] + part * floats
+    at = tile[isa.TILE_MASKS] - where.constants[0] + part * floats
     return where.program.constants.view(np.int32)[at : at + floats]
 
 
 def _check_masks(where, tiles, floats):
     """Lanes that would cross the edge of a row are those that are masked, and masks are all or nothing."""
-    row = where[op.SOURCE_ROW]
+    row = where[isa.SOURCE_ROW]
     for tile in tiles:
-        x = (tile[op.TILE_INPUT] + np.arange(floats)) % row
+        x = (tile[isa.TILE_INPUT] + np.arange(floats)) % row
         for part, kept in ((0, x != row - 1), (1, x != 0)):
             mask = _mask(where, tile, floats, part)
             _require(np.isin(mask, (0, -1)).all(), "a mask of some bits")
@@ -221,21 +220,23 @@ def _check_masks(where, tiles, floats):
 def _check_stores(where, tiles, vectors):
     """Stores stay within the target's own planes, change nothing but its pixels, and leave none of these out."""
     step, floats = where.step, vectors * LANES
-    place, row = placed(step.target), where[op.TARGET_ROW]
+    place, row = placed(step.target), where[isa.TARGET_ROW]
     _require((step.height, step.width) == (place.height, place.width), "a convolution of another size than its target")
     room = place.step - place.top * place.row  # where the next plane, with the zeros above it, begins
     seen = np.zeros(room, bool)
     for tile in tiles:
-        _require(0 <= tile[op.TILE_VECTORS] < 1 << vectors, "more vectors than a tile has")
+        _require(0 <= tile[isa.TILE_VECTORS] < 1 << vectors, "more vectors than a tile has")
         for i in range(vectors):
-            if not tile[op.TILE_VECTORS] >> i & 1:
+            if not tile[isa.TILE_VECTORS] >> i & 1:
                 continue
-            low = int(tile[op.TILE_OUTPUT]) + i * LANES
+            low = int(tile[isa.TILE_OUTPUT]) + i * LANES
             _require(low >= 0 and low + LANES <= room, f"{step.name}: stores at {low} of a plane of {room}")
             lanes = np.arange(low, low + LANES)
             wanted = (lanes % row < place.width) & (lanes // row < place.height)
             mask = _mask(where, tile, floats, 2)[i * LANES : (i + 1) * LANES] == -1
-            _require(((mask | (not where[op.FLAGS] & MASK_OUTPUT)) == wanted).all(), f"{step.name}: what is no pixel")
+            _require(
+                ((mask | (not where[isa.FLAGS] & isa.MASK_OUTPUT)) == wanted).all(), f"{step.name}: what is no pixel"
+            )
             seen[lanes] |= wanted
     wanted = np.zeros(room, bool)
     for y in range(place.height):
@@ -245,107 +246,107 @@ def _check_stores(where, tiles, vectors):
 
 def _check_pooled(where, tiles, vectors):
     """The same of what is pooled, and of the scratch between."""
-    step, group, row = where.step, where[op.GROUP], where[op.SOURCE_ROW]
+    step, group, row = where.step, where[isa.GROUP], where[isa.SOURCE_ROW]
     place = placed(step.target)
     room = place.step - place.top * place.row
     _require(row % LANES == 0, "a row of parts of vectors")
     _require(place.row >= row // 2, f"{step.name}: rows that are too long for those they are pooled into")
     seen = np.zeros(place.height, int)
     for n, tile in enumerate(tiles):
-        rows = int(tile[op.TILE_ROWS])
-        _require(tile[op.TILE_VECTORS] == (1 << vectors) - 1, "scratch that is left as it was")
-        _require(rows % 2 == 0 and rows * row == where[op.POOLED_FLOATS], f"{step.name}: rows beyond the scratch")
-        _require(tile[op.TILE_OUTPUT] == n % group * vectors * LANES, "scratch in another order")
+        rows = int(tile[isa.TILE_ROWS])
+        _require(tile[isa.TILE_VECTORS] == (1 << vectors) - 1, "scratch that is left as it was")
+        _require(rows % 2 == 0 and rows * row == where[isa.POOLED_FLOATS], f"{step.name}: rows beyond the scratch")
+        _require(tile[isa.TILE_OUTPUT] == n % group * vectors * LANES, "scratch in another order")
         first = tiles[n - n % group]
-        _require(tile[op.TILE_INPUT] == first[op.TILE_INPUT] + tile[op.TILE_OUTPUT], "rows in another order")
+        _require(tile[isa.TILE_INPUT] == first[isa.TILE_INPUT] + tile[isa.TILE_OUTPUT], "rows in another order")
         if n % group:
             continue
-        low = int(tile[op.TILE_POOLED])
+        low = int(tile[isa.TILE_POOLED])
         _require(low % place.row == 0 and low >= 0, "a pooled row between two")
         _require(low + (rows // 2 - 1) * place.row + row // 2 <= room, f"{step.name}: pooled rows beyond the plane")
-        _require(tile[op.TILE_INPUT] == 2 * (low // place.row) * row, f"{step.name}: pooled into another row")
+        _require(tile[isa.TILE_INPUT] == 2 * (low // place.row) * row, f"{step.name}: pooled into another row")
         seen[low // place.row : low // place.row + rows // 2] += 1
         lanes = np.arange(rows * row)
-        inside = (lanes % row < step.width) & (tile[op.TILE_INPUT] // row + lanes // row < step.height)
+        inside = (lanes % row < step.width) & (tile[isa.TILE_INPUT] // row + lanes // row < step.height)
         mask = np.concatenate([_mask(where, t, vectors * LANES, 2) for t in tiles[n : n + group]]) == -1
-        _require(((mask | (not where[op.FLAGS] & MASK_OUTPUT)) == inside).all(), f"{step.name}: what is no pixel")
+        _require(((mask | (not where[isa.FLAGS] & isa.MASK_OUTPUT)) == inside).all(), f"{step.name}: what is no pixel")
     _require((seen == 1).all(), f"{step.name}: pooled rows that are made twice or not at all")
-    _require(not where[op.FLAGS] & ~(CLAMP_LOW | CLAMP_HIGH | MASK_OUTPUT), "flags that do not exist")
+    _require(not where[isa.FLAGS] & ~(isa.CLAMP_LOW | isa.CLAMP_HIGH | isa.MASK_OUTPUT), "flags that do not exist")
 
 
 def _check_winograd(where, inner):
-    step, program, span = where.step, where.program, where[op.SPAN_STEP]
-    channels, vectors = op.VARIANTS[inner[op.VARIANT]]
-    tiles, inputs, outputs = vectors * LANES, where[op.INPUTS], where[op.PLANES]
-    _require(isinstance(step, Convolution) and where[op.SPAN_TILES] == tiles, "tiles that are no vectors")
-    _require(span % LANES == 0 and span >= tiles and 6 * where[op.SPAN_PITCH] >= 32 * LANES, "too little room")
+    step, program, span = where.step, where.program, where[isa.SPAN_STEP]
+    channels, vectors = isa.MICROKERNELS[inner[isa.MICROKERNEL]]
+    tiles, inputs, outputs = vectors * LANES, where[isa.INPUTS], where[isa.CHANNELS]
+    _require(isinstance(step, Convolution) and where[isa.SPAN_TILES] == tiles, "tiles that are no vectors")
+    _require(span % LANES == 0 and span >= tiles and 6 * where[isa.SPAN_PITCH] >= 32 * LANES, "too little room")
     # Scratch: factors, products, lines, in this order.
-    _require(where[op.SPAN_PRODUCTS] >= 36 * inputs * span, "products over factors")
-    _require(where[op.SPAN_LINES] >= where[op.SPAN_PRODUCTS] + 36 * outputs * span, "lines over products")
-    _require(where[op.SPAN_LINES] + 6 * where[op.SPAN_PITCH] <= program.scratch, "lines beyond the scratch")
+    _require(where[isa.SPAN_PRODUCTS] >= 36 * inputs * span, "products over factors")
+    _require(where[isa.SPAN_LINES] >= where[isa.SPAN_PRODUCTS] + 36 * outputs * span, "lines over products")
+    _require(where[isa.SPAN_LINES] + 6 * where[isa.SPAN_PITCH] <= program.scratch, "lines beyond the scratch")
     _check_products(where, inner, channels, vectors)
     _check_tiles_read(where)
     _check_tiles_written(where)
 
 
 def _check_products(where, inner, channels, vectors):
-    program, tiles, span = where.program, vectors * LANES, where[op.SPAN_STEP]
-    plain = (op.SOURCE, op.RIGHT, op.LEFT, op.FLAGS, op.POOLED_FLOATS)
-    _require(not any(inner[column] for column in plain) and inner[op.RESIDUAL] == -1, "products of another kind")
-    _require([inner[c] for c in (op.BLOCKS, op.GROUP, op.CHUNKS)] == [1, 1, 1], "products in parts")
-    _require((inner[op.TARGET], inner[op.TARGET_STEP]) == (where[op.SPAN_PRODUCTS], span), "products elsewhere")
-    count = 36 * where[op.PLANES]
-    _require(inner[op.PLANES] == count and where[op.PLANES] % channels == 0, "products that are no tiles")
-    pointers = program.pointers[inner[op.POINTERS] : inner[op.POINTERS] + count // channels + 1].astype(np.int64)
-    _require(inner[op.POINTERS] >= 0 and len(pointers) == count // channels + 1, "row pointers beyond their end")
+    program, tiles, span = where.program, vectors * LANES, where[isa.SPAN_STEP]
+    plain = (isa.SOURCE, isa.RIGHT, isa.LEFT, isa.FLAGS, isa.POOLED_FLOATS)
+    _require(not any(inner[column] for column in plain) and inner[isa.RESIDUAL] == -1, "products of another kind")
+    _require([inner[c] for c in (isa.BLOCKS, isa.GROUP, isa.CHUNKS)] == [1, 1, 1], "products in parts")
+    _require((inner[isa.TARGET], inner[isa.TARGET_STEP]) == (where[isa.SPAN_PRODUCTS], span), "products elsewhere")
+    count = 36 * where[isa.CHANNELS]
+    _require(inner[isa.CHANNELS] == count and where[isa.CHANNELS] % channels == 0, "products that are no tiles")
+    pointers = program.pointers[inner[isa.POINTERS] : inner[isa.POINTERS] + count // channels + 1].astype(np.int64)
+    _require(inner[isa.POINTERS] >= 0 and len(pointers) == count // channels + 1, "row pointers beyond their end")
     _require(pointers[0] == 0 and (np.diff(pointers) >= 0).all(), "row pointers that go backwards")
-    records = program.records[inner[op.RECORDS] : inner[op.RECORDS] + pointers[-1] * (1 + channels)]
-    _require(inner[op.RECORDS] >= 0 and len(records) == pointers[-1] * (1 + channels), "records beyond their end")
+    records = program.records[inner[isa.RECORDS] : inner[isa.RECORDS] + pointers[-1] * (1 + channels)]
+    _require(inner[isa.RECORDS] >= 0 and len(records) == pointers[-1] * (1 + channels), "records beyond their end")
     offsets = records.reshape(-1, 1 + channels)[:, 0].astype(np.int64)
     planes, rest = np.divmod(offsets, 4 * span)
     _require((rest == 0).all() and planes.min() >= 0, f"{where.step.name}: factors before their planes")
     # Each of the 36 products has planes of its own.
-    product = np.repeat(np.arange(count // channels) * channels // where[op.PLANES], np.diff(pointers))
-    _require((planes // where[op.INPUTS] == product).all(), f"{where.step.name}: factors of another product")
-    first = inner[op.TILES]
+    product = np.repeat(np.arange(count // channels) * channels // where[isa.CHANNELS], np.diff(pointers))
+    _require((planes // where[isa.INPUTS] == product).all(), f"{where.step.name}: factors of another product")
+    first = inner[isa.TILES]
     _require(0 <= first < len(program.tiles), "tiles beyond their end")
     tile = program.tiles[first]
-    _require(tile[[op.TILE_INPUT, op.TILE_OUTPUT]].tolist() == [0, 0], "a tile elsewhere")
-    _require(tile[op.TILE_VECTORS] == (1 << vectors) - 1, "sums that are not stored")
-    inner.reads_constant(tile[op.TILE_MASKS], 3 * tiles)
-    inner.reads_constant(inner[op.BIAS], count)
-    inner.reads_constant(inner[op.BOUNDS], 2 + channels)
+    _require(tile[[isa.TILE_INPUT, isa.TILE_OUTPUT]].tolist() == [0, 0], "a tile elsewhere")
+    _require(tile[isa.TILE_VECTORS] == (1 << vectors) - 1, "sums that are not stored")
+    inner.reads_constant(tile[isa.TILE_MASKS], 3 * tiles)
+    inner.reads_constant(inner[isa.BIAS], count)
+    inner.reads_constant(inner[isa.BOUNDS], 2 + channels)
 
 
 def _quads(where):
-    count = where[op.UNITS] * where[op.SPAN_TILES] * 4 // LANES
-    quads = where.program.tiles[where[op.TILES] : where[op.TILES] + count]
-    _require(where[op.TILES] >= 0 and len(quads) == count > 0, "tiles beyond their end")
+    count = where[isa.UNITS] * where[isa.SPAN_TILES] * 4 // LANES
+    quads = where.program.tiles[where[isa.TILES] : where[isa.TILES] + count]
+    _require(where[isa.TILES] >= 0 and len(quads) == count > 0, "tiles beyond their end")
     return quads
 
 
 def _check_tiles_read(where):
     """Pixels come from the source or are zeros, and lines have room for them, one run of tiles after the other."""
-    place, pitch, quarter = placed(where.step.source), where[op.SPAN_PITCH], LANES // 4
-    extents = where[op.INPUTS], where[op.INPUT_HEIGHT], where[op.INPUT_WIDTH]
-    where.reads_planes(where.step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+    place, pitch, quarter = placed(where.step.source), where[isa.SPAN_PITCH], LANES // 4
+    extents = where[isa.INPUTS], where[isa.INPUT_HEIGHT], where[isa.INPUT_WIDTH]
+    where.reads_planes(where.step.source, where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW], extents)
     _require(extents == where.step.source.shape, f"{where.step.name}: pixels left out")
     last = place.position + (place.channels - 1) * place.step + (place.height - 1) * place.row + place.width
     where.reads(place.position, last + LANES)
-    where.reads_constant(where[op.ZEROS], extents[2] + LANES)
-    zeros = where[op.ZEROS] - where.constants[0]
+    where.reads_constant(where[isa.ZEROS], extents[2] + LANES)
+    zeros = where[isa.ZEROS] - where.constants[0]
     _require(not where.program.constants[zeros : zeros + extents[2] + LANES].any(), "zeros that are none")
-    across = where[op.ACROSS]
+    across = where[isa.ACROSS]
     _require(across >= 1 and across % quarter == 0, "tiles of two rows in one vector")
-    for unit in _quads(where).reshape(where[op.UNITS], -1, op.TILE_COLUMNS):
-        _require(unit[0, op.TILE_INPUT] == 0, "lines that do not begin")
+    for unit in _quads(where).reshape(where[isa.UNITS], -1, isa.TILE_COLUMNS):
+        _require(unit[0, isa.TILE_INPUT] == 0, "lines that do not begin")
     tile = np.arange(len(_quads(where))) * quarter
-    places = _quads(where)[:, op.TILE_INPUT]
+    places = _quads(where)[:, isa.TILE_INPUT]
     # From one vector of a line to the next, or, with what lies behind it, to that of the next run.
-    same = (tile[1:] % across != 0) & (tile[1:] % where[op.SPAN_TILES] != 0)
+    same = (tile[1:] % across != 0) & (tile[1:] % where[isa.SPAN_TILES] != 0)
     steps = np.diff(places)
     _require((steps[same] == LANES).all(), "a run of tiles with gaps")
-    fresh = ~same & (tile[1:] % where[op.SPAN_TILES] != 0)
+    fresh = ~same & (tile[1:] % where[isa.SPAN_TILES] != 0)
     _require((steps[fresh] >= LANES + 2).all(), "runs of tiles that overlap")
     # What is written in whole vectors ends less than one vector behind the two columns more that are read.
     _require(places.min() >= 0 and places.max() + 2 * LANES + 2 <= pitch, "lines beyond their end")
@@ -354,11 +355,11 @@ def _check_tiles_read(where):
 def _check_tiles_written(where):
     """Every pixel is made once, in its own place, and nothing but pixels and the zeros beside them."""
     step, quads = where.step, _quads(where)
-    place, pooled = placed(step.target), where[op.POOLED_FLOATS] > 0
-    _require(pooled == step.pooled and not (pooled and where[op.RESIDUAL] >= 0), "pools what it must not")
+    place, pooled = placed(step.target), where[isa.POOLED_FLOATS] > 0
+    _require(pooled == step.pooled and not (pooled and where[isa.RESIDUAL] >= 0), "pools what it must not")
     wide, high = (LANES // 2, 2) if pooled else (LANES, 4)
     seen = np.zeros((place.height, place.row), int)
-    for at, position, rows in quads[:, [op.TILE_OUTPUT, op.TILE_MASKS, op.TILE_ROWS]].tolist():
+    for at, position, rows in quads[:, [isa.TILE_OUTPUT, isa.TILE_MASKS, isa.TILE_ROWS]].tolist():
         _require(0 <= rows <= high, "rows that no tile has")
         where.reads_constant(position, wide)
         y, x = divmod(at, place.row)
@@ -373,13 +374,13 @@ def _check_tiles_written(where):
         _require(np.isin(mask, (0, -1)).all(), "a mask of some bits")
         seen[y : y + rows, x : x + wide] += 1
     _require((seen[:, : place.width] == 1).all() and (seen <= 1).all(), f"{step.name}: pixels made twice or not at all")
-    where.reads_constant(where[op.BIAS], where[op.PLANES])
-    where.reads_constant(where[op.BOUNDS], 2 * LANES)
-    if where[op.RESIDUAL] >= 0:
+    where.reads_constant(where[isa.BIAS], where[isa.CHANNELS])
+    where.reads_constant(where[isa.BOUNDS], 2 * LANES)
+    if where[isa.RESIDUAL] >= 0:
         _require(step.second is not None, f"{step.name}: adds what is not there")
-        _require(where[op.RESIDUAL] != where[op.TARGET], "adds what it writes")
+        _require(where[isa.RESIDUAL] != where[isa.TARGET], "adds what it writes")
         second = placed(step.second)
-        found = where[op.RESIDUAL], where[op.RESIDUAL_STEP], where[op.TARGET_ROW]
+        found = where[isa.RESIDUAL], where[isa.RESIDUAL_STEP], where[isa.TARGET_ROW]
         _require(found == (second.position, second.step, second.row), f"{step.name}: adds another tensor")
         _require(second.height == place.height and second.channels == place.channels, "adds another shape")
 
@@ -387,105 +388,105 @@ def _check_tiles_written(where):
 def _check_matrix(where):
     step, program = where.step, where.program
     _require(isinstance(step, Matrix), "a matrix that is none")
-    first, outputs = where[op.RECORDS], where[op.PLANES]
+    first, outputs = where[isa.ROW_POINTERS], where[isa.CHANNELS]
     rows = program.rows[first : first + outputs + 1].astype(np.int64)
     _require(first >= 0 and len(rows) == outputs + 1, "row pointers beyond their end")
     _require((np.diff(rows) >= 0).all() and rows[0] >= 0, "row pointers that go backwards")
     _require(rows[-1] <= len(program.values) == len(program.columns), "values beyond their end")
     place = placed(step.source)
-    _require(step.source.compact and place.position == where[op.SOURCE], "another vector")
+    _require(step.source.compact and place.position == where[isa.SOURCE], "another vector")
     columns = program.columns[rows[0] : rows[-1]]
     _require(len(columns) == 0 or 0 <= columns.min() <= columns.max() < math.prod(step.source.shape), "columns beyond")
-    where.reads_constant(where[op.BIAS], outputs)
+    where.reads_constant(where[isa.BIAS], outputs)
     _require(placed(step.target).step == 1, "a vector with gaps")
 
 
 def _check_copy(where):
     step = where.step
-    phases, lines = where[op.PHASES], where[op.KERNEL_ROWS]
+    phases, lines = where[isa.PHASES], where[isa.KERNEL_ROWS]
     _require(phases >= 1 and lines >= 1 and phases % lines == 0, "phases that do not divide")
-    _require(min(where[op.ROW_STRIDE], where[op.COLUMN_STRIDE]) >= 1, "a stride of nothing")
+    _require(min(where[isa.ROW_STRIDE], where[isa.COLUMN_STRIDE]) >= 1, "a stride of nothing")
     # Whole vectors of two phases at once: as many as two vectors of the source make.
-    pairs = where[op.SOURCE_WIDTH] // (2 * LANES) * LANES if phases // lines == where[op.COLUMN_STRIDE] == 2 else 0
-    _require(pairs <= where[op.WIDTH] and min(where[op.ROW_START], where[op.COLUMN_START]) >= 0, "beside the phases")
-    planes = -(-where[op.PLANES] // phases)
-    extents = planes, where[op.SOURCE_HEIGHT], where[op.SOURCE_WIDTH]
+    pairs = where[isa.SOURCE_WIDTH] // (2 * LANES) * LANES if phases // lines == where[isa.COLUMN_STRIDE] == 2 else 0
+    _require(pairs <= where[isa.WIDTH] and min(where[isa.ROW_START], where[isa.COLUMN_START]) >= 0, "beside the phases")
+    planes = -(-where[isa.CHANNELS] // phases)
+    extents = planes, where[isa.SOURCE_HEIGHT], where[isa.SOURCE_WIDTH]
     if step.source is None:
-        needed = (planes - 1) * where[op.SOURCE_STEP] + (extents[1] - 1) * where[op.SOURCE_ROW] + extents[2]
-        _require(where[op.SOURCE] == 0 and needed <= where.pixels, f"{step.name}: {needed} of {where.pixels} pixels")
-        _require(where[op.SOURCE_ROW] >= extents[2], "rows of the image that overlap")
+        needed = (planes - 1) * where[isa.SOURCE_STEP] + (extents[1] - 1) * where[isa.SOURCE_ROW] + extents[2]
+        _require(where[isa.SOURCE] == 0 and needed <= where.pixels, f"{step.name}: {needed} of {where.pixels} pixels")
+        _require(where[isa.SOURCE_ROW] >= extents[2], "rows of the image that overlap")
     else:
-        where.reads_planes(step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+        where.reads_planes(step.source, where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW], extents)
 
 
 def _check_pool(where):
     step = where.step
-    extents = where[op.PLANES], where[op.SOURCE_HEIGHT], where[op.SOURCE_WIDTH]
-    where.reads_planes(step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+    extents = where[isa.CHANNELS], where[isa.SOURCE_HEIGHT], where[isa.SOURCE_WIDTH]
+    where.reads_planes(step.source, where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW], extents)
     _require(extents[2] <= where.program.scratch, f"{step.name}: a row of {extents[2]} in scratch")
     axes = (
-        (op.ROW_START, op.ROW_STRIDE, op.KERNEL_ROWS, op.SOURCE_HEIGHT, op.HEIGHT),
-        (op.COLUMN_START, op.COLUMN_STRIDE, op.KERNEL_COLUMNS, op.SOURCE_WIDTH, op.WIDTH),
+        (isa.ROW_START, isa.ROW_STRIDE, isa.KERNEL_ROWS, isa.SOURCE_HEIGHT, isa.HEIGHT),
+        (isa.COLUMN_START, isa.COLUMN_STRIDE, isa.KERNEL_COLUMNS, isa.SOURCE_WIDTH, isa.WIDTH),
     )
     for columns in axes:
         start, stride, kernel, extent, count = (where[c] for c in columns)
         for n in (0, count - 1):
             low, high = max(start + n * stride, 0), min(start + n * stride + kernel, extent)
             _require(low < high, f"{step.name}: a window beside the image")
-    if [where[c] for c in (op.KERNEL_ROWS, op.KERNEL_COLUMNS, op.ROW_STRIDE, op.COLUMN_STRIDE)] == [2] * 4:
+    if [where[c] for c in (isa.KERNEL_ROWS, isa.KERNEL_COLUMNS, isa.ROW_STRIDE, isa.COLUMN_STRIDE)] == [2] * 4:
         # Whole vectors at once.
-        _require(extents[2] // LANES * LANES // 2 <= where[op.WIDTH], f"{step.name}: squares beside the target")
+        _require(extents[2] // LANES * LANES // 2 <= where[isa.WIDTH], f"{step.name}: squares beside the target")
 
 
 def _check_global_pool(where):
-    extents = where[op.PLANES], where[op.SOURCE_HEIGHT], where[op.SOURCE_WIDTH]
-    where.reads_planes(where.step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+    extents = where[isa.CHANNELS], where[isa.SOURCE_HEIGHT], where[isa.SOURCE_WIDTH]
+    where.reads_planes(where.step.source, where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW], extents)
 
 
 def _own_extents(where):
-    return where[op.PLANES], where[op.HEIGHT], where[op.WIDTH]
+    return where[isa.CHANNELS], where[isa.HEIGHT], where[isa.WIDTH]
 
 
 def _check_same(where):
     where.reads_planes(
-        where.step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], _own_extents(where)
+        where.step.source, where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW], _own_extents(where)
     )
 
 
 def _check_unary(where):
     _check_same(where)
-    where.reads_constant(where[op.PARAMETERS], 2)
+    where.reads_constant(where[isa.PARAMETERS], 2)
 
 
 def _check_channelwise(where):
     _check_same(where)
-    where.reads_constant(where[op.PARAMETERS], where[op.PLANES])
-    where.reads_constant(where[op.SECOND], where[op.PLANES])
+    where.reads_constant(where[isa.PARAMETERS], where[isa.CHANNELS])
+    where.reads_constant(where[isa.MORE_PARAMETERS], where[isa.CHANNELS])
 
 
 def _check_binary(where):
     _check_same(where)
     planes, height, width = _own_extents(where)
-    extents = (planes, height, width) if where[op.SECOND_ROW] else (planes, 1, 1)
-    where.reads_planes(where.step.second, where[op.SECOND], where[op.SECOND_STEP], where[op.SECOND_ROW], extents)
+    extents = (planes, height, width) if where[isa.SECOND_ROW] else (planes, 1, 1)
+    where.reads_planes(where.step.second, where[isa.SECOND], where[isa.SECOND_STEP], where[isa.SECOND_ROW], extents)
 
 
 def _check_interleave(where):
-    rows, columns, phases = where[op.ROW_STRIDE], where[op.COLUMN_STRIDE], where[op.PHASES]
+    rows, columns, phases = where[isa.ROW_STRIDE], where[isa.COLUMN_STRIDE], where[isa.PHASES]
     _require(min(rows, columns) >= 1 and phases in (1, rows * columns), "phases that are not those of the strides")
     planes, height, width = _own_extents(where)
     extents = planes * phases, -(-height // rows), -(-width // columns)
-    where.reads_planes(where.step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+    where.reads_planes(where.step.source, where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW], extents)
 
 
 _CHECKS = {
-    op.INPUT: _check_copy,
-    op.COPY: _check_copy,
-    op.POOL: _check_pool,
-    op.GLOBAL_POOL: _check_global_pool,
-    op.UNARY: _check_unary,
-    op.BINARY: _check_binary,
-    op.CHANNELWISE: _check_channelwise,
-    op.INTERLEAVE: _check_interleave,
-    op.SOFTMAX: _check_same,
+    isa.INPUT: _check_copy,
+    isa.COPY: _check_copy,
+    isa.POOL: _check_pool,
+    isa.GLOBAL_POOL: _check_global_pool,
+    isa.UNARY: _check_unary,
+    isa.BINARY: _check_binary,
+    isa.CHANNELWISE: _check_channelwise,
+    isa.INTERLEAVE: _check_interleave,
+    isa.SOFTMAX: _check_same,
 }

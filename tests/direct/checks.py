@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import settings
 
 from sparsemark.direct.network import Network
-from sparsemark.direct.registers import LANES
+from sparsemark.direct.target import LANES
 from sparsemark.engines.direct_csr import open_dense
 from sparsemark.errors import UnsupportedError
 from sparsemark.formats.csr.densified import densified
@@ -139,6 +139,6 @@ def stays_inside(graph, most=None):
     for choices in prepared.ways(most):
         for threads in (1, 3):
             check_program(
-                prepared.program(choices, threads), prepared.lowered.steps, threads, math.prod(graph.input_shape)
+                prepared.program(choices, threads), prepared.lowered.operations, threads, math.prod(graph.input_shape)
             )
     return prepared

@@ -18,5 +18,5 @@ def no_contest(monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """Timing that is not meant to find the fastest."""
-    monkeypatch.setattr("sparsemark.direct.tuning._REPEATS", 1)
+    monkeypatch.setattr("sparsemark.direct.autotune._REPEATS", 1)
     monkeypatch.setattr("sparsemark.direct.network._CONTEST", 1)

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from sparsemark.direct.ir import Convolution
 from sparsemark.direct.lowering import lower
 from sparsemark.direct.memory import place
 from sparsemark.direct.program import assemble
-from sparsemark.direct.registers import LANES
-from sparsemark.direct.runner import Runner
-from sparsemark.direct.steps import Convolution
-from sparsemark.direct.tuning import options
+from sparsemark.direct.runtime.runner import Runner
+from sparsemark.direct.schedule import options
+from sparsemark.direct.target import LANES
 from sparsemark.engines.operators import OPERATORS
 from sparsemark.formats.csr import export as csr_export
 from sparsemark.formats.csr import graph as csr
@@ -102,7 +102,7 @@ class Prepared:
     def __init__(self, graph, shape=None):
         self.lowered = lower(graph, shape or graph.input_shape)
         self.floats = place(self.lowered)
-        self.convolutions = [step for step in self.lowered.steps if isinstance(step, Convolution)]
+        self.convolutions = [step for step in self.lowered.operations if isinstance(step, Convolution)]
         self.options = {step: options(step) for step in self.convolutions}
 
     def ways(self, most=None):
@@ -112,7 +112,7 @@ class Prepared:
             yield {step: found[(turn + i) % len(found)] for i, (step, found) in enumerate(self.options.items())}
 
     def program(self, choices, threads=1):
-        return assemble(self.lowered.steps, choices, self.floats, threads)
+        return assemble(self.lowered.operations, choices, self.floats, threads)
 
     def runner(self, choices, threads=1):
         """A function of one image that gives every output, in its own shape."""

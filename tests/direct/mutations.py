@@ -331,7 +331,7 @@ def write_mutation(number, files, path):
 
 def _watch_programs():
     """Have every program checked before it runs, whatever it then does by luck."""
-    from sparsemark.direct import network, tuning
+    from sparsemark.direct import autotune, network
     from tests.direct.bounds import check_places, check_program
 
     known = {"pixels": 0}
@@ -352,7 +352,7 @@ def _watch_programs():
             check_program(program, steps, threads, known["pixels"])
         return program
 
-    network.lower, network.place, network.assemble, tuning.assemble = lowered, placed, assembled, assembled
+    network.lower, network.place, network.assemble, autotune.assemble = lowered, placed, assembled, assembled
 
 
 def _try(path, threads):
@@ -409,11 +409,11 @@ def try_files(paths):
 
 def try_many(first, count, folder):
     """Try mutations, and say which ended badly."""
-    from sparsemark.direct import network, tuning
+    from sparsemark.direct import autotune, network
 
     files = files_of(folder)
     _prepare(folder)
-    tuning._REPEATS = network._CONTEST = 1  # nobody asks for the fastest
+    autotune._REPEATS = network._CONTEST = 1  # nobody asks for the fastest
     path = folder / "mutated.csr"
     counted = dict.fromkeys(_STEPS, 0)
     for number in range(first, first + count):

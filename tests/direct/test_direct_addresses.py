@@ -10,8 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sparsemark.direct import table
-from sparsemark.direct.registers import LANES
+from sparsemark.direct import isa
+from sparsemark.direct.kernels.operations import OPERATIONS
+from sparsemark.direct.target import LANES
+from tests.direct import bounds
 from tests.direct.bounds import OutOfBoundsError, check_places, check_program
 from tests.direct.checks import stays_inside
 from tests.direct.graphs import (
@@ -71,9 +73,13 @@ def test_transposed_convolution_stays_within_its_buffers(size, kernel, strides, 
     stays_inside(sketch.graph())
 
 
-def spoiled(program, column, change, code=table.CONVOLVE):
+def test_every_operation_has_its_addresses_checked():
+    assert set(bounds._CHECKS) == {*OPERATIONS, isa.INPUT}
+
+
+def spoiled(program, column, change, code=isa.CONVOLVE):
     copied = copy.deepcopy(program)
-    rows = copied.table[:, table.OP] == code
+    rows = copied.table[:, isa.OP] == code
     copied.table[rows, column] += change
     return copied
 
@@ -97,10 +103,10 @@ def test_programs_that_are_wrong_are_seen_as_such():
     sketch.node("MaxPool", name, kernel_shape=[2, 2], strides=[2, 2])
     prepared = stays_inside(sketch.graph())
     assert [step.pooled for step in prepared.convolutions] == [False, True]
-    steps, pixels = prepared.lowered.steps, 40 * 16 * 64
+    steps, pixels = prepared.lowered.operations, 40 * 16 * 64
     columns = (
-        table.POINTERS, table.RIGHT, table.LEFT, table.BLOCKS, table.TILES, table.GROUP, table.TARGET,
-        table.TARGET_STEP, table.TARGET_ROW, table.PLANES, table.FLAGS, table.POOLED_FLOATS,
+        isa.POINTERS, isa.RIGHT, isa.LEFT, isa.BLOCKS, isa.TILES, isa.GROUP, isa.TARGET,
+        isa.TARGET_STEP, isa.TARGET_ROW, isa.CHANNELS, isa.FLAGS, isa.POOLED_FLOATS,
     )  # fmt: skip
     plain = [choices for choices in prepared.ways() if not any(choice.winograd for choice in choices.values())]
     for choices in plain:
@@ -108,19 +114,19 @@ def test_programs_that_are_wrong_are_seen_as_such():
         for column in columns:
             with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
                 check_program(spoiled(program, column, 10**6), steps, 1, pixels)
-        for column in (table.SOURCE, table.BIAS, table.BOUNDS, table.RESIDUAL, table.RECORDS):
+        for column in (isa.SOURCE, isa.BIAS, isa.BOUNDS, isa.RESIDUAL, isa.RECORDS):
             for change in (10**7, -(10**7)):
-                if column != table.RESIDUAL or change > 0:
+                if column != isa.RESIDUAL or change > 0:
                     with pytest.raises(OutOfBoundsError):
                         check_program(spoiled(program, column, change), steps, 1, pixels)
         for column, by in itertools.product(range(6), (LANES, -LANES, 10**6)):
             changed = copy.deepcopy(program)
             changed.tiles[:, column] += by
-            if (column, by) == (table.TILE_INPUT, -LANES) or (column == table.TILE_POOLED and by == LANES):
+            if (column, by) == (isa.TILE_INPUT, -LANES) or (column == isa.TILE_POOLED and by == LANES):
                 continue  # inside, and caught where the results are compared
-            if column == table.TILE_POOLED:
+            if column == isa.TILE_POOLED:
                 # Only pooled rows have it.
-                first = program.table[-1, table.TILES]
+                first = program.table[-1, isa.TILES]
                 assert (program.tiles[first:, column] >= 0).all()
             with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
                 check_program(changed, steps, 1, pixels)
@@ -138,27 +144,27 @@ def test_programs_of_winograds_tiles_that_are_wrong_are_seen_as_such(pools, heig
     else:
         sketch.node("Add", name, skip)
     prepared = stays_inside(sketch.graph())
-    steps, pixels = prepared.lowered.steps, 8 * height * 40
-    both = [table.UNITS, table.BIAS, table.BOUNDS, table.TILES, table.TARGET, table.TARGET_STEP, table.PLANES]
+    steps, pixels = prepared.lowered.operations, 8 * height * 40
+    both = [isa.UNITS, isa.BIAS, isa.BOUNDS, isa.TILES, isa.TARGET, isa.TARGET_STEP, isa.CHANNELS]
     outer = [
-        table.SOURCE, table.SOURCE_STEP, table.SOURCE_ROW, table.TARGET_ROW, table.INPUTS, table.INPUT_HEIGHT,
-        table.INPUT_WIDTH, table.ZEROS, table.ACROSS, table.SPAN_TILES, table.SPAN_STEP, table.SPAN_PRODUCTS,
-        table.SPAN_LINES, table.SPAN_PITCH, table.RESIDUAL,
+        isa.SOURCE, isa.SOURCE_STEP, isa.SOURCE_ROW, isa.TARGET_ROW, isa.INPUTS, isa.INPUT_HEIGHT,
+        isa.INPUT_WIDTH, isa.ZEROS, isa.ACROSS, isa.SPAN_TILES, isa.SPAN_STEP, isa.SPAN_PRODUCTS,
+        isa.SPAN_LINES, isa.SPAN_PITCH, isa.RESIDUAL,
     ]  # fmt: skip
     inner = [
-        table.RECORDS, table.POINTERS, table.RIGHT, table.LEFT, table.FLAGS, table.BLOCKS, table.GROUP, table.CHUNKS,
-        table.RESIDUAL, table.POOLED_FLOATS, table.SOURCE,
+        isa.RECORDS, isa.POINTERS, isa.RIGHT, isa.LEFT, isa.FLAGS, isa.BLOCKS, isa.GROUP, isa.CHUNKS,
+        isa.RESIDUAL, isa.POOLED_FLOATS, isa.SOURCE,
     ]  # fmt: skip
     (step,) = prepared.convolutions
     winograd = [choice for choice in prepared.options[step] if choice.winograd]
     assert winograd
     for choice in winograd:
         program = prepared.program({step: choice})
-        for code, columns in ((table.WINOGRAD, both + outer), (table.NOTHING, both + inner)):
+        for code, columns in ((isa.WINOGRAD, both + outer), (isa.NOTHING, both + inner)):
             for column in columns:
                 with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
                     check_program(spoiled(program, column, 10**6, code), steps, 1, pixels)
-        for column, by in itertools.product((table.TILE_INPUT, table.TILE_OUTPUT, table.TILE_MASKS), (1, -1, 10**6)):
+        for column, by in itertools.product((isa.TILE_INPUT, isa.TILE_OUTPUT, isa.TILE_MASKS), (1, -1, 10**6)):
             changed = copy.deepcopy(program)
             changed.tiles[:, column] += by
             with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
@@ -171,7 +177,7 @@ def test_tensors_that_share_memory_are_seen_as_such():
     first = activate(sketch, "x", "Relu")
     sketch.node("Add", activate(sketch, first, "Tanh"), first)
     prepared = stays_inside(sketch.graph())
-    steps = prepared.lowered.steps
+    steps = prepared.lowered.operations
     steps[2].target.placed = steps[1].target.placed
     with pytest.raises(OutOfBoundsError, match="share memory"):
         check_places(prepared.lowered, prepared.floats)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, event, example, given, settings
 from hypothesis import strategies as st
 
-from sparsemark.direct import table
-from sparsemark.direct.layout import Taps
-from sparsemark.direct.registers import LANES
+from sparsemark.direct import isa
+from sparsemark.direct.taps import Taps
+from sparsemark.direct.target import LANES
 from tests.direct.checks import MANY, SOME, close_in_every_way, exact_in_every_way, noise, reason_against, supported
 from tests.direct.graphs import (
     Layer,
@@ -48,7 +48,7 @@ def test_every_way_of_running_a_layer_gives_the_same_and_the_right_sums(layer):
         return
     prepared = exact_in_every_way(graph, layer.image())
     for found in prepared.options.values():
-        event(f"blocks: {any(choice.planes for choice in found)}")
+        event(f"blocks: {any(choice.block for choice in found)}")
 
 
 @given(st.lists(st.integers(-(2**40), 2**40) | st.integers(-300, 300), min_size=1, max_size=9))
@@ -133,7 +133,7 @@ def varied_layers():
 
 def test_every_kernel_and_every_kind_of_tile_takes_part():
     """What the tests above rely on: there is no kernel that no layer of a common shape leads to."""
-    met = {"variants": set(), "blocks": set(), "groups": set(), "partial": set()}
+    met = {"microkernels": set(), "blocks": set(), "groups": set(), "partial": set()}
     for layer in varied_layers():
         for pooled in (False, True):
             sketch = layer.sketch()
@@ -146,13 +146,13 @@ def test_every_kernel_and_every_kind_of_tile_takes_part():
             (step,) = prepared.convolutions
             for choice in prepared.options[step]:
                 row = prepared.program({step: choice}).table[1]
-                met["variants"].add(choice.variant)
-                met["blocks"].add((step.pooled, int(row[table.BLOCKS] > 1)))
-                met["groups"].add((step.pooled, int(row[table.GROUP])))
+                met["microkernels"].add(choice.microkernel)
+                met["blocks"].add((step.pooled, int(row[isa.BLOCKS] > 1)))
+                met["groups"].add((step.pooled, int(row[isa.GROUP])))
                 full = (1 << choice.vectors) - 1
                 tiles = prepared.program({step: choice}).tiles
-                met["partial"].add(bool((tiles[:, table.TILE_VECTORS] != full).any()))
-    assert met["variants"] == set(range(len(table.VARIANTS)))
+                met["partial"].add(bool((tiles[:, isa.TILE_VECTORS] != full).any()))
+    assert met["microkernels"] == set(range(len(isa.MICROKERNELS)))
     assert met["blocks"] == set(itertools.product((False, True), (0, 1)))
     assert met["groups"] == {(False, 1), (True, 1), (True, 2)}
     assert met["partial"] == {False, True}
@@ -262,7 +262,7 @@ def test_pooling_of_common_shapes_is_fused():
         sketch = Sketch(1, 3, height, width)
         name = sketch.conv("x", noise(4, 3, 3, 3), pads=[1, 1, 1, 1])
         sketch.node("MaxPool", sketch.node("Relu", name), kernel_shape=[2, 2], strides=[2, 2])
-        assert [step.code for step in Prepared(sketch.graph()).lowered.steps] == [0, table.CONVOLVE]
+        assert [step.code for step in Prepared(sketch.graph()).lowered.operations] == [0, isa.CONVOLVE]
 
 
 @pytest.mark.parametrize("who", ["output", "another operator"])

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsemark.direct import network, tuning
-from sparsemark.direct.layout import Choice
+from sparsemark.direct import autotune, network
 from sparsemark.direct.network import Network
 from sparsemark.direct.program import assemble
+from sparsemark.direct.schedule import Schedule
 from tests.direct.checks import alike, chain, noise, opened, pyramid
 from tests.direct.graphs import (
     WIDE,
@@ -58,25 +58,25 @@ DAMAGES = {
     "cut": lambda content: content[:-5],
     "no text": lambda content: bytes(range(256)),
     "not an object": lambda content: b"[1, 2]",
-    "text": lambda content: b'"choices"',
+    "text": lambda content: b'"schedules"',
     "null": lambda content: b"null",
     "another layout": lambda content: b'{"version": 9}',
     "deep": lambda content: b"[" * 200_000,
-    "deep choices": lambda content: content.replace(b'"choices": [', b'"choices": [' + b"[" * 100_000),
+    "deep choices": lambda content: content.replace(b'"schedules": [', b'"schedules": [' + b"[" * 100_000),
     "long number": lambda content: content.replace(b'"planes": 0', b'"planes": ' + b"9" * 5000),
-    "fewer choices": changed(lambda s: s["choices"].pop()),
-    "more choices": changed(lambda s: s["choices"].append(s["choices"][0])),
-    "choices of none": changed(lambda s: s.update(choices=None)),
-    "choices of a number": changed(lambda s: s.update(choices=3)),
-    "negative variant": changed(lambda s: s["choices"][0].update(variant=-1)),
-    "unknown variant": changed(lambda s: s["choices"][0].update(variant=99)),
-    "unfitting variant": changed(lambda s: s["choices"][0].update(variant=2)),
-    "infinite variant": changed(lambda s: s["choices"][0].update(variant=math.inf)),
-    "no number for a variant": changed(lambda s: s["choices"][0].update(variant=math.nan)),
-    "huge variant": changed(lambda s: s["choices"][0].update(variant=10**30)),
-    "text for a variant": changed(lambda s: s["choices"][0].update(variant="x")),
-    "negative planes": changed(lambda s: s["choices"][0].update(planes=-4)),
-    "blocks that are not offered": changed(lambda s: s["choices"][0].update(planes=1)),
+    "fewer choices": changed(lambda s: s["schedules"].pop()),
+    "more choices": changed(lambda s: s["schedules"].append(s["schedules"][0])),
+    "choices of none": changed(lambda s: s.update(schedules=None)),
+    "choices of a number": changed(lambda s: s.update(schedules=3)),
+    "negative variant": changed(lambda s: s["schedules"][0].update(microkernel=-1)),
+    "unknown variant": changed(lambda s: s["schedules"][0].update(microkernel=99)),
+    "unfitting variant": changed(lambda s: s["schedules"][0].update(microkernel=2)),
+    "infinite variant": changed(lambda s: s["schedules"][0].update(microkernel=math.inf)),
+    "no number for a variant": changed(lambda s: s["schedules"][0].update(microkernel=math.nan)),
+    "huge variant": changed(lambda s: s["schedules"][0].update(microkernel=10**30)),
+    "text for a variant": changed(lambda s: s["schedules"][0].update(microkernel="x")),
+    "negative planes": changed(lambda s: s["schedules"][0].update(block=-4)),
+    "blocks that are not offered": changed(lambda s: s["schedules"][0].update(block=1)),
     "no dense": changed(lambda s: s.pop("dense")),
     "no seconds": changed(lambda s: s.pop("dense_s")),
 }
@@ -89,7 +89,7 @@ def test_damaged_decision_is_measured_again_and_written_anew(damage, remembered)
     image = noise(*chain(2).input_shape)
     alike(opened(chain(2), 1, folder)(image), expected(chain(2), image))
     stored = json.loads(path.read_bytes())
-    assert len(stored["choices"]) == 2
+    assert len(stored["schedules"]) == 2
 
 
 @pytest.mark.parametrize("seconds", ["soon", [], {}, True])
@@ -126,7 +126,7 @@ def test_decision_with_changed_bytes_never_stops_a_network(data):
         path.write_bytes(content)
         decision = network._recall(path, prepared.convolutions, 1)
     if decision is not None:
-        for step, choice in zip(prepared.convolutions, decision.choices, strict=True):
+        for step, choice in zip(prepared.convolutions, decision.schedules, strict=True):
             assert choice in prepared.options[step]
 
 
@@ -173,7 +173,7 @@ def test_options_hold_no_choice_twice_and_only_what_divides():
         (step,) = prepared.convolutions
         found = prepared.options[step]
         assert found == list(dict.fromkeys(found))
-        assert all(isinstance(choice, Choice) and step.outputs % choice.channels == 0 for choice in found)
+        assert all(isinstance(choice, Schedule) and step.outputs % choice.channels == 0 for choice in found)
 
 
 def test_the_fastest_is_timed_again_before_it_is_chosen(monkeypatch):
@@ -188,8 +188,8 @@ def test_the_fastest_is_timed_again_before_it_is_chosen(monkeypatch):
         asked.append(choice)
         return first[choice] if asked.count(choice) == 1 else 0.5 if choice == found[1] else 3.0
 
-    monkeypatch.setattr(tuning, "time_step", scripted)
-    assert tuning.choose(prepared.lowered, prepared.floats, 1)[step] == found[1]
+    monkeypatch.setattr(autotune, "time_operation", scripted)
+    assert autotune.choose(prepared.lowered, prepared.floats, 1)[step] == found[1]
     assert len(asked) == len(found) + min(4, len(found))
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from sparsemark.direct import machine_code
+from sparsemark.direct.runtime import machine_code
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.formats.csr.graph import load_csr
 from tests.direct import mutations
@@ -138,9 +138,9 @@ HEADERS = {
 @pytest.fixture
 def calm(monkeypatch):
     """Timing that is not meant to find the fastest."""
-    from sparsemark.direct import network, tuning
+    from sparsemark.direct import autotune, network
 
-    monkeypatch.setattr(tuning, "_REPEATS", 1)
+    monkeypatch.setattr(autotune, "_REPEATS", 1)
     monkeypatch.setattr(network, "_CONTEST", 1)
 
 

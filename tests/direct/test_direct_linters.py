@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("numba")
 
-from sparsemark.direct.limits import Limits
-from sparsemark.direct.machine_code import load
 from sparsemark.direct.network import Network
+from sparsemark.direct.peak import Peak
+from sparsemark.direct.runtime.machine_code import load
 from sparsemark.measurement.explanation import csr_linters, layers_alone
 from sparsemark.measurement.explanation.changes import widened
 from sparsemark.measurement.explanation.csr_file import plan_file, timed_file
@@ -24,7 +24,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 def opened(name, prune="none"):
     path = artifact(name, prune, "csr").path
-    found, _ = timed_file(path, *plan_file(path, None), Limits(4e10, 3e10))
+    found, _ = timed_file(path, *plan_file(path, None), Peak(4e10, 3e10))
     return found
 
 

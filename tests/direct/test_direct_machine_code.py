@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import sparsemark
-from sparsemark import paths
-from sparsemark.direct import machine_code
+from sparsemark import direct, paths
+from sparsemark.direct.fingerprint import fingerprint
 from sparsemark.direct.network import Network
-from sparsemark.direct.sources import digest
+from sparsemark.direct.runtime import machine_code
 from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import code_digest
@@ -172,10 +172,10 @@ def test_code_that_can_be_kept_nowhere_is_compiled_each_time_and_that_is_said(ke
 
 def test_code_of_other_sources_another_processor_or_compiler_has_another_name(tmp_path, monkeypatch):
     copy = tmp_path / "direct"
-    shutil.copytree(Path(machine_code.__file__).parent, copy)
-    digests = [digest(), code_digest.__wrapped__(copy)]
+    shutil.copytree(Path(direct.__file__).parent, copy)
+    digests = [fingerprint(), code_digest.__wrapped__(copy)]
     assert digests[0] == digests[1]
-    for name in ("operations.py", "lowering/convolutions.py"):
+    for name in ("kernels/pooling.py", "lowering/convolutions.py"):
         path = copy / name
         path.write_text(path.read_text() + "\n")
         digests.append(code_digest.__wrapped__(copy))
@@ -183,7 +183,7 @@ def test_code_of_other_sources_another_processor_or_compiler_has_another_name(tm
     digests.append(code_digest.__wrapped__(copy))
     assert len(set(digests)) == 4
     keys = {machine_code._key()}
-    changes = {"CPU": "another", "installed_version": lambda package: "0.0", "digest": lambda: "another"}
+    changes = {"CPU": "another", "installed_version": lambda package: "0.0", "fingerprint": lambda: "another"}
     for name, change in changes.items():
         monkeypatch.setattr(machine_code, name, change)
         keys.add(machine_code._key())

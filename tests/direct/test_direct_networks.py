@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from models import INPUT_SHAPE, NETWORKS
-from sparsemark.direct import machine_code
-from sparsemark.direct.steps import Convolution
+from sparsemark.direct.ir import Convolution
+from sparsemark.direct.runtime import machine_code
 from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
 from sparsemark.formats.csr import graph as csr
@@ -104,7 +104,7 @@ def test_copies_find_zeros_beside_them():
 
 
 def test_pyramid_holds_every_operation():
-    steps = Prepared(pyramid()).lowered.steps
+    steps = Prepared(pyramid()).lowered.operations
     assert {step.code for step in steps} == set(range(11))
     assert any(step.pooled for step in steps if isinstance(step, Convolution))
     assert any(step.second for step in steps if isinstance(step, Convolution))

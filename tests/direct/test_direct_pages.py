@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from sparsemark.direct.pages import HUGE, LINE, floats
+from sparsemark.direct.runtime.pages import HUGE, LINE, floats
 
 MANY = HUGE // 4 + 3
 

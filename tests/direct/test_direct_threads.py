@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 import sparsemark
-from sparsemark.direct import runner
-from sparsemark.direct.runner import Runner
+from sparsemark.direct.runtime import runner
+from sparsemark.direct.runtime.runner import Runner
 from tests.direct.checks import (
     alike,
     chain,
@@ -186,7 +186,7 @@ def test_helpers_do_nothing_when_the_process_ends():
     code = (
         "import atexit, os, time\n"
         "atexit.register(time.sleep, 0.5)\n"
-        "from sparsemark.direct.runner import Runner\n"
+        "from sparsemark.direct.runtime.runner import Runner\n"
         "from tests.direct.checks import chain\n"
         "from tests.direct.graphs import Prepared\n"
         "prepared = Prepared(chain(1))\n"

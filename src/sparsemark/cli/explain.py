@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sparsemark.cli.arguments import Commands
-    from sparsemark.direct.explanation import Layer
-    from sparsemark.direct.limits import Limits
+    from sparsemark.direct.explain import Layer
+    from sparsemark.direct.peak import Peak
     from sparsemark.specs import InputSpec
 
-    Ready = tuple[Any, Mapping[str, Callable[[Any], Advice | None]], tuple[Sequence[Layer], Limits] | None]
+    Ready = tuple[Any, Mapping[str, Callable[[Any], Advice | None]], tuple[Sequence[Layer], Peak] | None]
     Opened = Callable[[], Ready]
 
 CSR_SUFFIX = ".csr"
@@ -106,16 +106,16 @@ def _csr(artifact: Path, given: Sequence[InputSpec]) -> Opened:
         raise UserError(f"{absent}: direct-csr needs it, pip install sparsemark[direct]")
     if len(given) > 1:
         raise UserError(f"{artifact}: {len(given)} inputs given, expected one")
-    from sparsemark.direct.limits import measure_limits
+    from sparsemark.direct.peak import measure_peak
     from sparsemark.measurement.explanation.csr_file import plan_file, timed_file
     from sparsemark.measurement.explanation.csr_linters import LINTERS
 
     network, plan = plan_file(artifact, next(iter(given), None))
 
     def opened() -> Ready:
-        limits = measure_limits()
-        subject, layers = timed_file(artifact, network, plan, limits)
-        return subject, LINTERS, (layers, limits)
+        peak = measure_peak()
+        subject, layers = timed_file(artifact, network, plan, peak)
+        return subject, LINTERS, (layers, peak)
 
     return opened
 

@@ -1,6 +1,6 @@
 """Direct sparse convolution: convolutional networks executed from their non-zeros.
 
-A network goes from the graph of a CSR file to steps (`lowering`, `steps`), to places in memory (`memory`), to tables
-(`program`, `layout`), and is run by one native call (`runner`, `interpreter`, `kernels`). How each layer runs is
-chosen by measurement (`tuning`, `network`).
+A network goes from the graph of a CSR file to operations (`lowering`, `ir`), to places in memory (`memory`), to a
+program (`encoders`, `program`), and is run by one native call (`kernels`, `runtime`). The schedule of each convolution
+is chosen by measurement (`schedule`, `autotune`); `network` is the face. README.md has the picture.
 """

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from sparsemark.direct import table as op
-from sparsemark.direct.layout import Planes, step_for
-from sparsemark.direct.registers import LANES
+from sparsemark.direct import isa
+from sparsemark.direct.layout import Layout, channel_step
+from sparsemark.direct.target import LANES
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sparsemark.direct.steps import Lowered, Step, Tensor
+    from sparsemark.direct.ir import Lowered, Operation, Tensor
 
 MARGIN = 16 * LANES
 """Floats kept free at both ends of the arena: a tile may read as far beyond the last row of a tiny plane."""
@@ -28,26 +28,26 @@ class _Memory:
 
     def __init__(self) -> None:
         self.size = MARGIN
-        self._free: dict[tuple[int, ...], list[Planes]] = {}
+        self._free: dict[tuple[int, ...], list[Layout]] = {}
 
-    def give(self, tensor: Tensor, *, fresh: bool) -> Planes:
+    def give(self, tensor: Tensor, *, fresh: bool) -> Layout:
         channels, height, width = tensor.shape
         known = [] if fresh else self._free.get(_kind(tensor), [])
         # Vectors of one size may have other extents; planes need as many.
         used = next((p for p in known if tensor.compact or p.channels >= channels), None)
         if used is not None:
             known.remove(used)
-            step = height * width if tensor.compact else used.step
-            return Planes(*tensor.shape, tensor.row, tensor.top, tensor.bottom, step, used.position)
+            distance = height * width if tensor.compact else used.step
+            return Layout(*tensor.shape, tensor.row, tensor.top, tensor.bottom, distance, used.position)
         start = self.size
         if tensor.compact:
             self.size += -(-math.prod(tensor.shape) // LANES) * LANES
-            return Planes(channels, height, width, width, 0, 0, height * width, start)
-        step = step_for(height, tensor.row, tensor.top, tensor.bottom)
+            return Layout(channels, height, width, width, 0, 0, height * width, start)
+        distance = channel_step(height, tensor.row, tensor.top, tensor.bottom)
         # The first row, not the zeros above it, begins a line of the cache.
         above = -(-tensor.top * tensor.row // LANES) * LANES
-        self.size += above + channels * step
-        return Planes(channels, height, width, tensor.row, tensor.top, tensor.bottom, step, start + above)
+        self.size += above + channels * distance
+        return Layout(channels, height, width, tensor.row, tensor.top, tensor.bottom, distance, start + above)
 
     def take(self, tensor: Tensor) -> None:
         self._free.setdefault(_kind(tensor), []).append(placed(tensor))
@@ -59,19 +59,20 @@ def place(lowered: Lowered) -> int:
     Raises:
         UnsupportedError: they are more than any network of images needs.
     """
-    steps = lowered.steps
-    tensors = list(dict.fromkeys(t for step in steps for t in _tensors(step)))
+    operations = lowered.operations
+    tensors = list(dict.fromkeys(t for operation in operations for t in _tensors(operation)))
     _share_margins(tensors)
-    last = {_root(tensor): i for i, step in enumerate(steps) for tensor in _tensors(step)}
-    # Outputs are read after the last step. A copy leaves what lies beside the image as it is: zeros, in fresh memory.
+    last = {_root(tensor): i for i, operation in enumerate(operations) for tensor in _tensors(operation)}
+    # Outputs are read after the last operation. A copy leaves what lies beside the image:
+    # zeros, in fresh memory.
     kept = {_root(tensor) for tensor, _ in lowered.outputs}
-    kept |= {_root(step.target) for step in steps if step.code in (op.INPUT, op.COPY)}
+    kept |= {_root(operation.target) for operation in operations if operation.code in (isa.INPUT, isa.COPY)}
     memory = _Memory()
-    for i, step in enumerate(steps):
-        root = _root(step.target)
+    for i, operation in enumerate(operations):
+        root = _root(operation.target)
         if root.placed is None:
             root.placed = memory.give(root, fresh=root in kept)
-        for done in dict.fromkeys(map(_root, _tensors(step))):
+        for done in dict.fromkeys(map(_root, _tensors(operation))):
             if last[done] == i and done not in kept:
                 memory.take(done)
     for tensor in (*tensors, *(tensor for tensor, _ in lowered.outputs)):
@@ -82,8 +83,8 @@ def place(lowered: Lowered) -> int:
     return memory.size + MARGIN
 
 
-def _tensors(step: Step) -> list[Tensor]:
-    return [tensor for tensor in (step.source, step.second, step.target) if tensor is not None]
+def _tensors(operation: Operation) -> list[Tensor]:
+    return [tensor for tensor in (operation.source, operation.second, operation.target) if tensor is not None]
 
 
 def _root(tensor: Tensor) -> Tensor:
@@ -106,18 +107,18 @@ def _share_margins(tensors: Iterable[Tensor]) -> None:
                 whole.bottom = tensor.bottom = max(whole.bottom, tensor.bottom)
 
 
-def _within(tensor: Tensor) -> Planes:
+def _within(tensor: Tensor) -> Layout:
     whole = tensor.whole
     if whole is None:
-        raise ValueError("a tensor that no step makes")
+        raise ValueError("a tensor that no operation makes")
     outer = whole.placed or _within(whole)
     if tensor.compact:
-        return Planes(*tensor.shape, tensor.width, 0, 0, tensor.height * tensor.width, outer.position)
+        return Layout(*tensor.shape, tensor.width, 0, 0, tensor.height * tensor.width, outer.position)
     position = outer.position + tensor.first * outer.step
-    return Planes(*tensor.shape, tensor.row, tensor.top, tensor.bottom, outer.step, position)
+    return Layout(*tensor.shape, tensor.row, tensor.top, tensor.bottom, outer.step, position)
 
 
-def placed(tensor: Tensor) -> Planes:
+def placed(tensor: Tensor) -> Layout:
     """Where a tensor lies; ValueError before `place`."""
     if tensor.placed is None:
         raise ValueError("a tensor without a place")

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemark import paths
-from sparsemark.direct.callers import Callers
-from sparsemark.direct.layout import Choice
+from sparsemark.direct.autotune import choose
+from sparsemark.direct.fingerprint import fingerprint
+from sparsemark.direct.ir import Convolution, Matrix
 from sparsemark.direct.lowering import lower
 from sparsemark.direct.memory import place
 from sparsemark.direct.program import assemble
-from sparsemark.direct.registers import LANES
-from sparsemark.direct.sources import digest
-from sparsemark.direct.steps import Convolution, Matrix
-from sparsemark.direct.tuning import choose, options
+from sparsemark.direct.runtime.callers import Callers
+from sparsemark.direct.schedule import Schedule, options
+from sparsemark.direct.target import LANES
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import key_of, note_of, read_note, write_privately
 from sparsemark.formats.csr.densified import densified
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sparsemark.direct.steps import Lowered, Step
+    from sparsemark.direct.ir import Lowered, Operation
     from sparsemark.formats.csr.graph import Graph
 
 Predict = Callable[[NDArray[np.float32]], tuple[NDArray[Any], ...]]
@@ -58,9 +58,9 @@ _CLEARLY = 1.05
 
 @dataclass(frozen=True)
 class Decision:
-    """What was found best on this machine: a choice for each convolution, in order; dense seconds only if dense won."""
+    """What was found best on this machine: a schedule for each convolution, in order; seconds where both were timed."""
 
-    choices: tuple[Choice, ...]
+    schedules: tuple[Schedule, ...]
     dense: bool
     direct_s: float | None = None
     dense_s: float | None = None
@@ -71,16 +71,16 @@ class Plan:
     """A network for one shape of input.
 
     Args:
-        lowered: its steps, placed.
+        lowered: its operations, placed.
         floats: of the arena that its tensors take.
-        choices: how each convolution runs.
+        schedules: how each convolution runs.
         decision: the same as it is remembered, with the contest against dense.
         predict: runs one image, of shape (1, channels, height, width).
     """
 
     lowered: Lowered
     floats: int
-    choices: dict[Step, Choice]
+    schedules: dict[Operation, Schedule]
     decision: Decision
     predict: Predict
 
@@ -91,7 +91,7 @@ class Network:
     Args:
         graph: of the file.
         threads: that share one image.
-        memory: folder where choices are remembered; None forgets them.
+        memory: folder where schedules are remembered; None forgets them.
         open_dense: opens the network, its zeros among the weights, in the dense engine that it is timed against and
             that runs what is not finite. With None the network is never run dense, and what is not finite is refused.
 
@@ -153,26 +153,28 @@ class Network:
     def _make_plan(self, shape: tuple[int, ...]) -> Plan:
         lowered = self._lower(shape)
         floats = place(lowered)
-        convolutions = [step for step in lowered.steps if isinstance(step, Convolution)]
-        path = self._memory / f"{self._key(lowered)}.json" if self._memory else None
+        convolutions = [operation for operation in lowered.operations if isinstance(operation, Convolution)]
+        path = self._memory / f"{self._fingerprint(lowered)}.json" if self._memory else None
         decision = _recall(path, convolutions, self._threads) if path else None
         if decision is not None and self._opener is None:
             decision = replace(decision, dense=False)
         direct = None
         if decision is None:
-            choices = choose(lowered, floats, self._threads)
-            direct = self._runner(lowered, floats, choices)
+            schedules = choose(lowered, floats, self._threads)
+            direct = self._runner(lowered, floats, schedules)
             seconds = self._contest(direct, shape)
             lost = seconds is not None and seconds[0] > _CLEARLY * seconds[1]
-            decision = Decision(tuple(choices[step] for step in convolutions), lost, *(seconds or (None, None)))
+            decision = Decision(
+                tuple(schedules[operation] for operation in convolutions), lost, *(seconds or (None, None))
+            )
             # A network that no dense engine could run is compared again: a file with the same layers may be another.
             # Without a dense engine there is nothing to compare; the key changes when one is installed.
             if path and (seconds is not None or missing(_DENSE) is not None):
                 _remember(path, decision)
         else:
-            choices = dict(zip(convolutions, decision.choices, strict=True))
-        predict = self._run_dense if decision.dense else direct or self._runner(lowered, floats, choices)
-        return Plan(lowered, floats, choices, decision, predict)
+            schedules = dict(zip(convolutions, decision.schedules, strict=True))
+        predict = self._run_dense if decision.dense else direct or self._runner(lowered, floats, schedules)
+        return Plan(lowered, floats, schedules, decision, predict)
 
     def _lower(self, shape: tuple[int, ...]) -> Lowered:
         try:
@@ -183,8 +185,8 @@ class Network:
                 raise
             raise UnsupportedError(f"{error}; the file is for {batch} images a call, direct-csr runs one") from error
 
-    def _runner(self, lowered: Lowered, floats: int, choices: dict[Step, Choice]) -> Predict:
-        run = Callers(assemble(lowered.steps, choices, floats, self._threads), self._threads)
+    def _runner(self, lowered: Lowered, floats: int, schedules: dict[Operation, Schedule]) -> Predict:
+        run = Callers(assemble(lowered.operations, schedules, floats, self._threads), self._threads)
         tensors, shapes = zip(*lowered.outputs, strict=True)
 
         def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
@@ -247,25 +249,27 @@ class Network:
             self._dense = self._open_dense()
         return _image_by_image(self._dense, image)
 
-    def _options(self, step: Convolution) -> list[tuple[int, int, bool]]:
-        return [(choice.variant, choice.planes, choice.winograd) for choice in options(step, self._threads)]
+    def _options(self, operation: Convolution) -> list[tuple[int, int, bool]]:
+        return [
+            (schedule.microkernel, schedule.block, schedule.winograd) for schedule in options(operation, self._threads)
+        ]
 
-    def _key(self, lowered: Lowered) -> str:
+    def _fingerprint(self, lowered: Lowered) -> str:
         from sparsemark.machine.fingerprint import identity, package_versions
 
         work = [
             (
-                step.code,
-                step.target.shape,
-                len(step.taps.weight),
-                step.taps.right,
-                step.taps.left,
-                step.pooled,
-                self._options(step),
+                operation.code,
+                operation.target.shape,
+                len(operation.taps.weight),
+                operation.taps.right,
+                operation.taps.left,
+                operation.pooled,
+                self._options(operation),
             )
-            if isinstance(step, Convolution)
-            else (step.code, step.target.shape, step.values.size if isinstance(step, Matrix) else 0)
-            for step in lowered.steps
+            if isinstance(operation, Convolution)
+            else (operation.code, operation.target.shape, operation.values.size if isinstance(operation, Matrix) else 0)
+            for operation in lowered.operations
         ]
         return key_of(
             work,
@@ -274,7 +278,7 @@ class Network:
             LANES,
             identity(),
             package_versions(name for name in ("llvmlite", "numba", *_DENSE) if missing((name,)) is None),
-            digest(),
+            fingerprint(),
         )
 
 
@@ -304,12 +308,14 @@ def _recall(path: Path, convolutions: Sequence[Convolution], threads: int) -> De
     if stored is None:
         return None
     try:
-        choices = tuple(Choice(int(c["variant"]), int(c["planes"]), bool(c["winograd"])) for c in stored["choices"])
-        decision = Decision(choices, bool(stored["dense"]), _seconds(stored["direct_s"]), _seconds(stored["dense_s"]))
+        schedules = tuple(
+            Schedule(int(c["microkernel"]), int(c["block"]), bool(c["winograd"])) for c in stored["schedules"]
+        )
+        decision = Decision(schedules, bool(stored["dense"]), _seconds(stored["direct_s"]), _seconds(stored["dense_s"]))
     except (ArithmeticError, KeyError, TypeError, ValueError):
         return None
-    fitting = len(choices) == len(convolutions) and all(
-        choice in options(step, threads) for choice, step in zip(choices, convolutions, strict=True)
+    fitting = len(schedules) == len(convolutions) and all(
+        schedule in options(operation, threads) for schedule, operation in zip(schedules, convolutions, strict=True)
     )
     return decision if fitting else None
 

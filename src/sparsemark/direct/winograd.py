@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct.registers import LANES
-from sparsemark.direct.table import VARIANTS
+from sparsemark.direct import isa
+from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sparsemark.direct.layout import Taps
-    from sparsemark.direct.steps import Convolution
+    from sparsemark.direct.ir import Convolution
+    from sparsemark.direct.taps import Taps
 
 OUT, IN = 4, 6
 """Rows and columns of a tile: of the output, and of the input that it reads."""
@@ -64,15 +64,15 @@ _EDGE = 2 * LANES
 
 @dataclass(frozen=True)
 class Spans:
-    """How the tiles of a plane are taken together, and where they lie in a thread's scratch, all in floats.
+    """How the tiles of a channel are taken together, and where they lie in a thread's scratch, all in floats.
 
     Args:
         across: tiles in a row of them; some may lie beside the image.
         quads: int64, shape (n, 4): for each QUARTER of tiles, in order, where its pixels lie in a line, its row and
             column of pixels, and how many of its rows lie within the image.
         tiles: of a span, one a lane.
-        step: from one plane of transformed pixels, or of products, to the next.
-        products: where the planes of products begin; those of pixels begin at 0.
+        step: from one channel of transformed pixels, or of products, to the next.
+        products: where the channels of products begin; those of pixels begin at 0.
         lines: where rows of pixels lie on their way in and out; `pitch` from one to the next.
         pitch: floats of such a row.
         scratch: of all of it.
@@ -89,21 +89,21 @@ class Spans:
 
     @property
     def count(self) -> int:
-        """Spans of a plane."""
+        """Spans of a channel."""
         return len(self.quads) * QUARTER // self.tiles
 
 
-def spans(variant: int, planes: int, outputs: int, height: int, width: int) -> Spans:
-    """Take as many tiles together as a variant has lanes.
+def spans(microkernel: int, inputs: int, outputs: int, height: int, width: int) -> Spans:
+    """Take as many tiles together as a microkernel has lanes.
 
     Args:
-        variant: by which products are summed.
-        planes: of the input.
-        outputs: planes of the output.
+        microkernel: by which products are summed.
+        inputs: channels of the input.
+        outputs: channels of the output.
         height: of the output.
         width: of the output.
     """
-    tiles = VARIANTS[variant][1] * LANES
+    tiles = isa.MICROKERNELS[microkernel][1] * LANES
     across, down = -(-width // LANES) * QUARTER, -(-height // OUT)
     count = -(-across * down // tiles)
     first = np.arange(0, count * tiles, QUARTER)
@@ -111,10 +111,10 @@ def spans(variant: int, planes: int, outputs: int, height: int, width: int) -> S
     runs = y - first // tiles * tiles // across  # rows of tiles that a span has begun
     place = first % tiles * OUT + runs * _EDGE
     quads = np.stack([place, OUT * y, OUT * x, np.clip(height - OUT * y, 0, OUT)], axis=1)
-    step = (tiles // LANES | 1) * LANES  # odd: see `layout.step_for`
+    step = (tiles // LANES | 1) * LANES  # odd: see `layout.channel_step`
     # All lines together also have room for the spilled rows of one vector of tiles, and for what is added to them.
     pitch = int(place.max()) + OUT * LANES + _EDGE
-    products = PRODUCTS * planes * step
+    products = PRODUCTS * inputs * step
     lines = products + PRODUCTS * outputs * step
     return Spans(across, quads, tiles, step, products, lines, pitch, lines + IN * pitch)
 
@@ -130,57 +130,61 @@ def origin(taps: Taps) -> tuple[int, int] | None:
     return corner[0], corner[1]
 
 
-def variants(step: Convolution, threads: int) -> list[int]:
-    """Places in VARIANTS by which a convolution may be run in tiles: none where that cannot pay, or does not fit."""
-    if step.source is None or origin(step.taps) is None or (step.pooled and step.second is not None):
+def microkernels(convolution: Convolution, threads: int) -> list[int]:
+    """Places in MICROKERNELS that may run a convolution in tiles: none where that cannot pay, or does not fit."""
+    if (
+        convolution.source is None
+        or origin(convolution.taps) is None
+        or (convolution.pooled and convolution.second is not None)
+    ):
         return []
-    planes, outputs = step.source.channels, step.outputs
-    weights = PRODUCTS * planes * outputs
+    inputs, outputs = convolution.source.channels, convolution.outputs
+    weights = PRODUCTS * inputs * outputs
     if weights > _MOST_WEIGHTS:
         return []
     # Rounding is several times that of plain sums, and in proportion to them: too much for what a bound leaves of them.
-    if step.bounded or not np.abs(step.taps.weight).max(initial=0) < _LARGEST_WEIGHT:
+    if convolution.bounded or not np.abs(convolution.taps.weight).max(initial=0) < _LARGEST_WEIGHT:
         return []
     # Rows of pixels are read and written in whole vectors.
-    if step.source.row % LANES or step.target.row % (LANES // 2 if step.pooled else LANES):
+    if convolution.source.row % LANES or convolution.target.row % (LANES // 2 if convolution.pooled else LANES):
         return []
     return [
-        variant
-        for variant, (channels, _) in enumerate(VARIANTS)
+        microkernel
+        for microkernel, (channels, _) in enumerate(isa.MICROKERNELS)
         if channels == _SHARING
         and outputs % channels == 0
-        and (span := spans(variant, planes, outputs, step.height, step.width)).count >= threads
+        and (span := spans(microkernel, inputs, outputs, convolution.height, convolution.width)).count >= threads
         and span.scratch <= _MOST_SCRATCH
         # Tiles that lie beside the image take as long as others.
-        and weights * span.count * span.tiles < len(step.taps.weight) * step.height * step.width
+        and weights * span.count * span.tiles < len(convolution.taps.weight) * convolution.height * convolution.width
     ]
 
 
-def records(taps: Taps, planes: int, outputs: int, step: int, channels: int) -> NDArray[np.int32]:
+def records(taps: Taps, inputs: int, outputs: int, step: int, channels: int) -> NDArray[np.int32]:
     """Weights of the products as `convolve` reads them.
 
     Args:
         taps: within a square of 3 x 3.
-        planes: of the input.
-        outputs: planes of the output.
-        step: floats from one plane of transformed pixels to the next.
+        inputs: channels of the input.
+        outputs: channels of the output.
+        step: floats from one channel of transformed pixels to the next.
         channels: outputs that share a record.
 
     Returns:
-        Shape (36 * outputs / channels * planes, 1 + channels).
+        Shape (36 * outputs / channels * inputs, 1 + channels).
     """
     corner = origin(taps)
     if corner is None:
         raise ValueError("taps beyond a square of 3 x 3")
     taps = taps.unpacked()
-    dense = np.zeros((outputs, planes, _KERNEL, _KERNEL), np.float32)
+    dense = np.zeros((outputs, inputs, _KERNEL, _KERNEL), np.float32)
     dense[taps.out, taps.plane, taps.dy - corner[0], taps.dx - corner[1]] = taps.weight
-    found = np.empty((PRODUCTS, outputs // channels, planes, 1 + channels), np.float32)
-    offsets = 4 * step * np.arange(PRODUCTS * planes, dtype=np.int32)
-    found.view(np.int32)[..., 0] = offsets.reshape(PRODUCTS, 1, planes)
+    found = np.empty((PRODUCTS, outputs // channels, inputs, 1 + channels), np.float32)
+    offsets = 4 * step * np.arange(PRODUCTS * inputs, dtype=np.int32)
+    found.view(np.int32)[..., 0] = offsets.reshape(PRODUCTS, 1, inputs)
     # In float64, a few outputs at a time: all of them would take more memory than the network.
     for group in range(outputs // channels):
         few = dense[group * channels : (group + 1) * channels]
-        products = (_WEIGHTS @ few @ _WEIGHTS.T).reshape(channels, planes, PRODUCTS)
+        products = (_WEIGHTS @ few @ _WEIGHTS.T).reshape(channels, inputs, PRODUCTS)
         found[:, group, :, 1:] = products.transpose(2, 1, 0)
     return found.view(np.int32).reshape(-1, 1 + channels)

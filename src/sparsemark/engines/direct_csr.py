@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def code() -> str:
     """Return the digest of the engine's source; invalidates compiled code, tuning and timings."""
-    from sparsemark.direct.sources import digest
+    from sparsemark.direct.fingerprint import fingerprint
 
-    return digest()
+    return fingerprint()
 
 
 def load(path: Path, threads: int) -> Predict:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sparsemark.direct.ir import Lowered
 from sparsemark.direct.lowering import convolutions, matrices, pointwise, pooling, shaping
 from sparsemark.direct.lowering.context import Context
-from sparsemark.direct.steps import Lowered
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.direct import table as op
-from sparsemark.direct.steps import Step, Tensor, planes, vector
+from sparsemark.direct import isa as op
+from sparsemark.direct.ir import Operation as Step
+from sparsemark.direct.ir import Tensor, planes, vector
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:

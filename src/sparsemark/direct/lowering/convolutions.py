@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct import table as op
-from sparsemark.direct.layout import Planes, Taps, candidates, row_for
+from sparsemark.direct import isa as op
+from sparsemark.direct.ir import Convolution, Tensor, check_size, planes
+from sparsemark.direct.ir import Operation as Step
+from sparsemark.direct.layout import Layout as Planes
+from sparsemark.direct.layout import row_for
 from sparsemark.direct.lowering.context import bias_of, bounds_of, window_of
 from sparsemark.direct.lowering.matrices import append_matrix
-from sparsemark.direct.steps import Convolution, Step, Tensor, check_size, planes
+from sparsemark.direct.schedule import candidates
+from sparsemark.direct.taps import Taps
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct import table as op
-from sparsemark.direct.steps import Matrix, Tensor, vector
+from sparsemark.direct import isa as op
+from sparsemark.direct.ir import Matrix, Tensor, vector
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.direct import table as op
+from sparsemark.direct import isa as op
+from sparsemark.direct.ir import Operation as Step
+from sparsemark.direct.ir import planes, vector
 from sparsemark.direct.lowering.context import bounds_of
-from sparsemark.direct.steps import Step, planes, vector
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:

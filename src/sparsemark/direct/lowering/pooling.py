@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sparsemark.direct import table as op
+from sparsemark.direct import isa as op
+from sparsemark.direct.ir import Operation as Step
+from sparsemark.direct.ir import planes, vector
 from sparsemark.direct.lowering.context import window_of
-from sparsemark.direct.steps import Step, planes, vector
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _pool(context: Context, node: Node, kind: int) -> None:
         op.KERNEL_ROWS: kernel[0],
         op.KERNEL_COLUMNS: kernel[1],
     }
-    context.set(node.outputs[0], context.add(Step(op.POOL, node.name, source, target, numbers=numbers)))
+    context.set(node.outputs[0], context.add(Step(op.POOL, node.name, source, target, numbers=numbers, scratch=width)))
 
 
 def _max_pool(context: Context, node: Node) -> None:

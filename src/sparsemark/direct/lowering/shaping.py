@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from sparsemark.direct.steps import planes, vector
+from sparsemark.direct.ir import planes, vector
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:

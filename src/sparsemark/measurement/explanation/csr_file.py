@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.direct.explanation import explain, repeated
+from sparsemark.direct.explain import explain, repeated
+from sparsemark.direct.ir import Convolution, Matrix
 from sparsemark.direct.network import Network
-from sparsemark.direct.steps import Convolution, Matrix
 from sparsemark.engines.direct_csr import open_network
 from sparsemark.errors import UserError
 from sparsemark.formats.csr.graph import CsrMatrix, Graph, Node, load_csr
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sparsemark.direct.explanation import Layer
-    from sparsemark.direct.limits import Limits
+    from sparsemark.direct.explain import Layer
+    from sparsemark.direct.ir import Operation
     from sparsemark.direct.network import Decision, Plan
-    from sparsemark.direct.steps import Step
+    from sparsemark.direct.peak import Peak
     from sparsemark.specs import InputSpec
 
 ENGINE = "direct-csr"
@@ -50,19 +50,19 @@ def plan_file(path: Path, given: InputSpec | None) -> tuple[Network, Plan]:
     return network, network.plan((1, *sizes[1:]))
 
 
-def timed_file(path: Path, network: Network, plan: Plan, limits: Limits) -> tuple[CsrSubject, list[Layer]]:
+def timed_file(path: Path, network: Network, plan: Plan, peak: Peak) -> tuple[CsrSubject, list[Layer]]:
     """Time each layer of a CSR file alone.
 
     Args:
         path: of the file.
         network: of the file.
         plan: for one shape of input.
-        limits: of one core.
+        peak: of one core.
     """
     shape, graph = plan.lowered.shape, load_csr(path)
     image = np.random.default_rng(0).standard_normal(shape, np.float32)
     nodes = {node.name: node for node in graph.nodes}
-    steps = plan.lowered.steps
+    steps = plan.lowered.operations
     layers = [
         replace(layer, name=_label(nodes.get(step.name), step))
         for step, layer in zip(steps, explain(plan), strict=True)
@@ -81,8 +81,8 @@ def timed_file(path: Path, network: Network, plan: Plan, limits: Limits) -> tupl
         # A network that runs dense is explained as it would run otherwise, and its changes are compared with that.
         time_calls(repeated(plan) if plan.decision.dense else lambda: network(image)),
         shown,
-        limits.multiply_adds,
-        limits.loads,
+        peak.multiply_adds,
+        peak.loads,
         tuple(_contest(plan.decision)),
     )
     return CsrSubject(explanation, graph, plan, windows), layers
@@ -102,14 +102,14 @@ def layer_alone(weight: NDArray[Any], attributes: Mapping[str, Any], source: tup
     return repeated(network.plan(source))
 
 
-def _label(node: Node | None, step: Step) -> str:
+def _label(node: Node | None, step: Operation) -> str:
     """Return the name of a weight without `.weight`, which users know from their module, else of the node."""
     if node is None or not isinstance(step, Convolution | Matrix):
         return step.name
     return next((name.partition(".weight")[0] for name in node.inputs[1:2] if ".weight" in name), step.name)
 
 
-def _shown(layer: Layer, step: Step, node: Node | None) -> ExplainedLayer:
+def _shown(layer: Layer, step: Operation, node: Node | None) -> ExplainedLayer:
     return ExplainedLayer(
         layer.name,
         node.op if node is not None and isinstance(step, Convolution | Matrix) else "",
@@ -132,7 +132,7 @@ def _contest(decision: Decision) -> Iterator[str]:
     yield f"when it was planned: {direct:.2f} ms direct, {dense:.2f} ms dense in ONNX Runtime; it runs {chosen}"
 
 
-def _window(step: Step, layer: ExplainedLayer, node: Node | None, graph: Graph) -> Window | None:
+def _window(step: Operation, layer: ExplainedLayer, node: Node | None, graph: Graph) -> Window | None:
     if not isinstance(step, Convolution) or step.source is None or node is None or node.op != "Conv":
         return None
     weight = graph.matrices[node.inputs[1]].toarray().reshape(graph.shapes[node.inputs[1]])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.direct.explanation import repeated
+from sparsemark.direct import isa
+from sparsemark.direct.explain import repeated
 from sparsemark.direct.network import Network
-from sparsemark.direct.table import VARIANTS
 from sparsemark.errors import UnsupportedError
 from sparsemark.measurement.explanation.changes import filled, subnormal, thinned, widened
 from sparsemark.measurement.explanation.csr_file import layer_alone
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Changed = tuple[np.ndarray[Any, Any], tuple[int, ...]]
 
-_TOGETHER = max(channels for channels, _ in VARIANTS)
+_TOGETHER = max(channels for channels, _ in isa.MICROKERNELS)
 """Output channels that a tile shares: other widths rule out the fastest kernels, Winograd's among them."""
 
 _DENSE = 0.5

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sparsemark.direct.explanation import Layer
-    from sparsemark.direct.limits import Limits
+    from sparsemark.direct.explain import Layer
+    from sparsemark.direct.peak import Peak
 
 _GIGA = 1e9
 
 
-def draw_roofline(layers: Sequence[Layer], limits: Limits, conditions: Sequence[str], path: Path) -> None:
-    """Draw the pace of every layer with weights against the machine's limits.
+def draw_roofline(layers: Sequence[Layer], peak: Peak, conditions: Sequence[str], path: Path) -> None:
+    """Draw the pace of every layer with weights against the machine's peak.
 
     Raises:
         UserError: matplotlib is not installed, or the file cannot be written.
@@ -26,8 +26,8 @@ def draw_roofline(layers: Sequence[Layer], limits: Limits, conditions: Sequence[
     figure = new_figure(9, 4.2, "Multiply-adds that are carried out, against what one core can do")
     axes = figure.add_subplot()
     for limit, dashes, words in (
-        (limits.multiply_adds, "-", "multiply-adds"),
-        (limits.loads, "--", "one load for each"),
+        (peak.multiply_adds, "-", "multiply-adds"),
+        (peak.loads, "--", "one load for each"),
     ):
         axes.axhline(limit / _GIGA, color="0.2", linestyle=dashes, linewidth=1.2)
         axes.text(len(shown) - 0.5, limit / _GIGA, f" {words}", va="center", fontsize=9)

@@ -11,8 +11,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from sparsemark.direct.kernels import BYTES, F32, I32, I64, Emitter, places_of
-from sparsemark.direct.registers import LANES
+from sparsemark.direct.kernels.emitter import BYTES, F32, I32, I64, Emitter, places_of
+from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from sparsemark.direct.runner import Runner
+from sparsemark.direct.runtime.runner import Runner
 from sparsemark.machine.placement import allowed_cpus
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sparsemark.direct.ir import Tensor
     from sparsemark.direct.program import Program
-    from sparsemark.direct.steps import Tensor
 
 
 class Callers:

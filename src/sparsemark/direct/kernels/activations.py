@@ -7,19 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sparsemark.direct.jit import compiled
-from sparsemark.direct.kernels import as_float
-from sparsemark.direct.table import (
-    CLIP,
-    ERROR_FUNCTION,
-    GELU,
-    HARD_SIGMOID,
-    HARD_SWISH,
-    LEAKY,
-    SIGMOID,
-    SILU,
-    TANH,
-)
+from sparsemark.direct import isa
+from sparsemark.direct.kernels.jit import compiled
+from sparsemark.direct.kernels.vectors import as_float
 
 
 @compiled()
@@ -67,32 +57,32 @@ def activate(kind: int, source: Any, target: Any, p: Any, q: Any) -> None:
     """One row; a loop for each kind, since a choice inside the loop would keep it from becoming vectors."""
     zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
     count = len(target)
-    if kind == CLIP:
+    if kind == isa.CLIP:
         for x in range(count):
             target[x] = _clip(source[x], p, q)
-    elif kind == LEAKY:
+    elif kind == isa.LEAKY:
         for x in range(count):
             target[x] = source[x] if source[x] >= zero else p * source[x]
-    elif kind == SIGMOID:
+    elif kind == isa.SIGMOID:
         for x in range(count):
             target[x] = _sigmoid(source[x])
-    elif kind == SILU:
+    elif kind == isa.SILU:
         for x in range(count):
             # Below, the sigmoid vanishes; what is left of it must not be multiplied by a huge number.
             target[x] = source[x] * _sigmoid(source[x]) if source[x] > np.float32(-87.0) else zero
-    elif kind == HARD_SIGMOID:
+    elif kind == isa.HARD_SIGMOID:
         for x in range(count):
             target[x] = _clip(p * source[x] + q, zero, one)
-    elif kind == HARD_SWISH:
+    elif kind == isa.HARD_SWISH:
         for x in range(count):
             target[x] = source[x] * _clip(source[x] * np.float32(1 / 6) + half, zero, one)
-    elif kind == TANH:
+    elif kind == isa.TANH:
         for x in range(count):
             target[x] = _tangent(source[x])
-    elif kind == GELU:
+    elif kind == isa.GELU:
         for x in range(count):
             target[x] = half * source[x] * (one + np.float32(math.erf(source[x] * np.float32(0.7071067811865476))))
-    elif kind == ERROR_FUNCTION:
+    elif kind == isa.ERROR_FUNCTION:
         for x in range(count):
             target[x] = np.float32(math.erf(source[x]))
     else:

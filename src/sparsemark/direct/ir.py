@@ -1,4 +1,4 @@
-"""Tensors and steps of a lowered network: the form between its graph and its program."""
+"""Tensors and operations of a lowered network: the form between its graph and its program."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct.layout import Planes, Taps, row_for
+from sparsemark.direct.layout import Layout, row_for
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from sparsemark.direct.taps import Taps
 
 _LARGEST = 2**27
 """Floats in one tensor: a larger one is a damaged file rather than an image."""
@@ -31,7 +33,7 @@ class Tensor:
     bottom: int = 0
     whole: Tensor | None = None
     first: int = 0
-    placed: Planes | None = None
+    placed: Layout | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,11 +60,11 @@ def check_size(channels: int, height: int, width: int) -> None:
 
 
 @dataclass(eq=False)
-class Step:
+class Operation:
     """One operation of the program.
 
     Args:
-        code: of `sparsemark.direct.table`.
+        code: of `isa`.
         name: of the node it comes from.
         source: None for the image.
         target: what it makes.
@@ -70,6 +72,7 @@ class Step:
         numbers: columns of the program that only this operation has.
         parameters: floats that it reads.
         more: the second row of parameters of CHANNELWISE.
+        scratch: floats that each thread needs for it.
     """
 
     code: int
@@ -78,12 +81,13 @@ class Step:
     target: Tensor
     second: Tensor | None = None
     numbers: dict[int, int] = field(default_factory=dict)
-    parameters: NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
+    parameters: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     more: NDArray[np.float32] | None = None
+    scratch: int = 0
 
 
 @dataclass(eq=False)
-class Convolution(Step):
+class Convolution(Operation):
     """A sparse convolution of stride 1, and what was fused into it. `parameters` is the bias, one a channel.
 
     It is `bounded` if what reads it next has a limit: sums may then be far larger than anything that becomes of them.
@@ -109,7 +113,7 @@ class Convolution(Step):
 
 
 @dataclass(eq=False)
-class Matrix(Step):
+class Matrix(Operation):
     """A sparse matrix times a vector."""
 
     rows: NDArray[np.int32] = field(kw_only=True)
@@ -123,5 +127,5 @@ class Lowered:
     """A network for one shape of input."""
 
     shape: tuple[int, ...]
-    steps: tuple[Step, ...]
+    operations: tuple[Operation, ...]
     outputs: tuple[tuple[Tensor, tuple[int, ...]], ...]

@@ -1,4 +1,4 @@
-"""Compile the interpreter to object code: `python -m sparsemark.direct.compilation FILE`.
+"""Compile the interpreter to object code: `python -m sparsemark.direct.runtime.compilation FILE`.
 
 A process of its own, since Numba takes hundreds of megabytes that whoever runs a network has no use for.
 """
@@ -15,11 +15,11 @@ import numpy as np
 from numba import types
 from numba.np.arrayobj import get_cfarray_intrinsic
 
-from sparsemark.direct.interpreter import execute
-from sparsemark.direct.jit import compiled
-from sparsemark.direct.machine_code import SYMBOL
-from sparsemark.direct.registers import CPU, FEATURES
-from sparsemark.direct.table import COLUMNS, TILE_COLUMNS
+from sparsemark.direct import isa
+from sparsemark.direct.kernels.interpreter import execute
+from sparsemark.direct.kernels.jit import compiled
+from sparsemark.direct.runtime.machine_code import SYMBOL
+from sparsemark.direct.target import CPU, FEATURES
 from sparsemark.machine.children import end_with_parent
 
 _INT64, _INT64S = types.int64, types.CPointer(types.int64)
@@ -58,13 +58,13 @@ def _execute(
     """`execute` as a C function: pointers in place of arrays."""
     memory = _array(arena, (floats,))
     execute(
-        _array(program, (operations, COLUMNS)),
+        _array(program, (operations, isa.COLUMNS)),
         memory,
         np.int64(memory.ctypes.data),
         _array(image, (pixels,)),
         records,
         pointers,
-        _array(tiles, (tile_count, TILE_COLUMNS)),
+        _array(tiles, (tile_count, isa.TILE_COLUMNS)),
         _array(rows, (row_count,)),
         _array(columns, (nonzeros,)),
         _array(values, (nonzeros,)),

@@ -18,8 +18,8 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from sparsemark import paths
-from sparsemark.direct.registers import CPU, FEATURES
-from sparsemark.direct.sources import digest
+from sparsemark.direct.fingerprint import fingerprint
+from sparsemark.direct.target import CPU, FEATURES
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import key_of, read_own, write_privately
 from sparsemark.machine.versions import installed_version
@@ -67,7 +67,7 @@ def load() -> Execute:
 def _key() -> str:
     """Return the key of all that decides the code: its sources, the processor, the compiler."""
     processor = llvm.get_process_triple(), CPU, FEATURES.flatten()
-    return key_of(digest(), processor, llvmlite.__version__, installed_version("numba"))
+    return key_of(fingerprint(), processor, llvmlite.__version__, installed_version("numba"))
 
 
 def _digest(key: str, code: bytes) -> bytes:
@@ -105,7 +105,7 @@ def _compile() -> bytes:
         # By way of a file: whatever is printed while Python starts would be taken for code.
         with temporary_folder() as folder:
             path = folder / "execute.o"
-            command = [sys.executable, "-P", "-m", "sparsemark.direct.compilation", str(path)]
+            command = [sys.executable, "-P", "-m", "sparsemark.direct.runtime.compilation", str(path)]
             ended = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603 - fixed words
             if not ended.returncode:
                 return path.read_bytes()

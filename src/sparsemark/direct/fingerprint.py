@@ -9,6 +9,6 @@ from sparsemark.files import code_digest
 _FOLDER = Path(__file__).parent
 
 
-def digest(folder: Path = _FOLDER) -> str:
+def fingerprint(folder: Path = _FOLDER) -> str:
     """SHA-256 of all Python files in a folder, in hex."""
     return code_digest(folder)

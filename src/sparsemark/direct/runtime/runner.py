@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.direct.machine_code import load
 from sparsemark.direct.memory import placed
+from sparsemark.direct.runtime.machine_code import load
 from sparsemark.machine.forks import renewed_after_fork
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sparsemark.direct.ir import Tensor
     from sparsemark.direct.program import Program
-    from sparsemark.direct.steps import Tensor
 
 
 _PATIENCE = 0.5

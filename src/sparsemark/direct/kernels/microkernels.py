@@ -1,94 +1,26 @@
-"""Machine code for the inner loops, written as LLVM IR: what a compiler does not find in plain loops.
+"""Microkernels of a sparse convolution, written as LLVM IR: what a compiler does not find in plain loops.
 
 A tile of output pixels, `vectors` registers wide, stays in registers while the non-zeros of one output channel (or of
 `channels` of them, together) stream past. A record is one non-zero: the byte offset of its input pixel from the tile,
 and its weight. Records that share a column offset follow each other, and the *accumulators* are shifted by a lane
 between such groups, not the inputs: so every load is aligned, and no shifted copy of the input is needed.
-
-Addresses are plain 64-bit integers that nothing checks here: `layout` and `program` make only such as lie within the
-arena, and the tests work out every one of them apart from this code.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sparsemark.direct.registers import LANES
-from sparsemark.direct.table import CLAMP_HIGH, CLAMP_LOW, MASK_OUTPUT
+from sparsemark.direct import isa
+from sparsemark.direct.kernels.emitter import BYTES, F32, I32, I64, MASK_BITS, VECTOR, ZERO, Emitter
+from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
-VECTOR, MASK_BITS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
-_UNDEFINED = ir.Constant(VECTOR, ir.Undefined)
-_ZERO = ir.Constant(VECTOR, [ir.Constant(F32, 0.0)] * LANES)
-BYTES = 4 * LANES
-
-
-def places_of(lanes: Iterable[int]) -> ir.Constant:
-    """Lanes of two vectors that `shuffle_vector` takes."""
-    chosen = list(lanes)
-    return ir.Constant(ir.VectorType(I32, len(chosen)), chosen)
-
-
-class Emitter:
-    """An IR builder with loads and stores at integer addresses."""
-
-    def __init__(self, builder: ir.IRBuilder) -> None:
-        self.b = builder
-
-    def load(self, address: ir.Value, kind: ir.Type = VECTOR) -> ir.Value:
-        """Return the value at an address."""
-        loaded = self.b.load(self.b.inttoptr(address, kind.as_pointer()))
-        loaded.align = 4
-        return loaded
-
-    def store(self, value: ir.Value, address: ir.Value) -> None:
-        """Write a value to an address."""
-        self.b.store(value, self.b.inttoptr(address, value.type.as_pointer())).align = 4
-
-    def plus(self, address: ir.Value, offset: int) -> ir.Value:
-        """An address, moved on."""
-        return self.b.add(address, I64(offset)) if offset else address
-
-    def splat(self, scalar: ir.Value) -> ir.Value:
-        """A scalar in every lane."""
-        first = self.b.insert_element(_UNDEFINED, scalar, I32(0))
-        return self.b.shuffle_vector(first, _UNDEFINED, ir.Constant(MASK_BITS, [0] * LANES))
-
-    def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
-        """X * y + z."""
-        name = f"llvm.fma.v{LANES}f32"
-        module = self.b.module
-        function = module.globals.get(name) or ir.Function(module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
-        return self.b.call(function, [x, y, z])
-
-    def times(self, factor: float, value: ir.Value) -> ir.Value:
-        """A constant times a vector."""
-        return self.b.fmul(ir.Constant(VECTOR, [ir.Constant(F32, float(np.float32(factor)))] * LANES), value)
-
-    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        """The larger, lane by lane."""
-        return self.b.select(self.b.fcmp_unordered(">", x, y), x, y)
-
-    def masked(self, value: ir.Value, address: ir.Value) -> ir.Value:
-        """A vector with the lanes of a mask at an address."""
-        return self.b.bitcast(self.b.and_(self.b.bitcast(value, MASK_BITS), self.load(address, MASK_BITS)), VECTOR)
-
-    def has(self, flags: ir.Value, flag: int) -> ir.Value:
-        """Whether a flag is set."""
-        return self.b.icmp_signed("!=", self.b.and_(flags, I64(flag)), I64(0))
-
-    def variables(self, count: int) -> list[ir.Value]:
-        """Vectors on the stack."""
-        return [cgutils.alloca_once(self.b, VECTOR) for _ in range(count)]
+    from collections.abc import Callable, Sequence
 
 
 class _Tile:
@@ -157,10 +89,10 @@ class _Tile:
         def moved(value: ir.Value, q: int, i: int) -> ir.Value:
             at = q * self.vectors + i
             if left:
-                following = old[at + 1] if i + 1 < self.vectors else _ZERO
+                following = old[at + 1] if i + 1 < self.vectors else ZERO
                 lanes = e.b.shuffle_vector(value, following, ir.Constant(MASK_BITS, list(range(1, LANES + 1))))
                 return e.masked(lanes, e.plus(masks, BYTES * i))
-            preceding = old[at - 1] if i else _ZERO
+            preceding = old[at - 1] if i else ZERO
             lanes = e.b.shuffle_vector(preceding, value, ir.Constant(MASK_BITS, list(range(LANES - 1, 2 * LANES - 1))))
             return e.masked(lanes, e.plus(masks, BYTES * (self.vectors + i)))
 
@@ -171,7 +103,7 @@ class _Tile:
     ) -> list[ir.Value]:
         """Sum `count` groups from the outermost column inwards, shifting after each."""
         b = self.e.b
-        self.put([_ZERO] * len(self.sums))
+        self.put([ZERO] * len(self.sums))
         done = cgutils.alloca_once(b, I64)
         b.store(I64(0), done)
         head, body, end = (b.append_basic_block(name) for name in ("side", "group", "aligned"))
@@ -227,7 +159,7 @@ def _convolve(
 
     Args, 64-bit integers unless said otherwise, addresses and strides in bytes:
         channels, vectors: literals; size of the tile.
-        inputs: where the tile lies in the first input plane.
+        inputs: where the tile lies in the first input channel.
         records: all of the layer's; each is `channels` weights after an int32 offset.
         pointers: of the groups of this block and these channels, `right + left + 1` int32, and one more for the end.
         right, left: groups whose sums move right and left: those of taps left and right of the centre.
@@ -264,11 +196,11 @@ def _convolve(
             tile.each(lambda v, q, i: b.fadd(v, e.load(e.plus(rows[q], BYTES * i))))
         tile.accumulate(inputs, records, cursor)
         # Comparisons are such that NaN stays NaN.
-        for flag, bound, test in ((CLAMP_LOW, 0, "<"), (CLAMP_HIGH, 4, ">")):
+        for flag, bound, test in ((isa.CLAMP_LOW, 0, "<"), (isa.CLAMP_HIGH, 4, ">")):
             with b.if_then(e.has(flags, flag)):
                 limit = e.splat(e.load(e.plus(bounds, bound), F32))
                 tile.each(lambda v, _q, _i: b.select(b.fcmp_ordered(test, v, limit), limit, v))  # noqa: B023
-        with b.if_then(e.has(flags, MASK_OUTPUT)):
+        with b.if_then(e.has(flags, isa.MASK_OUTPUT)):
             tile.each(lambda v, _q, i: e.masked(v, e.plus(masks, BYTES * (2 * tile.vectors + i))))
         tile.store(out, out_stride, which)
         return context.get_dummy_value()
@@ -276,74 +208,5 @@ def _convolve(
     return signature, generate
 
 
-def _largest_of_four(typing_context: Any, upper: Any, lower: Any, out: Any) -> Any:
-    """Write LANES // 2 floats to `out`: the largest in each 2 x 2 square of two rows of LANES floats; addresses."""
-    half = ir.VectorType(I32, LANES // 2)
-
-    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
-        e = Emitter(b)
-        upper, lower, out = arguments
-        rows = e.larger(e.load(upper), e.load(lower))
-        even, odd = (
-            b.shuffle_vector(rows, _UNDEFINED, ir.Constant(half, list(range(first, LANES, 2)))) for first in (0, 1)
-        )
-        e.store(e.larger(even, odd), out)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 3), generate
-
-
-def _fetch_add(typing_context: Any, address: Any, amount: Any) -> Any:
-    """Add to the int64 at an address, atomically; the value before."""
-
-    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
-        return b.atomic_rmw("add", b.inttoptr(arguments[0], I64.as_pointer()), arguments[1], "seq_cst")
-
-    return types.int64(types.int64, types.int64), generate
-
-
-def _split_columns(typing_context: Any, source: Any, even: Any, odd: Any) -> Any:
-    """Read 2 * LANES floats; write those in even places to `even`, the others to `odd`; addresses."""
-
-    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
-        e = Emitter(b)
-        first, second = e.load(arguments[0]), e.load(e.plus(arguments[0], BYTES))
-        for start, target in zip((0, 1), arguments[1:], strict=True):
-            places = ir.Constant(MASK_BITS, list(range(start, 2 * LANES, 2)))
-            e.store(b.shuffle_vector(first, second, places), target)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 3), generate
-
-
-def _join_columns(typing_context: Any, even: Any, odd: Any, target: Any) -> Any:
-    """Write 2 * LANES floats, by turns from `even` and `odd`; addresses."""
-
-    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
-        e = Emitter(b)
-        first, second = (e.load(address) for address in arguments[:2])
-        for half in (0, 1):
-            pairs = [(half * LANES // 2 + i, LANES + half * LANES // 2 + i) for i in range(LANES // 2)]
-            places = ir.Constant(MASK_BITS, [place for pair in pairs for place in pair])
-            e.store(b.shuffle_vector(first, second, places), e.plus(arguments[2], half * BYTES))
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 3), generate
-
-
-def _as_float(typing_context: Any, bits: Any) -> Any:
-    """Read the bits of an int32 as a float32."""
-
-    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
-        return b.bitcast(arguments[0], F32)
-
-    return types.float32(types.int32), generate
-
-
 # Called from compiled code, without the typing context.
 convolve: Any = intrinsic(_convolve)
-largest_of_four: Any = intrinsic(_largest_of_four)
-fetch_add: Any = intrinsic(_fetch_add)
-as_float: Any = intrinsic(_as_float)
-split_columns: Any = intrinsic(_split_columns)
-join_columns: Any = intrinsic(_join_columns)

@@ -1,0 +1,175 @@
+"""Encoders: an operation, and the schedule of a convolution, as rows of a program's table."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsemark.direct import isa
+from sparsemark.direct.ir import Convolution, Matrix
+from sparsemark.direct.memory import placed
+from sparsemark.direct.target import LANES
+from sparsemark.direct.tiling import tile
+from sparsemark.direct.winograd import PRODUCTS, Spans, origin, records, spans
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sparsemark.direct.ir import Operation
+    from sparsemark.direct.layout import Layout
+    from sparsemark.direct.schedule import Schedule
+    from sparsemark.direct.tables import Tables
+
+    Row = NDArray[np.int64]
+
+
+def encode(tables: Tables, operation: Operation, schedule: Schedule | None) -> list[Row]:
+    """Return the rows of one operation, and add to the tables what they refer to."""
+    row = _common(operation)
+    if isinstance(operation, Convolution):
+        if schedule is None or operation.source is None:
+            raise ValueError(f"{operation.name}: a convolution has a schedule and reads channels")
+        if schedule.winograd:
+            return _encode_winograd(tables, row, operation, schedule, placed(operation.source))
+        _encode_convolution(tables, row, operation, schedule, placed(operation.source))
+    elif isinstance(operation, Matrix):
+        row[isa.UNITS] = tables.share(len(operation.rows) - 1)
+        row[isa.ROW_POINTERS] = tables.add_matrix(operation.rows, operation.columns, operation.values)
+        row[isa.BIAS] = tables.add_constant(operation.parameters)
+    else:
+        _encode_operands(tables, row, operation)
+    return [row]
+
+
+def _common(operation: Operation) -> Row:
+    """Row with the columns of all operations, and those that the lowering has set."""
+    row = np.zeros(isa.COLUMNS, np.int64)
+    target = placed(operation.target)
+    row[isa.OP] = operation.code
+    row[[isa.TARGET, isa.TARGET_STEP, isa.TARGET_ROW]] = target.position, target.step, target.row
+    row[[isa.CHANNELS, isa.HEIGHT, isa.WIDTH]] = target.channels, target.height, target.width
+    if operation.source is None:
+        height, width = operation.numbers[isa.SOURCE_HEIGHT], operation.numbers[isa.SOURCE_WIDTH]
+        row[[isa.SOURCE_STEP, isa.SOURCE_ROW]] = height * width, width
+    else:
+        source = placed(operation.source)
+        row[[isa.SOURCE, isa.SOURCE_STEP, isa.SOURCE_ROW]] = source.position, source.step, source.row
+    for column, value in operation.numbers.items():
+        row[column] = value
+    return row
+
+
+def _encode_operands(tables: Tables, row: Row, operation: Operation) -> None:
+    """Encode whatever an operation has: parameters, a second operand, scratch."""
+    row[isa.UNITS] = tables.share(operation.target.channels)
+    if operation.parameters.size:
+        row[isa.PARAMETERS] = tables.add_constant(operation.parameters)
+    if operation.more is not None:
+        row[isa.MORE_PARAMETERS] = tables.add_constant(operation.more)
+    if operation.second is not None:
+        second = placed(operation.second)
+        scalar = second.height * second.width == 1
+        row[[isa.SECOND, isa.SECOND_STEP]] = second.position, second.step
+        row[isa.SECOND_ROW] = 0 if scalar else second.row
+    tables.need(operation.scratch)
+
+
+def _encode_convolution(tables: Tables, row: Row, convolution: Convolution, schedule: Schedule, source: Layout) -> None:
+    taps = convolution.taps
+    tiling = tile(
+        schedule.vectors,
+        convolution.height,
+        convolution.width,
+        source.row,
+        right=taps.right,
+        left=taps.left,
+        pooled_row=convolution.pooled_row,
+    )
+    if tiling is None or convolution.outputs % schedule.channels:
+        raise ValueError(f"{schedule} does not fit {convolution.name}")
+    weights = tables.pack(convolution, source, schedule)
+    floats = schedule.vectors * LANES
+    tiles = tiling.table.copy()
+    tiles[:, isa.TILE_MASKS] = [tables.add_constant(tiling.masks[m]) for m in tiles[:, isa.TILE_MASKS]]
+    groups = len(tiles) // tiling.group
+    chunks = min(-(-tables.units // groups), convolution.outputs // schedule.channels)
+    low, high = convolution.clamp
+    needs_mask = not tiling.masks[:, 2 * floats :].all()
+    row[isa.FLAGS] = (
+        isa.CLAMP_LOW * (low > -math.inf) + isa.CLAMP_HIGH * (high < math.inf) + isa.MASK_OUTPUT * needs_mask
+    )
+    row[isa.UNITS] = groups * chunks
+    row[[isa.MICROKERNEL, isa.RIGHT, isa.LEFT, isa.BLOCKS]] = (
+        schedule.microkernel, taps.right, taps.left, weights.blocks,
+    )  # fmt: skip
+    row[[isa.RECORDS, isa.POINTERS]] = tables.add_records(weights.records, weights.pointers)
+    row[[isa.TILES, isa.GROUP, isa.CHUNKS]] = tables.add_tiles(tiles), tiling.group, chunks
+    row[isa.POOLED_FLOATS] = tiling.group * floats if convolution.pooled else 0
+    # Bounds are followed by the zeros that a later block takes for its bias.
+    _encode_epilogue(tables, row, convolution, zeros=8)
+    partial = convolution.outputs * floats if weights.blocks > 1 else 0
+    tables.need(partial + convolution.outputs * int(row[isa.POOLED_FLOATS]))
+
+
+def _encode_epilogue(tables: Tables, row: Row, convolution: Convolution, zeros: int) -> None:
+    """Encode what is done to the sums of a convolution: bias, bounds, and what is added."""
+    row[isa.BIAS] = tables.add_constant(convolution.parameters)
+    row[isa.BOUNDS] = tables.add_constant(np.array([*convolution.clamp, *[0] * zeros], np.float32))
+    row[isa.RESIDUAL] = -1
+    if convolution.second is not None:
+        second = placed(convolution.second)
+        row[[isa.RESIDUAL, isa.RESIDUAL_STEP]] = second.position, second.step
+
+
+def _encode_winograd(
+    tables: Tables, row: Row, convolution: Convolution, schedule: Schedule, source: Layout
+) -> list[Row]:
+    """Row of a convolution by tiles, and that of its products."""
+    corner = origin(convolution.taps)
+    if corner is None:
+        raise ValueError(f"{schedule} does not fit {convolution.name}")
+    outputs = convolution.outputs
+    span = spans(schedule.microkernel, source.channels, outputs, convolution.height, convolution.width)
+    row[[isa.OP, isa.UNITS]] = isa.WINOGRAD, span.count
+    row[[isa.INPUTS, isa.INPUT_HEIGHT, isa.INPUT_WIDTH]] = source.channels, source.height, source.width
+    row[[isa.FIRST_ROW, isa.FIRST_COLUMN, isa.ACROSS]] = *corner, span.across
+    row[[isa.SPAN_TILES, isa.SPAN_STEP, isa.SPAN_PRODUCTS]] = span.tiles, span.step, span.products
+    row[[isa.SPAN_LINES, isa.SPAN_PITCH]] = span.lines, span.pitch
+    row[isa.TILES] = tables.add_tiles(_quads(tables, row, convolution, span))
+    row[isa.ZEROS] = tables.add_constant(np.zeros(source.width + LANES, np.float32))
+    row[isa.POOLED_FLOATS] = convolution.pooled
+    _encode_epilogue(tables, row, convolution, zeros=2 * LANES - 2)
+    tables.need(span.scratch)
+    return [row, _products(tables, convolution, schedule, span, source.channels)]
+
+
+def _products(tables: Tables, convolution: Convolution, schedule: Schedule, span: Spans, inputs: int) -> Row:
+    """Row of Winograd's products: a convolution of channels in the scratch, of one tile."""
+    row = np.zeros(isa.COLUMNS, np.int64)
+    count = PRODUCTS * convolution.outputs
+    found = records(convolution.taps, inputs, convolution.outputs, span.step, schedule.channels)
+    pointers = np.arange(count // schedule.channels + 1, dtype=np.int32) * inputs
+    row[[isa.OP, isa.CHANNELS, isa.TARGET, isa.TARGET_STEP]] = isa.NOTHING, count, span.products, span.step
+    row[[isa.MICROKERNEL, isa.BLOCKS, isa.GROUP, isa.CHUNKS]] = schedule.microkernel, 1, 1, 1
+    row[[isa.RECORDS, isa.POINTERS]] = tables.add_records(found, pointers)
+    row[isa.BIAS] = tables.add_constant(np.zeros(count, np.float32))
+    row[isa.BOUNDS] = tables.add_constant(np.zeros(2 + schedule.channels, np.float32))
+    row[isa.RESIDUAL] = -1
+    masks = tables.add_constant(np.full(3 * span.tiles, -1, np.int32))
+    row[isa.TILES] = tables.add_tiles(np.array([[0, 0, masks, (1 << schedule.vectors) - 1, 0, 0]], np.int64))
+    return row
+
+
+def _quads(tables: Tables, row: Row, convolution: Convolution, span: Spans) -> NDArray[np.int64]:
+    """Rows of the table of tiles, one for each quarter of a vector of them."""
+    place, y, x, rows = span.quads.T
+    shrink = 2 if convolution.pooled else 1
+    pixels = x[:, None] // shrink + np.arange(LANES // shrink)
+    masks = [tables.add_constant(np.where(p < convolution.width // shrink, -1, 0).astype(np.int32)) for p in pixels]
+    quads = np.zeros((len(place), isa.TILE_COLUMNS), np.int64)
+    quads[:, isa.TILE_INPUT], quads[:, isa.TILE_MASKS] = place, masks
+    quads[:, isa.TILE_OUTPUT] = y // shrink * row[isa.TARGET_ROW] + x // shrink
+    quads[:, isa.TILE_ROWS] = rows // shrink
+    return quads

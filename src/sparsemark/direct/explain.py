@@ -1,0 +1,131 @@
+"""Explanation of a network, layer by layer: chosen kernels, their time, and the distance to the machine's limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsemark.direct import isa
+from sparsemark.direct.autotune import time_operation
+from sparsemark.direct.ir import Convolution, Matrix
+from sparsemark.direct.program import assemble
+from sparsemark.direct.runtime.runner import Runner
+from sparsemark.direct.winograd import OUT, PRODUCTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sparsemark.direct.ir import Operation, Tensor
+    from sparsemark.direct.network import Plan
+    from sparsemark.direct.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operation of the program, timed alone with everything it reads in the cache.
+
+    Args:
+        name: of the node that it comes from.
+        shape: of what it makes, channels first.
+        density: non-zeros over weights; None where there are no weights.
+        kernel: how it runs.
+        seconds: of one image, on one thread; None for the copy of the image.
+        multiply_adds: on non-zeros, an image.
+        products: multiply-adds that are carried out for them; Winograd's tiles take fewer, and have no zeros.
+        winograd: whether such tiles run it.
+        dense: multiply-adds with zeros counted, an image.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    density: float | None
+    kernel: str
+    seconds: float | None
+    multiply_adds: int
+    products: int
+    winograd: bool
+    dense: int
+
+    @property
+    def rate(self) -> float | None:
+        """Multiply-adds on non-zeros a second."""
+        return self.multiply_adds / self.seconds if self.multiply_adds and self.seconds else None
+
+    @property
+    def pace(self) -> float | None:
+        """Multiply-adds carried out a second: what the machine's limits are for."""
+        return self.products / self.seconds if self.products and self.seconds else None
+
+
+def explain(plan: Plan) -> Iterator[Layer]:
+    """Time every operation of a plan by itself."""
+    for operation in plan.lowered.operations:
+        schedule = plan.schedules.get(operation)
+        seconds = None if operation.code == isa.INPUT else time_operation(operation, plan.schedules, plan.floats)
+        work, kernel = _work(operation), _kernel(operation, schedule)
+        winograd = schedule is not None and schedule.winograd
+        products = _products(operation) if winograd else work
+        yield Layer(
+            operation.name,
+            operation.target.shape,
+            _density(operation),
+            kernel,
+            seconds,
+            work,
+            products,
+            winograd,
+            _dense(operation),
+        )
+
+
+def repeated(plan: Plan) -> Callable[[], None]:
+    """Return a call of all operations of a plan but the copy of the image, on what the arena holds."""
+    operations = [operation for operation in plan.lowered.operations if operation.code != isa.INPUT]
+    runner = Runner(assemble(operations, plan.schedules, plan.floats, 1), 1)
+    image = np.zeros(1, np.float32)
+
+    def call() -> None:
+        runner(image)
+
+    return call
+
+
+def _density(operation: Operation) -> float | None:
+    if isinstance(operation, Convolution):
+        return len(operation.taps.weight) / operation.weights
+    return operation.values.size / operation.weights if isinstance(operation, Matrix) else None
+
+
+def _work(operation: Operation) -> int:
+    if isinstance(operation, Convolution):
+        return len(operation.taps.weight) * operation.height * operation.width
+    return operation.values.size if isinstance(operation, Matrix) else 0
+
+
+def _dense(operation: Operation) -> int:
+    if isinstance(operation, Convolution):
+        return operation.weights * operation.height * operation.width
+    return operation.weights if isinstance(operation, Matrix) else 0
+
+
+def _products(operation: Operation) -> int:
+    """Of a convolution by tiles, those that reach over the edge of the image not counted."""
+    if not isinstance(operation, Convolution) or operation.source is None:
+        raise ValueError(f"{operation.name} has no tiles")
+    return PRODUCTS * operation.source.channels * operation.outputs * operation.height * operation.width // OUT**2
+
+
+def _kernel(operation: Operation, schedule: Schedule | None) -> str:
+    if not isinstance(operation, Convolution) or schedule is None:
+        return "matrix x vector" if isinstance(operation, Matrix) else "plain loop"
+    if schedule.winograd:
+        return f"Winograd 4 x 4, {schedule.vectors} vectors{_taken_in(operation.second, pooled=operation.pooled)}"
+    kind = "direct" if schedule.channels == 1 else f"{schedule.channels} channels together"
+    blocks = f", {schedule.block} channels a block" if schedule.block else ""
+    return f"{kind}, {schedule.vectors} vectors{blocks}{_taken_in(operation.second, pooled=operation.pooled)}"
+
+
+def _taken_in(second: Tensor | None, *, pooled: bool) -> str:
+    return (", adds" if second is not None else "") + (", pools" if pooled else "")

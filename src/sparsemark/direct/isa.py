@@ -1,0 +1,61 @@
+"""Instruction set of the interpreter: operations, and what the columns of a program's rows hold.
+
+Every column has one meaning. A row has all columns, and an operation reads those it knows: a row is read once for
+each unit of work, so its width costs nothing that could be measured.
+
+A new operation is a number in the first list; columns that no other operation has go behind the last one.
+"""
+
+from __future__ import annotations
+
+INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, WINOGRAD, NOTHING = (
+    range(13)
+)
+"""Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch."""
+
+COLUMNS = 54
+"""Of a program. Positions count floats of the arena; channels lie STEP apart, their rows ROW."""
+
+(
+    # All operations.
+    OP, UNITS, SOURCE, SOURCE_STEP, SOURCE_ROW, TARGET, TARGET_STEP, TARGET_ROW, CHANNELS, HEIGHT, WIDTH,
+    # CONVOLVE, of which CHANNELS counts output channels, and HEIGHT and WIDTH are unused. From TILES on WINOGRAD has
+    # them as well; there POOLED_FLOATS is 1 if it pools.
+    MICROKERNEL, RECORDS, POINTERS, RIGHT, LEFT, BLOCKS, GROUP, CHUNKS, FLAGS, TILES, BIAS, BOUNDS, RESIDUAL,
+    RESIDUAL_STEP, POOLED_FLOATS,
+    # WINOGRAD. ACROSS counts the tiles of a row of them; what begins with SPAN is told by `winograd.Spans`.
+    INPUTS, INPUT_HEIGHT, INPUT_WIDTH, FIRST_ROW, FIRST_COLUMN, ZEROS, ACROSS, SPAN_TILES, SPAN_STEP, SPAN_PRODUCTS,
+    SPAN_LINES, SPAN_PITCH,
+    # LINEAR, which has BIAS as well.
+    ROW_POINTERS,
+    # COPY and INPUT, POOL and GLOBAL_POOL, INTERLEAVE. A copy's KERNEL_ROWS are the rows of its PHASES.
+    SOURCE_HEIGHT, SOURCE_WIDTH, ROW_STRIDE, COLUMN_STRIDE, ROW_START, COLUMN_START, KERNEL_ROWS, KERNEL_COLUMNS,
+    PHASES,
+    # UNARY, BINARY, POOL and GLOBAL_POOL.
+    KIND,
+    # Second operand of BINARY.
+    SECOND, SECOND_STEP, SECOND_ROW,
+    # Floats of the operation itself: two of UNARY; of CHANNELWISE a factor and, in MORE_PARAMETERS, a term a channel.
+    PARAMETERS, MORE_PARAMETERS,
+) = range(COLUMNS)  # fmt: skip
+
+TILE_INPUT, TILE_OUTPUT, TILE_MASKS, TILE_VECTORS, TILE_POOLED, TILE_ROWS = range(6)
+"""Columns of the table of tiles. WINOGRAD has a row in it for each quarter of a vector of tiles; TILE_INPUT is where
+their pixels lie in a line."""
+
+TILE_COLUMNS = 6
+
+CLAMP_LOW, CLAMP_HIGH, MASK_OUTPUT = 1, 2, 4
+"""FLAGS: what is done to a sum before it is stored."""
+
+MICROKERNELS = ((1, 1), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7), (2, 8), (4, 1), (4, 4), (4, 6))
+"""Output channels and vectors of the tile that each microkernel computes."""
+
+MAXIMUM, AVERAGE, AVERAGE_WITH_PADDING = range(3)
+"""KIND of POOL and GLOBAL_POOL."""
+
+ADD, SUBTRACT, MULTIPLY, DIVIDE = range(4)
+"""KIND of BINARY."""
+
+CLIP, LEAKY, SIGMOID, SILU, HARD_SIGMOID, HARD_SWISH, TANH, GELU, EXPONENTIAL_LINEAR, ERROR_FUNCTION = range(10)
+"""KIND of UNARY. CLIP is to PARAMETERS[0:2]; the others take up to two parameters."""

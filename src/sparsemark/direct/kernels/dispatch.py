@@ -1,0 +1,34 @@
+"""Dispatch by a number in a row, generated from a list of compiled functions."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from sparsemark.direct.kernels.jit import compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sparsemark.direct.kernels.jit import Function
+
+
+def dispatched(column: int, functions: Mapping[int, Function]) -> Function:
+    """Return a compiled function that calls one of several.
+
+    One flat function of comparisons, of which LLVM makes a jump table. Closures that call each other would do as well,
+    but Numba optimises at each level what all further ones call: that doubled the time to compile.
+
+    Args:
+        column: of the row, the first operand, that has the number of the function.
+        functions: by their numbers, of the same operands; where a row has another number, nothing is called.
+    """
+    python: Any = next(iter(functions.values()))
+    operands = ", ".join(inspect.signature(python.py_func).parameters)
+    lines = [f"def dispatch({operands}):", f"    number = row[{column}]"]
+    for number in functions:
+        lines += [f"    if number == {number}:", f"        return function{number}({operands})"]
+    namespace: dict[str, Any] = {f"function{number}": function for number, function in functions.items()}
+    exec("\n".join(lines), namespace)  # noqa: S102 - numbers and names of this package alone
+    dispatch: Function = compiled()(namespace["dispatch"])
+    return dispatch

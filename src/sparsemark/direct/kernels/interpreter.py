@@ -1,0 +1,77 @@
+"""The machine that runs a planned network: one native call an image, whatever the network.
+
+A program is a table of int64 with a row an operation; `isa` names its columns. The machine is compiled once for all
+networks, by Numba, and kept on disk. Any number of threads may run one program together: each takes units of work from
+a counter, and goes on to the next operation when all units of this one are done.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sparsemark.direct import isa
+from sparsemark.direct.kernels.convolution import convolve_unit
+from sparsemark.direct.kernels.copying import copy_channels
+from sparsemark.direct.kernels.jit import compiled
+from sparsemark.direct.kernels.matrix import multiply
+from sparsemark.direct.kernels.operations import operate
+from sparsemark.direct.kernels.vectors import fetch_add
+from sparsemark.direct.kernels.winograd import transform, transform_back
+
+
+@compiled(inline="always")
+def execute(
+    program: Any,
+    arena: Any,
+    base: int,
+    image: Any,
+    records: int,
+    pointers: int,
+    tiles: Any,
+    rows: Any,
+    columns: Any,
+    values: Any,
+    counters: int,
+    scratch: int,
+) -> None:
+    """Run a program, alone or beside other threads that run the same one.
+
+    Args:
+        program: int64, shape (operations, COLUMNS).
+        arena: float32; constants, activations, scratch.
+        base: address of the arena.
+        image: float32, flat; one input.
+        records: address of the packed weights.
+        pointers: address of the pointers to them.
+        tiles: int64, shape (n, 6).
+        rows: int32; row pointers of all linear layers, one after the other.
+        columns: int32; their columns.
+        values: float32; their non-zeros.
+        counters: address of two int64 an operation, all 0 at first.
+        scratch: where in the arena this thread's own floats begin.
+    """
+    for i in range(len(program)):
+        row = program[i]
+        taken, finished = counters + 16 * i, counters + 16 * i + 8
+        while True:
+            unit: Any = fetch_add(taken, 1)
+            if unit >= row[isa.UNITS]:
+                break
+            if row[isa.OP] == isa.CONVOLVE or row[isa.OP] == isa.WINOGRAD:
+                # Called from one place only: each call is a copy of all kernels to compile.
+                kernel, part, data = row, unit, base
+                if row[isa.OP] == isa.WINOGRAD:
+                    transform(row, unit, arena, tiles, scratch)
+                    kernel, part, data = program[i + 1], 0, base + 4 * scratch
+                convolve_unit(kernel, part, base, data, records, pointers, tiles, scratch)
+                if row[isa.OP] == isa.WINOGRAD:
+                    transform_back(row, unit, arena, tiles, scratch)
+            elif row[isa.OP] == isa.INPUT:
+                copy_channels(row, unit, image, arena)
+            elif row[isa.OP] == isa.LINEAR:
+                multiply(row, unit, arena, rows, columns, values)
+            else:
+                operate(row, unit, arena, scratch)
+            fetch_add(finished, 1)
+        while fetch_add(finished, 0) < row[isa.UNITS]:
+            pass

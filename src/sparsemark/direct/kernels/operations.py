@@ -1,0 +1,34 @@
+"""List of the operations besides convolution.
+
+A new one is a number in `isa`, a compiled function in a file here, and a row below.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sparsemark.direct import isa
+from sparsemark.direct.kernels.copying import copy, interleave
+from sparsemark.direct.kernels.dispatch import dispatched
+from sparsemark.direct.kernels.elementwise import binary, channelwise, unary
+from sparsemark.direct.kernels.pooling import global_pool, pool
+from sparsemark.direct.kernels.softmax import softmax
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sparsemark.direct.kernels.jit import Function
+
+OPERATIONS: Mapping[int, Function] = {
+    isa.COPY: copy,
+    isa.POOL: pool,
+    isa.GLOBAL_POOL: global_pool,
+    isa.UNARY: unary,
+    isa.BINARY: binary,
+    isa.CHANNELWISE: channelwise,
+    isa.INTERLEAVE: interleave,
+    isa.SOFTMAX: softmax,
+}
+"""Functions of a row, a unit of its work, the arena, and where in it this thread's scratch begins."""
+
+operate = dispatched(isa.OP, OPERATIONS)

@@ -1,0 +1,87 @@
+"""Small operations on vectors, and on counters that threads share, written as LLVM IR."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from sparsemark.direct.kernels.emitter import BYTES, F32, I32, I64, MASK_BITS, UNDEFINED, Emitter
+from sparsemark.direct.target import LANES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def _largest_of_four(typing_context: Any, upper: Any, lower: Any, out: Any) -> Any:
+    """Write LANES // 2 floats to `out`: the largest in each 2 x 2 square of two rows of LANES floats; addresses."""
+    half = ir.VectorType(I32, LANES // 2)
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        e = Emitter(b)
+        upper, lower, out = arguments
+        rows = e.larger(e.load(upper), e.load(lower))
+        even, odd = (
+            b.shuffle_vector(rows, UNDEFINED, ir.Constant(half, list(range(first, LANES, 2)))) for first in (0, 1)
+        )
+        e.store(e.larger(even, odd), out)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), generate
+
+
+def _fetch_add(typing_context: Any, address: Any, amount: Any) -> Any:
+    """Add to the int64 at an address, atomically; the value before."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        return b.atomic_rmw("add", b.inttoptr(arguments[0], I64.as_pointer()), arguments[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+def _split_columns(typing_context: Any, source: Any, even: Any, odd: Any) -> Any:
+    """Read 2 * LANES floats; write those in even places to `even`, the others to `odd`; addresses."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        e = Emitter(b)
+        first, second = e.load(arguments[0]), e.load(e.plus(arguments[0], BYTES))
+        for start, target in zip((0, 1), arguments[1:], strict=True):
+            places = ir.Constant(MASK_BITS, list(range(start, 2 * LANES, 2)))
+            e.store(b.shuffle_vector(first, second, places), target)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), generate
+
+
+def _join_columns(typing_context: Any, even: Any, odd: Any, target: Any) -> Any:
+    """Write 2 * LANES floats, by turns from `even` and `odd`; addresses."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        e = Emitter(b)
+        first, second = (e.load(address) for address in arguments[:2])
+        for half in (0, 1):
+            pairs = [(half * LANES // 2 + i, LANES + half * LANES // 2 + i) for i in range(LANES // 2)]
+            places = ir.Constant(MASK_BITS, [place for pair in pairs for place in pair])
+            e.store(b.shuffle_vector(first, second, places), e.plus(arguments[2], half * BYTES))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), generate
+
+
+def _as_float(typing_context: Any, bits: Any) -> Any:
+    """Read the bits of an int32 as a float32."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        return b.bitcast(arguments[0], F32)
+
+    return types.float32(types.int32), generate
+
+
+# Called from compiled code, without the typing context.
+largest_of_four: Any = intrinsic(_largest_of_four)
+fetch_add: Any = intrinsic(_fetch_add)
+as_float: Any = intrinsic(_as_float)
+split_columns: Any = intrinsic(_split_columns)
+join_columns: Any = intrinsic(_join_columns)

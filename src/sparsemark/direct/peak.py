@@ -1,0 +1,55 @@
+"""Peak of one core of this machine: the kernels themselves, on data that stay in the first cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsemark.direct import isa
+from sparsemark.direct.autotune import time_operation
+from sparsemark.direct.ir import Convolution, Lowered, Operation, planes
+from sparsemark.direct.memory import place
+from sparsemark.direct.schedule import options
+from sparsemark.direct.taps import Taps
+from sparsemark.direct.target import LANES
+
+_CHANNELS, _OUTPUTS, _HEIGHT = 16, 1024, 4  # a third of a millisecond: the call itself takes microseconds
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Multiply-adds a second.
+
+    Args:
+        multiply_adds: where each loaded pixel serves several output channels, so that arithmetic is the limit.
+        loads: where each serves one, as every non-zero of a sparse layer does, so that loads are.
+    """
+
+    multiply_adds: float
+    loads: float
+
+
+def measure_peak() -> Peak:
+    """Time a small dense convolution in every way there is, and keep the best of either kind."""
+    width = 4 * LANES
+    source, target = planes(_CHANNELS, _HEIGHT, width), planes(_OUTPUTS, _HEIGHT, width)
+    source.top = source.bottom = 1
+    out, plane, dy = (a.reshape(-1) for a in np.indices((_OUTPUTS, _CHANNELS, 3)))
+    taps = Taps(out, plane, dy - 1, np.zeros_like(out), np.ones(out.size, np.float32))
+    fill = Operation(isa.INPUT, "input", None, source)
+    bias = np.zeros(_OUTPUTS, np.float32)
+    operation = Convolution(
+        isa.CONVOLVE, "probe", source, target, None, {}, bias, taps=taps, height=_HEIGHT, width=width, weights=out.size
+    )
+    floats = place(Lowered((), (fill, operation), ((target, ()),)))
+    work = out.size * _HEIGHT * width
+    best = {True: 0.0, False: 0.0}
+    for schedule in options(operation):
+        if schedule.winograd:
+            continue  # it does less than `work`
+        seconds = min(time_operation(operation, {operation: schedule}, floats) for _ in range(_ATTEMPTS))
+        several = schedule.channels > 1
+        best[several] = max(best[several], work / seconds)
+    return Peak(max(best.values()), best[False])
