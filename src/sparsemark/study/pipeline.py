@@ -21,12 +21,14 @@ from sparsemark.measurement.launch_data import LaunchData
 from sparsemark.measurement.parity import ParityError, Verified, check
 from sparsemark.measurement.timing import measure, time_rounds
 from sparsemark.measurement.yardstick import standard
-from sparsemark.networks.reference import Reference, float64_outputs, spread, stack
+from sparsemark.networks.reference import Reference, float64_outputs
+from sparsemark.networks.rounding import rounding_error
 from sparsemark.networks.source import Source
 from sparsemark.records.measurement import ERROR, MEASURED, UNSUPPORTED, Measurement
 from sparsemark.registry import find
 from sparsemark.specs import AA, Cell
 from sparsemark.study import counts, reference_outputs, rows
+from sparsemark.study.agreed import FALLBACK_ENGINE, agreed_outputs
 from sparsemark.study.batch_sizes import as_made
 from sparsemark.study.checked import Baseline, Checked, job, moment
 from sparsemark.study.inputs import inputs_of, timed_batches
@@ -54,9 +56,6 @@ _RANDOM_SECONDS, _TASK_SECONDS = 4.0, 30.0
 _LEAST_PATIENCE, _PATIENCE = 300.0, 20.0
 """Seconds that a launch is given, and how many times as long as all stages before it took: it loads, checks and times
 what they loaded and checked."""
-
-FALLBACK_ENGINE = "torch"
-"""Runs the reference where its own engine cannot."""
 
 T = TypeVar("T")
 
@@ -149,7 +148,7 @@ class Pipeline:
         except UnsupportedError as error:
             return replace(row, status=UNSUPPORTED, reason=str(error))
         except ParityError as error:
-            return rows.failed_parity(row, error)
+            return rows.failed_parity(row, self._explained(error, cell))
         except UserError as error:
             if ends_the_run(error, cell.variant):
                 raise
@@ -271,6 +270,16 @@ class Pipeline:
     def _dense_artifact(self, cell: Cell) -> Artifact:
         return self.export(self.prepare(cell.variant.dense), cell.format)
 
+    def _explained(self, error: ParityError, cell: Cell) -> ParityError:
+        """Add to a difference what float32 costs the network by itself, and what to do where that is too much."""
+        if error.parity is None or not np.isfinite(error.parity.max_rel):
+            return error
+        inputs = self.inputs(cell.variant)
+        reference = self._reference_outputs(cell.variant, inputs)
+        alone = rounding_error(self.prepare(cell.variant).source, inputs.batches, reference)
+        made_up = self._open_task(cell.variant) is None
+        return error if alone is None else error.beside_rounding(alone, made_up=made_up)
+
     def _scored(self, prepared: Prepared, verified: Verified, inputs: Inputs) -> tuple[Any, Any]:
         """Return the scores of a row and their data.
 
@@ -336,34 +345,13 @@ class Pipeline:
         try:
             return float64_outputs(prepared.source, inputs.batches, seconds)
         except NoFloat64Error as error:
-            return self._float32_outputs(prepared, inputs, str(error))
-
-    def _float32_outputs(self, prepared: Prepared, inputs: Inputs, reason: str) -> Reference:
-        """Return float32 outputs on which two engines agree, for a network that float64 is impossible for."""
-        chosen = spread(len(inputs.batches))
-        found: dict[str, Reference] = {}
-        for name in (FALLBACK_ENGINE, *(name for name in engines.ENGINES if name != FALLBACK_ENGINE)):
-            try:
-                artifact = self.export(prepared, engines.ENGINES[name].formats[0])
-                predict = engines.load(artifact, name, self.protocol.threads)
-                answers = [predict(*(array.copy() for array in inputs.batches[index])) for index in chosen]
-            except UserError:
-                raise
-            except Exception:  # noqa: S112 - it takes two that can run it
-                continue
-            outputs = tuple(output.astype(np.float64) for output in stack(answers))
-            for other, reference in found.items():
-                try:
-                    parity = check(predict, inputs.batches, reference).parity
-                except ParityError:
-                    continue
-                note = (
-                    f"no float64 reference ({reason}): compared with {other} in float32, with which {name} agrees to "
-                    f"{parity.max_rel:.1e}"
-                )
-                return replace(reference, notes=(note,))
-            found[name] = Reference(outputs, chosen)
-        raise UnsupportedError(f"no float64 reference: {reason}; and no two engines agree on it in float32")
+            return agreed_outputs(
+                lambda form: self.export(prepared, form),
+                prepared.variant.model,
+                inputs,
+                self.protocol.threads,
+                str(error),
+            )
 
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         """Run a stage once for the same input, failures included."""
