@@ -236,8 +236,8 @@ def _failures(run: Run) -> list[str]:
     for (runner, status, reason), cells in struck.items():
         together.setdefault((status, reason, tuple(cells)), []).append(runner)
     lines = []
-    for (status, reason, cells), runners in together.items():
-        named = ", ".join(cells[:_LISTED]) + (f" and {len(cells) - _LISTED} more" if len(cells) > _LISTED else "")
+    for (status, reason, of), runners in together.items():
+        named = ", ".join(of[:_LISTED]) + (f" and {len(of) - _LISTED} more" if len(of) > _LISTED else "")
         lines.append(f"{', '.join(runners)}: {status.replace('_', ' ')}: {reason} ({named})")
     return lines
 
