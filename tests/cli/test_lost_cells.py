@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from sparsemark import paths
 from sparsemark.cli import main
-from sparsemark.errors import UnsupportedError
+from sparsemark.cli.terminal import check_measured
+from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.machine.fingerprint import machine_name
-from sparsemark.records.measurement import ERROR, MEASURED, UNSUPPORTED
+from sparsemark.records.measurement import ERROR, MEASURED, UNSUPPORTED, Measurement
 from tests.cli.small_bench import MASKED, NAMES, statuses
 
 
@@ -61,3 +64,13 @@ def test_the_last_line_names_the_cell_that_broke(here, quick, broken, capsys):
     assert main(MASKED) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"not everything was measured: 1 error of 2; the first: {NAMES[1]}: RuntimeError: no kernel"
+
+
+def test_where_nothing_was_measured_what_broke_is_named_before_what_is_unsupported():
+    unsupported = Measurement("net-dense-torch", "unsupported", "no module")
+    broken = Measurement("net-dense-onnxruntime", "parity_failed", "max |d| is large")
+    with pytest.raises(UserError, match=r"^nothing was measured: net-dense-onnxruntime: max \|d\| is large$"):
+        check_measured([unsupported, broken])
+    with pytest.raises(UserError, match=r"^nothing was measured: net-dense-torch: no module$"):
+        check_measured([unsupported])
+    check_measured([unsupported, broken, Measurement("net-dense-openvino", "measured")])

@@ -135,7 +135,8 @@ def test_several_inputs_are_given_by_name_or_in_order_and_have_the_dtypes_of_the
     [
         ([], "declares an input ids of any,any; say which sizes"),
         (["2,4"], "1 inputs given, expected 2: image, ids"),
-        (["image=2,4", "words=2,4"], "no size of its input ids; say it with --input ids="),
+        (["image=2,4", "image=2,4"], "no size of its input ids; say it with --input ids="),
+        (["image=2,4", "words=2,4"], "has no input words; expected image, ids"),
         (["image=2,5", "ids=2,4"], "input image=2,5 does not fit this network: it declares image any,4"),
         (["image=2,4:int64", "ids=2,4"], "input image=2,4:int64 does not fit this network: it declares image any,4"),
         (["image=2,4", "ids=2,4:bool"], "input ids=2,4:bool does not fit .*: it declares ids any,any:int64"),
@@ -144,3 +145,10 @@ def test_several_inputs_are_given_by_name_or_in_order_and_have_the_dtypes_of_the
 def test_inputs_that_the_file_does_not_have_are_one_line(given, words, tmp_path):
     with pytest.raises(UserError, match=words):
         onnx_model.onnx_inputs(two_inputs(tmp_path / "m.onnx"), tuple(map(InputSpec.parse, given)))
+
+
+def test_one_input_has_its_name_too(tmp_path):
+    onnx.save(model_of([node("Relu", ["x"])], {}), tmp_path / "m.onnx")
+    assert onnx_model.onnx_inputs(str(tmp_path / "m.onnx"), (InputSpec.parse("x=1,4"),)) == (InputSpec((1, 4)),)
+    with pytest.raises(UserError, match="has no input image; expected x"):
+        onnx_model.onnx_inputs(str(tmp_path / "m.onnx"), (InputSpec.parse("image=1,4"),))

@@ -273,3 +273,17 @@ def test_a_network_that_arrives_with_zeros_is_called_by_them():
 def test_an_unknown_sparsity_is_never_the_target(form):
     run = Run((own("magnitude", "torch", sparsity_target=0.87654, sparsity=None, nonzeros=None),))
     assert "87.65" not in render(run, form).replace("magnitude", "")
+
+
+def test_engines_that_one_reason_keeps_from_the_same_cells_share_a_line():
+    def left(engine, method, reason):
+        name = f"net-{method}-{engine}"
+        return Measurement(name, "unsupported", reason, model="net", method=method, sparsity_target=0.9, engine=engine)
+
+    rows = [left(engine, "magnitude", "no factory") for engine in ("torch", "onnxruntime", "ncnn")]
+    rows += [left("torch", "channels", "no factory"), left("ncnn", "magnitude", "no layer")]
+    assert content_of(Run((*RUNS["study"].measurements, *rows))).failures[-3:] == (
+        "PyTorch: unsupported: no factory (net magnitude 90 %, net channels 90 %)",
+        "ONNX Runtime, ncnn: unsupported: no factory (net magnitude 90 %)",
+        "ncnn: unsupported: no layer (net magnitude 90 %)",
+    )

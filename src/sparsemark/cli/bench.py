@@ -145,11 +145,9 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     from shutil import rmtree
 
     from sparsemark.cli.choosing import choose
-    from sparsemark.cli.terminal import show, show_artifacts, show_failures, taken_from, write
-    from sparsemark.errors import UserError
+    from sparsemark.cli.terminal import check_measured, show, show_artifacts, show_failures, taken_from, write
     from sparsemark.records.earlier import keep_earlier
     from sparsemark.records.journal import Journal
-    from sparsemark.records.measurement import MEASURED
     from sparsemark.report.progress import waiting, watch
     from sparsemark.study.file import with_prunings
     from sparsemark.study.prepare import Places
@@ -187,8 +185,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     if wanted:
         rmtree(work)
     show_failures(run.measurements, lost)
-    if not any(m.status == MEASURED for m in run.measurements):
-        raise UserError(f"nothing was measured: {run.measurements[0].name}: {run.measurements[0].reason}")
+    check_measured(run.measurements)
     return 0
 
 

@@ -115,15 +115,29 @@ def taken_from(journal: Journal, cells: int) -> str | None:
 
 def failures(measurements: Sequence[Measurement]) -> str | None:
     """Return a line with the number of rows that broke or failed parity, and the first; None where none did."""
-    from sparsemark.records.measurement import ERROR, PARITY_FAILED
-
-    failed = [m for m in measurements if m.status in (ERROR, PARITY_FAILED)]
+    failed = _broken(measurements)
     if not failed:
         return None
     counts = ", ".join(f"{number} {status}" for status, number in Counter(m.status for m in failed).items())
     return (
         f"not everything was measured: {counts} of {len(measurements)}; the first: {failed[0].name}: {failed[0].reason}"
     )
+
+
+def _broken(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Return the rows that broke or failed parity."""
+    from sparsemark.records.measurement import ERROR, PARITY_FAILED
+
+    return [m for m in measurements if m.status in (ERROR, PARITY_FAILED)]
+
+
+def check_measured(measurements: Sequence[Measurement]) -> None:
+    """Raise UserError where no row was measured: with what broke, before what an engine was not made for."""
+    from sparsemark.records.measurement import MEASURED
+
+    if not any(m.status == MEASURED for m in measurements):
+        first = (*_broken(measurements), *measurements)[0]
+        raise UserError(f"nothing was measured: {first.name}: {first.reason}")
 
 
 def show_failures(measurements: Sequence[Measurement], lost: Lost | None) -> None:

@@ -54,6 +54,21 @@ class ParityError(Exception):
         super().__init__(reason)
         self.parity = parity
 
+    def beside_rounding(self, alone: float, *, made_up: bool) -> ParityError:
+        """Return the error with what float32 costs the network by itself.
+
+        Args:
+            alone: max |d| / max |reference| of the network in float32.
+            made_up: whether the inputs are random.
+        """
+        if alone <= TOLERANCE:
+            return ParityError(f"{self}; float32 by itself costs this network {alone:.1e}", self.parity)
+        real = "; random inputs can do that, real ones come with --task FILE.py" if made_up else ""
+        return ParityError(
+            f"{self}; float32 by itself costs this network {alone:.1e} on these inputs, whatever the engine{real}",
+            self.parity,
+        )
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -102,7 +117,8 @@ def check(
 ) -> Verified:
     """Compare an engine with the reference, and score the very outputs that were compared.
 
-    An engine that writes into its inputs is given a copy at each call, from then on.
+    Without a score, only the batches that the reference is of are run. An engine that writes into its inputs is given
+    a copy at each call, from then on.
 
     Args:
         predict: the engine, one batch a call.
@@ -117,13 +133,16 @@ def check(
             value.
     """
     notes = (*reference.notes, *notes_of(predict))
-    predict, answers, written = _answers(predict, batches)
+    # What is not scored need not be run where there is nothing to compare it with.
+    run = range(len(batches)) if score else reference.chosen
+    predict, answers, written = _answers(predict, [batches[index] for index in run])
     notes = (*notes, *written)
     expected = reference.outputs
     _check_numbers(answers, expected)
     if not any(np.isfinite(output).any() for output in expected):
         raise ParityError("the network's own output holds no finite number, so there is nothing to compare with")
-    compared = stack([answers[index] for index in reference.chosen])
+    found = dict(zip(run, answers, strict=True))
+    compared = stack([found[index] for index in reference.chosen])
     for index, (got, right) in enumerate(zip(compared, expected, strict=True)):
         if got.shape != right.shape:
             raise ParityError(f"output {index} has shape {got.shape}, the reference {right.shape}")

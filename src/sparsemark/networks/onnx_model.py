@@ -192,11 +192,14 @@ def onnx_inputs(reference: str, given: Sequence[InputSpec] = ()) -> tuple[InputS
             those given.
     """
     declared = input_specs_of(Path(reference))
+    known = [name for name, _, _ in declared]
     if given and len(given) != len(declared):
-        names = ", ".join(name for name, _, _ in declared)
-        raise UserError(f"{reference}: {len(given)} inputs given, expected {len(declared)}: {names}")
+        raise UserError(f"{reference}: {len(given)} inputs given, expected {len(declared)}: {', '.join(known)}")
     if not declared:
         raise UserError(f"{reference}: expected an ONNX model with inputs, found none")
+    stranger = next((one.name for one in given if one.name and one.name not in known), None)
+    if stranger is not None:
+        raise UserError(f"{reference}: has no input {stranger}; expected {', '.join(known)}")
     by_name = {one.name: one for one in given} if len(given) > 1 and all(one.name for one in given) else {}
     found = []
     for index, (name, sizes, dtype) in enumerate(declared):

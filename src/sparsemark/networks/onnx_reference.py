@@ -35,6 +35,7 @@ class OnnxInFloat64:
 
     Args:
         path: the file.
+        rounded: round what each operator computes to float32, to see what that alone costs.
 
     Raises:
         NoFloat64Error: the evaluator cannot run the file; with the operator and the reason.
@@ -43,10 +44,11 @@ class OnnxInFloat64:
 
     notes: tuple[str, ...] = ()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, rounded: bool = False) -> None:
         self._names = inputs_of(load_onnx(path))
         with _named_reason(), _one_thread():
             self._evaluator, self._constants = _prepared(path)
+        self._evaluator.rounds = rounded
 
     def __call__(self, batch: Sequence[Array]) -> list[Array]:
         """Return the outputs in the order of the file.

@@ -243,17 +243,20 @@ def _tone(one: Standing) -> str:
 
 
 def _failures(run: Run) -> list[str]:
-    """Write one line for each engine and reason, with the cells that it struck."""
+    """Write one line for each reason, with the engines and the cells that it struck."""
     struck: dict[tuple[str, str, str], list[str]] = {}
     for m in run.measurements:
         if m.status != MEASURED:
             reason = m.reason or "no reason given"
             cell = f"{m.model or m.name} {wording.pruned(m)}"
             struck.setdefault((wording.runner(m, run.engines), m.status, reason), []).append(cell)
-    lines = []
+    together: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for (runner, status, reason), cells in struck.items():
-        named = ", ".join(cells[:_LISTED]) + (f" and {len(cells) - _LISTED} more" if len(cells) > _LISTED else "")
-        lines.append(f"{runner}: {status.replace('_', ' ')}: {reason} ({named})")
+        together.setdefault((status, reason, tuple(cells)), []).append(runner)
+    lines = []
+    for (status, reason, of), runners in together.items():
+        named = ", ".join(of[:_LISTED]) + (f" and {len(of) - _LISTED} more" if len(of) > _LISTED else "")
+        lines.append(f"{', '.join(runners)}: {status.replace('_', ' ')}: {reason} ({named})")
     return lines
 
 

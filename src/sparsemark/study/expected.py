@@ -12,7 +12,7 @@ from sparsemark.networks.reference import Reference, float64_outputs
 from sparsemark.networks.source import Source
 from sparsemark.specs import FP32
 from sparsemark.study import reference_outputs
-from sparsemark.study.float32_outputs import float32_outputs
+from sparsemark.study.agreed import agreed_outputs
 from sparsemark.study.stages import MEASUREMENT_VERSION
 
 if TYPE_CHECKING:
@@ -102,4 +102,5 @@ class ExpectedOutputs:
         try:
             return float64_outputs(prepared.source, inputs.batches, seconds)
         except NoFloat64Error as error:
-            return float32_outputs(lambda form: self._export(prepared, form), inputs, str(error), threads=self._threads)
+            model = prepared.variant.model
+            return agreed_outputs(lambda form: self._export(prepared, form), model, inputs, self._threads, str(error))

@@ -6,6 +6,7 @@ when their output exists and its key matches; within a process each runs once fo
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -20,15 +21,16 @@ from sparsemark.measurement.parity import ParityError, Verified, check
 from sparsemark.measurement.timing import measure, time_rounds
 from sparsemark.measurement.yardstick import standard
 from sparsemark.networks.reference import stack
+from sparsemark.networks.rounding import rounding_error
 from sparsemark.networks.source import Source
 from sparsemark.records.measurement import ERROR, MEASURED, UNSUPPORTED, Measurement
 from sparsemark.registry import find
 from sparsemark.specs import AA, FP32, Cell
 from sparsemark.study import counts, rows
+from sparsemark.study.agreed import FALLBACK_ENGINE
 from sparsemark.study.batch_sizes import as_made
 from sparsemark.study.checked import Baseline, Checked, job, moment
 from sparsemark.study.expected import SECONDS, TASK_SECONDS, ExpectedOutputs
-from sparsemark.study.float32_outputs import FALLBACK_ENGINE
 from sparsemark.study.inputs import inputs_of, timed_batches
 from sparsemark.study.prepare import Places, Prepared, prepare
 from sparsemark.study.quantising import Quantising
@@ -142,7 +144,7 @@ class Pipeline:
         except UnsupportedError as error:
             return replace(row, status=UNSUPPORTED, reason=str(error))
         except ParityError as error:
-            return rows.failed_parity(row, error)
+            return rows.failed_parity(row, self._explained(error, cell))
         except UserError as error:
             if ends_the_run(error, cell.variant):
                 raise
@@ -312,6 +314,16 @@ class Pipeline:
             return {}
         inputs = task.images(SELECT, cell.variant.model)
         return task.scores(stack([verified.predict(*batch) for batch in inputs.batches]), SELECT, inputs)
+
+    def _explained(self, error: ParityError, cell: Cell) -> ParityError:
+        """Add to a difference what float32 costs the network by itself, and what to do where that is too much."""
+        if cell.precision != FP32 or error.parity is None or not math.isfinite(error.parity.max_rel):
+            return error
+        inputs = self.inputs(cell.variant)
+        reference = self._expected.of_network(cell.variant, inputs, self._patience(cell.variant))
+        alone = rounding_error(self.prepare(cell.variant).source, inputs.batches, reference)
+        made_up = self._open_task(cell.variant) is None
+        return error if alone is None else error.beside_rounding(alone, made_up=made_up)
 
     def _scored(self, prepared: Prepared, verified: Verified, inputs: Inputs) -> tuple[Any, Any]:
         """Return the scores of a row and their data.

@@ -37,7 +37,14 @@ from sparsemark.records.scores import DataNote, Score, SingleInputs
 from sparsemark.registry import find
 from sparsemark.specs import ONE_SHOT
 from sparsemark.study.evaluation import evaluate, evaluate_parts
-from sparsemark.study.requirements import calibration_of, check_requirements, ingredients, pruning_key, ratios_of
+from sparsemark.study.requirements import (
+    NOT_PRUNED,
+    calibration_of,
+    check_requirements,
+    ingredients,
+    pruning_key,
+    ratios_of,
+)
 from sparsemark.study.task import PARTS, REPORT
 
 if TYPE_CHECKING:
@@ -183,7 +190,7 @@ def check_schedule(variant: Variant, task: Task | None, epochs: int) -> None:
 def _users_file(variant: Variant) -> Prepared:
     path = Path(variant.model.reference)
     if not variant.pruning.is_dense:
-        raise UnsupportedError("an ONNX file cannot be pruned here; give the factory of the network")
+        raise UnsupportedError(NOT_PRUNED)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     onnx_inputs(variant.model.reference, variant.model.inputs)

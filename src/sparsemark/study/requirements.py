@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sparsemark.specs import PruneStep, Pruning, Variant
     from sparsemark.study.task import Task
 
+NOT_PRUNED = "an ONNX file cannot be pruned here; expected the factory that builds the network, as FILE.py:FACTORY"
+
 
 def has_requirements(pruning: Pruning) -> bool:
     """Whether a pruning needs more than the network: a task need not be opened to check the others."""

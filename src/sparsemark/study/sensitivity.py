@@ -28,7 +28,7 @@ from sparsemark.records.sensitivity import LayerSensitivity, Sensitivity
 from sparsemark.registry import find
 from sparsemark.specs import PruneStep, Pruning, Variant, is_known_beforehand, removes_channels
 from sparsemark.study.evaluation import evaluate
-from sparsemark.study.requirements import calibration_of, check_requirements, pruning_key
+from sparsemark.study.requirements import NOT_PRUNED, calibration_of, check_requirements, pruning_key
 from sparsemark.study.task import SELECT
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _check(model: ModelSpec, task: Task, method: str, sparsities: Sequence[float
     if wrong is not None or not sparsities:
         raise UserError(f"--sparsities {'' if wrong is None else f'{wrong:g}'}: expected fractions between 0 and 1")
     if model.is_onnx:
-        raise UserError(f"{model.reference}: an ONNX file cannot be pruned here; give the factory of the network")
+        raise UserError(f"{model.reference}: {NOT_PRUNED}")
     check_requirements(Variant(model, Pruning.of(method, sparsities[-1])), task)
 
 

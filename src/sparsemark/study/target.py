@@ -31,6 +31,7 @@ from sparsemark.pruning.weights import prunable, usage
 from sparsemark.records.measurement import MEASURED
 from sparsemark.specs import PruneStep, Pruning
 from sparsemark.study.chosen import Chosen
+from sparsemark.study.requirements import NOT_PRUNED
 from sparsemark.study.task import SELECT
 from sparsemark.study.trials import CHANNELS, ZEROS, Trying, zeros_in
 
@@ -200,9 +201,7 @@ class Walker:
                 f"--target {target.text}: chooses by what each layer costs in score; expected --task FILE.py"
             )
         if dense.variant.model.is_onnx:
-            raise UserError(
-                f"--target {target.text}: an ONNX file cannot be pruned here; give the factory of the network"
-            )
+            raise UserError(f"--target {target.text}: {NOT_PRUNED}")
         self._pipeline, self._dense, self._target, self._task = pipeline, dense, target, task
         self._folder, self._watch = folder, watch
         PruneStep(ZEROS, ratios=str(folder))  # a name that no pruning can hold must not surface after hours

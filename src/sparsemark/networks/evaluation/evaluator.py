@@ -41,7 +41,13 @@ _OPERATORS = [
 
 
 class Evaluator(ReferenceEvaluator):
-    """Evaluator of a model, or of the body of a node in it."""
+    """Evaluator of a model, or of the body of a node in it.
+
+    Attributes:
+        rounds: whether the results of each operator are rounded to float32, those of a body when it ends.
+    """
+
+    rounds = False
 
     def __init__(self, proto: Any, **options: Any) -> None:
         """Take a model whose functions are inlined, or what the base class gives for a body."""
@@ -78,13 +84,21 @@ class Evaluator(ReferenceEvaluator):
             except UnsupportedError:
                 raise
             except Exception as error:
-                raise UnsupportedError(f"{node.op_type}: {root_cause(error)}") from error
+                called = f" at {node.onnx_node.name}" if node.onnx_node.name else ""
+                raise UnsupportedError(f"{node.op_type}{called}: {root_cause(error)}") from error
+            if self.rounds:
+                outputs = tuple(map(_rounded, outputs))
             values.update(zip(node.output, outputs, strict=False))
             left.subtract(used)
             for name in (*used, *node.output):
                 if name and not left[name]:
                     values.pop(name, None)
         return [values[name] for name in wanted]
+
+
+def _rounded(value: Any) -> Any:
+    floating = isinstance(value, np.ndarray) and value.dtype == np.float64
+    return value.astype(np.float32).astype(np.float64) if floating else value
 
 
 def uses(nodes: Iterable[Any]) -> Counter[str]:
