@@ -1,4 +1,4 @@
-"""Print the table of `models/README.md`: `python -m models`."""
+"""Print both tables of `models/README.md`, of the networks and of their trained weights: `python -m models`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import INPUT_SHAPE, NETWORKS
+from models.cards import cards
+from sparsemark import paths
 from sparsemark.references import resolve
 
 
@@ -23,4 +25,4 @@ def tabulate() -> str:
 
 
 if __name__ == "__main__":
-    print(tabulate())  # noqa: T201 - a command
+    print(tabulate(), cards(paths.WEIGHTS), sep="\n\n")  # noqa: T201 - a command

@@ -1,5 +1,6 @@
 """The networks are what their names and `models/README.md` say."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 
 from models import INPUT_SHAPE, NETWORKS
 from models.__main__ import tabulate
+from models.cards import cards
 from models.cnn import cnn4, cnn9
 from sparsemark.networks.factory import build_model
 from sparsemark.networks.outputs import output_tensors
@@ -122,6 +124,20 @@ def table():
 
 def test_readme_shows_what_the_command_prints(table):
     assert table in Path("models/README.md").read_text()
+
+
+def test_readme_has_a_card_for_each_checkpoint():
+    shown = cards(Path("models/weights"))
+    assert len(shown.splitlines()) == 2 + len(list(Path("models/weights").glob("*.safetensors")))
+    assert shown in Path("models/README.md").read_text()
+
+
+def test_a_card_says_how_it_was_trained_and_what_came_out_on_whom(tmp_path):
+    shutil.copy("models/weights/cnn9-magnitude90-seed0-fold1.safetensors", tmp_path)
+    row = [cell.strip() for cell in cards(tmp_path).splitlines()[-1].strip("|").split("|")]
+    assert row[:7] == ["`cnn9`", "magnitude90", "0, fold 1", "better", "25", "6", "611 slices of 18 patients"]
+    assert row[7] == "95.3 [93.3, 96.8]"
+    assert row[9] == "-", "a network without a mask has no Dice"
 
 
 def test_wide_network_has_845_million_multiply_adds(table):

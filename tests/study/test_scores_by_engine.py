@@ -53,7 +53,7 @@ def measured(tmp_path_factory):
 def test_the_score_is_that_of_the_network_to_the_last_image_or_the_row_names_the_images(engine, measured):
     made, rows, outputs = measured
     row = rows[engine]
-    assert row.parity_data.words.startswith(f"{len(IMAGES)} x "), "all images were compared"
+    assert row.parity_data.words.startswith(f"all {len(IMAGES)} inputs"), "all images were compared"
     decided = {name: of.argmax(axis=1) for name, of in outputs.items()}
     differing = np.flatnonzero(decided[engine] != decided["made"])
     named = [int(number) for number in re.findall(r"(\d+) \(margin", row.disagreements or "")]

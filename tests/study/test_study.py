@@ -112,7 +112,7 @@ def test_a_row_carries_its_accuracy_at_each_step_and_the_images_it_was_taken_on(
         accuracy = row.scores["accuracy"]
         assert accuracy.low <= accuracy.value <= accuracy.high
         assert row.data.words == "toy images 0, 8 in the test set"
-        assert row.parity_data.words == "8 x toy images 0, 8 in the test set"
+        assert row.parity_data.words == "all 8 inputs (toy images 0, 8 in the test set)"
     assert masked.scores["accuracy"].raw is not None
     assert masked.scores["accuracy"].recalibrated is not None
     assert dense.scores["accuracy"].raw is None
@@ -274,7 +274,7 @@ def test_weights_of_other_images_are_used_but_never_fine_tuned(again):
     used = rows["toy-magnitude90-seed0-torch"]
     assert used.status == MEASURED
     assert used.data.words == "toy images 0, 8 in the test set"
-    assert used.parity_data.words == "8 x toy images 7, 8 in the test set"
+    assert used.parity_data.words == "all 8 inputs (toy images 7, 8 in the test set)"
 
 
 def test_images_of_another_shape_are_refused(again, capsys):

@@ -203,7 +203,7 @@ class PruneStep:
         """
         method, _, numbers = text.partition(":")
         sparsity, _, round_to = numbers.partition(":")
-        usual = usual_sparsity(method)
+        usual = usual_sparsity(method.partition("@")[0])
         try:
             return cls.of(method, float(sparsity or ("" if usual is None else usual)), int(round_to or 1))
         except ValueError:
