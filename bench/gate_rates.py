@@ -27,14 +27,15 @@ import numpy as np
 from bench.proportions import bounds, publish
 from sparsemark import paths
 from sparsemark.analysis.comparison import Comparison
-from sparsemark.analysis.paired_launches import Batch, PairedChange, alarms_of, judge_pairs
+from sparsemark.analysis.paired_launches import Batch, PairedChange, alarms_of, judge_pairs, unsettled
 from sparsemark.analysis.verdicts import LATENCY, Outcome, Tolerances
 from sparsemark.cli.terminal import notices
 from sparsemark.measurement.launch import Place
 from sparsemark.records.checked_lines import append, is_torn, read_lines, write_line
 from sparsemark.report.progress import begin, watch
 from sparsemark.report.renderers.markdown import markdown_table
-from sparsemark.study.against import Duel
+from sparsemark.study.against import LONGER, Duel
+from sparsemark.study.against import decide as measure_arms
 from sparsemark.study.arm import Request
 from sparsemark.study.revision import Arm, this_tree
 
@@ -126,6 +127,11 @@ def _alarmed(first: Mapping[str, PairedChange]) -> set[str]:
     return set(alarms_of(Batch(first, {}), Tolerances())[LATENCY])
 
 
+def _unsettled(first: Mapping[str, PairedChange]) -> set[str]:
+    batch = Batch(first, {})
+    return unsettled(batch, alarms_of(batch, Tolerances()), Tolerances())
+
+
 def measure(equal: int, slowed: int, *, load: bool, loaded: bool) -> None:
     """Add runs until there are so many of each kind under this load, made here or by others."""
     kind = "load" if load or loaded else "alone"
@@ -142,9 +148,9 @@ def measure(equal: int, slowed: int, *, load: bool, loaded: bool) -> None:
     for index in order:
         candidate.slowed[:] = [True] if wanted[index] == "slowed" else []
         with _busy() if load else nullcontext():
-            first = duel.launch(LAUNCHES, watch).changes
-            names = _alarmed(first)
-            second = duel.launch(LAUNCHES, watch, only=list(names)).changes if names else {}
+            decided = measure_arms(duel, LAUNCHES, Tolerances(), watch)
+        duel.forget()
+        first, second = decided.first.latency, decided.second.latency if decided.second else {}
         _record({"kind": wanted[index], "beside": kind, "first": _changes(first), "second": _changes(second)})
 
 
@@ -178,12 +184,16 @@ def resampled(runs: Sequence[Mapping[str, Any]], count: int = RESAMPLED) -> list
     pools = {name: np.concatenate([one[name]["d"] for one in batches if name in one]) for name in runs[0]["first"]}
     slower = {name: float(np.median([run["first"][name]["slower_ms"] for run in runs])) for name in pools}
 
-    def batch() -> dict[str, PairedChange]:
-        return {name: PairedChange(tuple(rng.choice(pool, LAUNCHES)), slower[name]) for name, pool in pools.items()}
+    def batch(launches: int = LAUNCHES) -> dict[str, PairedChange]:
+        return {name: PairedChange(tuple(rng.choice(pool, launches)), slower[name]) for name, pool in pools.items()}
 
     found: list[Outcome] = []
     while len(found) < count:
         first = batch()
+        # The first launches count again in the second look, as they do in a real decision.
+        for name, more in batch(LONGER * LAUNCHES).items():
+            if name in _unsettled(first):
+                first[name] = PairedChange(first[name].differences + more.differences, slower[name])
         found += decide(first, batch() if _alarmed(first) else None).values()
     return found[:count]
 

@@ -30,7 +30,7 @@ def as_json(measurement):
 def test_metrics_where_lower_is_better_and_a_third_partys_engine_are_read_as_they_were_written(tmp_path):
     note = EngineNote("Their Runtime", "#123456", "h", ":", device="npu")
     row = cell(
-        scores=ERRORS, data=DataNote("12 volumes", "PHANTOM", "k1"), parity_data=DataNote("3 x noise"),
+        scores=ERRORS, data=DataNote("12 volumes", "PHANTOM", "k1"), parity_data=DataNote("all 3 inputs (noise)"),
         engine="theirs", precision="int8", fold=3, launches=3, pruning="channels:0.5:16+magnitude:0.8",
     )  # fmt: skip
     run = Run((row,), engines={"theirs": note, "plain": EngineNote()})
@@ -139,3 +139,18 @@ def test_data_are_the_same_by_key_where_both_have_one_else_by_words():
     assert not same_data(lgg, DataNote("other"))
     assert same_data(None, None)
     assert not same_data(lgg, None)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "batch", "now"),
+    [
+        ("32 x noise", None, "all 32 inputs (noise)"),
+        ("8 of 32 x noise", None, "8 of 32 inputs (noise)"),
+        ("8 x 5 x 5 blobs", 4, "all 32 inputs (5 x 5 blobs)"),
+        ("all 32 inputs (8 x 8 blobs)", 4, "all 32 inputs (8 x 8 blobs)"),
+    ],
+)
+def test_inputs_of_earlier_files_are_read_in_todays_words(earlier, batch, now):
+    """Else the same inputs would be called others, and no agreement would be comparable."""
+    row = to_benchmark(Measurement("net", "measured", batch=batch, parity_data=DataNote(earlier)))
+    assert from_benchmark(row).parity_data == DataNote(now)

@@ -3,7 +3,8 @@
 In a pair of launches both arms are there at once and take turns. So d = ln(candidate / baseline) holds the change, what
 differs between two processes, and nothing of the hour. One process in six or so lies badly in memory and is 5 % off:
 ranks bear that, a mean does not. Wilcoxon's exact test asks whether d lies beyond the tolerance, Holm's correction
-counts the cells, and a second batch of launches, which the first did not choose, must agree.
+counts the cells, and a second batch of launches, which the first did not choose, must agree. Cells whose interval still
+reaches across the tolerance are launched on, once: a second look, which is declared here and asks for the same level.
 """
 
 from __future__ import annotations
@@ -139,6 +140,22 @@ def alarms_of(batch: Batch, tolerances: Tolerances) -> Alarms:
         bars = {name: tolerances.latency_of(name) for name in enough}
         found[quantity] = alarmed(enough, bars, tolerances.level) if enough else {}
     return found
+
+
+def unsettled(batch: Batch, alarms: Alarms, tolerances: Tolerances) -> set[str]:
+    """Return the cells that no more can be said of than that more launches may settle them.
+
+    Args:
+        batch: launches so far.
+        alarms: that they raised: of these a second batch decides.
+        tolerances: what the candidate may lose.
+    """
+    return {
+        name
+        for quantity, changes in batch.quantities()
+        for name, change in changes.items()
+        if name not in alarms[quantity] and change.interval.high > math.log1p(tolerances.latency_of(name))
+    }
 
 
 def judge_pairs(

@@ -16,7 +16,7 @@ import numpy as np
 
 from sparsemark.analysis.gate import gate
 from sparsemark.analysis.launches import merged, with_intervals
-from sparsemark.analysis.paired_launches import Batch, PairedChange, alarms_of, judge_pairs
+from sparsemark.analysis.paired_launches import Alarms, Batch, PairedChange, alarms_of, judge_pairs, unsettled
 from sparsemark.analysis.significance import signed_rank_interval
 from sparsemark.analysis.statistics import log_time_ratios
 from sparsemark.analysis.verdicts import NoBaselineError
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from sparsemark.study.watch import Watch
 
 _LOG = logging.getLogger(__name__)
+
+LONGER = 2
+"""Further launches of cells that are not settled, as a multiple of the first."""
 
 
 @dataclass
@@ -154,6 +157,16 @@ class Duel:
             return
         cell.launches.append((made[order[0]], made[order[1]]))
 
+    def so_far(self) -> Found:
+        """Return what all launches show."""
+        return self._found(self._timed, {one.name: 0 for one in self._timed})
+
+    def forget(self) -> None:
+        """Drop all launches, for another decision on the same arms."""
+        for one in self._timed:
+            one.launches.clear()
+            one.failed = None
+
     def _found(self, cells: Sequence[_Timed], before: dict[str, int]) -> Found:
         added = {one.name: one.launches[before[one.name] :] for one in cells}
         runs = [self._run(which, added) for which in (0, 1)]
@@ -236,8 +249,25 @@ def _ask(arm: Arm, request: Request) -> Answer:
     return found
 
 
-def judge(duel: Duel, launches: int, tolerances: Tolerances, watch: Watch) -> tuple[list[Verdict], Run, Run]:
-    """Launch both arms in turn, what alarms a second time, and return the verdicts with both arms' rows.
+@dataclass(frozen=True)
+class Decided:
+    """Launches that decide: of every cell, and once more of what alarmed.
+
+    Args:
+        found: rows and changes of every cell.
+        first: the same changes, of time and of speedup.
+        second: of the cells that alarmed; None where none did.
+        alarms: of the first.
+    """
+
+    found: Found
+    first: Batch
+    second: Batch | None
+    alarms: Alarms
+
+
+def decide(duel: Duel, launches: int, tolerances: Tolerances, watch: Watch) -> Decided:
+    """Launch both arms, longer where that settles nothing, and what alarms a second time.
 
     Args:
         duel: two arms, checked.
@@ -246,14 +276,31 @@ def judge(duel: Duel, launches: int, tolerances: Tolerances, watch: Watch) -> tu
         watch: shows progress.
     """
     found = duel.launch(launches, watch)
-    first, second = Batch.of(found.changes, found.dense), None
+    first = Batch.of(found.changes, found.dense)
     alarms = alarms_of(first, tolerances)
-    alarmed = {name for cells in alarms.values() for name in cells}
-    if alarmed:
-        again = duel.launch(launches, watch, only=[*alarmed, *(found.dense[name] for name in alarmed)])
+    if more := unsettled(first, alarms, tolerances):
+        duel.launch(LONGER * launches, watch, only=_beside_dense(more, found.dense))
+        found = duel.so_far()
+        first = Batch.of(found.changes, found.dense)
+        alarms = alarms_of(first, tolerances)
+    second = None
+    if alarmed := {name for cells in alarms.values() for name in cells}:
+        again = duel.launch(launches, watch, only=_beside_dense(alarmed, found.dense))
         second = Batch.of(again.changes, again.dense)
+    return Decided(found, first, second, alarms)
+
+
+def _beside_dense(cells: set[str], dense: dict[str, str]) -> list[str]:
+    """Return cells and their dense networks, which the speedup asks for, in one order whatever the set's."""
+    return sorted(cells | {dense[name] for name in cells})
+
+
+def judge(duel: Duel, launches: int, tolerances: Tolerances, watch: Watch) -> tuple[list[Verdict], Run, Run]:
+    """Measure both arms and return the verdicts with both arms' rows; arguments as of `decide`."""
+    decided = decide(duel, launches, tolerances, watch)
+    found = decided.found
 
     def judge_times(comparison: Comparison) -> Iterator[Verdict]:
-        yield from judge_pairs(comparison, first, second, alarms, tolerances)
+        yield from judge_pairs(comparison, decided.first, decided.second, decided.alarms, tolerances)
 
     return gate(found.baseline, found.candidate, tolerances, judge_times), found.baseline, found.candidate
