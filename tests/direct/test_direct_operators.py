@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import numpy as np
 import pytest
@@ -344,5 +345,32 @@ def test_shapes_that_change_and_change_back():
 def test_operator_that_is_not_known_is_named_with_its_node():
     sketch = Sketch(1, 2, 4, 4)
     sketch.node("Det", "x")
-    with pytest.raises(UnsupportedError, match="direct-csr: Det at node det0"):
+    with pytest.raises(UnsupportedError, match="^direct-csr: Det at node det0$"):
         Prepared(sketch.graph())
+
+
+def test_every_operator_that_is_not_taken_is_named_at_once():
+    """With how many there are; what comes after one of them is judged by its operator alone."""
+    sketch = Sketch(1, 2, 4, 4)
+    first = sketch.node("Det", "x")
+    lost = sketch.node("Relu", first)
+    sketch.node("Celu", sketch.node("Relu", lost))
+    sketch.node("Softmax", "x", axis=3)
+    sketch.node("Softmax", "x", axis=2)
+    sketch.node("Det", lost)
+    reason = reason_against(sketch.graph())
+    assert reason == (
+        "direct-csr: Det at node det0 and 1 more; Celu at node celu3; "
+        "Softmax at node softmax4 and 1 more: axis 3 of (1, 2, 4, 4)"
+    )
+
+
+def test_output_that_nothing_reads_is_no_reason_against_an_operator():
+    for reads in (False, True):
+        sketch = Sketch(1, 2, 4, 4)
+        dropped = sketch.node("Dropout", "x")
+        sketch.nodes[0] = dataclasses.replace(sketch.nodes[0], outputs=(dropped, "mask"))
+        activate(sketch, dropped, "Relu")
+        outputs = (*sketch.nodes[-1].outputs, *(["mask"] if reads else []))
+        reason = reason_against(sketch.graph(*outputs))
+        assert reason == ("direct-csr: Dropout at node dropout0: output mask" if reads else None)

@@ -9,6 +9,7 @@ A new operator is one function `(Context, Node) -> None` and one line in an `OPE
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sparsemark.direct.lowering import convolutions, matrices, pointwise, pooling, shaping
@@ -31,30 +32,73 @@ _OPERATORS: Mapping[str, Lowering] = {
 }
 
 
+_SEVERAL_OUTPUTS = frozenset({"Split"})
+"""Operators of which more than the first output is taken."""
+
+
+@dataclass
+class _Refusal:
+    """Why nodes of one operator are not taken: the name and the reason of the first of them."""
+
+    name: str
+    reason: str
+    count: int = 0
+
+
 def lower(graph: Graph, shape: Sequence[int]) -> Lowered:
     """Lower a graph for one image of `shape`, (1, channels, height, width), or one vector, (1, features).
 
     Raises:
-        UnsupportedError: naming the operator and the node.
+        UnsupportedError: naming every operator that is not taken, how many nodes there are of it, and one of them.
     """
     context = Context(graph, tuple(shape))
+    refused: dict[str, _Refusal] = {}
+    unknown: set[str] = set()
     for i, node in enumerate(graph.nodes):
-        if i not in context.done:
-            _lower(context, node)
+        if i in context.done:
+            continue
+        # What follows a node that is refused has operands without a shape; only its operator can be judged.
+        behind = not unknown.isdisjoint(node.inputs)
+        reason = _reason_against(context, node) if behind else _lower(context, node)
+        if reason is not None:
+            first = refused.setdefault(node.op, _Refusal(node.name, reason))
+            first.count += 1
+        if behind or reason is not None:
+            unknown |= set(node.outputs)
+    if refused:
+        raise UnsupportedError("direct-csr: " + "; ".join(_in_words(op, one) for op, one in refused.items()))
     outputs = tuple((context.tensor(name), context.shapes[name]) for name in graph.outputs)
     return Lowered(tuple(shape), tuple(context.steps), outputs)
 
 
-def _lower(context: Context, node: Node) -> None:
-    """Lower one node; whatever is wrong with it is a reason."""
-    where = f"direct-csr: {node.op} at {node.name}"
-    lowering = _OPERATORS.get(node.op)
-    if lowering is None or sum(map(bool, node.outputs)) != 1:
-        raise UnsupportedError(where)
+def _in_words(op: str, refusal: _Refusal) -> str:
+    reason = f": {refusal.reason}" if refusal.reason else ""
+    several = f" and {refusal.count - 1} more" if refusal.count > 1 else ""
+    return f"{op} at {refusal.name}{several}{reason}"
+
+
+def _reason_against(context: Context, node: Node) -> str | None:
+    """Return why a node cannot be lowered, whatever its operands; "" for an unknown operator, None where it may be."""
+    if node.op not in _OPERATORS:
+        return ""
+    if not node.outputs or not node.outputs[0]:
+        return "without an output"
+    others = [name for name in node.outputs[1:] if name in context.users]
+    if others and node.op not in _SEVERAL_OUTPUTS:
+        return f"output {others[0]}"
+    return None
+
+
+def _lower(context: Context, node: Node) -> str | None:
+    """Lower one node; return what is wrong with it, whatever that is, or None."""
+    reason = _reason_against(context, node)
+    if reason is not None:
+        return reason
     try:
-        lowering(context, node)
+        _OPERATORS[node.op](context, node)
     except UnsupportedError as error:
-        raise UnsupportedError(f"{where}: {error}") from error
+        return str(error)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # Attributes of a damaged file may be anything.
-        raise UnsupportedError(f"{where}: {type(error).__name__}: {error}") from error
+        return f"{type(error).__name__}: {error}"
+    return None
