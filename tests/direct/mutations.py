@@ -100,9 +100,23 @@ def _vector_network():
     return sketch.graph(sketch.node("Flatten", name, axis=1))
 
 
+def _parts_network():
+    """Channels and pixels in parts, and in another order."""
+    generator = np.random.default_rng(3)
+    sketch = Sketch(1, 3, 8, 20)
+    parts = [sketch.slice("x", [y, x], [99, 99], [2, 3], [2, 2]) for y in (0, 1) for x in (0, 1)]
+    name = sketch.node("Concat", *parts, axis=1)
+    name = sketch.conv(name, whole_numbers(generator, (8, 12, 3, 3), 9, 0.3), np.ones(8), pads=[1, 1, 1, 1])
+    first, second = sketch.split(sketch.node("Relu", name), [4, 4])
+    second = sketch.conv(second, whole_numbers(generator, (4, 4, 3, 3), 9, 0.3), pads=[1, 1, 1, 1])
+    name = sketch.shuffle(sketch.node("Concat", first, second, axis=1), 2, (8, 4, 10))
+    name = sketch.slice(name, [1, 2], [5, 9], [1, 3])
+    return sketch.graph(sketch.node("DepthToSpace", name, blocksize=2, mode="CRD"), second)
+
+
 def networks():
     """Make the networks that are mutated."""
-    return [_image_network(), _pooled_network(), _vector_network()]
+    return [_image_network(), _pooled_network(), _vector_network(), _parts_network()]
 
 
 # --- mutations
@@ -122,12 +136,13 @@ _ATTRIBUTES = (
     "axes", "keepdims", "ceil_mode", "count_include_pad", "alpha", "beta", "epsilon", "training_mode", "allowzero",
     "mode", "nearest_mode", "coordinate_transformation_mode", "approximate", "storage_order", "name", "domain",
     "doc_string", "inputs", "momentum", "noop_with_empty_axes", "cubic_coeff_a", "exclude_outside", "antialias", "",
+    "blocksize", "perm", "num_outputs", "split",
 )  # fmt: skip
 _OPERATORS = (
     "Conv", "Linear", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean",
     "ReduceMax", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Mul", "Add", "Sub", "Div", "HardSigmoid", "HardSwish", "Tanh",
     "Gelu", "Elu", "Erf", "Identity", "Dropout", "BatchNormalization", "Concat", "Flatten", "Reshape", "Squeeze",
-    "Unsqueeze", "Softmax", "Resize", "Det", "x.Relu", "",
+    "Unsqueeze", "Softmax", "Resize", "Det", "x.Relu", "", "Split", "Slice", "Transpose", "DepthToSpace",
 )  # fmt: skip
 _KINDS = (np.float64, np.float16, np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64, np.uint64, np.bool_)
 

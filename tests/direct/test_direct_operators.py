@@ -345,7 +345,7 @@ def test_shapes_that_change_and_change_back():
 def test_operator_that_is_not_known_is_named_with_its_node():
     sketch = Sketch(1, 2, 4, 4)
     sketch.node("Det", "x")
-    with pytest.raises(UnsupportedError, match="^direct-csr: Det at node det0$"):
+    with pytest.raises(UnsupportedError, match=r"^direct-csr: Det at node det0$"):
         Prepared(sketch.graph())
 
 

@@ -112,9 +112,10 @@ def _within(tensor: Tensor) -> Planes:
         raise ValueError("a tensor that no step makes")
     outer = whole.placed or _within(whole)
     if tensor.compact:
-        return Planes(*tensor.shape, tensor.width, 0, 0, tensor.height * tensor.width, outer.position)
-    position = outer.position + tensor.first * outer.step
-    return Planes(*tensor.shape, tensor.row, tensor.top, tensor.bottom, outer.step, position)
+        plane = tensor.height * tensor.width
+        return Planes(*tensor.shape, tensor.width, 0, 0, plane, outer.position + tensor.first * plane)
+    position, step = outer.position + tensor.first * outer.step, outer.step * tensor.every
+    return Planes(*tensor.shape, tensor.row, tensor.top, tensor.bottom, step, position)
 
 
 def placed(tensor: Tensor) -> Planes:

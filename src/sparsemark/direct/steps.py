@@ -20,7 +20,10 @@ _LARGEST = 2**27
 
 @dataclass(eq=False)
 class Tensor:
-    """Channels x height x width. Compact ones have no zeros around them, so that they are vectors as well."""
+    """Channels x height x width. Compact ones have no zeros around them, so that they are vectors as well.
+
+    A part of a whole is every `every`-th of its channels from `first` on.
+    """
 
     channels: int
     height: int
@@ -31,6 +34,7 @@ class Tensor:
     bottom: int = 0
     whole: Tensor | None = None
     first: int = 0
+    every: int = 1
     placed: Planes | None = None
 
     @property
@@ -49,6 +53,16 @@ def vector(channels: int, height: int = 1, width: int = 1) -> Tensor:
     """A compact tensor."""
     check_size(channels, height, width)
     return Tensor(channels, height, width, width, compact=True)
+
+
+def part_of(whole: Tensor, first: int, channels: int, every: int = 1) -> Tensor:
+    """View every `every`-th channel of a tensor from `first` on."""
+    check_size(channels, whole.height, whole.width)
+    if first < 0 or first + (channels - 1) * every >= whole.channels:
+        raise UnsupportedError(f"channels from {first} on, {channels}, of {whole.channels}")
+    return Tensor(
+        channels, whole.height, whole.width, whole.row, whole.compact, whole=whole, first=first, every=every
+    )  # fmt: skip
 
 
 def check_size(channels: int, height: int, width: int) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.direct.lowering import convolutions, matrices, pointwise, pooling, shaping
+from sparsemark.direct.lowering import convolutions, matrices, pointwise, pooling, shaping, slicing
 from sparsemark.direct.lowering.context import Context
 from sparsemark.direct.steps import Lowered
 from sparsemark.errors import UnsupportedError
@@ -29,6 +29,7 @@ _OPERATORS: Mapping[str, Lowering] = {
     **pointwise.OPERATORS,
     **pooling.OPERATORS,
     **shaping.OPERATORS,
+    **slicing.OPERATORS,
 }
 
 
