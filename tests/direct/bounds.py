@@ -466,8 +466,17 @@ def _check_channelwise(where):
 def _check_binary(where):
     _check_same(where)
     planes, height, width = _own_extents(where)
-    extents = (planes, height, width) if where[op.SECOND_ROW] else (planes, 1, 1)
-    where.reads_planes(where.step.second, where[op.SECOND], where[op.SECOND_STEP], where[op.SECOND_ROW], extents)
+    row, step, second = where[op.SECOND_ROW], where[op.SECOND_STEP], where.step.second
+    if second is None:
+        _require(min(row, step) >= 0, "a constant that is read backwards")
+        last = (planes - 1) * step + (height - 1) * row + (width if row else 1)
+        where.reads_constant(where[op.SECOND], last)
+        _require(last == where.step.more.size, f"{where.step.name}: a part of a constant, or more")
+        return
+    # One plane that all planes of the target share has no next one.
+    extents = (planes if step else 1, height if row else 1, width if row else 1)
+    where.reads_planes(second, where[op.SECOND], step or placed(second).step, row, extents)
+    _require(second.shape in {(c, *s) for c in (1, planes) for s in ((1, 1), (height, width))}, "another shape")
 
 
 def _check_interleave(where):
@@ -476,6 +485,34 @@ def _check_interleave(where):
     planes, height, width = _own_extents(where)
     extents = planes * phases, -(-height // rows), -(-width // columns)
     where.reads_planes(where.step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+
+
+def _check_resample(where):
+    """Every place is -1 or inside; the second of a blend lies right behind the first, or is the same."""
+    extents = where[op.PLANES], *where.step.source.shape[1:]
+    where.reads_planes(where.step.source, where[op.SOURCE], where[op.SOURCE_STEP], where[op.SOURCE_ROW], extents)
+    _require(where[op.SOURCE_WIDTH] == extents[2] <= where.program.scratch, "a row of another length, or no scratch")
+    _require(where[op.KIND] in (op.PLACE, op.LINEAR_BLEND), "another kind")
+    where.reads_constant(where[op.PARAMETERS], 1)
+    for column, count, extent in (
+        (op.ROW_PLACES, where[op.HEIGHT], extents[1]),
+        (op.COLUMN_PLACES, where[op.WIDTH], extents[2]),
+    ):
+        where.reads_constant(where[column], 3 * count)
+        at = where[column] - where.constants[0]
+        first, second, weight = where.program.constants[at : at + 3 * count].reshape(3, count)
+        _require((first == first.astype(np.int64)).all() and (second == second.astype(np.int64)).all(), "half a place")
+        _require((first >= (-1 if where[op.KIND] == op.PLACE else 0)).all() and (first < extent).all(), "beside it")
+        _require(np.isin(second - first, (0, 1)).all() and (second < extent).all(), "no neighbour")
+        _require(((weight >= 0) & (weight <= 1)).all(), "a weight beyond one")
+
+
+def _check_normalize(where):
+    _check_same(where)
+    planes, each = where[op.PLANES], where[op.GROUP_PLANES]
+    _require(each >= 1 and planes % each == 0 and where[op.UNITS] <= planes // each, "no groups of channels")
+    where.reads_constant(where[op.PARAMETERS], planes + 1)
+    where.reads_constant(where[op.SECOND], planes)
 
 
 _CHECKS = {
@@ -488,4 +525,6 @@ _CHECKS = {
     op.CHANNELWISE: _check_channelwise,
     op.INTERLEAVE: _check_interleave,
     op.SOFTMAX: _check_same,
+    op.RESAMPLE: _check_resample,
+    op.NORMALIZE: _check_normalize,
 }

@@ -114,10 +114,22 @@ def _computed(node, operands):
     if node.op == "Linear":
         return F.linear(*operands)
     if node.op == "Resize":
-        return F.interpolate(operands[0], scale_factor=tuple(operands[2].tolist()[2:]), mode="nearest")
-    if node.op == "DepthToSpace":
-        return F.pixel_shuffle(operands[0], given["blocksize"])
+        linear = given.get("mode") == "linear"
+        way = {"mode": "bilinear", "align_corners": False} if linear else {"mode": "nearest"}
+        return F.interpolate(operands[0], scale_factor=tuple(operands[2].tolist()[2:]), **way)
+    if node.op in _OTHERS:
+        return _OTHERS[node.op](given, *operands)
     return OPERATORS[node.op](given)(*operands)
+
+
+_OTHERS = {
+    "DepthToSpace": lambda given, x: F.pixel_shuffle(x, given["blocksize"]),
+    "GroupNormalization": lambda given, x, w, b: F.group_norm(x, given["num_groups"], w, b, given["epsilon"]),
+    "InstanceNormalization": lambda given, x, w, b: F.instance_norm(x, weight=w, bias=b, eps=given["epsilon"]),
+    "Mish": lambda _, x: F.mish(x),
+    "PRelu": lambda _, x, slope: torch.where(x >= 0, x, x * slope),
+}
+"""Operators that no other engine of this package computes."""
 
 
 class Prepared:
@@ -266,6 +278,9 @@ ACTIVATIONS = {
     "Gelu": {},
     "Elu": {"alpha": 0.7},
     "Erf": {},
+    "Mish": {},
+    "Softplus": {},
+    "PRelu": {},
     "Identity": {},
 }
 """Every operator of one value that the engine knows, with attributes other than their defaults."""
@@ -277,6 +292,8 @@ def activate(sketch, name, kind):
         return sketch.node("Clip", name, sketch.constant(-0.5), sketch.constant(0.75))
     if kind == "SiLU":
         return sketch.node("Mul", name, sketch.node("Sigmoid", name))
+    if kind == "PRelu":
+        return sketch.node("PRelu", name, sketch.constant(-0.3))
     return sketch.node(kind, name, **ACTIVATIONS[kind])
 
 
@@ -358,9 +375,11 @@ class _Grown:
     def combined(self):
         name = self.pick()
         shape = self.shapes[name]
-        others = [o for o, its in self.shapes.items() if its in (shape, (shape[0], 1, 1))]
+        repeated = {(c, *size) for c in (1, shape[0]) for size in ((1, 1), shape[1:])}
+        others = [o for o, its in self.shapes.items() if its in repeated]
+        operands = [name, self.draw(st.sampled_from(others))]
         kind = self.draw(st.sampled_from(("Add", "Mul", "Sub")))
-        self.keep(self.sketch.node(kind, name, self.draw(st.sampled_from(others))), shape)
+        self.keep(self.sketch.node(kind, *self.draw(st.permutations(operands))), shape)
 
     def channelwise(self):
         name = self.pick()
@@ -372,7 +391,8 @@ class _Grown:
     def by_constant(self):
         name = self.pick()
         shape = self.shapes[name]
-        constant = self.sketch.constant(self.floats(1, shape[0], 1, 1))
+        kinds = [(1, shape[0], 1, 1), (1, 1, *shape[1:]), (1, *shape), (shape[2],), (shape[0], shape[1], 1)]
+        constant = self.sketch.constant(self.floats(*self.draw(st.sampled_from(kinds))))
         operands = [name, constant] if self.draw(st.booleans()) else [constant, name]
         self.keep(self.sketch.node(self.draw(st.sampled_from(("Add", "Mul", "Sub"))), *operands), shape)
 
@@ -387,6 +407,8 @@ class _Grown:
             return
         scales = self.sketch.constant([1, 1, 2, 2])
         given = {"coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor"}
+        if self.draw(st.booleans()):
+            given = {"coordinate_transformation_mode": "half_pixel", "mode": "linear"}
         self.keep(self.sketch.node("Resize", name, "", scales, **given), (channels, 2 * height, 2 * width))
 
     def reshaped(self):
@@ -401,6 +423,23 @@ class _Grown:
             flat = self.sketch.linear(flat, self.floats(count, count) / np.sqrt(count), self.floats(count))
         made = self.sketch.node("Reshape", flat, self.sketch.constant(target, np.int64))
         self.keep(made, (target[1], 1, count // target[1]))
+
+    def normalised(self):
+        name = self.pick()
+        shape = self.shapes[name]
+        if shape[1] * shape[2] < 4:  # with few pixels, variance is rounding
+            return
+        operands = [self.sketch.constant(self.floats(shape[0])) for _ in range(2)]
+        self.keep(self.sketch.node("InstanceNormalization", name, *operands, epsilon=0.1), shape)
+
+    def padded(self):
+        name = self.pick()
+        channels, *size = self.shapes[name]
+        pads = self.draw(st.lists(st.integers(-1, 3), min_size=4, max_size=4))
+        sizes = [n + pads[a] + pads[a + 2] for a, n in enumerate(size)]
+        if min(sizes) >= 1:
+            operands = self.sketch.constant([0, 0, *pads[:2], 0, 0, *pads[2:]], np.int64), self.sketch.constant(0.5)
+            self.keep(self.sketch.node("Pad", name, *operands), (channels, *sizes))
 
     def parted(self):
         """Channels in parts, of which one may be part of another."""
@@ -441,6 +480,7 @@ def grown_networks(draw):
         grown.convolution, grown.convolution, grown.convolution, grown.transposed, grown.activation, grown.pooling,
         grown.joined, grown.combined, grown.channelwise, grown.by_constant, grown.squeezed, grown.doubled,
         grown.reshaped, grown.soft, grown.parted, grown.sliced, grown.shuffled,
+        grown.normalised, grown.padded,
     )  # fmt: skip
     for _ in range(draw(st.integers(2, 8))):
         if sum(map(math.prod, grown.shapes.values())) < 60_000:

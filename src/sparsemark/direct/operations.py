@@ -10,7 +10,9 @@ import numpy as np
 from sparsemark.direct.activations import activate
 from sparsemark.direct.jit import compiled
 from sparsemark.direct.kernels import join_columns, largest_of_four, split_columns
+from sparsemark.direct.normalisation import normalise
 from sparsemark.direct.registers import LANES
+from sparsemark.direct.resampling import resample
 from sparsemark.direct.table import (
     ADD,
     AVERAGE,
@@ -21,7 +23,10 @@ from sparsemark.direct.table import (
     COLUMN_START,
     COLUMN_STRIDE,
     COPY,
+    DIVIDE,
+    DIVIDE_INTO,
     GLOBAL_POOL,
+    GROUP_PLANES,
     HEIGHT,
     INTERLEAVE,
     KERNEL_COLUMNS,
@@ -29,12 +34,15 @@ from sparsemark.direct.table import (
     KIND,
     MAXIMUM,
     MULTIPLY,
+    NORMALIZE,
     OP,
     PARAMETERS,
     PHASES,
     PLANES,
     POOL,
     RECORDS,
+    RECTIFY,
+    RESAMPLE,
     ROW_START,
     ROW_STRIDE,
     SECOND,
@@ -47,6 +55,7 @@ from sparsemark.direct.table import (
     SOURCE_STEP,
     SOURCE_WIDTH,
     SUBTRACT,
+    SUBTRACT_FROM,
     TARGET,
     TARGET_ROW,
     TARGET_STEP,
@@ -224,7 +233,7 @@ def _unary(row: Any, unit: int, arena: Any) -> None:
 
 @compiled()
 def _binary(row: Any, unit: int, arena: Any) -> None:
-    """Two tensors; where SECOND_ROW is 0, the second has one value a plane."""
+    """Two tensors; the second has one value a plane where SECOND_ROW is 0, and one plane where SECOND_STEP is 0."""
     first, last = _share(row, unit, row[PLANES])
     width = row[WIDTH]
     for plane in range(first, last):
@@ -250,9 +259,15 @@ def _combine_rows(kind: int, a: Any, b: Any, target: Any) -> None:
     elif kind == MULTIPLY:
         for x in range(count):
             target[x] = a[x] * b[x]
-    else:
+    elif kind == DIVIDE:
         for x in range(count):
             target[x] = a[x] / b[x]
+    elif kind == SUBTRACT_FROM:
+        for x in range(count):
+            target[x] = b[x] - a[x]
+    elif kind == DIVIDE_INTO:
+        for x in range(count):
+            target[x] = b[x] / a[x]
 
 
 @compiled()
@@ -267,14 +282,20 @@ def _combine_value(kind: int, a: Any, b: Any, target: Any) -> None:
     elif kind == MULTIPLY:
         for x in range(count):
             target[x] = a[x] * b
-    else:
+    elif kind == DIVIDE:
         for x in range(count):
             target[x] = a[x] / b
+    elif kind == SUBTRACT_FROM:
+        for x in range(count):
+            target[x] = b - a[x]
+    elif kind == DIVIDE_INTO:
+        for x in range(count):
+            target[x] = b / a[x]
 
 
 @compiled()
 def _channelwise(row: Any, unit: int, arena: Any) -> None:
-    """A factor (from PARAMETERS) and a term (from SECOND) for each plane."""
+    """A factor (from PARAMETERS) and a term (from SECOND) for each plane; RECTIFY has a factor below zero alone."""
     first, last = _share(row, unit, row[PLANES])
     for plane in range(first, last):
         factor, term = arena[row[PARAMETERS] + plane], arena[row[SECOND] + plane]
@@ -282,8 +303,12 @@ def _channelwise(row: Any, unit: int, arena: Any) -> None:
             s = row[SOURCE] + plane * row[SOURCE_STEP] + y * row[SOURCE_ROW]
             t = row[TARGET] + plane * row[TARGET_STEP] + y * row[TARGET_ROW]
             values, places = arena[s : s + row[WIDTH]], arena[t : t + row[WIDTH]]
-            for x in range(len(places)):
-                places[x] = values[x] * factor + term
+            if row[KIND] == RECTIFY:
+                for x in range(len(places)):
+                    places[x] = values[x] if values[x] >= 0 else values[x] * factor
+            else:
+                for x in range(len(places)):
+                    places[x] = values[x] * factor + term
 
 
 @compiled()
@@ -355,3 +380,9 @@ def operate(row: Any, unit: int, arena: Any, scratch: int) -> None:
         _interleave(row, unit, arena)
     elif op == SOFTMAX:
         _softmax(row, unit, arena)
+    elif op == RESAMPLE:
+        first, last = _share(row, unit, row[PLANES])
+        resample(row, first, last, arena, scratch)
+    elif op == NORMALIZE:
+        first, last = _share(row, unit, row[PLANES] // row[GROUP_PLANES])
+        normalise(row, first, last, arena)

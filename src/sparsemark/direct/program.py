@@ -253,16 +253,20 @@ class _Builder:
         self.values.append(step.values)
 
     def _other(self, row: NDArray[np.int64], step: Step) -> None:
-        row[op.UNITS] = self._share(step.target.channels)
-        if step.code in (op.UNARY, op.CHANNELWISE):
+        row[op.UNITS] = self._share(step.target.channels // step.numbers.get(op.GROUP_PLANES, 1))
+        if step.code in (op.UNARY, op.CHANNELWISE, op.RESAMPLE, op.NORMALIZE):
             row[op.PARAMETERS] = self.constants.add(step.parameters)
-        if step.more is not None:
+        if step.more is not None and step.code == op.RESAMPLE:
+            rows = self.constants.add(step.more)
+            row[[op.ROW_PLACES, op.COLUMN_PLACES]] = rows, rows + 3 * step.target.height
+        elif step.more is not None:
             row[op.SECOND] = self.constants.add(step.more)
         if step.second is not None:
             second = placed(step.second)
             scalar = step.second.height * step.second.width == 1
-            row[[op.SECOND, op.SECOND_STEP, op.SECOND_ROW]] = second.position, second.step, 0 if scalar else second.row
-        if step.code == op.POOL and step.source is not None:
+            row[[op.SECOND, op.SECOND_ROW]] = second.position, 0 if scalar else second.row
+            row[op.SECOND_STEP] = second.step if second.channels == step.target.channels else 0
+        if step.code in (op.POOL, op.RESAMPLE) and step.source is not None:
             self.scratch = max(self.scratch, step.source.width)
 
     def _share(self, count: int) -> int:

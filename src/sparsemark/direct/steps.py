@@ -83,7 +83,7 @@ class Step:
         second: other operand, or what is added to a convolution.
         numbers: columns of the program that only this operation has.
         parameters: floats that it reads.
-        more: the second row of parameters of CHANNELWISE.
+        more: further floats: terms of CHANNELWISE and NORMALIZE, places of RESAMPLE, a constant operand of BINARY.
     """
 
     code: int

@@ -3,6 +3,7 @@
 INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, WINOGRAD, NOTHING = (
     range(13)
 )
+RESAMPLE, NORMALIZE = range(13, 15)
 """Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with planes in the scratch."""
 
 # Columns that all operations share. Positions count floats of the arena; planes lie STEP apart, their rows ROW.
@@ -20,7 +21,9 @@ SECOND, SECOND_STEP, SECOND_ROW, PARAMETERS = range(12, 16)
 # ACROSS counts the tiles of a row of them; what begins with SPAN is told by `winograd.Spans`.
 INPUTS, INPUT_HEIGHT, INPUT_WIDTH, FIRST_ROW, FIRST_COLUMN, ZEROS, ACROSS = range(26, 33)
 SPAN_TILES, SPAN_STEP, SPAN_PRODUCTS, SPAN_LINES, SPAN_PITCH = range(33, 38)
-COLUMNS = 38
+# Columns of RESAMPLE, beside PARAMETERS; and of NORMALIZE, beside PARAMETERS and SECOND.
+ROW_PLACES, COLUMN_PLACES, GROUP_PLANES = range(38, 41)
+COLUMNS = 41
 
 # Columns of the table of tiles.
 TILE_INPUT, TILE_OUTPUT, TILE_MASKS, TILE_VECTORS, TILE_POOLED, TILE_ROWS = range(6)
@@ -36,8 +39,15 @@ VARIANTS = ((1, 1), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7), (
 MAXIMUM, AVERAGE, AVERAGE_WITH_PADDING = range(3)
 """Kinds of pooling."""
 
-ADD, SUBTRACT, MULTIPLY, DIVIDE = range(4)
-"""Kinds of BINARY."""
+ADD, SUBTRACT, MULTIPLY, DIVIDE, SUBTRACT_FROM, DIVIDE_INTO = range(6)
+"""Kinds of BINARY; the last two take the first operand from the second, or divide the second by it."""
+
+AFFINE, RECTIFY = range(2)
+"""Kinds of CHANNELWISE: a factor and a term, or a factor for what is below zero."""
+
+PLACE, LINEAR_BLEND = range(2)
+"""Kinds of RESAMPLE."""
 
 CLIP, LEAKY, SIGMOID, SILU, HARD_SIGMOID, HARD_SWISH, TANH, GELU, EXPONENTIAL_LINEAR, ERROR_FUNCTION = range(10)
+MISH, SOFTPLUS = range(10, 12)
 """Kinds of UNARY. CLIP is to PARAMETERS[0:2]; the others take up to two parameters."""

@@ -12,7 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.direct.lowering import convolutions, matrices, pointwise, pooling, shaping, slicing
+from sparsemark.direct.lowering import (
+    convolutions,
+    matrices,
+    normalisation,
+    pointwise,
+    pooling,
+    resampling,
+    shaping,
+    slicing,
+)
 from sparsemark.direct.lowering.context import Context
 from sparsemark.direct.steps import Lowered
 from sparsemark.errors import UnsupportedError
@@ -26,8 +35,10 @@ if TYPE_CHECKING:
 _OPERATORS: Mapping[str, Lowering] = {
     **convolutions.OPERATORS,
     **matrices.OPERATORS,
+    **normalisation.OPERATORS,
     **pointwise.OPERATORS,
     **pooling.OPERATORS,
+    **resampling.OPERATORS,
     **shaping.OPERATORS,
     **slicing.OPERATORS,
 }

@@ -172,3 +172,19 @@ def window_of(
     if not isinstance(groups, int):
         raise UnsupportedError(f"group {groups!r}")
     return stride, dilation, pads, groups
+
+
+def is_shape(sizes: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether a Reshape to these sizes, of which one may be -1, makes this shape."""
+    fits = all(size in (-1, wanted) for size, wanted in zip(sizes, shape, strict=False))
+    return len(sizes) == len(shape) and list(sizes).count(-1) <= 1 and fits
+
+
+def per_channel(constant: NDArray[Any] | None, shape: Sequence[int]) -> NDArray[np.float64] | None:
+    """Return a constant as one number for each channel of an activation; None where it is anything else."""
+    if constant is None or constant.ndim > len(shape):
+        return None
+    padded = (1,) * (len(shape) - constant.ndim) + constant.shape
+    if constant.size != 1 and (len(shape) < 2 or padded != (1, shape[1], *(1,) * (len(shape) - 2))):
+        return None
+    return np.broadcast_to(np.asarray(constant, np.float64).reshape(-1), (shape[1],)).copy()

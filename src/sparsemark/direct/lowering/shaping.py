@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from sparsemark.direct.lowering.normalisation import grouped
 from sparsemark.direct.lowering.slicing import shuffled
 from sparsemark.direct.steps import planes, vector
 from sparsemark.errors import UnsupportedError
@@ -43,7 +44,7 @@ def _reshape(context: Context, node: Node) -> None:
         wanted = [old[k] if n == 0 else n for k, n in enumerate(wanted)]
     if wanted.count(-1) == 1:
         wanted[wanted.index(-1)] = math.prod(old) // -math.prod(wanted)
-    if not shuffled(context, node, wanted):
+    if not shuffled(context, node, wanted) and not grouped(context, node, wanted):
         _reshaped(context, node, tuple(wanted))
 
 

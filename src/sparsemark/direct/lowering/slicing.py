@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from sparsemark.direct import table as op
+from sparsemark.direct.lowering.context import is_shape
 from sparsemark.direct.steps import Step, Tensor, part_of, planes
 from sparsemark.errors import UnsupportedError
 
@@ -108,7 +109,7 @@ def shuffled(context: Context, node: Node, shape: Sequence[int]) -> bool:
     if not plain or list(transpose[1].attributes.get("perm", ())) != [0, 2, 1, 3, 4] or reshape is None:
         return False
     wanted = context.graph.constants.get(reshape[1].inputs[1]) if reshape[1].op == "Reshape" else None
-    if wanted is None or not _is_image(wanted.reshape(-1).tolist(), old):
+    if wanted is None or not is_shape(wanted.reshape(-1).tolist(), old):
         return False
     groups, each = shape[1:3]
     source = context.planar(node.inputs[0])
@@ -121,17 +122,10 @@ def shuffled(context: Context, node: Node, shape: Sequence[int]) -> bool:
     return True
 
 
-def _is_image(sizes: Sequence[int], shape: Sequence[int]) -> bool:
-    """Whether a Reshape to these sizes, of which one may be -1, makes this shape."""
-    given = [size for size in sizes if size != -1]
-    fits = all(size in (-1, wanted) for size, wanted in zip(sizes, shape, strict=False))
-    return len(sizes) == len(shape) and len(given) >= len(sizes) - 1 and fits
-
-
 def _depth_to_space(context: Context, node: Node) -> None:
     scale, mode = node.attributes["blocksize"], node.attributes.get("mode", "DCR")
     source = context.planar(node.inputs[0])
-    if mode != "CRD" or scale < 1 or source.channels % scale**2:
+    if mode != "CRD" or not isinstance(scale, int) or scale < 1 or source.channels % scale**2:
         raise UnsupportedError(f"mode {mode}, blocks of {scale} of {source.channels} channels")
     target = planes(source.channels // scale**2, source.height * scale, source.width * scale)
     numbers = {op.ROW_STRIDE: scale, op.COLUMN_STRIDE: scale, op.PHASES: scale**2}
