@@ -72,7 +72,7 @@ def _slice(context: Context, node: Node) -> None:
         # A copy keeps all channels; those that are wanted are a view of it, or of what is copied.
         everything = name == context.input and name not in context.tensors
         source = None if everything else _channels(context, name, taken[1].start, len(taken[1]))[0]
-        copied = _cropped(context, node, source, (shape[1], *shape[2:]), taken[2], taken[3])
+        copied = _cropped(context, node, source, (shape[1], shape[2], shape[3]), taken[2], taken[3])
         kept = part_of(copied, taken[1].start, len(taken[1])) if everything else copied
         context.set(node.outputs[0], kept)
     else:
