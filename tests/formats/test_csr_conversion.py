@@ -118,6 +118,25 @@ def test_every_version_is_converted(opset, tmp_path):
     check(model_of(nodes, constants, (1, 2, 6, 5), opset), tmp_path, (1, 2, 6, 5))
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize(("opset", "op"), [(9, "Upsample"), (10, "Resize")])
+def test_older_versions_enlarge_as_they_did(mode, opset, op, tmp_path):
+    """ONNX's converter leaves the coordinates at the default of newer versions, which is another one."""
+    scales = {"s": np.float32([1, 1, 2, 3])}
+    path = converted(
+        model_of([node(op, ["x", "s"], mode=mode)], scales, (1, 2, 4, 5), opset, rank=4), tmp_path, (1, 2, 4, 5)
+    )
+    (resize,) = csr.load_csr(path).nodes
+    assert resize.op == "Resize"
+    assert resize.attributes["coordinate_transformation_mode"] == "asymmetric"
+    assert resize.attributes["nearest_mode"] == "floor"
+    if "direct-csr" in ENGINES_HERE:
+        image = array(1, 2, 4, 5)
+        model = model_of([node(op, ["x", "s"], mode=mode)], scales, (1, 2, 4, 5), opset, rank=4)
+        (expected,), (found,) = run(model, {"x": image}), ENGINES["direct-csr"].load(path, 1)(image)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_version_that_cannot_be_converted_is_said(tmp_path):
     one = node("BatchNormalization", ["x", "s", "s", "s", "s"], spatial=0)
     model = model_of([one], {"s": array(2, 3, 3)}, (1, 2, 3, 3), opset=7, rank=4)
