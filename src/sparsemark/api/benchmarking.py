@@ -22,7 +22,7 @@ from sparsemark.study.run import measure_cells, open_pipeline
 from sparsemark.study.sampling import Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     from sparsemark.specs import ModelSpec, Pruning
 
@@ -89,5 +89,9 @@ def _usable(model: ModelSpec, sampling: Sampling) -> list[str]:
     return usable
 
 
-def _unwatched(items: Sequence[T], what: str) -> Sequence[T]:  # noqa: ARG001 - named by the protocol
+def _unwatched(
+    items: Sequence[T],
+    what: str,  # noqa: ARG001 - named by the protocol
+    kinds: Sequence[Hashable] | None = None,  # noqa: ARG001 - as above
+) -> Sequence[T]:
     return items
