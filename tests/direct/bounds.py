@@ -467,8 +467,17 @@ def _check_channelwise(where):
 def _check_binary(where):
     _check_same(where)
     planes, height, width = _own_extents(where)
-    extents = (planes, height, width) if where[isa.SECOND_ROW] else (planes, 1, 1)
-    where.reads_planes(where.step.second, where[isa.SECOND], where[isa.SECOND_STEP], where[isa.SECOND_ROW], extents)
+    row, step, second = where[isa.SECOND_ROW], where[isa.SECOND_STEP], where.step.second
+    if second is None:
+        _require(min(row, step) >= 0, "a constant that is read backwards")
+        last = (planes - 1) * step + (height - 1) * row + (width if row else 1)
+        where.reads_constant(where[isa.SECOND], last)
+        _require(last == where.step.constant.size, f"{where.step.name}: a part of a constant, or more")
+        return
+    # One plane that all planes of the target share has no next one.
+    extents = (planes if step else 1, height if row else 1, width if row else 1)
+    where.reads_planes(second, where[isa.SECOND], step or placed(second).step, row, extents)
+    _require(second.shape in {(c, *s) for c in (1, planes) for s in ((1, 1), (height, width))}, "another shape")
 
 
 def _check_interleave(where):
@@ -477,6 +486,32 @@ def _check_interleave(where):
     planes, height, width = _own_extents(where)
     extents = planes * phases, -(-height // rows), -(-width // columns)
     where.reads_planes(where.step.source, where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW], extents)
+
+
+def _check_resample(where):
+    """Every place is -1 or inside; the second of a blend lies right behind the first, or is the same."""
+    extents = where[isa.CHANNELS], *where.step.source.shape[1:]
+    where.reads_planes(where.step.source, where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW], extents)
+    _require(where[isa.SOURCE_WIDTH] == extents[2] <= where.program.scratch, "a row of another length, or no scratch")
+    _require(where[isa.KIND] in (isa.PLACE, isa.LINEAR_BLEND), "another kind")
+    where.reads_constant(where[isa.PARAMETERS], 1)
+    height, width = where[isa.HEIGHT], where[isa.WIDTH]
+    where.reads_constant(where[isa.MORE_PARAMETERS], 3 * (height + width))
+    rows = where[isa.MORE_PARAMETERS] - where.constants[0]
+    for at, count, extent in ((rows, height, extents[1]), (rows + 3 * height, width, extents[2])):
+        first, second, weight = where.program.constants[at : at + 3 * count].reshape(3, count)
+        _require((first == first.astype(np.int64)).all() and (second == second.astype(np.int64)).all(), "half a place")
+        _require((first >= (-1 if where[isa.KIND] == isa.PLACE else 0)).all() and (first < extent).all(), "beside it")
+        _require(np.isin(second - first, (0, 1)).all() and (second < extent).all(), "no neighbour")
+        _require(((weight >= 0) & (weight <= 1)).all(), "a weight beyond one")
+
+
+def _check_normalize(where):
+    _check_same(where)
+    planes, each = where[isa.CHANNELS], where[isa.GROUP_CHANNELS]
+    _require(each >= 1 and planes % each == 0 and where[isa.UNITS] <= planes // each, "no groups of channels")
+    where.reads_constant(where[isa.PARAMETERS], planes + 1)
+    where.reads_constant(where[isa.MORE_PARAMETERS], planes)
 
 
 _CHECKS = {
@@ -489,4 +524,6 @@ _CHECKS = {
     isa.CHANNELWISE: _check_channelwise,
     isa.INTERLEAVE: _check_interleave,
     isa.SOFTMAX: _check_same,
+    isa.RESAMPLE: _check_resample,
+    isa.NORMALIZE: _check_normalize,
 }

@@ -123,6 +123,10 @@ def pyramid():
     mask = activate(sketch, sketch.conv(joined, noise(2, 16, 1, 1) / 4), "Sigmoid")
     small = sketch.node("AveragePool", joined, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     large = sketch.node("Resize", small, "", sketch.constant([1, 1, 2, 2]), coordinate_transformation_mode="asymmetric")
+    large = sketch.node("Pad", large, sketch.constant([0, 0, 1, 0, 0, 0, 0, 2], np.int64), mode="reflect")
+    large = sketch.node(
+        "InstanceNormalization", large, *(sketch.constant(noise(16, seed=n)) for n in (0, 1)), epsilon=0.1
+    )
     norm = sketch.node("BatchNormalization", large, *(sketch.constant(np.ones(16) * n) for n in (1, 0.5, 0.1, 2)))
     flat = sketch.node("Flatten", sketch.node("GlobalMaxPool", norm))
     kind = sketch.node("Softmax", sketch.linear(flat, noise(5, 16) / 4, noise(5)), axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -39,6 +39,24 @@ class Sketch:
         made = f"{op.lower()}{len(self.nodes)}"
         self.nodes.append(Node(op, f"node {made}", inputs, (made,), attributes))
         return made
+
+    def split(self, source, sizes, *, as_operand=True):
+        """Split channels; the names of the parts."""
+        first = self.node("Split", source, *([self.constant(sizes, np.int64)] if as_operand else []), axis=1)
+        names = tuple(f"{first} part {n}" for n in range(len(sizes)))
+        self.nodes[-1] = replace(self.nodes[-1], outputs=names)
+        return names
+
+    def slice(self, source, starts, ends, axes, steps=None):
+        operands = [self.constant(one, np.int64) for one in (starts, ends, axes, *([] if steps is None else [steps]))]
+        return self.node("Slice", source, *operands)
+
+    def shuffle(self, source, groups, shape):
+        """Shuffle channels as exporters write it; `shape` is that of an image."""
+        channels, height, width = shape
+        apart = self.constant([1, groups, channels // groups, height, width], np.int64)
+        turned = self.node("Transpose", self.node("Reshape", source, apart), perm=[0, 2, 1, 3, 4])
+        return self.node("Reshape", turned, self.constant([1, -1, height, width], np.int64))
 
     def constant(self, values, kind=np.float32):
         name = f"constant{len(self.constants)}"
@@ -77,7 +95,11 @@ def expected(graph, image, kind=torch.float64):
         if node.op in ("Conv", "Linear"):
             dense = graph.matrices[node.inputs[1]].toarray().reshape(graph.shapes[node.inputs[1]])
             operands[1] = torch.from_numpy(dense).to(kind)
-        values[node.outputs[0]] = _computed(node, operands)
+        if node.op == "Split":
+            sizes = operands[1].tolist() if len(operands) > 1 else -(-operands[0].shape[1] // len(node.outputs))
+            values |= zip(node.outputs, torch.split(operands[0], sizes, 1), strict=True)
+        else:
+            values[node.outputs[0]] = _computed(node, operands)
     return [values[name].numpy() for name in graph.outputs]
 
 
@@ -92,8 +114,22 @@ def _computed(node, operands):
     if node.op == "Linear":
         return F.linear(*operands)
     if node.op == "Resize":
-        return F.interpolate(operands[0], scale_factor=tuple(operands[2].tolist()[2:]), mode="nearest")
+        linear = given.get("mode") == "linear"
+        way = {"mode": "bilinear", "align_corners": False} if linear else {"mode": "nearest"}
+        return F.interpolate(operands[0], scale_factor=tuple(operands[2].tolist()[2:]), **way)
+    if node.op in _OTHERS:
+        return _OTHERS[node.op](given, *operands)
     return OPERATORS[node.op](given)(*operands)
+
+
+_OTHERS = {
+    "DepthToSpace": lambda given, x: F.pixel_shuffle(x, given["blocksize"]),
+    "GroupNormalization": lambda given, x, w, b: F.group_norm(x, given["num_groups"], w, b, given["epsilon"]),
+    "InstanceNormalization": lambda given, x, w, b: F.instance_norm(x, weight=w, bias=b, eps=given["epsilon"]),
+    "Mish": lambda _, x: F.mish(x),
+    "PRelu": lambda _, x, slope: torch.where(x >= 0, x, x * slope),
+}
+"""Operators that no other engine of this package computes."""
 
 
 class Prepared:
@@ -242,6 +278,9 @@ ACTIVATIONS = {
     "Gelu": {},
     "Elu": {"alpha": 0.7},
     "Erf": {},
+    "Mish": {},
+    "Softplus": {},
+    "PRelu": {},
     "Identity": {},
 }
 """Every operator of one value that the engine knows, with attributes other than their defaults."""
@@ -253,6 +292,8 @@ def activate(sketch, name, kind):
         return sketch.node("Clip", name, sketch.constant(-0.5), sketch.constant(0.75))
     if kind == "SiLU":
         return sketch.node("Mul", name, sketch.node("Sigmoid", name))
+    if kind == "PRelu":
+        return sketch.node("PRelu", name, sketch.constant(-0.3))
     return sketch.node(kind, name, **ACTIVATIONS[kind])
 
 
@@ -334,9 +375,11 @@ class _Grown:
     def combined(self):
         name = self.pick()
         shape = self.shapes[name]
-        others = [o for o, its in self.shapes.items() if its in (shape, (shape[0], 1, 1))]
+        repeated = {(c, *size) for c in (1, shape[0]) for size in ((1, 1), shape[1:])}
+        others = [o for o, its in self.shapes.items() if its in repeated]
+        operands = [name, self.draw(st.sampled_from(others))]
         kind = self.draw(st.sampled_from(("Add", "Mul", "Sub")))
-        self.keep(self.sketch.node(kind, name, self.draw(st.sampled_from(others))), shape)
+        self.keep(self.sketch.node(kind, *self.draw(st.permutations(operands))), shape)
 
     def channelwise(self):
         name = self.pick()
@@ -348,7 +391,8 @@ class _Grown:
     def by_constant(self):
         name = self.pick()
         shape = self.shapes[name]
-        constant = self.sketch.constant(self.floats(1, shape[0], 1, 1))
+        kinds = [(1, shape[0], 1, 1), (1, 1, *shape[1:]), (1, *shape), (shape[2],), (shape[0], shape[1], 1)]
+        constant = self.sketch.constant(self.floats(*self.draw(st.sampled_from(kinds))))
         operands = [name, constant] if self.draw(st.booleans()) else [constant, name]
         self.keep(self.sketch.node(self.draw(st.sampled_from(("Add", "Mul", "Sub"))), *operands), shape)
 
@@ -363,6 +407,8 @@ class _Grown:
             return
         scales = self.sketch.constant([1, 1, 2, 2])
         given = {"coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor"}
+        if self.draw(st.booleans()):
+            given = {"coordinate_transformation_mode": "half_pixel", "mode": "linear"}
         self.keep(self.sketch.node("Resize", name, "", scales, **given), (channels, 2 * height, 2 * width))
 
     def reshaped(self):
@@ -378,6 +424,49 @@ class _Grown:
         made = self.sketch.node("Reshape", flat, self.sketch.constant(target, np.int64))
         self.keep(made, (target[1], 1, count // target[1]))
 
+    def normalised(self):
+        name = self.pick()
+        shape = self.shapes[name]
+        if shape[1] * shape[2] < 4:  # with few pixels, variance is rounding
+            return
+        operands = [self.sketch.constant(self.floats(shape[0])) for _ in range(2)]
+        self.keep(self.sketch.node("InstanceNormalization", name, *operands, epsilon=0.1), shape)
+
+    def padded(self):
+        name = self.pick()
+        channels, *size = self.shapes[name]
+        pads = self.draw(st.lists(st.integers(-1, 3), min_size=4, max_size=4))
+        sizes = [n + pads[a] + pads[a + 2] for a, n in enumerate(size)]
+        if min(sizes) >= 1:
+            operands = self.sketch.constant([0, 0, *pads[:2], 0, 0, *pads[2:]], np.int64), self.sketch.constant(0.5)
+            self.keep(self.sketch.node("Pad", name, *operands), (channels, *sizes))
+
+    def parted(self):
+        """Channels in parts, of which one may be part of another."""
+        name = self.pick()
+        channels, *size = self.shapes[name]
+        cuts = sorted(self.draw(st.sets(st.integers(1, channels - 1), max_size=2))) if channels > 1 else []
+        sizes = np.diff([0, *cuts, channels]).tolist()
+        for part, count in zip(self.sketch.split(name, sizes), sizes, strict=True):
+            self.keep(part, (count, *size))
+
+    def sliced(self):
+        name = self.pick()
+        shape = self.shapes[name]
+        starts = [self.draw(st.integers(0, extent - 1)) for extent in shape]
+        ends = [self.draw(st.integers(start + 1, extent)) for start, extent in zip(starts, shape, strict=True)]
+        steps = [1, *(self.draw(st.integers(1, 3)) for _ in range(2))]
+        if self.draw(st.booleans()):
+            starts, ends, steps = [starts[0], 0, 0], [ends[0], shape[1], shape[2]], [1, 1, 1]
+        sizes = [len(range(*slice(*one).indices(n))) for *one, n in zip(starts, ends, steps, shape, strict=True)]
+        self.keep(self.sketch.slice(name, starts, ends, [1, 2, 3], steps), sizes)
+
+    def shuffled(self):
+        name = self.pick()
+        shape = self.shapes[name]
+        groups = self.draw(st.sampled_from([g for g in range(1, shape[0] + 1) if shape[0] % g == 0]))
+        self.keep(self.sketch.shuffle(name, groups, shape), shape)
+
     def soft(self):
         name = self.pick()
         self.keep(self.sketch.node("Softmax", name, axis=1), self.shapes[name])
@@ -390,7 +479,8 @@ def grown_networks(draw):
     growth = (
         grown.convolution, grown.convolution, grown.convolution, grown.transposed, grown.activation, grown.pooling,
         grown.joined, grown.combined, grown.channelwise, grown.by_constant, grown.squeezed, grown.doubled,
-        grown.reshaped, grown.soft,
+        grown.reshaped, grown.soft, grown.parted, grown.sliced, grown.shuffled,
+        grown.normalised, grown.padded,
     )  # fmt: skip
     for _ in range(draw(st.integers(2, 8))):
         if sum(map(math.prod, grown.shapes.values())) < 60_000:

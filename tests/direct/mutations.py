@@ -19,6 +19,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,9 +101,51 @@ def _vector_network():
     return sketch.graph(sketch.node("Flatten", name, axis=1))
 
 
+def _parts_network():
+    """Channels and pixels in parts, and in another order."""
+    generator = np.random.default_rng(3)
+    sketch = Sketch(1, 3, 8, 20)
+    parts = [sketch.slice("x", [y, x], [99, 99], [2, 3], [2, 2]) for y in (0, 1) for x in (0, 1)]
+    name = sketch.node("Concat", *parts, axis=1)
+    name = sketch.conv(name, whole_numbers(generator, (8, 12, 3, 3), 9, 0.3), np.ones(8), pads=[1, 1, 1, 1])
+    first, second = sketch.split(sketch.node("Relu", name), [4, 4])
+    second = sketch.conv(second, whole_numbers(generator, (4, 4, 3, 3), 9, 0.3), pads=[1, 1, 1, 1])
+    name = sketch.shuffle(sketch.node("Concat", first, second, axis=1), 2, (8, 4, 10))
+    name = sketch.slice(name, [1, 2], [5, 9], [1, 3])
+    name = sketch.node("DepthToSpace", name, blocksize=2, mode="CRD")
+    return sketch.graph(name, second)
+
+
+def _resampled_network():
+    """Sizes that change, normalisation, and operands that are repeated."""
+    generator = np.random.default_rng(4)
+    sketch = Sketch(1, 4, 6, 10)
+    pads = sketch.constant([0, 0, 1, 2, 0, 0, 0, 1], np.int64)
+    name = sketch.node("PRelu", sketch.node("Pad", "x", pads, mode="reflect"), sketch.constant(np.ones((4, 1, 1))))
+    scales, region = sketch.constant([1, 1, 2, 1.5]), ""
+    name = sketch.node(
+        "Resize", name, region, scales, mode="linear", coordinate_transformation_mode="half_pixel",
+        nearest_mode="floor", antialias=0,
+    )  # fmt: skip
+    operands = [sketch.constant(whole_numbers(generator, (4,), 9)) for _ in range(2)]
+    name = sketch.node("InstanceNormalization", name, *operands, epsilon=0.1)
+    name = sketch.node("Pad", name, sketch.constant([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+    name = activate(sketch, sketch.conv(name, whole_numbers(generator, (4, 4, 3, 3), 9, 0.3)), "Mish")
+    mask = activate(sketch, sketch.conv(name, whole_numbers(generator, (1, 4, 1, 1), 9)), "Softplus")
+    name = sketch.node("Mul", mask, sketch.node("Div", sketch.constant(np.ones((14, 19))), name))
+    name = sketch.node("GroupNormalization", name, *operands, num_groups=2, epsilon=0.1)
+    wide = sketch.constant([1, 2, -1], np.int64), sketch.constant([1, 4, 14, 19], np.int64)
+    halves = [sketch.constant(np.ones(2)) for _ in range(2)]
+    inner = sketch.node("InstanceNormalization", sketch.node("Reshape", name, wide[0]), *halves, epsilon=0.1)
+    name = sketch.node("Mul", sketch.node("Reshape", inner, wide[1]), sketch.constant(np.ones((4, 1, 1))))
+    small = sketch.constant([1, 4, 5, 7], np.int64)
+    given = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    return replace(sketch.graph(sketch.node("Resize", name, "", "", small, **given)), opset=21)
+
+
 def networks():
     """Make the networks that are mutated."""
-    return [_image_network(), _pooled_network(), _vector_network()]
+    return [_image_network(), _pooled_network(), _vector_network(), _parts_network(), _resampled_network()]
 
 
 # --- mutations
@@ -122,12 +165,14 @@ _ATTRIBUTES = (
     "axes", "keepdims", "ceil_mode", "count_include_pad", "alpha", "beta", "epsilon", "training_mode", "allowzero",
     "mode", "nearest_mode", "coordinate_transformation_mode", "approximate", "storage_order", "name", "domain",
     "doc_string", "inputs", "momentum", "noop_with_empty_axes", "cubic_coeff_a", "exclude_outside", "antialias", "",
+    "blocksize", "perm", "num_outputs", "split", "num_groups", "keep_aspect_ratio_policy", "extrapolation_value",
 )  # fmt: skip
 _OPERATORS = (
     "Conv", "Linear", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean",
     "ReduceMax", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Mul", "Add", "Sub", "Div", "HardSigmoid", "HardSwish", "Tanh",
     "Gelu", "Elu", "Erf", "Identity", "Dropout", "BatchNormalization", "Concat", "Flatten", "Reshape", "Squeeze",
-    "Unsqueeze", "Softmax", "Resize", "Det", "x.Relu", "",
+    "Unsqueeze", "Softmax", "Resize", "Det", "x.Relu", "", "Split", "Slice", "Transpose", "DepthToSpace",
+    "Mish", "Softplus", "PRelu", "Pad", "InstanceNormalization", "GroupNormalization",
 )  # fmt: skip
 _KINDS = (np.float64, np.float16, np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64, np.uint64, np.bool_)
 

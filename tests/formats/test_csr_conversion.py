@@ -70,6 +70,30 @@ def test_shapes_are_computed_for_the_input_that_is_measured(batch, tmp_path):
     assert graph.input_shape == (1, 2, 6, 5)
 
 
+@pytest.mark.parametrize("size", ["n", 6])
+def test_sizes_that_are_computed_from_computed_sizes(size, tmp_path):
+    """As exporters write `x.chunk(2, 1)`, and a channel's mean by a shape: inference alone does not pass the slice."""
+    nodes = [
+        node("Conv", ["x", "w"], ["h"]),
+        node("Shape", ["h"], ["s"]),
+        node("Gather", ["s", "one"], ["c"]),
+        node("Cast", ["c"], ["d"], to=1),
+        node("Mul", ["d", "half"], ["e"]),
+        node("Floor", ["e"], ["f"]),
+        node("Cast", ["f"], ["g"], to=7),
+        node("Slice", ["h", "none", "g", "one"], ["i"]),
+        node("Shape", ["i"], ["j"]),
+        node("Slice", ["j", "none", "two"], ["k"]),
+        node("Concat", ["k", "rest"], ["l"], axis=0),
+        node("Reshape", ["i", "l"], ["y"]),
+    ]
+    constants = {"w": array(5, 2, 3, 3, zeros=0.5), "half": np.float32([0.5])}
+    constants |= {"one": np.array([1]), "two": np.array([2]), "none": np.array([0]), "rest": np.array([-1])}
+    graph = check(model_of(nodes, constants, ("n", 2, size, 5), opset=11, rank=3), tmp_path, (1, 2, 6, 5))
+    assert [one.op for one in graph.nodes] == ["Conv", "Slice", "Reshape"]
+    assert graph.constants[graph.nodes[2].inputs[1]].tolist() == [1, 2, -1]
+
+
 def test_file_that_looks_at_no_shape_serves_all_of_them(tmp_path):
     nodes = [node("Conv", ["x", "w"], auto_pad="SAME_LOWER", kernel_shape=[2, 2])]
     model = model_of(nodes, {"w": array(3, 2, 2, 2)}, ("n", 2, "h", "w"), rank=4)
@@ -92,6 +116,25 @@ def test_every_version_is_converted(opset, tmp_path):
     ]
     constants |= {"w": array(3, 2, 3, 3, zeros=0.5), "u": array(4, 3, seed=5), "c": array(4, seed=6)}
     check(model_of(nodes, constants, (1, 2, 6, 5), opset), tmp_path, (1, 2, 6, 5))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize(("opset", "op"), [(9, "Upsample"), (10, "Resize")])
+def test_older_versions_enlarge_as_they_did(mode, opset, op, tmp_path):
+    """ONNX's converter leaves the coordinates at the default of newer versions, which is another one."""
+    scales = {"s": np.float32([1, 1, 2, 3])}
+    path = converted(
+        model_of([node(op, ["x", "s"], mode=mode)], scales, (1, 2, 4, 5), opset, rank=4), tmp_path, (1, 2, 4, 5)
+    )
+    (resize,) = csr.load_csr(path).nodes
+    assert resize.op == "Resize"
+    assert resize.attributes["coordinate_transformation_mode"] == "asymmetric"
+    assert resize.attributes["nearest_mode"] == "floor"
+    if "direct-csr" in ENGINES_HERE:
+        image = array(1, 2, 4, 5)
+        model = model_of([node(op, ["x", "s"], mode=mode)], scales, (1, 2, 4, 5), opset, rank=4)
+        (expected,), (found,) = run(model, {"x": image}), ENGINES["direct-csr"].load(path, 1)(image)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_version_that_cannot_be_converted_is_said(tmp_path):

@@ -33,7 +33,7 @@ def test_constant_by_another_name_is_a_constant():
         helper.make_node("Add", ["image", "again"], ["y"]),
     ]
     x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in "xy")
-    converted = convert(helper.make_model(helper.make_graph(nodes, "graph", [x], [y], [bias])))
+    converted = convert(helper.make_model(helper.make_graph(nodes, "graph", [x], [y], [bias])), "x", (1, 4))
     assert [node.op for node in converted.nodes] == ["Identity", "Add"]
     assert set(converted.constants) == {"again"}
     np.testing.assert_array_equal(converted.constants["again"], np.ones(4))

@@ -89,5 +89,9 @@ def _usable(model: ModelSpec, sampling: Sampling) -> list[str]:
     return usable
 
 
-def _unwatched(items: Sequence[T], what: str, kinds: Sequence[Hashable] | None = None) -> Sequence[T]:  # noqa: ARG001 - named by the protocol
+def _unwatched(
+    items: Sequence[T],
+    what: str,  # noqa: ARG001 - named by the protocol
+    kinds: Sequence[Hashable] | None = None,  # noqa: ARG001 - as above
+) -> Sequence[T]:
     return items

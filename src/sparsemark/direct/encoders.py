@@ -63,7 +63,7 @@ def _common(operation: Operation) -> Row:
 
 def _encode_operands(tables: Tables, row: Row, operation: Operation) -> None:
     """Encode whatever an operation has: parameters, a second operand, scratch."""
-    row[isa.UNITS] = tables.share(operation.target.channels)
+    row[isa.UNITS] = tables.share(operation.target.channels // operation.numbers.get(isa.GROUP_CHANNELS, 1))
     if operation.parameters.size:
         row[isa.PARAMETERS] = tables.add_constant(operation.parameters)
     if operation.more is not None:
@@ -71,8 +71,10 @@ def _encode_operands(tables: Tables, row: Row, operation: Operation) -> None:
     if operation.second is not None:
         second = placed(operation.second)
         scalar = second.height * second.width == 1
-        row[[isa.SECOND, isa.SECOND_STEP]] = second.position, second.step
-        row[isa.SECOND_ROW] = 0 if scalar else second.row
+        row[[isa.SECOND, isa.SECOND_ROW]] = second.position, 0 if scalar else second.row
+        row[isa.SECOND_STEP] = second.step if second.channels == operation.target.channels else 0
+    if operation.constant is not None:
+        row[isa.SECOND] = tables.add_constant(operation.constant)
     tables.need(operation.scratch)
 
 

@@ -22,7 +22,10 @@ _LARGEST = 2**27
 
 @dataclass(eq=False)
 class Tensor:
-    """Channels x height x width. Compact ones have no zeros around them, so that they are vectors as well."""
+    """Channels x height x width. Compact ones have no zeros around them, so that they are vectors as well.
+
+    A part of a whole is every `every`-th of its channels from `first` on.
+    """
 
     channels: int
     height: int
@@ -33,6 +36,7 @@ class Tensor:
     bottom: int = 0
     whole: Tensor | None = None
     first: int = 0
+    every: int = 1
     placed: Layout | None = None
 
     @property
@@ -53,6 +57,16 @@ def vector(channels: int, height: int = 1, width: int = 1) -> Tensor:
     return Tensor(channels, height, width, width, compact=True)
 
 
+def part_of(whole: Tensor, first: int, channels: int, every: int = 1) -> Tensor:
+    """View every `every`-th channel of a tensor from `first` on."""
+    check_size(channels, whole.height, whole.width)
+    if first < 0 or first + (channels - 1) * every >= whole.channels:
+        raise UnsupportedError(f"channels from {first} on, {channels}, of {whole.channels}")
+    return Tensor(
+        channels, whole.height, whole.width, whole.row, whole.compact, whole=whole, first=first, every=every
+    )  # fmt: skip
+
+
 def check_size(channels: int, height: int, width: int) -> None:
     """Refuse a tensor that is empty or beyond reason; raises UnsupportedError."""
     if min(channels, height, width) < 1 or channels * height * width > _LARGEST:
@@ -71,7 +85,8 @@ class Operation:
         second: other operand, or what is added to a convolution.
         numbers: columns of the program that only this operation has.
         parameters: floats that it reads.
-        more: the second row of parameters of CHANNELWISE.
+        more: further floats: terms of CHANNELWISE and NORMALIZE, places of RESAMPLE.
+        constant: second operand of BINARY where no tensor is; its columns SECOND_STEP and SECOND_ROW are in `numbers`.
         scratch: floats that each thread needs for it.
     """
 
@@ -83,6 +98,7 @@ class Operation:
     numbers: dict[int, int] = field(default_factory=dict)
     parameters: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     more: NDArray[np.float32] | None = None
+    constant: NDArray[np.float32] | None = None
     scratch: int = 0
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, WINOGRAD, NOTHING = (
     range(13)
 )
+RESAMPLE, NORMALIZE = range(13, 15)
 """Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch."""
 
-COLUMNS = 54
+COLUMNS = 55
 """Of a program. Positions count floats of the arena; channels lie STEP apart, their rows ROW."""
 
 (
@@ -31,12 +32,15 @@ COLUMNS = 54
     # COPY and INPUT, POOL and GLOBAL_POOL, INTERLEAVE. A copy's KERNEL_ROWS are the rows of its PHASES.
     SOURCE_HEIGHT, SOURCE_WIDTH, ROW_STRIDE, COLUMN_STRIDE, ROW_START, COLUMN_START, KERNEL_ROWS, KERNEL_COLUMNS,
     PHASES,
-    # UNARY, BINARY, POOL and GLOBAL_POOL.
+    # UNARY, BINARY, CHANNELWISE, RESAMPLE, POOL and GLOBAL_POOL.
     KIND,
-    # Second operand of BINARY.
+    # Second operand of BINARY. SECOND_STEP is 0 if all channels share one, SECOND_ROW if a channel has one value.
     SECOND, SECOND_STEP, SECOND_ROW,
-    # Floats of the operation itself: two of UNARY; of CHANNELWISE a factor and, in MORE_PARAMETERS, a term a channel.
+    # Floats of the operation itself: two of UNARY; of CHANNELWISE a factor and, in MORE_PARAMETERS, a term a channel;
+    # of NORMALIZE the same, with epsilon behind the factors; of RESAMPLE a value and, in MORE_PARAMETERS, its places.
     PARAMETERS, MORE_PARAMETERS,
+    # NORMALIZE: channels that share a mean.
+    GROUP_CHANNELS,
 ) = range(COLUMNS)  # fmt: skip
 
 TILE_INPUT, TILE_OUTPUT, TILE_MASKS, TILE_VECTORS, TILE_POOLED, TILE_ROWS = range(6)
@@ -54,8 +58,15 @@ MICROKERNELS = ((1, 1), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7
 MAXIMUM, AVERAGE, AVERAGE_WITH_PADDING = range(3)
 """KIND of POOL and GLOBAL_POOL."""
 
-ADD, SUBTRACT, MULTIPLY, DIVIDE = range(4)
-"""KIND of BINARY."""
+ADD, SUBTRACT, MULTIPLY, DIVIDE, SUBTRACT_FROM, DIVIDE_INTO = range(6)
+"""KIND of BINARY. The last two take the first operand from the second, or divide the second by it."""
+
+AFFINE, RECTIFY = range(2)
+"""KIND of CHANNELWISE: a factor and a term, or a factor for what is below zero."""
+
+PLACE, LINEAR_BLEND = range(2)
+"""KIND of RESAMPLE."""
 
 CLIP, LEAKY, SIGMOID, SILU, HARD_SIGMOID, HARD_SWISH, TANH, GELU, EXPONENTIAL_LINEAR, ERROR_FUNCTION = range(10)
+MISH, SOFTPLUS = range(10, 12)
 """KIND of UNARY. CLIP is to PARAMETERS[0:2]; the others take up to two parameters."""

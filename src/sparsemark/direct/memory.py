@@ -113,9 +113,10 @@ def _within(tensor: Tensor) -> Layout:
         raise ValueError("a tensor that no operation makes")
     outer = whole.placed or _within(whole)
     if tensor.compact:
-        return Layout(*tensor.shape, tensor.width, 0, 0, tensor.height * tensor.width, outer.position)
-    position = outer.position + tensor.first * outer.step
-    return Layout(*tensor.shape, tensor.row, tensor.top, tensor.bottom, outer.step, position)
+        plane = tensor.height * tensor.width
+        return Layout(*tensor.shape, tensor.width, 0, 0, plane, outer.position + tensor.first * plane)
+    position, step = outer.position + tensor.first * outer.step, outer.step * tensor.every
+    return Layout(*tensor.shape, tensor.row, tensor.top, tensor.bottom, step, position)
 
 
 def placed(tensor: Tensor) -> Layout:

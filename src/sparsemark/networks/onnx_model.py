@@ -139,12 +139,30 @@ def modernised(model: Any, oldest: int = 13, newest: int = 21) -> Any:
     from onnx import version_converter
 
     try:
-        return version_converter.convert_version(model, newest)
+        return _resized_as_before(version_converter.convert_version(model, newest), opset)
     except Exception as error:  # most are assertions about the converter's own code
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         # Behind the assertion and its place in the converter's code.
         reason = lines[0].rpartition("` failed: ")[2][:200]
         raise UnsupportedError(f"ONNX opset {opset}, which cannot be converted to {newest}: {reason}") from error
+
+
+_COORDINATES_NAMED = 11
+"""Version of ONNX's operators from which on Resize names its coordinates; before, they were asymmetric."""
+
+
+def _resized_as_before(model: Any, opset: int) -> Any:
+    """Name the coordinates of older versions in every Resize, which the converter leaves at the newer default."""
+    from onnx import helper
+
+    if opset < _COORDINATES_NAMED:
+        for node in model.graph.node:
+            if node.op_type == "Resize" and "coordinate_transformation_mode" not in {
+                one.name for one in node.attribute
+            }:
+                meant = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+                node.attribute.extend(helper.make_attribute(name, value) for name, value in meant.items())
+    return model
 
 
 def input_specs_of(path: Path) -> list[tuple[str, tuple[int, ...], str]]:

@@ -53,6 +53,15 @@ def _clip(x: Any, low: Any, high: Any) -> Any:
 
 
 @compiled()
+def _mish(x: Any) -> Any:
+    """Mish: x times tanh of softplus of x, which is e (e + 2) / (e (e + 2) + 2) with e the exponential of x."""
+    e = _exponential(_clip(x, np.float32(-87.0), np.float32(20.0)))
+    n = e * (e + np.float32(2))
+    # Below, as in SiLU; above 20, the quotient is one in float32.
+    return x * (n / (n + np.float32(2))) if x > np.float32(-87.0) else np.float32(0)
+
+
+@compiled()
 def activate(kind: int, source: Any, target: Any, p: Any, q: Any) -> None:
     """One row; a loop for each kind, since a choice inside the loop would keep it from becoming vectors."""
     zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
@@ -82,6 +91,14 @@ def activate(kind: int, source: Any, target: Any, p: Any, q: Any) -> None:
     elif kind == isa.GELU:
         for x in range(count):
             target[x] = half * source[x] * (one + np.float32(math.erf(source[x] * np.float32(0.7071067811865476))))
+    elif kind == isa.MISH:
+        for x in range(count):
+            target[x] = _mish(source[x])
+    elif kind == isa.SOFTPLUS:
+        for x in range(count):
+            target[x] = _clip(source[x], zero, np.float32(math.inf)) + np.float32(
+                math.log1p(_exponential(-abs(source[x])))
+            )
     elif kind == isa.ERROR_FUNCTION:
         for x in range(count):
             target[x] = np.float32(math.erf(source[x]))

@@ -24,7 +24,7 @@ def unary(row: Any, unit: int, arena: Any, scratch: int) -> None:
 
 @compiled()
 def binary(row: Any, unit: int, arena: Any, scratch: int) -> None:
-    """Two tensors; where SECOND_ROW is 0, the second has one value a channel."""
+    """Two tensors; the second has one value a channel where SECOND_ROW is 0, and one channel where SECOND_STEP is 0."""
     first, last = share(row, unit, row[isa.CHANNELS])
     width = row[isa.WIDTH]
     for channel in range(first, last):
@@ -50,9 +50,15 @@ def _combine_rows(kind: int, a: Any, b: Any, target: Any) -> None:
     elif kind == isa.MULTIPLY:
         for x in range(count):
             target[x] = a[x] * b[x]
-    else:
+    elif kind == isa.DIVIDE:
         for x in range(count):
             target[x] = a[x] / b[x]
+    elif kind == isa.SUBTRACT_FROM:
+        for x in range(count):
+            target[x] = b[x] - a[x]
+    elif kind == isa.DIVIDE_INTO:
+        for x in range(count):
+            target[x] = b[x] / a[x]
 
 
 @compiled()
@@ -67,14 +73,20 @@ def _combine_value(kind: int, a: Any, b: Any, target: Any) -> None:
     elif kind == isa.MULTIPLY:
         for x in range(count):
             target[x] = a[x] * b
-    else:
+    elif kind == isa.DIVIDE:
         for x in range(count):
             target[x] = a[x] / b
+    elif kind == isa.SUBTRACT_FROM:
+        for x in range(count):
+            target[x] = b - a[x]
+    elif kind == isa.DIVIDE_INTO:
+        for x in range(count):
+            target[x] = b / a[x]
 
 
 @compiled()
 def channelwise(row: Any, unit: int, arena: Any, scratch: int) -> None:
-    """A factor (from PARAMETERS) and a term (from MORE_PARAMETERS) for each channel."""
+    """A factor (from PARAMETERS) and a term (from MORE_PARAMETERS) a channel; of RECTIFY a factor below zero alone."""
     first, last = share(row, unit, row[isa.CHANNELS])
     for channel in range(first, last):
         factor, term = arena[row[isa.PARAMETERS] + channel], arena[row[isa.MORE_PARAMETERS] + channel]
@@ -82,5 +94,9 @@ def channelwise(row: Any, unit: int, arena: Any, scratch: int) -> None:
             s = row[isa.SOURCE] + channel * row[isa.SOURCE_STEP] + y * row[isa.SOURCE_ROW]
             t = row[isa.TARGET] + channel * row[isa.TARGET_STEP] + y * row[isa.TARGET_ROW]
             values, places = arena[s : s + row[isa.WIDTH]], arena[t : t + row[isa.WIDTH]]
-            for x in range(len(places)):
-                places[x] = values[x] * factor + term
+            if row[isa.KIND] == isa.RECTIFY:
+                for x in range(len(places)):
+                    places[x] = values[x] if values[x] >= 0 else values[x] * factor
+            else:
+                for x in range(len(places)):
+                    places[x] = values[x] * factor + term

@@ -11,7 +11,9 @@ from sparsemark.direct import isa
 from sparsemark.direct.kernels.copying import copy, interleave
 from sparsemark.direct.kernels.dispatch import dispatched
 from sparsemark.direct.kernels.elementwise import binary, channelwise, unary
+from sparsemark.direct.kernels.normalisation import normalise
 from sparsemark.direct.kernels.pooling import global_pool, pool
+from sparsemark.direct.kernels.resampling import resample
 from sparsemark.direct.kernels.softmax import softmax
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ OPERATIONS: Mapping[int, Function] = {
     isa.CHANNELWISE: channelwise,
     isa.INTERLEAVE: interleave,
     isa.SOFTMAX: softmax,
+    isa.RESAMPLE: resample,
+    isa.NORMALIZE: normalise,
 }
 """Functions of a row, a unit of its work, the arena, and where in it this thread's scratch begins."""
 

@@ -1,4 +1,4 @@
-"""Lowering of a CSR file's graph to the interpreter's steps: shapes, fusion, taps.
+"""Lowering of a CSR file's graph to the interpreter's operations: shapes, fusion, taps.
 
 Every convolution becomes one of stride 1 over planes: a stride splits its input into a plane for each phase, dilation
 and padding are other offsets, groups are taps that are not there, a transposed convolution makes a plane for each phase
@@ -9,10 +9,20 @@ A new operator is one function `(Context, Node) -> None` and one line in an `OPE
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sparsemark.direct.ir import Lowered
-from sparsemark.direct.lowering import convolutions, matrices, pointwise, pooling, shaping
+from sparsemark.direct.lowering import (
+    convolutions,
+    matrices,
+    normalisation,
+    pointwise,
+    pooling,
+    resampling,
+    shaping,
+    slicing,
+)
 from sparsemark.direct.lowering.context import Context
 from sparsemark.errors import UnsupportedError
 
@@ -25,36 +35,82 @@ if TYPE_CHECKING:
 _OPERATORS: Mapping[str, Lowering] = {
     **convolutions.OPERATORS,
     **matrices.OPERATORS,
+    **normalisation.OPERATORS,
     **pointwise.OPERATORS,
     **pooling.OPERATORS,
+    **resampling.OPERATORS,
     **shaping.OPERATORS,
+    **slicing.OPERATORS,
 }
+
+
+_SEVERAL_OUTPUTS = frozenset({"Split"})
+"""Operators of which more than the first output is taken."""
+
+
+@dataclass
+class _Refusal:
+    """Why nodes of one operator are not taken: the name and the reason of the first of them."""
+
+    name: str
+    reason: str
+    count: int = 0
 
 
 def lower(graph: Graph, shape: Sequence[int]) -> Lowered:
     """Lower a graph for one image of `shape`, (1, channels, height, width), or one vector, (1, features).
 
     Raises:
-        UnsupportedError: naming the operator and the node.
+        UnsupportedError: naming every operator that is not taken, how many nodes there are of it, and one of them.
     """
     context = Context(graph, tuple(shape))
+    refused: dict[str, _Refusal] = {}
+    unknown: set[str] = set()
     for i, node in enumerate(graph.nodes):
-        if i not in context.done:
-            _lower(context, node)
+        if i in context.done:
+            continue
+        # What follows a node that is refused has operands without a shape; only its operator can be judged.
+        behind = not unknown.isdisjoint(node.inputs)
+        reason = _reason_against(context, node) if behind else _lower(context, node)
+        if reason is not None:
+            first = refused.setdefault(node.op, _Refusal(node.name, reason))
+            first.count += 1
+        if behind or reason is not None:
+            unknown |= set(node.outputs)
+    if refused:
+        raise UnsupportedError("direct-csr: " + "; ".join(_in_words(op, one) for op, one in refused.items()))
     outputs = tuple((context.tensor(name), context.shapes[name]) for name in graph.outputs)
-    return Lowered(tuple(shape), tuple(context.steps), outputs)
+    return Lowered(tuple(shape), tuple(context.operations), outputs)
 
 
-def _lower(context: Context, node: Node) -> None:
-    """Lower one node; whatever is wrong with it is a reason."""
-    where = f"direct-csr: {node.op} at {node.name}"
-    lowering = _OPERATORS.get(node.op)
-    if lowering is None or sum(map(bool, node.outputs)) != 1:
-        raise UnsupportedError(where)
+def _in_words(op: str, refusal: _Refusal) -> str:
+    reason = f": {refusal.reason}" if refusal.reason else ""
+    several = f" and {refusal.count - 1} more" if refusal.count > 1 else ""
+    return f"{op} at {refusal.name}{several}{reason}"
+
+
+def _reason_against(context: Context, node: Node) -> str | None:
+    """Return why a node cannot be lowered, whatever its operands; "" for an unknown operator, None where it may be."""
+    if node.op not in _OPERATORS:
+        return ""
+    if not node.outputs or not node.outputs[0]:
+        return "without an output"
+    others = [name for name in node.outputs[1:] if name in context.users]
+    if others and node.op not in _SEVERAL_OUTPUTS:
+        return f"output {others[0]}"
+    return None
+
+
+def _lower(context: Context, node: Node) -> str | None:
+    """Lower one node; return what is wrong with it, whatever that is, or None."""
+    reason = _reason_against(context, node)
+    if reason is not None:
+        return reason
     try:
-        lowering(context, node)
+        _OPERATORS[node.op](context, node)
     except UnsupportedError as error:
-        raise UnsupportedError(f"{where}: {error}") from error
+        return str(error)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # Attributes of a damaged file may be anything.
-        raise UnsupportedError(f"{where}: {type(error).__name__}: {error}") from error
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -1,4 +1,4 @@
-"""State of a graph that is being lowered: names, tensors, shapes, and the steps so far."""
+"""State of a graph that is being lowered: names, tensors, shapes, and the operations so far."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.direct import isa as op
-from sparsemark.direct.ir import Operation as Step
-from sparsemark.direct.ir import Tensor, planes, vector
+from sparsemark.direct import isa
+from sparsemark.direct.ir import Operation, Tensor, planes, vector
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class Context:
         shape: of the input.
 
     Attributes:
-        steps: made so far.
+        operations: made so far.
         tensors: by the name of the activation that they hold.
         shapes: of activations, the batch of one included.
         done: places of nodes that were taken into an earlier one.
@@ -39,7 +38,7 @@ class Context:
 
     def __init__(self, graph: Graph, shape: tuple[int, ...]) -> None:
         self.graph, self.shape = graph, shape
-        self.steps: list[Step] = []
+        self.operations: list[Operation] = []
         self.tensors: dict[str, Tensor] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.done: set[int] = set()
@@ -75,10 +74,10 @@ class Context:
         self.tensors[name] = tensor
         self.shapes[name] = shape or (1, *tensor.shape)
 
-    def add(self, step: Step) -> Tensor:
-        """Append a step; what it makes."""
-        self.steps.append(step)
-        return step.target
+    def add(self, operation: Operation) -> Tensor:
+        """Append an operation; what it makes."""
+        self.operations.append(operation)
+        return operation.target
 
     def copied(
         self, source: Tensor | None, shape: Sequence[int], name: str, row: int | None = None, *, compact: bool = False
@@ -88,20 +87,20 @@ class Context:
         target = vector(channels, height, width) if compact else planes(channels, height, width, row)
         return self.add(self.copy(source, (channels, height, width), target, name))
 
-    def copy(self, source: Tensor | None, shape: Sequence[int], target: Tensor, name: str, **numbers: int) -> Step:
-        """Make a step that copies every row and column, or what `numbers` (columns of COPY, by name) say."""
+    def copy(self, source: Tensor | None, shape: Sequence[int], target: Tensor, name: str, **numbers: int) -> Operation:
+        """Make an operation that copies every row and column, or what `numbers` (columns of COPY, by name) say."""
         chosen = {
-            op.SOURCE_HEIGHT: shape[1],
-            op.SOURCE_WIDTH: shape[2],
-            op.ROW_STRIDE: 1,
-            op.COLUMN_STRIDE: 1,
-            op.ROW_START: 0,
-            op.COLUMN_START: 0,
-            op.KERNEL_ROWS: 1,
-            op.PHASES: 1,
+            isa.SOURCE_HEIGHT: shape[1],
+            isa.SOURCE_WIDTH: shape[2],
+            isa.ROW_STRIDE: 1,
+            isa.COLUMN_STRIDE: 1,
+            isa.ROW_START: 0,
+            isa.COLUMN_START: 0,
+            isa.KERNEL_ROWS: 1,
+            isa.PHASES: 1,
         }
-        chosen.update({getattr(op, key): value for key, value in numbers.items()})
-        return Step(op.INPUT if source is None else op.COPY, name, source, target, numbers=chosen)
+        chosen.update({getattr(isa, key): value for key, value in numbers.items()})
+        return Operation(isa.INPUT if source is None else isa.COPY, name, source, target, numbers=chosen)
 
     def planar(self, name: str) -> Tensor:
         """The operand as rows of whole vectors."""
@@ -133,7 +132,7 @@ class Context:
 
 
 Lowering = Callable[[Context, "Node"], None]
-"""Adds the steps of one node; UnsupportedError says what of it cannot be run."""
+"""Adds the operations of one node; UnsupportedError says what of it cannot be run."""
 
 
 def bias_of(context: Context, node: Node, channels: int) -> NDArray[np.float32]:
@@ -173,3 +172,19 @@ def window_of(
     if not isinstance(groups, int):
         raise UnsupportedError(f"group {groups!r}")
     return stride, dilation, pads, groups
+
+
+def is_shape(sizes: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether a Reshape to these sizes, of which one may be -1, makes this shape."""
+    fits = all(size in (-1, wanted) for size, wanted in zip(sizes, shape, strict=False))
+    return len(sizes) == len(shape) and list(sizes).count(-1) <= 1 and fits
+
+
+def per_channel(constant: NDArray[Any] | None, shape: Sequence[int]) -> NDArray[np.float64] | None:
+    """Return a constant as one number for each channel of an activation; None where it is anything else."""
+    if constant is None or constant.ndim > len(shape):
+        return None
+    padded = (1,) * (len(shape) - constant.ndim) + constant.shape
+    if constant.size != 1 and (len(shape) < 2 or padded != (1, shape[1], *(1,) * (len(shape) - 2))):
+        return None
+    return np.broadcast_to(np.asarray(constant, np.float64).reshape(-1), (shape[1],)).copy()

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct import isa as op
-from sparsemark.direct.ir import Convolution, Tensor, check_size, planes
-from sparsemark.direct.ir import Operation as Step
-from sparsemark.direct.layout import Layout as Planes
-from sparsemark.direct.layout import row_for
+from sparsemark.direct import isa
+from sparsemark.direct.ir import Convolution, Operation, Tensor, check_size, planes
+from sparsemark.direct.layout import Layout, row_for
 from sparsemark.direct.lowering.context import bias_of, bounds_of, window_of
 from sparsemark.direct.lowering.matrices import append_matrix
 from sparsemark.direct.schedule import candidates
@@ -26,13 +24,6 @@ if TYPE_CHECKING:
     from sparsemark.direct.lowering.context import Context, Lowering
     from sparsemark.formats.csr.graph import Node
 
-_REPEATING = (
-    ("nearest", "asymmetric", "floor"),
-    ("nearest", "asymmetric", "round_prefer_floor"),
-    ("nearest", "half_pixel", "round_prefer_floor"),
-)
-"""Ways to resize that repeat every pixel when the scale is 2."""
-
 _PASSING = frozenset({"Flatten", "Identity", "LeakyRelu", "MaxPool", "Relu", "Reshape"})
 """Operators that leave large values as large as they are."""
 
@@ -43,7 +34,8 @@ _BOUNDED = frozenset({"Clip", "Erf", "HardSigmoid", "Sigmoid", "Softmax", "Tanh"
 """Operators whose results stay small, however large their operands."""
 
 
-def _conv(context: Context, node: Node) -> None:
+def lower_convolution(context: Context, node: Node) -> None:
+    """Lower a Conv; UnsupportedError says what of it cannot be run."""
     weight = node.inputs[1]
     if weight not in context.graph.matrices:
         raise UnsupportedError("its weight is no constant")
@@ -136,7 +128,7 @@ def _convolve(  # noqa: PLR0917 - a convolution is that much
     source.top = max(source.top, taps.above)
     source.bottom = max(source.bottom, height - 1 + taps.below - (source.height - 1))
     step = Convolution(
-        op.CONVOLVE,
+        isa.CONVOLVE,
         node.name,
         source,
         planes(*shape, source.row),
@@ -272,40 +264,15 @@ def _interleave(  # noqa: PLR0917 - as above
     context: Context, node: Node, source: Tensor, shape: tuple[int, int, int], scale: tuple[int, int], count: int
 ) -> None:
     target = planes(*shape)
-    numbers = {op.ROW_STRIDE: scale[0], op.COLUMN_STRIDE: scale[1], op.PHASES: count}
-    context.set(node.outputs[0], context.add(Step(op.INTERLEAVE, node.name, source, target, numbers=numbers)))
+    numbers = {isa.ROW_STRIDE: scale[0], isa.COLUMN_STRIDE: scale[1], isa.PHASES: count}
+    context.set(node.outputs[0], context.add(Operation(isa.INTERLEAVE, node.name, source, target, numbers=numbers)))
 
 
-def _resize(context: Context, node: Node) -> None:
-    attributes = node.attributes
-    how = (
-        attributes.get("mode", "nearest"),
-        attributes.get("coordinate_transformation_mode", "half_pixel"),
-        attributes.get("nearest_mode", "round_prefer_floor"),
-    )
-    if how not in _REPEATING:
-        raise UnsupportedError(" ".join(how))
-    tensor = context.planar(node.inputs[0])
-    if len(node.inputs) > 3 and node.inputs[3]:  # input, region, scales, sizes
-        sizes = context.constant(node.inputs[3]).tolist()
-        scales = [size / old for size, old in zip(sizes, context.shapes[node.inputs[0]], strict=True)]
-    else:
-        scales = context.constant(node.inputs[2]).tolist()
-    whole = [round(scale) for scale in scales]
-    if whole[:2] != [1, 1] or [float(w) for w in whole] != [float(s) for s in scales] or min(whole) < 1:
-        raise UnsupportedError(f"scales {scales}")
-    if max(whole[2:]) > 2:  # as far as they agree
-        raise UnsupportedError(f"scales {scales}")
-    shape = tensor.channels, tensor.height * whole[2], tensor.width * whole[3]
-    _interleave(context, node, tensor, shape, (whole[2], whole[3]), 1)
-
-
-def _unplaced(tensor: Tensor) -> Planes:
-    return Planes(tensor.channels, tensor.height, tensor.width, tensor.row, 0, 0, 0, 0)
+def _unplaced(tensor: Tensor) -> Layout:
+    return Layout(tensor.channels, tensor.height, tensor.width, tensor.row, 0, 0, 0, 0)
 
 
 OPERATORS: Mapping[str, Lowering] = {
-    "Conv": _conv,
+    "Conv": lower_convolution,
     "ConvTranspose": _conv_transpose,
-    "Resize": _resize,
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct import isa as op
+from sparsemark.direct import isa
 from sparsemark.direct.ir import Matrix, Tensor, vector
 from sparsemark.errors import UnsupportedError
 
@@ -37,7 +37,7 @@ def append_matrix(  # noqa: PLR0917 - a matrix is that much
     order = np.lexsort((column, out))
     rows = np.searchsorted(out[order], np.arange(outputs + 1)).astype(np.int32)
     step = Matrix(
-        op.LINEAR, node.name, source, vector(outputs), None, {}, bias,
+        isa.LINEAR, node.name, source, vector(outputs), None, {}, bias,
         rows=rows, columns=column[order], values=values[order], weights=count,
     )  # fmt: skip
     context.set(node.outputs[0], context.add(step))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sparsemark.direct import isa as op
-from sparsemark.direct.ir import Operation as Step
-from sparsemark.direct.ir import planes, vector
+from sparsemark.direct import isa
+from sparsemark.direct.ir import Operation, planes, vector
 from sparsemark.direct.lowering.context import window_of
 from sparsemark.errors import UnsupportedError
 
@@ -25,7 +24,7 @@ def _pool(context: Context, node: Node, kind: int) -> None:
     _, channels, height, width = context.shapes[node.inputs[0]]
     if dilation != (1, 1):
         raise UnsupportedError("dilation")
-    if node.attributes.get("ceil_mode", 0) and kind == op.AVERAGE_WITH_PADDING:
+    if node.attributes.get("ceil_mode", 0) and kind == isa.AVERAGE_WITH_PADDING:
         raise UnsupportedError("ceil_mode with padding that counts")
     size = []
     for a, extent in enumerate((height, width)):
@@ -39,50 +38,52 @@ def _pool(context: Context, node: Node, kind: int) -> None:
     source = context.tensor(node.inputs[0])
     target = planes(channels, *size)
     numbers = {
-        op.KIND: kind,
-        op.SOURCE_HEIGHT: height,
-        op.SOURCE_WIDTH: width,
-        op.ROW_STRIDE: stride[0],
-        op.COLUMN_STRIDE: stride[1],
-        op.ROW_START: -pads[0],
-        op.COLUMN_START: -pads[1],
-        op.KERNEL_ROWS: kernel[0],
-        op.KERNEL_COLUMNS: kernel[1],
+        isa.KIND: kind,
+        isa.SOURCE_HEIGHT: height,
+        isa.SOURCE_WIDTH: width,
+        isa.ROW_STRIDE: stride[0],
+        isa.COLUMN_STRIDE: stride[1],
+        isa.ROW_START: -pads[0],
+        isa.COLUMN_START: -pads[1],
+        isa.KERNEL_ROWS: kernel[0],
+        isa.KERNEL_COLUMNS: kernel[1],
     }
-    context.set(node.outputs[0], context.add(Step(op.POOL, node.name, source, target, numbers=numbers, scratch=width)))
+    context.set(
+        node.outputs[0], context.add(Operation(isa.POOL, node.name, source, target, numbers=numbers, scratch=width))
+    )
 
 
 def _max_pool(context: Context, node: Node) -> None:
-    _pool(context, node, op.MAXIMUM)
+    _pool(context, node, isa.MAXIMUM)
 
 
 def _average_pool(context: Context, node: Node) -> None:
-    _pool(context, node, op.AVERAGE_WITH_PADDING if node.attributes.get("count_include_pad", 0) else op.AVERAGE)
+    _pool(context, node, isa.AVERAGE_WITH_PADDING if node.attributes.get("count_include_pad", 0) else isa.AVERAGE)
 
 
 def _global(context: Context, node: Node, kind: int, *, keep: bool = True) -> None:
     _, channels, height, width = context.shapes[node.inputs[0]]
-    numbers = {op.KIND: kind, op.SOURCE_HEIGHT: height, op.SOURCE_WIDTH: width}
+    numbers = {isa.KIND: kind, isa.SOURCE_HEIGHT: height, isa.SOURCE_WIDTH: width}
     target = context.add(
-        Step(op.GLOBAL_POOL, node.name, context.tensor(node.inputs[0]), vector(channels), numbers=numbers)
+        Operation(isa.GLOBAL_POOL, node.name, context.tensor(node.inputs[0]), vector(channels), numbers=numbers)
     )
     context.set(node.outputs[0], target, (1, channels, 1, 1) if keep else (1, channels))
 
 
 def _global_average_pool(context: Context, node: Node) -> None:
-    _global(context, node, op.AVERAGE)
+    _global(context, node, isa.AVERAGE)
 
 
 def _global_max_pool(context: Context, node: Node) -> None:
-    _global(context, node, op.MAXIMUM)
+    _global(context, node, isa.MAXIMUM)
 
 
 def _reduce_mean(context: Context, node: Node) -> None:
-    _reduce(context, node, op.AVERAGE)
+    _reduce(context, node, isa.AVERAGE)
 
 
 def _reduce_max(context: Context, node: Node) -> None:
-    _reduce(context, node, op.MAXIMUM)
+    _reduce(context, node, isa.MAXIMUM)
 
 
 def _reduce(context: Context, node: Node, kind: int) -> None:

@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from sparsemark.direct.ir import planes, vector
+from sparsemark.direct.lowering.normalisation import grouped
+from sparsemark.direct.lowering.slicing import shuffled
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ def _reshape(context: Context, node: Node) -> None:
         wanted = [old[k] if n == 0 else n for k, n in enumerate(wanted)]
     if wanted.count(-1) == 1:
         wanted[wanted.index(-1)] = math.prod(old) // -math.prod(wanted)
-    _reshaped(context, node, tuple(wanted))
+    if not shuffled(context, node, wanted) and not grouped(context, node, wanted):
+        _reshaped(context, node, tuple(wanted))
 
 
 def _squeeze(context: Context, node: Node) -> None:
@@ -78,7 +81,7 @@ def _concat(context: Context, node: Node) -> None:
     target = planes(sum(s[1] for s in shapes), shapes[0][2], shapes[0][3], max(part.row for part in parts))
     first = 0
     for part in parts:
-        makers = [step for step in context.steps if step.target is part]
+        makers = [step for step in context.operations if step.target is part]
         if part.whole is None and part.row == target.row and len(makers) == 1 and parts.count(part) == 1:
             part.whole, part.first = target, first
         else:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sparsemark.errors import UnsupportedError
 from sparsemark.formats.csr.graph import Node
+from sparsemark.formats.csr.shapes import ShapeInference
 from sparsemark.networks.onnx_constants import Budget, Constant, computed
 from sparsemark.networks.onnx_graph import constant_of, initializers_of, operations_of
 from sparsemark.networks.onnx_model import opset_of
@@ -41,30 +42,51 @@ class Converted:
     """Whether it serves one input shape only, because shapes were computed from it."""
 
 
-def convert(model: Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Converted:
-    """Split a model; what its nodes compute from constants alone is computed.
+def convert(model: Any, name: str, shape: Sequence[int]) -> Converted:
+    """Split a model; what its nodes compute from constants and shapes alone is computed.
 
     Args:
         model: an `onnx.ModelProto`.
-        shapes: of its values, for nodes that compute with them.
+        name: of its input.
+        shape: of its input, for nodes that compute with shapes.
     """
     found = Converted()
-    scope = _Scope(initializers_of(model.graph), shapes or {})
-    for node, operation in zip(model.graph.node, operations_of(model.graph.node, {"": opset_of(model)}), strict=True):
-        if not scope.fold(operation):
-            converted = _converted(node, scope.padded(operation))
-            found.nodes.append(_take_weight(converted, scope.value_of, found.matrices))
+    scope = _Scope(initializers_of(model.graph))
+    for node, operation in _unfolded(model, scope, ShapeInference(model, name, shape)):
+        converted = _converted(node, scope.padded(operation))
+        found.nodes.append(_take_weight(converted, scope.value_of, found.matrices))
     found.fixed = scope.fixed
-    for name in _needed(found, model):
-        value = scope.value_of(name)
+    for needed in _needed(found, model):
+        value = scope.value_of(needed)
         if value is not None:
-            found.constants[name] = np.array(value, order="C")
-    for name in (*found.constants, *found.matrices):
-        constant = scope.constants.get(name) or scope.constants.get(name.removesuffix(_TURNED))
-        origin = (name, name) if constant is None else (str(constant.root), *map(str, constant.origins()))
-        if origin != (name, name):
-            found.origins[name] = origin
+            found.constants[needed] = np.array(value, order="C")
+    for kept in (*found.constants, *found.matrices):
+        constant = scope.constants.get(kept) or scope.constants.get(kept.removesuffix(_TURNED))
+        origin = (kept, kept) if constant is None else (str(constant.root), *map(str, constant.origins()))
+        if origin != (kept, kept):
+            found.origins[kept] = origin
     return found
+
+
+_ROUNDS = 200
+"""Of inference and folding. Each size that is computed from an earlier one takes a round: an enlargement, a slice."""
+
+
+def _unfolded(model: Any, scope: _Scope, inference: ShapeInference) -> list[tuple[Any, Operation]]:
+    """Fold what can be; return the nodes that are left, with their operations."""
+    left = list(zip(model.graph.node, operations_of(model.graph.node, {"": opset_of(model)}), strict=True))
+    for _ in range(_ROUNDS):
+        scope.shapes = inference.shapes()
+        before = left
+        left = [(node, operation) for node, operation in before if not scope.fold(operation)]
+        if len(left) == len(before) or not any(operation.op in _OF_SHAPES for _, operation in left):
+            break
+        kept = {name for _, operation in left for name in operation.outputs}
+        folded = [name for _, operation in before for name in operation.outputs if name and name not in kept]
+        inference.replace({name: value for name in folded if (value := scope.value_of(name)) is not None})
+    else:
+        scope.shapes = inference.shapes()
+    return left
 
 
 def _converted(node: Any, operation: Operation) -> Node:
@@ -76,10 +98,10 @@ def _converted(node: Any, operation: Operation) -> Node:
 class _Scope:
     """Constants known so far, and nodes folded into further ones."""
 
-    def __init__(self, constants: dict[str, Constant | None], shapes: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, constants: dict[str, Constant | None]) -> None:
         self.constants = constants
+        self.shapes: Mapping[str, Sequence[int]] = {}
         self.fixed = False
-        self._shapes = shapes
         self._budget = Budget()
         self._values: dict[str, Array] = {}
 
@@ -125,7 +147,7 @@ class _Scope:
         """Return a node with its padding in numbers where it is given as SAME, and the sizes are known."""
         attributes = dict(operation.attributes)
         way = attributes.get("auto_pad", b"NOTSET")
-        sizes = self._shapes.get(operation.inputs[0]) if operation.inputs else None
+        sizes = self.shapes.get(operation.inputs[0]) if operation.inputs else None
         if operation.op not in _WINDOWED or way not in (b"SAME_UPPER", b"SAME_LOWER") or sizes is None:
             return operation
         kernel = attributes.get("kernel_shape") or self._kernel(operation)
@@ -149,7 +171,7 @@ class _Scope:
         return None if weight is None else weight.shape[2:]
 
     def _of_shape(self, operation: Operation) -> dict[str, Constant | None] | None:
-        shape = self._shapes.get(operation.inputs[0])
+        shape = self.shapes.get(operation.inputs[0])
         if shape is None or math.prod(shape) > _MOST_SHAPED:
             return None
         shaped = Constant("", None, lambda: np.broadcast_to(np.zeros((), np.bool_), shape))
@@ -174,33 +196,6 @@ _OF_SHAPES = ("Shape", "Size")
 
 _MOST_SHAPED = 2**28
 """Elements of an operand that stands for a shape."""
-
-
-def known_shapes(model: Any, name: str, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Infer the shapes of a model's values for an input of one shape; those that stay open are not among them."""
-    from onnx import ModelProto, shape_inference
-
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    for value in copy.graph.input:
-        if value.name == name:
-            del value.type.tensor_type.shape.dim[:]
-            for size in shape:
-                value.type.tensor_type.shape.dim.add().dim_value = size
-    # What the file says of them holds for other inputs.
-    del copy.graph.value_info[:]
-    for value in copy.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    try:
-        inferred = shape_inference.infer_shapes(copy, data_prop=True).graph
-    except Exception:  # the converter's own exception classes; without shapes such nodes stay nodes
-        return {}
-    found = {}
-    for value in (*inferred.value_info, *inferred.input):
-        sizes = value.type.tensor_type.shape
-        if value.type.tensor_type.HasField("shape") and all(one.HasField("dim_value") for one in sizes.dim):
-            found[value.name] = tuple(one.dim_value for one in sizes.dim)
-    return found
 
 
 def _take_weight(node: Node, value_of: Callable[[str], Array | None], matrices: dict[str, Array]) -> Node:

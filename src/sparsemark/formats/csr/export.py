@@ -13,7 +13,7 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.files import write_atomically
 from sparsemark.formats import onnx as onnx_file
 from sparsemark.formats.csr import counting
-from sparsemark.formats.csr.conversion import convert, known_shapes
+from sparsemark.formats.csr.conversion import convert
 from sparsemark.formats.csr.graph import HEADER, OLDEST_OPSET, SCHEMA, CsrMatrix, Graph, digest
 from sparsemark.machine.temporary import temporary_folder
 from sparsemark.networks import onnx_model, onnx_weights
@@ -46,8 +46,7 @@ def export(source: Source, path: Path) -> None:
     except UnsupportedError as error:
         raise UnsupportedError(f"csr: {error}") from error
     shape = _fixed_shape(model, inputs[0])
-    shapes = known_shapes(model, inputs[0], shape or source.model.input_shape)
-    converted = convert(model, shapes)
+    converted = convert(model, inputs[0], shape or source.model.input_shape)
     compressed = {name: _compress(name, dense) for name, dense in converted.matrices.items()}
     graph = Graph(
         inputs=tuple(inputs),
