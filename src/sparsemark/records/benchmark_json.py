@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.files import write_atomically
@@ -160,7 +159,7 @@ def _read(entry: dict[str, Any]) -> Measurement:
         typed.in_order(typed.record(scalars, Measurement, places), MEASUREMENT_ORDER, places),
         scores=flat_scores.read(info, stored, _RESERVED),
         data=_data_note(info, _NOTES["data"]),
-        parity_data=_data_note(_with_inputs_counted(info), _NOTES["parity_data"]),
+        parity_data=_data_note(info, _NOTES["parity_data"]),
         samples_s=typed.seconds(stats.get("data"), "stats.data"),
         launch_pairs=_launch_pairs(beside, stats, scalars["block"]),
         **_raw_seconds(beside),
@@ -196,17 +195,6 @@ def _name(entry: Mapping[str, Any], info: Mapping[str, Any]) -> Any:
     if key not in holder:
         raise ValueError(f"{key!r} is missing")
     return typed.scalar(holder[key], str, key)
-
-
-def _with_inputs_counted(info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the fields with the inputs of the parity check in today's words: `8 x noise` were batches, of any size."""
-    name = f"{_NOTES['parity_data']}{_NOTE_ENDS['words']}"
-    earlier = re.fullmatch(r"(\d+)(?: of (\d+))? x (.*)", str(info.get(name)))
-    if earlier is None:
-        return info
-    used, held = (int(number) * int(info.get("batch") or 1) for number in (earlier[1], earlier[2] or earlier[1]))
-    count = f"all {held}" if used == held else f"{used} of {held}"
-    return {**info, name: f"{count} inputs ({earlier[3]})"}
 
 
 def _data_note(info: Mapping[str, Any], start: str) -> DataNote | None:
