@@ -191,9 +191,9 @@ def resampled(runs: Sequence[Mapping[str, Any]], count: int = RESAMPLED) -> list
     while len(found) < count:
         first = batch()
         # The first launches count again in the second look, as they do in a real decision.
-        for name, more in batch(LONGER * LAUNCHES).items():
-            if name in _unsettled(first):
-                first[name] = PairedChange(first[name].differences + more.differences, slower[name])
+        more = batch(LONGER * LAUNCHES)
+        for name in _unsettled(first):
+            first[name] = PairedChange(first[name].differences + more[name].differences, slower[name])
         found += decide(first, batch() if _alarmed(first) else None).values()
     return found[:count]
 

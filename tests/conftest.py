@@ -23,7 +23,7 @@ os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
 def pytest_collection_modifyitems(config, items):
-    """Give workers the files that take longest first, so that they end together."""
+    """Sort the files that take longest to the front, so that workers end together."""
     if hasattr(config, "workerinput"):
         order = {name: place for place, name in enumerate(LONGEST)}
         items.sort(key=lambda item: order.get(item.path.relative_to(config.rootpath / "tests").as_posix(), len(order)))
@@ -127,7 +127,7 @@ def finished_study(_shelf):
 
 @pytest.fixture(scope="module")
 def exported_once(_shelf):
-    """What a test exports is taken from the session where it was exported before; its bytes would be the same."""
+    """Exports of the session in place of new ones, whose bytes would be the same."""
     from tests.exports import remembered
 
     with remembered():

@@ -1,7 +1,7 @@
 """Verdicts on two arms that were launched in turn, in one job: the only way to see a change of a few percent.
 
 In a pair of launches both arms are there at once and take turns. So d = ln(candidate / baseline) holds the change, what
-differs between two processes, and nothing of the hour. One process in six or so lies badly in memory and is 5 % off:
+differs between two processes, and nothing of the hour. One pair in seven is 5 % off or more, for reasons of its own:
 ranks bear that, a mean does not. Wilcoxon's exact test asks whether d lies beyond the tolerance, Holm's correction
 counts the cells, and a second batch of launches, which the first did not choose, must agree. Cells whose interval still
 reaches across the tolerance are launched on, once: a second look, which is declared here and asks for the same level.

@@ -1,4 +1,4 @@
-"""What float32 costs a network by itself: the error that no engine has to answer for."""
+"""Rounding error of a network in float32: the part of a difference that no engine has to answer for."""
 
 from __future__ import annotations
 

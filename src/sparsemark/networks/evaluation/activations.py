@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,9 +66,9 @@ class Sigmoid(Standard):
 class _AlongAxis(Standard):
     """Over one axis; before version 13 over all axes from one on."""
 
+    @abstractmethod
     def compute(self, x: Array, axis: int) -> Array:
         """Compute the operator over one axis."""
-        raise NotImplementedError
 
     def _run(self, x: Array, axis: int | None = None) -> tuple[Array]:
         if self.opset >= 13:

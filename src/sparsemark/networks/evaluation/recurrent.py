@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -63,15 +64,15 @@ class _Direction:
 
 
 class _Recurrent(OpRun):
-    """What all recurrent layers do around a step."""
+    """Recurrent layer around the step of its kind."""
 
     op_domain = ""
     gates: ClassVar[int]
     names: ClassVar[tuple[str, ...]]
 
+    @abstractmethod
     def step(self, direction: _Direction, given: Array, state: Array, cell: Array) -> tuple[Array, Array]:
         """Compute the next state and cell from the inputs' share of the gates."""
-        raise NotImplementedError
 
     def _run(
         self,
