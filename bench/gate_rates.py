@@ -32,7 +32,7 @@ from sparsemark.analysis.verdicts import LATENCY, Outcome, Tolerances
 from sparsemark.cli.terminal import notices
 from sparsemark.measurement.launch import Place
 from sparsemark.records.checked_lines import append, is_torn, read_lines, write_line
-from sparsemark.report.progress import begin, watch
+from sparsemark.report.progress import watch
 from sparsemark.report.renderers.markdown import markdown_table
 from sparsemark.study.against import LONGER, Duel
 from sparsemark.study.against import decide as measure_arms
@@ -233,7 +233,6 @@ def main() -> int:
     beside.add_argument("--loaded", action="store_true", help="others keep one busy")
     parser.add_argument("--table", action="store_true", help="write the table of what was recorded")
     options = parser.parse_args()
-    begin()
     with notices():
         measure(options.equal, options.slowed, load=options.load, loaded=options.loaded)
     if options.table and recorded():

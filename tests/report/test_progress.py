@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from sparsemark.cli import exits
+from sparsemark.machine import pace
 from sparsemark.report import progress
 
 ITEMS = [SimpleNamespace(name=name) for name in ("one", "two", "three")]
@@ -16,14 +18,14 @@ ITEMS = [SimpleNamespace(name=name) for name in ("one", "two", "three")]
 @pytest.fixture
 def quickly(monkeypatch):
     """A line every 50 ms."""
-    monkeypatch.setattr(progress, "EVERY", 0.05)
-    progress.begin()
+    monkeypatch.setattr(pace, "EVERY", 0.05)
+    pace.begin()
     yield
-    progress.begin()
+    pace.begin()
 
 
 def test_lines_come_at_least_every_ten_seconds():
-    assert progress.EVERY < 10
+    assert pace.EVERY < 10
 
 
 def test_a_long_cell_is_shown_while_it_runs(quickly, capsys):
@@ -94,7 +96,7 @@ def test_many_short_stages_are_not_silent(quickly, capsys):
 
 
 def test_what_is_quick_shows_nothing(capsys):
-    progress.begin()
+    pace.begin()
     assert list(progress.watch(ITEMS, "cells")) == ITEMS
     with progress.waiting("loading"):
         pass
@@ -127,3 +129,11 @@ def test_a_closed_stderr_stops_no_command(quickly, monkeypatch):
 @pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05")])
 def test_times_are_hours_minutes_seconds(seconds, shown):
     assert progress._clock(seconds) == shown
+
+
+def test_a_command_does_not_inherit_the_line_that_an_earlier_one_owed(monkeypatch):
+    monkeypatch.setattr(pace, "EVERY", 0.0)
+    pace.written()
+    monkeypatch.undo()
+    assert pace.seconds() == 0
+    assert exits.run("sparsemark second", lambda: int(pace.seconds() == 0)) == 0

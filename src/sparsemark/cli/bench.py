@@ -80,13 +80,11 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.files import is_stream
     from sparsemark.machine.locks import only_process
     from sparsemark.machine.temporary import temporary_folder
-    from sparsemark.report.progress import begin
 
     sampling(options)  # refused before anything is loaded
     if options.json is None:
         options.json = _free(options.reference)
     study, wanted = _study(options), choosing(options)
-    begin()
     with notices(), temporary_folder() as work:
         # What is written into a stream has no place for a journal beside it.
         result = work / "result" if is_stream(options.json) else options.json

@@ -33,7 +33,7 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.cli.terminal import terminal, write
     from sparsemark.errors import UserError
     from sparsemark.machine.doctor import examine
-    from sparsemark.report.progress import begin, watch
+    from sparsemark.report.progress import watch
     from sparsemark.report.renderers.lists import as_checklist
     from sparsemark.study.fitness import fitness
 
@@ -41,7 +41,6 @@ def execute(options: argparse.Namespace) -> int:
         raise UserError(f"--seconds {options.seconds:g}: expected a number above 0")
     if options.threads < 1:
         raise UserError(f"--threads {options.threads}: expected a whole number from 1")
-    begin()
     checks = examine(min(1.0, options.seconds), options.threads)
     judgement = fitness(options.seconds, options.threads, watch)
     width, colour = terminal()

@@ -20,6 +20,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
+from sparsemark.machine import pace
 from sparsemark.machine.children import children, end, now
 from sparsemark.references import one_line
 from sparsemark.study.interrupts import raised_again
@@ -71,6 +72,7 @@ def run(name: str, command: Callable[[], int]) -> int:
         command: returns the exit code where nothing goes wrong.
     """
     begun = now()
+    pace.begin()
     with raised_again() as interrupts:
         try:
             code = command()

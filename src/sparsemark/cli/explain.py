@@ -50,7 +50,7 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.machine.fingerprint import fingerprint
     from sparsemark.machine.host_lock import only_measurement
     from sparsemark.machine.placement import library_threads, pinned
-    from sparsemark.report.progress import begin, waiting, watch
+    from sparsemark.report.progress import waiting, watch
     from sparsemark.report.renderers.explanation import as_explanation, as_json
     from sparsemark.specs import InputSpec
 
@@ -60,7 +60,6 @@ def execute(options: argparse.Namespace) -> int:
     for path in filter(None, (options.json, options.figure)):
         check_writable(path)
     given = [InputSpec.parse(text) for text in options.input]
-    begin()
     try:
         with waiting("planning"):
             opened = _csr(artifact, given) if artifact.suffix == CSR_SUFFIX else _onnx(artifact, given, options.figure)

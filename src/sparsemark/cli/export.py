@@ -47,14 +47,13 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.cli.terminal import notices, write
     from sparsemark.errors import UnsupportedError, UserError
     from sparsemark.references import ONNX_SUFFIX
-    from sparsemark.report.progress import begin, waiting
+    from sparsemark.report.progress import waiting
 
     if not options.input and options.task is None and not options.reference.endswith(ONNX_SUFFIX):
         raise UserError(
             "--input: expected the sizes of the network's input, batch first, such as 1,3,224,224, or --task FILE.py, "
             "whose images have them"
         )
-    begin()
     try:
         with notices(), waiting(f"exporting {options.reference}"):
             artifact = export(

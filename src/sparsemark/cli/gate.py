@@ -167,7 +167,7 @@ def _against(options: argparse.Namespace) -> tuple[list[Verdict], Run, Run]:
     """Measure both arms here, in turn, and judge what they show."""
     from sparsemark.cli.terminal import notices
     from sparsemark.machine.locks import only_process
-    from sparsemark.report.progress import begin, watch
+    from sparsemark.report.progress import watch
     from sparsemark.study.against import Duel, judge
     from sparsemark.study.arm import Request
     from sparsemark.study.revision import of_revision, this_tree
@@ -178,7 +178,6 @@ def _against(options: argparse.Namespace) -> tuple[list[Verdict], Run, Run]:
     data = str(options.data.absolute()) if options.data else None
     request = Request(str(study), data, tuple(options.cell), HEADLINES)
     work = paths.WORK / "against"
-    begin()
     with notices(), only_process(paths.lock(work), f"sparsemark gate --against {options.against}"):
         duel = Duel(of_revision(options.against, work), this_tree(), request)
         verdicts, before, after = judge(duel, options.launches, tolerances, watch)

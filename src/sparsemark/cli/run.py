@@ -61,7 +61,7 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.registry import missing
     from sparsemark.report.accuracy import accuracy_markdown
     from sparsemark.report.deployment import Deployment
-    from sparsemark.report.progress import begin, waiting, watch
+    from sparsemark.report.progress import waiting, watch
     from sparsemark.study.prepare import Places
     from sparsemark.study.publish import write_results, write_run
     from sparsemark.study.run import measure_cells, open_pipeline, prepare_variants
@@ -72,7 +72,6 @@ def execute(options: argparse.Namespace) -> int:
         raise UserError(f"{absent}: the figures need it, pip install 'sparsemark[plots]'")
     study = _study(options)
     work = paths.study_work(study.name)
-    begin()
     with notices(), only_process(paths.lock(work), f"sparsemark run {options.study}"):
         places = Places(paths.WEIGHTS, work, may_train=not options.no_training)
         with waiting("opening the study"):

@@ -51,7 +51,7 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.machine.temporary import temporary_folder
     from sparsemark.networks.factory import name_of
     from sparsemark.records.sensitivity import check_replaceable
-    from sparsemark.report.progress import begin, watch
+    from sparsemark.report.progress import watch
     from sparsemark.report.renderers.sensitivity import as_sensitivity
     from sparsemark.specs import InputSpec, ModelSpec
     from sparsemark.study.sensitivity import SPARSITIES, measure_sensitivity
@@ -61,7 +61,6 @@ def execute(options: argparse.Namespace) -> int:
     inputs = tuple(map(InputSpec.parse, options.input))
     model = ModelSpec(name_of(options.reference), options.reference, inputs)
     sparsities = SPARSITIES if options.sparsities is None else options.sparsities
-    begin()
     command = f"sparsemark sensitivity {options.reference} --json {options.json}"
     with notices(), temporary_folder() as work:
         # What is written into a stream has no place for a journal beside it.

@@ -15,15 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from sparsemark.machine import pace
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from rich.progress import Task
 
 T = TypeVar("T")
-
-EVERY = 9.0
-"""Seconds until the first line, which short commands never write, and between lines: below 10 on a busy machine too."""
 
 
 @contextmanager
@@ -134,40 +133,14 @@ def lines_in_a_pipe(line: Callable[[], str]) -> Iterator[None]:
         writer.join()
 
 
-class _Due:
-    """When the next line is due: of the whole command, so that many short stages do not stay silent."""
-
-    def __init__(self) -> None:
-        self._moment: float | None = None
-
-    def seconds(self) -> float:
-        """Return how long it is until then."""
-        if self._moment is None:
-            self._moment = time.monotonic() + EVERY
-        return max(0.0, self._moment - time.monotonic())
-
-    def written(self) -> None:
-        """Set it anew, after a line."""
-        self._moment = time.monotonic() + EVERY
-
-    def begin(self) -> None:
-        """Set it anew, for another command of the same process."""
-        self._moment = None
-
-
-_DUE = _Due()
-
-begin = _DUE.begin
-
-
 def _write(line: Callable[[], str], ended: threading.Event) -> None:
-    while not ended.wait(_DUE.seconds()):
+    while not ended.wait(pace.seconds()):
         try:
             sys.stderr.write(f"{line()}\n")
             sys.stderr.flush()
         except (OSError, ValueError):  # nobody reads it any more, or it is closed
             return
-        _DUE.written()
+        pace.written()
 
 
 def _name(item: object) -> str:
