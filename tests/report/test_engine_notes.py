@@ -12,8 +12,8 @@ from sparsemark.records.engine_note import EngineNote
 from sparsemark.records.run import Run
 from sparsemark.report import findings, headlines, render
 from sparsemark.report.figures import draw_figures
-from sparsemark.report.figures.latency_sparsity import latency_against_sparsity
 from sparsemark.report.figures.score_latency import score_against_latency
+from sparsemark.report.figures.speedup_sparsity import speedup_against_sparsity
 from sparsemark.report.style import engine_looks
 from tests.report.runs import RUNS
 
@@ -60,7 +60,7 @@ def test_the_device_of_an_engine_is_a_condition_where_it_is_no_cpu(scratch):
 
 def test_an_engine_of_another_package_has_its_look_in_every_figure(scratch):
     pytest.importorskip("matplotlib")
-    axes = latency_against_sparsity(scratch.measurements, scratch.engines).axes[0]
+    axes = speedup_against_sparsity(scratch.measurements, scratch.engines).axes[0]
     series = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     line = series["Scratch Engine"].lines[0]
     assert (line.get_color(), line.get_marker(), line.get_linestyle()) == ("#123456", "p", "-.")
@@ -71,7 +71,7 @@ def test_an_engine_of_another_package_has_its_look_in_every_figure(scratch):
 
 def test_a_run_with_such_an_engine_is_drawn(scratch, tmp_path):
     pytest.importorskip("matplotlib")
-    assert len(draw_figures(scratch, tmp_path)) == 3
+    assert len(draw_figures(scratch, tmp_path)) == 9
 
 
 def test_engines_of_sparsemark_need_no_note():
@@ -107,7 +107,7 @@ def test_a_look_that_cannot_be_drawn_costs_no_figure(wrong):
     spare = engine_looks(["unheard-of"], {})["unheard-of"]
     assert engine_looks(["scratch"], {"scratch": note}) == {"scratch": spare}
     run = renamed(RUNS["study"], "ncnn", "scratch", scratch=note)
-    assert latency_against_sparsity(run.measurements, run.engines) is not None
+    assert speedup_against_sparsity(run.measurements, run.engines) is not None
 
 
 def test_a_label_cannot_break_out_of_a_page():

@@ -161,13 +161,13 @@ def test_too_many_series_leave_out_those_that_changed_least(tmp_path, monkeypatc
     pytest.importorskip("matplotlib")
     drawn = []
     monkeypatch.setattr("sparsemark.report.figures.history.history_figure", drawn.append)
-    monkeypatch.setattr("sparsemark.report.figures.history.caption", lambda figure, lines: drawn.append(list(lines)))
+    monkeypatch.setattr("sparsemark.report.figures.history.caption", lambda figure, line: drawn.append(line))
     monkeypatch.setattr("sparsemark.report.figures.history.save", lambda figure, path: None)
     many = [series([1.0, 1.0 + i / 100], cell=f"c{i}") for i in range(MOST_PANELS + 3)]
     draw_history(many[::-1], tmp_path / "x.svg")
-    shown, lines = drawn
+    shown, line = drawn
     assert [one.cell for one in shown] == [f"c{i}" for i in range(MOST_PANELS + 2, 2, -1)]
-    assert "3 series that changed less are left out" in lines
+    assert "3 series that changed less are left out" in line
 
 
 @pytest.mark.parametrize("name", [r"$\frac{$", "a$b$c", NASTY, "<script>&", "x" * 500])

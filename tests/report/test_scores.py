@@ -18,9 +18,9 @@ from sparsemark.report import FORMATS, headlines, render
 from sparsemark.report.accuracy import accuracy_markdown
 from sparsemark.report.document import content_of
 from sparsemark.report.figures import draw_figures
-from sparsemark.report.figures.latency_sparsity import latency_against_sparsity
-from sparsemark.report.figures.score_latency import front, score_against_latency
+from sparsemark.report.figures.score_latency import score_against_latency
 from sparsemark.report.figures.score_sparsity import score_against_sparsity
+from sparsemark.report.figures.speedup_sparsity import speedup_against_sparsity
 from sparsemark.report.scores import Scale, Scoring
 from tests.report.runs import RUNS, of, replace, rescored
 from tests.synthetic import cell, study_run
@@ -213,16 +213,17 @@ def test_a_change_has_the_decimals_of_its_score():
 # figures
 
 
-def test_the_front_turns_where_lower_is_better():
+@pytest.mark.parametrize(("higher_is_better", "front"), [(False, [9.0, 5.0, 1.0]), (True, [9.0])])
+def test_the_front_turns_where_lower_is_better(higher_is_better, front):
     pytest.importorskip("matplotlib")
     cells = [
-        cell(i, ms, f"c{i}", model="m", engine="torch", method="magnitude", scores={MAE: Score(value)})
+        cell(i, ms, f"c{i}", model="m", engine="torch", method="magnitude",
+             scores={MAE: Score(value, higher_is_better=higher_is_better)})
         for i, (ms, value) in enumerate([(1.0, 9.0), (2.0, 5.0), (3.0, 7.0), (4.0, 1.0)])
-    ]
-    cells.sort(key=lambda m: m.p50_ms)
-    lower, higher = Scale(MAE, percent=False, higher_is_better=False), Scale(MAE, percent=False)
-    assert [m.scores[MAE].value for m in front(cells, lower)] == [9.0, 5.0, 1.0]
-    assert [m.scores[MAE].value for m in front(cells, higher)] == [9.0]
+    ]  # fmt: skip
+    (axes,) = score_against_latency(cells, {}).axes
+    (line,) = (line for line in axes.get_lines() if line.get_label() == "nothing is both faster and better")
+    assert list(line.get_ydata()) == front
 
 
 def test_axes_say_which_direction_is_better():
@@ -232,7 +233,7 @@ def test_axes_say_which_direction_is_better():
     assert score_against_sparsity(ERRORS.measurements).axes[0].get_ylabel() == "mae (lower is better)"
     (axes,) = score_against_latency(VOLUMES.measurements, {}).axes
     assert axes.get_ylabel() == "dice_volume, % (higher is better)"
-    assert score_against_sparsity(VOLUMES.measurements).axes[0].get_ylabel() == "dice_volume, %"
+    assert score_against_sparsity(VOLUMES.measurements).axes[0].get_ylabel() == "dice_volume, % (higher is better)"
 
 
 def test_the_front_of_an_error_is_drawn_downwards():
@@ -257,14 +258,14 @@ def test_points_of_an_error_are_in_its_own_unit():
 def test_files_of_figures_are_called_after_the_metric(tmp_path):
     pytest.importorskip("matplotlib")
     files = draw_figures(rescored(RUNS["study"], "mae of/x"), tmp_path)
-    names = ["latency-sparsity-cnn9.png", "mae_of_x-sparsity-cnn9.png", "mae_of_x-latency-cnn9.png"]
-    assert files == [tmp_path / name for name in names]
+    named = ("speedup-sparsity-cnn9", "mae_of_x-sparsity-cnn9", "mae_of_x-latency-cnn9")
+    assert files == [tmp_path / f"{name}{end}" for name in named for end in (".png", ".svg", ".txt")]
 
 
 def test_a_figure_of_latency_needs_no_score():
     pytest.importorskip("matplotlib")
     bare = replace(RUNS["study"], lambda m: True, scores={})
-    assert latency_against_sparsity(bare.measurements, {}) is not None
+    assert speedup_against_sparsity(bare.measurements, {}) is not None
     assert score_against_sparsity(bare.measurements) is None
     assert score_against_latency(bare.measurements, {}) is None
 

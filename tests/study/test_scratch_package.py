@@ -12,7 +12,7 @@ import pytest
 
 from sparsemark.records.run import Run
 from sparsemark.report import render
-from sparsemark.report.figures.latency_sparsity import latency_against_sparsity
+from sparsemark.report.figures.speedup_sparsity import speedup_against_sparsity
 from tests.small_networks import NETWORKS
 
 MODULE = """
@@ -69,12 +69,12 @@ def test_it_is_shown_under_its_label_and_look_where_its_package_is_not_installed
     assert {m.status for m in run.measurements} == {"measured"}
     for form in ("table", "markdown", "html"):
         assert "Scratch Engine" in render(run, form)
-    figure = latency_against_sparsity(list(run.measurements), run.engines)
+    figure = speedup_against_sparsity(list(run.measurements), run.engines)
     lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
     containers = {c.get_label(): c for axes in figure.axes for c in axes.containers}
     label = next(name for name in {**lines, **containers} if str(name).startswith("Scratch Engine"))
     drawn = containers[label].lines[0] if label in containers else lines[label]
-    assert (drawn.get_color(), drawn.get_marker(), drawn.get_linestyle()) == ("#123456", "p", "--")
+    assert (drawn.get_color(), drawn.get_marker()) == ("#123456", "p")
     assert not [name for name in sys.modules if name == "scratch_engine"]
 
 

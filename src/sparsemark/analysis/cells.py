@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.scores import Score
 
+NO_NETWORK = " (no network)"
+"""End of the model of a row that predicts without one."""
+
+MAJORITY = f"majority{NO_NETWORK}"
+"""Model of the row that always answers with the most frequent class."""
+
 
 def _steps(measurement: Measurement) -> list[str]:
     """Return the methods of a pruning in their order; empty for the dense network."""

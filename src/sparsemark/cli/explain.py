@@ -79,11 +79,11 @@ def execute(options: argparse.Namespace) -> int:
         write(f"wrote {options.json}\n")
     if options.figure and drawn is not None:
         from sparsemark.report.conditions import environment
-        from sparsemark.report.figures.roofline import draw_roofline
+        from sparsemark.report.figures.layer_pace import draw_layer_pace
         from sparsemark.report.renderers.explanation import limits_in_words
 
-        conditions = [artifact.stem, *limits_in_words(explanation), *environment(machine)]
-        draw_roofline(*drawn, conditions, options.figure)
+        conditions = [artifact.stem, *limits_in_words(explanation), environment(machine)[0]]
+        draw_layer_pace(*drawn, conditions, options.figure)
         write(f"wrote {options.figure}\n")
     return 0
 

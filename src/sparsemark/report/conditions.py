@@ -25,6 +25,7 @@ _NAMED = 3
 """Contaminated cells that are named; the others are counted."""
 
 _SHORT_COMMIT = 10
+_DAY = len("2026-01-31")
 
 _PROTOCOL = {
     "threads": "threads",
@@ -50,6 +51,20 @@ def conditions(run: Run, measurements: Sequence[Measurement], deployment: Deploy
         lines.append(f"(!) {len(disturbed)} of {len(cells)} cells are contaminated; {command} says why for each")
     lines.append(_origin(run))
     return [line for line in lines if line]
+
+
+def summary(run: Run, measurements: Sequence[Measurement]) -> str:
+    """Return the conditions in one line: machine, threads, calls, contamination and day."""
+    info = run.machine_info
+    cells = [m for m in measurements if m.status == MEASURED and m.p50_ms is not None]
+    disturbed = sum(bool(contamination_of(m)) for m in cells)
+    parts = [
+        info.get("cpu_model"),
+        *_counts(cells, ("threads", "calls a cell", "launches")),
+        f"(!) {disturbed} of {len(cells)} cells disturbed" if disturbed else "",
+        str(run.when or "")[:_DAY],
+    ]
+    return ", ".join(str(part) for part in parts if part)
 
 
 def epochs_of(measurements: Iterable[Measurement]) -> str:
@@ -134,17 +149,22 @@ def _versions(info: Mapping[str, Any]) -> str:
 def _protocol(cells: Sequence[Measurement], notes: Notes) -> str:
     if not cells:
         return ""
+    engines = _distinct(
+        wording.engine_name(reference_engine(m), notes) for m in cells if m.speedup_reference and not m.control
+    )
+    over = [f"speedup over the same network, dense, in {engine}" for engine in engines]
+    return ", ".join([*_counts(cells, _PROTOCOL), *over])
+
+
+def _counts(cells: Sequence[Measurement], names: Iterable[str]) -> list[str]:
     parts = []
-    for name, field in _PROTOCOL.items():
+    for name in names:
+        field = _PROTOCOL[name]
         values = sorted({value for m in cells if (value := getattr(m, field)) is not None})
         if values and not (field == "launches" and values == [1]):
             span = str(values[0]) if len(values) == 1 else f"{values[0]}-{values[-1]}"
             parts.append(f"{name} {span}")
-    engines = _distinct(
-        wording.engine_name(reference_engine(m), notes) for m in cells if m.speedup_reference and not m.control
-    )
-    parts += [f"speedup over the same network, dense, in {engine}" for engine in engines]
-    return ", ".join(parts)
+    return parts
 
 
 def _origin(run: Run) -> str:

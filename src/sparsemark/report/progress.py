@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_FOUND_S, _FOUND_PART = 1.0, 20
+"""An item that took less than so many seconds, and less than this part of another of its kind, was found."""
+
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
@@ -54,7 +57,8 @@ def watch(items: Sequence[T], what: str, kinds: Sequence[Hashable] | None = None
 class _Left(ProgressColumn):
     """Time left, by what items of the same kind took; a lower bound while a kind is to come of which none is done.
 
-    It never rises while an item is at work: one that takes longer than its kind did counts as nearly done.
+    It never rises while an item is at work: one that takes longer than its kind did counts as nearly done. What an
+    earlier run of the command left behind is found in no time, and says nothing of what is to come.
     """
 
     def __init__(self, kinds: Sequence[Hashable]) -> None:
@@ -70,18 +74,30 @@ class _Left(ProgressColumn):
 
     def words(self) -> str:
         """Return `about 0:02:10 left`, or `at least` so long."""
-        means = {kind: sum(taken) / len(taken) for kind, taken in list(self._taken.items())}
-        remaining = self._kinds[self._done :]
+        remaining, working = self._kinds[self._done :], time.monotonic() - self._since
+        means = {kind: _mean(taken) for kind, taken in list(self._taken.items())}
+        if remaining and _is_found(means.get(remaining[0], working), working):
+            del means[remaining[0]]  # all that is done of its kind
         known = [means[kind] for kind in remaining if kind in means]
         if not known:
             return "time left not known yet" if remaining else ""
         if remaining[0] in means:
-            known[0] = max(0.0, known[0] - (time.monotonic() - self._since))
+            known[0] = max(0.0, known[0] - working)
         return f"{'about' if len(known) == len(remaining) else 'at least'} {_clock(sum(known))} left"
 
     def render(self, task: Task) -> Text:  # noqa: ARG002 - rich's protocol
         """Return the same for the bar of a terminal."""
         return Text(self.words())
+
+
+def _mean(taken: Sequence[float]) -> float:
+    """Return the mean of what was worked for."""
+    worked = [one for one in taken if not _is_found(one, max(taken))]
+    return sum(worked) / len(worked)
+
+
+def _is_found(seconds: float, other: float) -> bool:
+    return seconds < _FOUND_S and seconds * _FOUND_PART < other
 
 
 def _behind_a_bar(items: Sequence[T], what: str, console: Console, left: _Left) -> Iterator[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -28,14 +28,27 @@ FORMATS = {".svg": "svg", ".png": "png"}
 
 _DPI = 110  # files stay well under 300 kB and print at the width of a page
 
+_TITLE_CHARACTERS_AN_INCH = 9.5  # of the title's font
+_TITLE_LINE_INCHES = 0.22
+
 _CAPTION_POINTS = 7.5
 _CHARACTERS_AN_INCH = 17.5  # of the caption's font
 _LINE_INCHES = 0.15  # height of a line of it
+_LABEL_POINTS = 11.0  # height of a name beside a series
 _LOG_FROM = 4.0  # a linear axis would press the faster engines together where they differ by more than this
 _TICKS = (1.0, 2.0, 3.0, 5.0, 7.0)
 
 _SPARE = (Look("#332288", "<", "--"), Look("#882255", ">", "-."), Look("#44AA99", "h", ":"))
 """Looks of engines that bring none: colours by Paul Tol, apart from those of Okabe and Ito."""
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a series ends, and its name there."""
+
+    y: float
+    text: str
+    colour: str
 
 
 def engine_looks(engines: Iterable[str | None], notes: Mapping[str, EngineNote]) -> dict[str, Look]:
@@ -83,8 +96,9 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     except ImportError as error:
         raise UserError("figures: matplotlib is not installed, expected: pip install 'sparsemark[plots]'") from error
     # Figure in place of pyplot: nothing global is opened that somebody would have to close.
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
+    lines = textwrap.wrap(title, int(width * _TITLE_CHARACTERS_AN_INCH), break_long_words=False)
+    figure = Figure(figsize=(width, height + _TITLE_LINE_INCHES * (len(lines) - 1)), layout="constrained")
+    figure.suptitle("\n".join(lines), fontsize=13, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
@@ -97,31 +111,77 @@ def tidy(axes: Axes) -> None:
 
 def scale_milliseconds(axes: Axes, which: str, values: Sequence[float]) -> None:
     """Choose a logarithmic axis, with plain numbers, where the values spread; else a linear one from zero."""
+    if max(values) / min(values) < _LOG_FROM:
+        axes.set(**{f"{which}lim": (0, 1.1 * max(values))})
+    else:
+        scale_logarithmically(axes, which)
+
+
+def scale_logarithmically(axes: Axes, which: str) -> None:
+    """Make an axis logarithmic, with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis = axes.yaxis if which == "y" else axes.xaxis
-    if max(values) / min(values) < _LOG_FROM:
-        axes.set(**{f"{which}lim": (0, 1.1 * max(values))})
-        return
     axes.set(**{f"{which}scale": "log"})
     axis.set_major_locator(LogLocator(subs=_TICKS))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
-def legend(figure: Figure, axes: Iterable[Axes]) -> None:
-    """Draw one legend for all panels, to the right of them."""
-    entries: dict[str, Artist] = {}
-    for panel in axes:
-        handles, labels = panel.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(list(entries.values()), list(entries), loc="outside right center", frameon=False, fontsize=9)
+def legend(figure: Figure, axes: Axes) -> None:
+    """Draw the legend to the right of a panel, for points that form no series to write a name to."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
 
 
-def caption(figure: Figure, lines: Iterable[str]) -> None:
-    """Write the conditions under the figure, and make room for them."""
+def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> None:
+    """Write a name to the right of where each series ends, moved up or down so that none covers another.
+
+    Call it last: what changes the height of a panel afterwards moves the series away from their names.
+    """
+    _without_formulas(figure)
+    figure.draw_without_rendering()  # heights on the page are not known before
+    for axes, own in ends.items():
+        points = 72 / figure.dpi
+        heights = [points * float(axes.transData.transform((0, end.y))[1]) for end in own]
+        for end, height, free in zip(own, heights, spread(heights, _LABEL_POINTS), strict=True):
+            axes.annotate(
+                end.text,
+                (1.0, end.y),
+                (6, free - height),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                color=end.colour,
+                fontsize=8.5,
+                va="center",
+                annotation_clip=False,
+            )
+
+
+def spread(heights: Sequence[float], apart: float) -> list[float]:
+    """Return places at least `apart` from each other, in the order of the heights and near them."""
+    order = sorted(range(len(heights)), key=lambda index: heights[index])
+    clusters: list[list[int]] = []
+
+    def bottom(cluster: Sequence[int]) -> float:
+        return sum(heights[index] for index in cluster) / len(cluster) - apart * (len(cluster) - 1) / 2
+
+    for index in order:
+        clusters.append([index])
+        # Neighbours that would overlap stand around their common middle, and may then reach the next below.
+        while len(clusters) > 1 and bottom(clusters[-1]) < bottom(clusters[-2]) + apart * len(clusters[-2]):
+            clusters[-2:] = [[*clusters[-2], *clusters[-1]]]
+    places = [0.0] * len(heights)
+    for cluster in clusters:
+        for place, index in enumerate(cluster):
+            places[index] = bottom(cluster) + apart * place
+    return places
+
+
+def caption(figure: Figure, line: str) -> None:
+    """Write a line under the figure, wrapped, and make room for it."""
     width, height = figure.get_size_inches()
-    wrapped = textwrap.wrap("; ".join(lines), int(width * _CHARACTERS_AN_INCH), break_long_words=False)
+    wrapped = textwrap.wrap(line, int(width * _CHARACTERS_AN_INCH), break_long_words=False)
     room = _LINE_INCHES * (len(wrapped) + 1)
     figure.set_size_inches(width, height + room)
     engine = figure.get_layout_engine()
@@ -137,12 +197,18 @@ def save(figure: Figure, path: Path) -> None:
         UserError: the file cannot be written.
     """
     from matplotlib import rc_context
-    from matplotlib.text import Text
 
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # a dollar in a name begins no formula
+    _without_formulas(figure)
     # No date and no random names in it: the same numbers are the same file.
     with replacing(path) as target, rc_context({"svg.hashsalt": "sparsemark"}):
         form = FORMATS.get(path.suffix.lower(), "png")
         metadata = {"Date": None} if form == "svg" else None
         figure.savefig(target, dpi=_DPI, format=form, facecolor="white", metadata=metadata)
+
+
+def _without_formulas(figure: Figure) -> None:
+    """Have dollars in names begin no formula."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sparsemark.analysis.cells import NO_NETWORK
 from sparsemark.analysis.groups import interval_of
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.machine.fingerprint import commit
@@ -115,7 +116,7 @@ def _baselines(prepared: Prepared) -> Iterator[Measurement]:
         row = Measurement(
             f"{name}-seed{variant.seed}{fold}{caveat}",
             MEASURED,
-            model=f"{name} (no network)",
+            model=f"{name}{NO_NETWORK}",
             seed=variant.seed,
             fold=variant.fold,
         )

@@ -64,7 +64,8 @@ def draw_history(series: Sequence[Series], path: Path) -> None:
         lines[1] = "changes of level not looked for, since ruptures is not installed"
     if len(shown) < len(series):
         lines.append(f"{len(series) - len(shown)} series that changed less are left out")
-    caption(figure, [*lines, *dict.fromkeys(f"{one.machine} ({one.machine_key[:4]})" for one in shown)])
+    machines = dict.fromkeys(f"{one.machine} ({one.machine_key[:4]})" for one in shown)
+    caption(figure, "; ".join([*lines, *machines]))
     save(figure, path)
 
 

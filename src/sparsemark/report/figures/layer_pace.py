@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 _GIGA = 1e9
 
 
-def draw_roofline(layers: Sequence[Layer], peak: Peak, conditions: Sequence[str], path: Path) -> None:
-    """Draw the pace of every layer with weights against the machine's peak.
+def draw_layer_pace(layers: Sequence[Layer], peak: Peak, conditions: Sequence[str], path: Path) -> None:
+    """Draw the multiply-adds a second of every layer with weights, against what one core can do.
 
     Raises:
         UserError: matplotlib is not installed, or the file cannot be written.
     """
     shown = [(layer, pace) for layer in layers if (pace := layer.pace) is not None and layer.density is not None]
-    figure = new_figure(9, 4.2, "Multiply-adds that are carried out, against what one core can do")
+    shares = [100 * pace / peak.multiply_adds for _, pace in shown]
+    span = f"{min(shares):.0f} to {max(shares):.0f} %" if shares else "nothing"
+    figure = new_figure(9, 4.2, f"The layers reach {span} of the multiply-adds that one core can do")
     axes = figure.add_subplot()
     for limit, dashes, words in (
         (peak.multiply_adds, "-", "multiply-adds"),
@@ -40,5 +42,5 @@ def draw_roofline(layers: Sequence[Layer], peak: Peak, conditions: Sequence[str]
     axes.set_xticks(range(len(shown)), labels, fontsize=8, rotation=30, ha="right")
     axes.set(xlim=(-0.6, len(shown) - 0.4), ylim=(0, None), ylabel="G multiply-adds / s", xlabel="layer: what it makes")
     tidy(axes)
-    caption(figure, conditions)
+    caption(figure, "; ".join(conditions))
     save(figure, path)

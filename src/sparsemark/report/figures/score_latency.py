@@ -5,32 +5,37 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_control, is_structural
+from sparsemark.analysis.cells import is_control, is_reference, is_structural
+from sparsemark.analysis.front import answers
 from sparsemark.report import wording
 from sparsemark.report.figures.series import on_fewest_threads, precision_of, score_interval
+from sparsemark.report.front import places
+from sparsemark.report.headline import title_of
 from sparsemark.report.scores import Scoring
 from sparsemark.report.style import GREY, engine_looks, legend, new_figure, scale_milliseconds, tidy
 from sparsemark.specs import DENSE, FP32
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from sparsemark.analysis.front import Standing
     from sparsemark.records.measurement import Measurement
     from sparsemark.report.scores import Scale
     from sparsemark.report.wording import Notes
 
-BARS = "95 % of the {metric}, on the front only"
+BARS = "bars: 95 % of the paired ratio, and of the {metric} on the front"
 
-_ROOM_FOR_NAMES = 9
 _FACES = {"dense": "0.8", "weights set to zero": "none", "channels removed": ""}
 """Fill of a marker by what was pruned; empty is the engine's own colour."""
 
 
 def score_against_latency(cells: Iterable[Measurement], notes: Notes) -> Figure | None:
-    """Draw every timed cell by its latency and headline metric, and the front: nothing is both faster and better.
+    """Draw every timed cell by its time and headline metric, and the front: nothing is both faster and better.
+
+    A time is that of the reference divided by the paired speedup, so that all are of the same moment.
 
     Args:
         cells: of one network.
@@ -39,27 +44,58 @@ def score_against_latency(cells: Iterable[Measurement], notes: Notes) -> Figure 
     Returns:
         None where fewer than two cells have both.
     """
-    timed = on_fewest_threads(m for m in cells if m.p50_ms is not None and not is_control(m))
-    scoring = Scoring.of(timed)
-    both = [m for m in timed if scoring.score(m)]
+    cells = on_fewest_threads(m for m in cells if m.p50_ms is not None and not is_control(m))
+    found = answers(cells)
+    unit = _reference_ms(cells)
+    if len(found) != 1 or unit is None:
+        return None
+    scoring = Scoring.of(cells)
+    both = [one for one in found[0].standings if one.score is not None and one.speedup is not None]
     if len(both) < 2:
         return None
-    scale = scoring.scale(both[0].model)
-    figure = new_figure(8.6, 5.0, f"{both[0].model}: what is worth running?")
+    scale = scoring.scale(found[0].model)
+    figure = new_figure(9.6, 5.2, title_of(found[0], scoring, notes))
     axes = figure.subplots()
-    precisions = sorted({precision_of(m) for m in both})
-    for engine, look in engine_looks((m.engine for m in both), notes).items():
+    _draw_cells(axes, both, scale, unit, notes)
+    label = scale.axis(wording.caveat(one.measurement.data) for one in both)
+    axes.set(xlabel="time of one image, ms (lower is better)", ylabel=f"{label} ({scale.direction})")
+    scale_milliseconds(axes, "x", [unit / one.speedup.estimate for one in both if one.speedup])
+    tidy(axes)
+    legend(figure, axes)
+    if members := sorted((one for one in both if one.on_front), key=lambda one: _place(one, scale, unit)):
+        _draw_front(axes, members, scale, unit, notes)
+    return figure
+
+
+def _reference_ms(cells: Sequence[Measurement]) -> float | None:
+    """Return the milliseconds of the reference, that of its own cell first."""
+    own = [m.p50_ms for m in cells if is_reference(m) and m.p50_ms is not None]
+    beside = [m.reference_p50_ms for m in cells if m.reference_p50_ms is not None]
+    return next(iter([*own, *beside]), None)
+
+
+def _draw_cells(axes: Axes, both: Sequence[Standing], scale: Scale, unit: float, notes: Notes) -> None:
+    precisions = sorted({precision_of(one.measurement) for one in both})
+    for engine, look in engine_looks((one.measurement.engine for one in both), notes).items():
         axes.scatter([], [], marker=look.marker, color=look.colour, label=wording.engine_name(engine, notes))
         for (kind, face), precision in itertools.product(_FACES.items(), precisions):
-            chosen = [m for m in both if (m.engine, _kind(m), precision_of(m)) == (engine, kind, precision)]
-            x, y = _places(chosen, scale)
-            fill = face or look.colour
+            chosen = [
+                one
+                for one in both
+                if (one.measurement.engine, _kind(one.measurement), precision_of(one.measurement))
+                == (engine, kind, precision)
+            ]
+            if not chosen:
+                continue
+            x, y = zip(*(_place(one, scale, unit) for one in chosen), strict=True)
+            below, above = zip(*(_reach(one, unit) for one in chosen), strict=True)
+            axes.errorbar(x, y, xerr=(below, above), fmt="none", ecolor=look.colour, elinewidth=1, zorder=2)
             axes.scatter(
                 x,
                 y,
                 s=_area(precision),
                 marker=look.marker,
-                facecolors=fill,
+                facecolors=face or look.colour,
                 edgecolors=look.colour,
                 linewidths=1.4,
                 zorder=3,
@@ -69,13 +105,6 @@ def score_against_latency(cells: Iterable[Measurement], notes: Notes) -> Figure 
     for precision in precisions:
         if precision != FP32:
             axes.scatter([], [], s=_area(precision), marker="o", color=GREY, label=f"{precision} (small)")
-    scale_milliseconds(axes, "x", [m.p50_ms for m in both if m.p50_ms])
-    _draw_front(axes, front(both, scale), scale, notes)
-    label = scale.axis(wording.caveat(m.data) for m in both)
-    axes.set(xlabel="median time of one image, ms (lower is better)", ylabel=f"{label} ({scale.direction})")
-    tidy(axes)
-    legend(figure, [axes])
-    return figure
 
 
 def _kind(m: Measurement) -> str:
@@ -87,48 +116,63 @@ def _area(precision: str) -> int:
     return 56 if precision == FP32 else 20
 
 
-def _places(cells: Iterable[Measurement], scale: Scale) -> tuple[list[float], list[float]]:
-    cells = list(cells)
-    return [m.p50_ms or 0.0 for m in cells], [scale.factor * m.scores[scale.metric].value for m in cells]
+def _place(one: Standing, scale: Scale, unit: float) -> tuple[float, float]:
+    if one.speedup is None or one.score is None:
+        raise ValueError(f"{one.measurement.name}: no point without both")
+    return unit / one.speedup.estimate, scale.factor * one.score.value
 
 
-def front(cells: Iterable[Measurement], scale: Scale) -> list[Measurement]:
-    """Return the cells that no faster one equals in score, fastest first.
-
-    Args:
-        cells: with a latency and a score.
-        scale: of the metric.
-    """
-    sign = 1 if scale.higher_is_better else -1
-
-    def goodness(m: Measurement) -> float:
-        return sign * m.scores[scale.metric].value
-
-    best: list[Measurement] = []
-    for m in sorted(cells, key=lambda m: (m.p50_ms or 0.0, -goodness(m))):
-        if not best or goodness(m) > goodness(best[-1]):
-            best.append(m)
-    return best
+def _reach(one: Standing, unit: float) -> tuple[float, float]:
+    """Return how far the bar of a time reaches down and up."""
+    if one.speedup is None:
+        return 0.0, 0.0
+    middle = unit / one.speedup.estimate
+    return middle - unit / one.speedup.high, unit / one.speedup.low - middle
 
 
-def _draw_front(axes: Axes, best: Sequence[Measurement], scale: Scale, notes: Notes) -> None:
-    x, y = _places(best, scale)
+def _draw_front(axes: Axes, members: Sequence[Standing], scale: Scale, unit: float, notes: Notes) -> None:
+    """Number the front, and name its members above: names beside close points would cover each other."""
+    points = [_place(one, scale, unit) for one in members]
+    x, y = zip(*points, strict=True)
     axes.plot(
-        x, y, drawstyle="steps-post", color=GREY, linewidth=1.2, label="nothing is both faster and better", zorder=2
+        x, y, drawstyle="steps-post", color=GREY, linewidth=1.2, label="nothing is both faster and better", zorder=1
     )
-    # On the better side of the front, and to its left, there is no point, so there is room for names.
-    axes.set_xlim(left=x[0] / _ROOM_FOR_NAMES if axes.get_xscale() == "log" else None)
-    up = scale.higher_is_better
-    for m, at, height in zip(best, x, y, strict=True):
-        low, high = score_interval(m.scores[scale.metric], scale)
-        bars = [[max(0.0, height - low)], [max(0.0, high - height)]]
-        axes.errorbar(at, height, yerr=bars, color="0.8", linewidth=1, capsize=3, zorder=1)
+    for one, at, height in zip(members, x, y, strict=True):
+        if one.score is not None:
+            low, high = score_interval(one.score, scale)
+            bars = [[max(0.0, height - low)], [max(0.0, high - height)]]
+            axes.errorbar(at, height, yerr=bars, color="0.8", linewidth=1, capsize=3, zorder=1)
+    _write_names(axes, points, _names(members, places(members), notes), up=scale.higher_is_better)
+
+
+def _names(members: Sequence[Standing], numbers: Mapping[str, str], notes: Notes) -> list[tuple[str, str]]:
+    """Return number and name of each, which says where its speed is not told apart from that of the one before."""
+    names = []
+    for before, one in itertools.pairwise([None, *members]):
+        m = one.measurement if one is not None else None
+        if one is None or m is None or one.speedup is None:
+            continue
+        close = before is not None and before.speedup is not None and one.speedup.high >= before.speedup.low
+        name = f"{wording.pruned(m)}, {wording.runner(m, notes)}: {wording.ratio(one.speedup)}"
+        names.append((numbers[m.name], f"{name}{' (~)' if close else ''}"))
+    return names
+
+
+def _write_names(
+    axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[tuple[str, str]], *, up: bool
+) -> None:
+    for (number, _), point in zip(names, points, strict=True):
+        # On the better side of the front there is no point.
         axes.annotate(
-            f"{wording.pruned(m)}, {wording.runner(m, notes)} ",
-            (at, height),
-            (-5, 3 if up else -3),
+            number,
+            point,
+            (-5, 4 if up else -4),
             textcoords="offset points",
             ha="right",
             va="bottom" if up else "top",
-            fontsize=8,
+            fontsize=8.5,
+            fontweight="bold",
         )
+    lines = [f"{number}  {name}" for number, name in names]
+    lines += ["(~) not told apart in speed from the one before"] if any(line.endswith("(~)") for line in lines) else []
+    axes.set_title("\n".join(lines), fontsize=8.5, loc="left")

@@ -26,6 +26,10 @@ REFERENCE_DASHES = (0, (1, 2))
 """Dashes of the line at the height of the dense network."""
 
 
+_FEWEST = 3
+"""Points that a line is drawn through."""
+
+
 @dataclass(frozen=True)
 class Way:
     """Engine, precision and multiple that all cells of one series share.
@@ -94,7 +98,7 @@ def by_removed(series: Iterable[Measurement]) -> Mapping[float, list[Measurement
 
 
 def draw_series(axes: Axes, points: Sequence[Point], look: Look, label: str, way: Way | None = None) -> None:
-    """Draw points with their bars and a line through them.
+    """Draw points with their bars and, through three or more, a line: through two it would be all interpolation.
 
     Markers are hollow where channels come in multiples, and half filled in other precisions than fp32.
     """
@@ -112,7 +116,7 @@ def draw_series(axes: Axes, points: Sequence[Point], look: Look, label: str, way
         marker=look.marker,
         markerfacecolor="white" if rounded and not quantised else look.colour,
         fillstyle=("bottom" if rounded else "left") if quantised else "full",
-        linestyle=look.dashes,
+        linestyle=look.dashes if len(points) >= _FEWEST else "none",
         markersize=6,
         linewidth=1.6,
         capsize=3,
