@@ -14,6 +14,7 @@ from sparsemark.analysis.cells import (
     is_masked,
     is_reference,
     is_structural,
+    removed,
 )
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.scores import DataNote, Score
@@ -117,3 +118,19 @@ def test_the_headline_is_the_first_metric_of_any_name():
 def test_a_loss_is_in_the_direction_of_the_metric():
     assert Score(0.8).loss_against(Score(0.9)) == pytest.approx(0.1)
     assert Score(0.8, higher_is_better=False).loss_against(Score(0.9, higher_is_better=False)) == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize(
+    ("pruning", "target", "share"),
+    [
+        ("channels:0.9+magnitude:0.7", 0.7, 0.97),
+        ("magnitude:0.7", 0.7, 0.7),
+        ("none", 0.0, 0.0),
+        (None, 0.4, 0.4),
+        ("of another program", 0.4, 0.4),
+    ],
+)
+def test_what_is_removed_before_it_is_counted_is_what_all_steps_ask_for(pruning, target, share):
+    m = Measurement("m", "measured", pruning=pruning, sparsity_target=target)
+    assert removed(m) == pytest.approx(share)
+    assert removed(dataclasses.replace(m, sparsity=0.5)) == 0.5

@@ -102,7 +102,7 @@ def test_points_and_the_dense_line_are_means_over_the_same_seeds():
     assert points(drawn(axes)["fine-tuned"]) == [(49.4, 88), (90, 80)]
     assert drawn(axes)["dense"].get_ydata()[0] == pytest.approx(90)
     (axes,) = score_against_sparsity([*dense, *half]).axes
-    assert axes.get_title() == "channels, seeds 0, 1, 2"
+    assert axes.get_title() == "channels, seeds 0 to 2"
     assert points(drawn(axes)["fine-tuned"]) == [(50.4, 78)]
     assert drawn(axes)["dense"].get_ydata()[0] == pytest.approx(230 / 3)
     (axes,) = score_against_sparsity([*dense, half[1], most]).axes

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from sparsemark.errors import UserError
 from sparsemark.records.measurement import MEASURED
 from sparsemark.records.scores import same_data
-from sparsemark.specs import ALL_ONES, DENSE, FP32, Protocol, is_known_beforehand, removes_channels
+from sparsemark.specs import ALL_ONES, DENSE, FP32, Protocol, Pruning, is_known_beforehand, removes_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -137,4 +139,13 @@ def models(measurements: Sequence[Measurement]) -> list[str | None]:
 
 def removed(measurement: Measurement) -> float | None:
     """Return the share of the dense network's weights that is gone, as zeros or as channels; else what was asked."""
-    return measurement.sparsity if measurement.sparsity is not None else measurement.sparsity_target
+    return measurement.sparsity if measurement.sparsity is not None else _asked(measurement)
+
+
+def _asked(measurement: Measurement) -> float | None:
+    """Return the share that a pruning asks for; each step takes its own of what the one before it left."""
+    try:
+        pruning = Pruning.parse(measurement.pruning or "")
+    except UserError:  # a file of another program
+        return measurement.sparsity_target
+    return 1 - math.prod(1 - step.sparsity for step in pruning.steps)

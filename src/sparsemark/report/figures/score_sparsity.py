@@ -199,7 +199,13 @@ def _shared_draws(panel: Sequence[Measurement]) -> set[Draw]:
 def _in_words(draws: Iterable[Draw]) -> str:
     seeds, folds = (sorted({one for one in ones if one is not None}) for ones in zip(*draws, strict=True))
     return ", ".join(
-        f"{name}{'s' if len(known) > 1 else ''} {', '.join(map(str, known))}"
+        f"{name}{'s' if len(known) > 1 else ''} {_run_of(known)}"
         for name, known in (("seed", seeds), ("fold", folds))
         if known
     )
+
+
+def _run_of(numbers: Sequence[int]) -> str:
+    """Return `0, 2` or, where none is left out between, `0 to 4`."""
+    first, last = numbers[0], numbers[-1]
+    return f"{first} to {last}" if last - first == len(numbers) - 1 > 1 else ", ".join(map(str, numbers))
