@@ -16,6 +16,7 @@ from sparsemark.analysis.cells import dense_scores, headline_metrics, is_control
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.errors import UserError
 from sparsemark.records.measurement import BETWEEN_NOTES, CONSTANT, MEASURED
+from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -210,7 +211,8 @@ def standings(measurements: Iterable[Measurement], bar: Bar) -> list[Standing]:
     """Return the standing of every row, in their order."""
     rows = list(measurements)
     metrics = headline_metrics(rows)
-    judged = [_judged(m, rows, metrics.get(m.model), bar) for m in rows]
+    dense = [m for m in rows if m.method == DENSE]  # of five hundred rows, the few that any is held against
+    judged = [_judged(m, dense, metrics.get(m.model), bar) for m in rows]
     places: dict[object, list[int]] = defaultdict(list)
     for index, one in enumerate(judged):
         if _can_be_chosen(one) and one.score is not None:

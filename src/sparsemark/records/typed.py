@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from functools import cache
 from itertools import pairwise
 from reprlib import Repr
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -51,7 +52,8 @@ def record(values: Mapping[str, Any], kind: type[T], places: Mapping[str, str]) 
     return kind(**{name: scalar(values[name], hint, places[name]) for name, hint in hints.items() if name in values})
 
 
-def hints_of(kind: type) -> dict[str, Any]:
+@cache
+def hints_of(kind: type) -> Mapping[str, Any]:
     """Return the types of a dataclass's fields, with their ranges."""
     return get_type_hints(kind, include_extras=True)
 
