@@ -49,6 +49,11 @@ def counts(work: Path, key: str) -> Path:
     return work / "counts" / f"{key}.json"
 
 
+def groups_note(work: Path, sha256: str) -> Path:
+    """Groups of the scores of a checkpoint that holds none."""
+    return work / "groups" / f"{sha256}.json"
+
+
 def training_work(work: Path, variant: str) -> Path:
     """State from which a training resumes."""
     return work / "training" / variant

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from reprlib import Repr
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from sparsemark.records.ranges import Seconds
 
@@ -48,7 +48,7 @@ def record(values: Mapping[str, Any], kind: type[T], places: Mapping[str, str]) 
         with suppress(msgspec.ValidationError):
             return msgspec.convert(values, kind)
     # Once more, field by field: msgspec's error names neither the value nor its place in the file.
-    hints = hints_of(kind)
+    hints = hints_of(cast("Any", kind))
     return kind(**{name: scalar(values[name], hint, places[name]) for name, hint in hints.items() if name in values})
 
 

@@ -31,6 +31,7 @@ from sparsemark.study.agreed import FALLBACK_ENGINE
 from sparsemark.study.batch_sizes import as_made
 from sparsemark.study.checked import Baseline, Checked, job, moment
 from sparsemark.study.expected import SECONDS, TASK_SECONDS, ExpectedOutputs
+from sparsemark.study.grouped import with_groups
 from sparsemark.study.inputs import inputs_of, timed_batches
 from sparsemark.study.prepare import Places, Prepared, prepare
 from sparsemark.study.quantising import Quantising
@@ -177,11 +178,13 @@ class Pipeline:
         """
 
         def make() -> Prepared:
-            made = as_made(variant)
-            if made != variant:
-                return self.prepare(made).called_as(variant)
+            factory = as_made(variant)
+            if factory != variant:
+                return self.prepare(factory).called_as(variant)
             dense = None if variant.pruning.is_dense else self.prepare(variant.dense)
-            return prepare(variant, dense, self._open_task(variant), self._places, self.epochs)
+            task = self._open_task(variant)
+            prepared = prepare(variant, dense, task, self._places, self.epochs)
+            return with_groups(prepared, task, self._places.work)
 
         return self._once(("prepare", variant), make)
 

@@ -1,0 +1,110 @@
+"""Verdicts on the paper's claims: what the tables say, no more, and by which word."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from bench.paper import Study, document
+from bench.paper_claims import CLAIMS, FAILS, HOLDS, OPEN
+from sparsemark.records.run import Run
+from tests.synthetic import MACHINE, cell
+
+PATIENTS = 40
+
+
+class Invented(Study):
+    """A study of the given rows: patients' scores by variant, and more fields of its row."""
+
+    def __init__(self, patients, fields=None, timed=()):
+        self.rows = {
+            name: {"status": "measured", **(fields or {}).get(name, {})} for name in {**patients, **(fields or {})}
+        }
+        self.groups = {
+            name: {"accuracy": {f"p{i}": [value, 1.0] for i, value in enumerate(values)}}
+            for name, values in patients.items()
+        }
+        self.epochs = {}
+        self.run = Run(tuple(timed), MACHINE)
+
+
+def judged(text, study):
+    (claim,) = (claim for claim in CLAIMS if text in claim.text)
+    return claim.judge(study)
+
+
+def around(mean, spread=0.004):
+    return [mean + spread * (-1) ** i for i in range(PATIENTS)]
+
+
+ALIKE = "One-shot and iterative"
+ONE_SHOT, ITERATIVE = "cnn9-magnitude90-seed0", "cnn9-iterative-magnitude90-seed0"
+
+
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [
+        (around(0.901), HOLDS),
+        (around(0.95), FAILS),
+        (around(0.85), FAILS),
+        ([0.9 + 0.1 * (-1) ** (i // 2) for i in range(PATIENTS)], OPEN),  # no room in the spread
+    ],
+)
+def test_two_networks_are_alike_where_the_whole_interval_is_within_a_point(other, word):
+    verdict = judged(ALIKE, Invented({ONE_SHOT: [0.9] * PATIENTS, ITERATIVE: other}))
+    assert verdict.word == word
+    assert f"{PATIENTS} patients" in verdict.evidence
+
+
+def test_a_claim_about_a_network_that_is_not_trained_says_which():
+    verdict = judged(ALIKE, Invented({ONE_SHOT: [0.9] * PATIENTS}))
+    assert (verdict.word, verdict.evidence) == (OPEN, f"not trained yet: `{ITERATIVE}`")
+    empty = Invented({})
+    assert {claim.judge(empty).word for claim in CLAIMS} == {OPEN}
+
+
+@pytest.mark.parametrize(("at_ninety", "word"), [(0.9, FAILS), (0.8, HOLDS)])
+def test_a_score_that_does_not_drop_at_ninety_denies_the_claim(at_ninety, word):
+    patients = {
+        "cnn9-all-ones-seed0": around(0.9),
+        "cnn9-magnitude70-seed0": [one + 0.001 * (i % 2) for i, one in enumerate(around(0.9))],
+        "cnn9-magnitude90-seed0": [one + 0.001 * (i % 2) for i, one in enumerate(around(at_ninety))],
+    }
+    assert judged("kept up to 70 %", Invented(patients)).word == word
+
+
+def test_folds_stand_in_place_of_a_seed_where_all_are_there():
+    folds = {
+        f"cnn9-{pruning}-seed0-fold{fold}": around(0.9 - fold / 100 - loss)
+        for pruning, loss in (("all-ones", 0), ("magnitude90", 0.05))
+        for fold in range(5)
+    }
+    study = Invented({**folds, "cnn9-all-ones-seed0": around(0.9), "cnn9-magnitude90-seed0": around(0.9)})
+    evidence = judged("regularises", study).evidence
+    assert "90 % zeros -5.0" in evidence
+    assert "5 pairs of networks" in evidence
+
+
+def timed(seed, engine, method, ratio):
+    asked = {"sparsity_target": 0.0, "pruning": "none"}
+    if method != "none":
+        asked = {"sparsity_target": 0.9, "pruning": f"{method}:0.9"}
+    row = cell(seed, ms=15.0 / ratio, name=f"{engine}-{method}", model="cnn9", method=method, engine=engine, **asked)
+    return dataclasses.replace(row, speedup=ratio, speedup_low=0.99 * ratio, speedup_high=1.01 * ratio)
+
+
+@pytest.mark.parametrize(
+    ("torch", "onnx", "word"), [(1.0, 1.0, FAILS), (1.5, 1.6, HOLDS), (1.5, 1.0, OPEN), (1.05, 1.05, OPEN)]
+)
+def test_masks_are_judged_against_the_dense_network_of_the_same_engine(torch, onnx, word):
+    cells = [
+        timed(0, "torch", "none", 0.5), timed(1, "torch", "magnitude", 0.5 * torch),
+        timed(2, "onnxruntime", "none", 1.0), timed(3, "onnxruntime", "magnitude", onnx),
+    ]  # fmt: skip
+    assert judged("figure 10", Invented({}, timed=cells)).word == word
+
+
+def test_the_committed_page_is_what_the_committed_tables_say():
+    assert document(Study()) == Path("results/paper.md").read_text()
