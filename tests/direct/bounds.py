@@ -12,6 +12,7 @@ import numpy as np
 
 from sparsemark.direct import isa
 from sparsemark.direct.ir import Convolution, Matrix
+from sparsemark.direct.layout import PIXELS
 from sparsemark.direct.memory import MARGIN, placed
 from sparsemark.direct.target import LANES
 
@@ -65,9 +66,14 @@ def check_places(lowered, floats):
         together = lives[a][0] <= lives[b][1] and lives[b][0] <= lives[a][1]
         apart = extents[a][1] <= extents[b][0] or extents[b][1] <= extents[a][0]
         _require(apart or not together, f"tensors {a.shape} and {b.shape} share memory while both are needed")
-    for tensor in (*itertools.chain(*map(_tensors, lowered.operations)), *(tensor for tensor, _ in lowered.outputs)):
+    outputs = [(tensor, shape) for tensor, shape in lowered.outputs if tensor is not None]
+    for tensor in (*itertools.chain(*map(_tensors, lowered.operations)), *(tensor for tensor, _ in outputs)):
         _check_within(tensor)
-    for tensor, shape in lowered.outputs:
+    for border in (border for _, part in lowered.dense for border in _borders(part)):
+        _check_within(border.tensor)
+        _require(border.tensor.compact, "an activation at a border that is no plain array")
+        _require(math.prod(border.shape) == math.prod(border.tensor.shape), "a border of another size than its tensor")
+    for tensor, shape in outputs:
         _require(math.prod(shape) == math.prod(tensor.shape), "an output of another size than its tensor")
 
 
@@ -75,14 +81,23 @@ def _tensors(step):
     return [tensor for tensor in (step.source, step.second, step.target) if tensor is not None]
 
 
+def _borders(part):
+    return [*part.sources.values(), *part.results.values()]
+
+
 def _lives(lowered):
-    """First and last step that needs a tensor; outputs are needed after the last."""
+    """First and last time at which a tensor is needed: operation i runs at 2i + 1, a part after n of them at 2n.
+
+    Outputs are needed after the last.
+    """
     lives = {}
-    for i, step in enumerate(lowered.operations):
-        for root in map(_root, _tensors(step)):
-            lives[root] = (lives.get(root, (i, i))[0], i)
-    for tensor, _ in lowered.outputs:
-        lives[_root(tensor)] = (lives[_root(tensor)][0], len(lowered.operations))
+    needs = [(2 * i + 1, tensor) for i, step in enumerate(lowered.operations) for tensor in _tensors(step)]
+    needs += [(2 * before, border.tensor) for before, part in lowered.dense for border in _borders(part)]
+    end = 2 * len(lowered.operations) + 1
+    needs += [(end, tensor) for tensor, _ in lowered.outputs if tensor is not None]
+    for time, root in ((time, _root(tensor)) for time, tensor in needs):
+        first, last = lives.get(root, (time, time))
+        lives[root] = (min(first, time), max(last, time))
     return lives
 
 
@@ -514,6 +529,25 @@ def _check_normalize(where):
     where.reads_constant(where[isa.MORE_PARAMETERS], planes)
 
 
+def _check_turn(where):
+    place = placed(where.step.source)
+    distances = where[isa.SOURCE_STEP], where[isa.SOURCE_ROW], where[isa.COLUMN_STRIDE]
+    counts = where[isa.CHANNELS], where[isa.HEIGHT], where[isa.WIDTH]
+    # Of each axis with more than one place: the axis of the source whose neighbours are as far apart, and as many.
+    axes = [(place.step, place.channels), (place.row, place.height), (1, place.width)]
+    used = [pair for pair in zip(distances, counts, strict=True) if pair[1] > 1]
+    _require(where[isa.SOURCE] == place.position, "another source")
+    _require(all(pair in axes for pair in used), f"{used} of {axes}")
+    _require(math.prod(counts) == math.prod(where.step.source.shape), "values left out")
+
+
+def _check_normalize_pixels(where):
+    _check_same(where)
+    where.reads_constant(where[isa.PARAMETERS], where[isa.CHANNELS] + 1)
+    where.reads_constant(where[isa.MORE_PARAMETERS], where[isa.CHANNELS])
+    _require(where.program.scratch >= 2 * PIXELS, "sums beyond the scratch")
+
+
 _CHECKS = {
     isa.INPUT: _check_copy,
     isa.COPY: _check_copy,
@@ -526,4 +560,6 @@ _CHECKS = {
     isa.SOFTMAX: _check_same,
     isa.RESAMPLE: _check_resample,
     isa.NORMALIZE: _check_normalize,
+    isa.TURN: _check_turn,
+    isa.NORMALIZE_PIXELS: _check_normalize_pixels,
 }

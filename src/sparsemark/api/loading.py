@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from sparsemark.engines.base import Predict
+    from sparsemark.engines.onnx_runtime import Session
     from sparsemark.formats.csr.graph import Graph
 
 _CSR_SUFFIX = ".csr"
@@ -179,7 +180,7 @@ def _dense(graph: Graph, threads: int, reason: str) -> Predict:
     return _open_dense(densified(graph), threads)
 
 
-def _open_dense(model: bytes, threads: int) -> Predict:
+def _open_dense(model: bytes, threads: int) -> Session:
     from sparsemark.engines.direct_csr import open_dense
 
     return open_dense(model, threads)
@@ -187,6 +188,8 @@ def _open_dense(model: bytes, threads: int) -> Predict:
 
 def _check_dense(reason: str) -> None:
     absent = missing(("onnxruntime", "onnx"))
+    if absent and absent in reason:
+        raise UnsupportedError(reason)
     if absent:
         raise UnsupportedError(f"{reason}; so ONNX Runtime has to run it, and {absent}: pip install onnxruntime onnx")
 

@@ -56,9 +56,20 @@ def _common(operation: Operation) -> Row:
     else:
         source = placed(operation.source)
         row[[isa.SOURCE, isa.SOURCE_STEP, isa.SOURCE_ROW]] = source.position, source.step, source.row
+        if operation.code == isa.TURN:
+            row[[isa.SOURCE_STEP, isa.SOURCE_ROW, isa.COLUMN_STRIDE]] = _turned(operation.numbers[isa.KIND], source)
     for column, value in operation.numbers.items():
         row[column] = value
     return row
+
+
+def _turned(kind: int, source: Layout) -> tuple[int, int, int]:
+    """Distances in the source of TURN of what is a channel, a row and a column apart in the target."""
+    if kind == isa.CHANNELS_FIRST:  # (height, width, channels) to (channels, height, width)
+        return 1, source.step, source.row
+    if kind == isa.CHANNELS_LAST:  # the other way
+        return source.row, 1, source.step
+    return 1, source.row, source.step  # (tokens, 1, channels) to (channels, 1, tokens), either way
 
 
 def _encode_operands(tables: Tables, row: Row, operation: Operation) -> None:

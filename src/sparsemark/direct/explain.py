@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sparsemark.direct import isa
 from sparsemark.direct.autotune import time_operation
-from sparsemark.direct.ir import Convolution, Matrix
+from sparsemark.direct.ir import Convolution, Dense, Matrix
+from sparsemark.direct.mixed import named
 from sparsemark.direct.program import assemble
 from sparsemark.direct.runtime.runner import Runner
 from sparsemark.direct.winograd import OUT, PRODUCTS
@@ -17,21 +19,28 @@ from sparsemark.direct.winograd import OUT, PRODUCTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import NDArray
+
     from sparsemark.direct.ir import Operation, Tensor
     from sparsemark.direct.network import Plan
+    from sparsemark.direct.runtime.parts import Arrays, Bound, Session
     from sparsemark.direct.schedule import Schedule
+
+_CALLS = 6
+"""Of a network whose dense parts are timed; the first one warms up."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation of the program, timed alone with everything it reads in the cache.
+    """One operation of the program, timed alone with everything it reads in the cache; or a part that runs dense.
 
     Args:
-        name: of the node that it comes from.
-        shape: of what it makes, channels first.
+        name: of the node that it comes from, or of the part.
+        shape: of what it makes, channels first; of a part, empty where native operations read nothing of it.
         density: non-zeros over weights; None where there are no weights.
         kernel: how it runs.
-        seconds: of one image, on one thread; None for the copy of the image.
+        seconds: of one image, on one thread; None for the copy of the image, and for parts of a network that runs
+            dense as a whole.
         multiply_adds: on non-zeros, an image.
         products: multiply-adds that are carried out for them; Winograd's tiles take fewer, and have no zeros.
         winograd: whether such tiles run it.
@@ -39,7 +48,7 @@ class Layer:
     """
 
     name: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     density: float | None
     kernel: str
     seconds: float | None
@@ -60,8 +69,12 @@ class Layer:
 
 
 def explain(plan: Plan) -> Iterator[Layer]:
-    """Time every operation of a plan by itself."""
-    for operation in plan.lowered.operations:
+    """Time every operation of a plan by itself, and its dense parts in whole calls."""
+    seconds_of = _time_parts(plan)
+    for operation in plan.lowered.steps():
+        if isinstance(operation, Dense):
+            yield _layer_of(operation, seconds_of.get(operation.name))
+            continue
         schedule = plan.schedules.get(operation)
         seconds = None if operation.code == isa.INPUT else time_operation(operation, plan.schedules, plan.floats)
         work, kernel = _work(operation), _kernel(operation, schedule)
@@ -80,8 +93,49 @@ def explain(plan: Plan) -> Iterator[Layer]:
         )
 
 
+def _layer_of(part: Dense, seconds: float | None) -> Layer:
+    shape = next((border.shape[1:] for border in part.results.values()), ())
+    kernel = f"dense, {named(node.op for node in part.graph.nodes)}"
+    return Layer(part.name, shape, None, kernel, seconds, 0, 0, winograd=False, dense=0)
+
+
+class _Stopwatch:
+    """A session of the dense engine whose calls are timed."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.seconds: list[float] = []
+
+    def __call__(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        return self._session(*inputs)
+
+    def bind(self, inputs: Arrays, outputs: Arrays) -> Bound:
+        bound = self._session.bind(inputs, outputs)
+
+        def timed(others: Arrays) -> Arrays:
+            start = time.perf_counter()
+            left = bound(others)
+            self.seconds.append(time.perf_counter() - start)
+            return left
+
+        return timed
+
+
+def _time_parts(plan: Plan) -> dict[str, float]:
+    """Least seconds of each dense part, between native operations as in every call."""
+    if not plan.parts:
+        return {}
+    watched = {part.dense.name: _Stopwatch(part.session) for part in plan.parts}
+    parts = [replace(part, session=watched[part.dense.name]) for part in plan.parts]
+    runner = Runner(assemble(plan.lowered.operations, plan.schedules, plan.floats, 1), 1, parts)
+    image = np.random.default_rng(0).standard_normal(plan.lowered.shape, np.float32)
+    for _ in range(_CALLS):
+        runner(image)
+    return {name: min(watch.seconds) for name, watch in watched.items()}
+
+
 def repeated(plan: Plan) -> Callable[[], None]:
-    """Return a call of all operations of a plan but the copy of the image, on what the arena holds."""
+    """Return a call of all native operations of a plan but the copy of the image, on what the arena holds."""
     operations = [operation for operation in plan.lowered.operations if operation.code != isa.INPUT]
     runner = Runner(assemble(operations, plan.schedules, plan.floats, 1), 1)
     image = np.zeros(1, np.float32)

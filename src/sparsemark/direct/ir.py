@@ -12,9 +12,12 @@ from sparsemark.direct.layout import Layout, row_for
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from numpy.typing import NDArray
 
     from sparsemark.direct.taps import Taps
+    from sparsemark.formats.csr.graph import Graph
 
 _LARGEST = 2**27
 """Floats in one tensor: a larger one is a damaged file rather than an image."""
@@ -101,6 +104,16 @@ class Operation:
     constant: NDArray[np.float32] | None = None
     scratch: int = 0
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that it reads or makes."""
+        return [tensor for tensor in (self.source, self.second, self.target) if tensor is not None]
+
+    @property
+    def targets(self) -> list[Tensor]:
+        """What it makes."""
+        return [self.target]
+
 
 @dataclass(eq=False)
 class Convolution(Operation):
@@ -138,10 +151,62 @@ class Matrix(Operation):
     weights: int = field(kw_only=True)
 
 
+@dataclass(frozen=True, eq=False)
+class Border:
+    """An activation that passes between native operations and the dense engine: compact, so that an array views it."""
+
+    tensor: Tensor
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """Nodes that the dense engine runs between two native calls.
+
+    Args:
+        name: of the part.
+        graph: its nodes with their constants; its inputs and outputs are what crosses its border.
+        sources: inputs that lie in the arena. The others are the image, or what another part left outside of it.
+        results: outputs that native operations read. The others stay outside of the arena.
+    """
+
+    name: str
+    graph: Graph
+    sources: Mapping[str, Border]
+    results: Mapping[str, Border]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All in the arena that it reads or makes."""
+        return [border.tensor for border in (*self.sources.values(), *self.results.values())]
+
+    @property
+    def targets(self) -> list[Tensor]:
+        """What it makes in the arena."""
+        return [border.tensor for border in self.results.values()]
+
+
 @dataclass(frozen=True)
 class Lowered:
-    """A network for one shape of input."""
+    """A network for one shape of input.
+
+    Args:
+        shape: of the input.
+        operations: that run natively, in order.
+        outputs: tensors with the shapes that the network gives them; None for one that a dense part makes.
+        dense: parts that the dense engine runs, each with the number of operations that come before it, in order.
+    """
 
     shape: tuple[int, ...]
     operations: tuple[Operation, ...]
-    outputs: tuple[tuple[Tensor, tuple[int, ...]], ...]
+    outputs: tuple[tuple[Tensor | None, tuple[int, ...]], ...]
+    dense: tuple[tuple[int, Dense], ...] = ()
+
+    def steps(self) -> Iterator[Operation | Dense]:
+        """Operations and dense parts in the order in which they run."""
+        done = 0
+        for before, part in self.dense:
+            yield from self.operations[done:before]
+            yield part
+            done = before
+        yield from self.operations[done:]

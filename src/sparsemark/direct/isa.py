@@ -11,7 +11,7 @@ from __future__ import annotations
 INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, WINOGRAD, NOTHING = (
     range(13)
 )
-RESAMPLE, NORMALIZE = range(13, 15)
+RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS = range(13, 17)
 """Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch."""
 
 COLUMNS = 55
@@ -29,15 +29,17 @@ COLUMNS = 55
     SPAN_LINES, SPAN_PITCH,
     # LINEAR, which has BIAS as well.
     ROW_POINTERS,
-    # COPY and INPUT, POOL and GLOBAL_POOL, INTERLEAVE. A copy's KERNEL_ROWS are the rows of its PHASES.
+    # COPY and INPUT, POOL and GLOBAL_POOL, INTERLEAVE. A copy's KERNEL_ROWS are the rows of its PHASES. Of TURN
+    # COLUMN_STRIDE is the distance of what becomes neighbours in a row.
     SOURCE_HEIGHT, SOURCE_WIDTH, ROW_STRIDE, COLUMN_STRIDE, ROW_START, COLUMN_START, KERNEL_ROWS, KERNEL_COLUMNS,
     PHASES,
-    # UNARY, BINARY, CHANNELWISE, RESAMPLE, POOL and GLOBAL_POOL.
+    # UNARY, BINARY, CHANNELWISE, RESAMPLE, POOL, GLOBAL_POOL and TURN.
     KIND,
     # Second operand of BINARY. SECOND_STEP is 0 if all channels share one, SECOND_ROW if a channel has one value.
     SECOND, SECOND_STEP, SECOND_ROW,
     # Floats of the operation itself: two of UNARY; of CHANNELWISE a factor and, in MORE_PARAMETERS, a term a channel;
-    # of NORMALIZE the same, with epsilon behind the factors; of RESAMPLE a value and, in MORE_PARAMETERS, its places.
+    # of NORMALIZE and NORMALIZE_PIXELS the same, with epsilon behind the factors; of RESAMPLE a value and, in
+    # MORE_PARAMETERS, its places.
     PARAMETERS, MORE_PARAMETERS,
     # NORMALIZE: channels that share a mean.
     GROUP_CHANNELS,
@@ -66,6 +68,9 @@ AFFINE, RECTIFY = range(2)
 
 PLACE, LINEAR_BLEND = range(2)
 """KIND of RESAMPLE."""
+
+CHANNELS_FIRST, CHANNELS_LAST, TOKENS = range(3)
+"""KIND of TURN: the order that it makes; of tokens it is either."""
 
 CLIP, LEAKY, SIGMOID, SILU, HARD_SIGMOID, HARD_SWISH, TANH, GELU, EXPONENTIAL_LINEAR, ERROR_FUNCTION = range(10)
 MISH, SOFTPLUS = range(10, 12)

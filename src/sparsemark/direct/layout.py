@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from sparsemark.direct.target import LANES
 
+PIXELS = 4 * LANES
+"""Pixels of a row that are normalised together over their channels: their sums stay in the first-level cache."""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -13,7 +13,7 @@ from sparsemark.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sparsemark.direct.ir import Lowered, Operation, Tensor
+    from sparsemark.direct.ir import Lowered, Tensor
 
 MARGIN = 16 * LANES
 """Floats kept free at both ends of the arena: a tile may read as far beyond the last row of a tiny plane."""
@@ -59,32 +59,29 @@ def place(lowered: Lowered) -> int:
     Raises:
         UnsupportedError: they are more than any network of images needs.
     """
-    operations = lowered.operations
-    tensors = list(dict.fromkeys(t for operation in operations for t in _tensors(operation)))
+    steps = list(lowered.steps())
+    tensors = list(dict.fromkeys(t for step in steps for t in step.tensors))
     _share_margins(tensors)
-    last = {_root(tensor): i for i, operation in enumerate(operations) for tensor in _tensors(operation)}
+    last = {_root(tensor): i for i, step in enumerate(steps) for tensor in step.tensors}
+    outputs = [tensor for tensor, _ in lowered.outputs if tensor is not None]
     # Outputs are read after the last operation. A copy leaves what lies beside the image:
     # zeros, in fresh memory.
-    kept = {_root(tensor) for tensor, _ in lowered.outputs}
-    kept |= {_root(operation.target) for operation in operations if operation.code in (isa.INPUT, isa.COPY)}
+    kept = {_root(tensor) for tensor in outputs}
+    kept |= {_root(operation.target) for operation in lowered.operations if operation.code in (isa.INPUT, isa.COPY)}
     memory = _Memory()
-    for i, operation in enumerate(operations):
-        root = _root(operation.target)
-        if root.placed is None:
-            root.placed = memory.give(root, fresh=root in kept)
-        for done in dict.fromkeys(map(_root, _tensors(operation))):
+    for i, step in enumerate(steps):
+        for root in map(_root, step.targets):
+            if root.placed is None:
+                root.placed = memory.give(root, fresh=root in kept)
+        for done in dict.fromkeys(map(_root, step.tensors)):
             if last[done] == i and done not in kept:
                 memory.take(done)
-    for tensor in (*tensors, *(tensor for tensor, _ in lowered.outputs)):
+    for tensor in (*tensors, *outputs):
         if tensor.placed is None:
             tensor.placed = _within(tensor)
     if memory.size > _MOST:
         raise UnsupportedError(f"direct-csr: {memory.size} values in activations, at most {_MOST}")
     return memory.size + MARGIN
-
-
-def _tensors(operation: Operation) -> list[Tensor]:
-    return [tensor for tensor in (operation.source, operation.second, operation.target) if tensor is not None]
 
 
 def _root(tensor: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,10 +16,13 @@ from sparsemark import paths
 from sparsemark.direct.autotune import choose
 from sparsemark.direct.fingerprint import fingerprint
 from sparsemark.direct.ir import Convolution, Matrix
-from sparsemark.direct.lowering import lower
+from sparsemark.direct.lowering import NotTakenError, lower
 from sparsemark.direct.memory import place
+from sparsemark.direct.mixed import dense_nodes, has_weights, in_words, kinds_of, lower_mixed, open_parts
+from sparsemark.direct.partition import sparse_nodes
 from sparsemark.direct.program import assemble
 from sparsemark.direct.runtime.callers import Callers
+from sparsemark.direct.runtime.parts import Part, Session, all_finite
 from sparsemark.direct.schedule import Schedule, options
 from sparsemark.direct.target import LANES
 from sparsemark.errors import UnsupportedError, UserError
@@ -31,16 +33,17 @@ from sparsemark.references import one_line
 from sparsemark.registry import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from sparsemark.direct.ir import Lowered, Operation
+    from sparsemark.formats.csr.densified import Value
     from sparsemark.formats.csr.graph import Graph
 
 Predict = Callable[[NDArray[np.float32]], tuple[NDArray[Any], ...]]
 """One call: an input batch in, every output of the network out."""
 
-OpenDense = Callable[[bytes, int], Predict]
+OpenDense = Callable[[bytes, int], Session]
 """Open the bytes of an ONNX model in a dense engine, on a number of threads; raises UnsupportedError if it cannot."""
 
 _DENSE = ("onnx", "onnxruntime")
@@ -76,6 +79,8 @@ class Plan:
         schedules: how each convolution runs.
         decision: the same as it is remembered, with the contest against dense.
         predict: runs one image, of shape (1, channels, height, width).
+        parts: that the dense engine runs between native operations; empty where it runs the whole.
+        finite: whether all numbers are that native operations read.
     """
 
     lowered: Lowered
@@ -83,6 +88,8 @@ class Plan:
     schedules: dict[Operation, Schedule]
     decision: Decision
     predict: Predict
+    parts: tuple[Part, ...]
+    finite: bool
 
 
 class Network:
@@ -92,11 +99,12 @@ class Network:
         graph: of the file.
         threads: that share one image.
         memory: folder where schedules are remembered; None forgets them.
-        open_dense: opens the network, its zeros among the weights, in the dense engine that it is timed against and
-            that runs what is not finite. With None the network is never run dense, and what is not finite is refused.
+        open_dense: opens models in the dense engine: the network, its zeros among the weights, which it is timed
+            against and which runs what is not finite; and parts of it that are not lowered. With None nothing is ever
+            run dense, and what would have to be is refused.
 
     Raises:
-        UnsupportedError: naming the operator and the node that cannot be run.
+        UnsupportedError: naming the operators that cannot be run.
     """
 
     def __init__(
@@ -109,8 +117,10 @@ class Network:
         self._dense: Predict | None = None
         self.renew()
         renewed_after_fork(self)
-        numbers = [*(matrix.data for matrix in graph.matrices.values()), *graph.constants.values()]
-        self._finite = all(np.isfinite(array).all() for array in numbers if array.dtype.kind == "f")
+        numbers = {**{name: matrix.data for name, matrix in graph.matrices.items()}, **graph.constants}
+        self._not_finite = {
+            name for name, array in numbers.items() if array.dtype.kind == "f" and not np.isfinite(array).all()
+        }
         if graph.input_shape is not None:
             self.plan((1, *graph.input_shape[1:]))
 
@@ -120,16 +130,39 @@ class Network:
         plan = self.plan((1, *image.shape[1:]))
         if not len(image):
             return tuple(np.zeros((0, *shape[1:]), np.float32) for _, shape in plan.lowered.outputs)
-        if not self._finite or not _all_finite(image):
+        if len(image) > 1:
+            self._check_batch(plan)
+        if not plan.finite or not all_finite(image):
             # Zero times infinity is not a number, and skipping zeros would hide it.
             return self._run_dense(image)
         outputs = _image_by_image(plan.predict, image)
-        return outputs if all(map(_all_finite, outputs)) else self._run_dense(image)
+        return outputs if all(map(all_finite, outputs)) else self._run_dense(image)
+
+    def _check_batch(self, plan: Plan) -> None:
+        for name, (tensor, shape) in zip(self._graph.outputs, plan.lowered.outputs, strict=True):
+            if tensor is None and shape[:1] != (1,):
+                raise UnsupportedError(f"direct-csr: output {name} has no batch; one image a call")
 
     @property
     def is_finite(self) -> bool:
-        """Whether all constants are finite; else the dense engine runs every call."""
-        return self._finite
+        """Whether all constants are finite that are read natively; else the dense engine runs every call."""
+        return not self._not_finite if self._graph.input_shape is None else self._own_plan.finite
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a row says of how the network runs; empty where all of it is native, or its shape is open."""
+        if self._graph.input_shape is None:
+            return ()
+        plan = self._own_plan
+        if plan.decision.dense:
+            layers = sparse_nodes(self._graph)
+            return (f"0 of {len(layers)} {kinds_of(layers)} sparse; the whole network dense in ONNX Runtime",)
+        return (in_words(self._graph, plan.lowered),) if plan.lowered.dense else ()
+
+    @property
+    def _own_plan(self) -> Plan:
+        """The plan for the shape that the file fixes."""
+        return self.plan((1, *(self._graph.input_shape or ())[1:]))
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
@@ -151,17 +184,24 @@ class Network:
         self._planning = threading.Lock()
 
     def _make_plan(self, shape: tuple[int, ...]) -> Plan:
-        lowered = self._lower(shape)
+        lowered, values = self._lower(shape)
         floats = place(lowered)
         convolutions = [operation for operation in lowered.operations if isinstance(operation, Convolution)]
         path = self._memory / f"{self._fingerprint(lowered)}.json" if self._memory else None
         decision = _recall(path, convolutions, self._threads) if path else None
         if decision is not None and self._opener is None:
             decision = replace(decision, dense=False)
-        direct = None
+        direct: Predict | None = None
+        parts: tuple[Part, ...] = ()
+        if lowered.dense and not has_weights(lowered):
+            # Nothing to gain; refused here and now where the dense engine cannot run it either.
+            self._dense = self._dense or self._open_dense()
+            decision = Decision((), dense=True)
+        if lowered.dense and self._opener is not None and not (decision and decision.dense):
+            parts = open_parts(lowered, self._graph.inputs[0], values, self._opener, self._threads)
         if decision is None:
             schedules = choose(lowered, floats, self._threads)
-            direct = self._runner(lowered, floats, schedules)
+            direct = self._runner(lowered, floats, schedules, parts)
             seconds = self._contest(direct, shape)
             lost = seconds is not None and seconds[0] > _CLEARLY * seconds[1]
             decision = Decision(
@@ -173,24 +213,58 @@ class Network:
                 _remember(path, decision)
         else:
             schedules = dict(zip(convolutions, decision.schedules, strict=True))
-        predict = self._run_dense if decision.dense else direct or self._runner(lowered, floats, schedules)
-        return Plan(lowered, floats, schedules, decision, predict)
+        predict: Predict = self._run_dense
+        if decision.dense:
+            parts = ()
+        else:
+            predict = direct or self._runner(lowered, floats, schedules, parts)
+        elsewhere = {id(node) for node in dense_nodes(lowered)}
+        read = {name for node in self._graph.nodes if id(node) not in elsewhere for name in node.inputs}
+        finite = not (self._not_finite & read if lowered.dense else self._not_finite)
+        return Plan(lowered, floats, schedules, decision, predict, parts, finite)
 
-    def _lower(self, shape: tuple[int, ...]) -> Lowered:
+    def _lower(self, shape: tuple[int, ...]) -> tuple[Lowered, Mapping[str, Value]]:
+        """Lower the network, or as much of it as can be where the dense engine can run the rest."""
         try:
-            return lower(self._graph, shape)
-        except UnsupportedError as error:
+            return lower(self._graph, shape), {}
+        except NotTakenError as error:
             batch = self._graph.input_shape[0] if self._graph.input_shape else 1
-            if batch == 1:
+            if batch != 1:
+                raise UnsupportedError(
+                    f"{error}; the file is for {batch} images a call, direct-csr runs one"
+                ) from error
+            if self._opener is None:
                 raise
-            raise UnsupportedError(f"{error}; the file is for {batch} images a call, direct-csr runs one") from error
+            absent = missing(_DENSE)
+            if absent:
+                counts = [f"{op} ({n} nodes)" if n > 1 else op for op, n in error.operators.items()]
+                raise UnsupportedError(
+                    f"direct-csr: needs onnxruntime for {', '.join(counts)}, and {absent}: pip install onnxruntime onnx"
+                ) from error
+            refusal = error
+        try:
+            return lower_mixed(self._graph, shape)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{refusal}; nor with these in ONNX Runtime: {error}") from error
 
-    def _runner(self, lowered: Lowered, floats: int, schedules: dict[Operation, Schedule]) -> Predict:
-        run = Callers(assemble(lowered.operations, schedules, floats, self._threads), self._threads)
-        tensors, shapes = zip(*lowered.outputs, strict=True)
+    def _runner(
+        self, lowered: Lowered, floats: int, schedules: dict[Operation, Schedule], parts: tuple[Part, ...]
+    ) -> Predict:
+        run = Callers(assemble(lowered.operations, schedules, floats, self._threads), self._threads, parts)
+        outputs = tuple(
+            name if tensor is None else tensor
+            for name, (tensor, _) in zip(self._graph.outputs, lowered.outputs, strict=True)
+        )
 
         def predict(image: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-            return tuple(a.reshape(shape) for a, shape in zip(run(image, tensors), shapes, strict=True))
+            try:
+                made = run(image, outputs)
+            except ArithmeticError:  # what a dense part gave was not finite
+                return self._run_dense(image)
+            return tuple(
+                array if tensor is None else array.reshape(shape)
+                for array, (tensor, shape) in zip(made, lowered.outputs, strict=True)
+            )
 
         return predict
 
@@ -271,8 +345,13 @@ class Network:
             else (operation.code, operation.target.shape, operation.values.size if isinstance(operation, Matrix) else 0)
             for operation in lowered.operations
         ]
+        borders = [
+            (before, [node.op for node in part.graph.nodes], [border.shape for border in part.sources.values()])
+            for before, part in lowered.dense
+        ]
         return key_of(
             work,
+            borders,
             lowered.shape,
             self._threads,
             LANES,
@@ -280,12 +359,6 @@ class Network:
             package_versions(name for name in ("llvmlite", "numba", *_DENSE) if missing((name,)) is None),
             fingerprint(),
         )
-
-
-def _all_finite(values: NDArray[np.float32]) -> bool:
-    """Whether there is neither infinity nor NaN; values whose sum overflows count as some."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return math.isfinite(float(np.add.reduce(values, axis=None)))
 
 
 def _image_by_image(predict: Predict, images: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ class Program:
         rows, columns, values: of all matrices.
         constants: floats (and masks, as their bits) that begin at `constants_at` in the arena.
         scratch: floats of each thread; they follow the constants.
+        first_rows: row of the table at which each operation begins, and behind them the number of rows.
     """
 
     table: NDArray[np.int64]
@@ -45,6 +47,7 @@ class Program:
     constants: NDArray[np.float32]
     constants_at: int
     scratch: int
+    first_rows: tuple[int, ...]
 
     def arena(self, threads: int) -> NDArray[np.float32]:
         """Fresh memory, aligned to a line of the cache, with the constants in place."""
@@ -74,7 +77,8 @@ def assemble(
         packed: weights packed by earlier calls, to which new ones are added.
     """
     tables = Tables(start, threads, packed)
-    table = [row for operation in operations for row in encode(tables, operation, schedules.get(operation))]
+    encoded = [encode(tables, operation, schedules.get(operation)) for operation in operations]
+    table = [row for rows in encoded for row in rows]
     records, pointers = tables.records()
     rows, columns, values = tables.matrices()
     return Program(
@@ -88,4 +92,5 @@ def assemble(
         tables.constants(),
         start,
         -(-tables.scratch // LANES) * LANES + LANES,
+        (0, *itertools.accumulate(map(len, encoded))),
     )

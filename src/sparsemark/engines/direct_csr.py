@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
+from sparsemark.engines.base import Noted
 from sparsemark.engines.onnx_runtime import Session
 from sparsemark.errors import UnsupportedError
 from sparsemark.registry import missing
@@ -25,14 +26,15 @@ def code() -> str:
 
 def load(path: Path, threads: int) -> Predict:
     """Load a CSR file and plan it; errors as in `open_network`."""
-    return open_network(path, threads)
+    network = open_network(path, threads)
+    return Noted(network, network.notes) if network.notes else network
 
 
 def open_network(path: Path, threads: int) -> Network:
     """Load a CSR file, plan it where its input's shape is fixed, and choose how each layer runs.
 
     Raises:
-        UnsupportedError: naming the operator that cannot be run.
+        UnsupportedError: naming the operators that cannot be run.
         UserError: the file is missing or damaged.
     """
     from sparsemark.direct.network import Network
@@ -41,8 +43,8 @@ def open_network(path: Path, threads: int) -> Network:
     return Network(load_csr(path), threads, paths.decisions(), open_dense)
 
 
-def open_dense(model: bytes, threads: int) -> Predict:
-    """Open an ONNX model in ONNX Runtime, which a network is timed against and which runs what is not finite.
+def open_dense(model: bytes, threads: int) -> Session:
+    """Open an ONNX model in ONNX Runtime: a whole network, or the parts of one that are not lowered.
 
     Raises:
         UnsupportedError: ONNX Runtime is not installed, or cannot run the model.

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sparsemark.engines.base import Noted
 from sparsemark.engines.onnx_levels import ALL, level_for
 from sparsemark.errors import UnsupportedError
@@ -13,9 +15,13 @@ from sparsemark.files import content_hash, key_of
 from sparsemark.machine.forks import renewed_after_fork
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
 
     from sparsemark.engines.base import Predict
+
+    Arrays = Mapping[str, NDArray[Any]]
 
 
 def load(path: Path, threads: int) -> Predict:
@@ -74,6 +80,43 @@ class Session:
         """Run a batch; every output."""
         # Two threads that come first together both open it, which costs less than a lock that a fork may leave locked.
         return (self._predict or self._open())(*inputs)
+
+    def bind(self, inputs: Arrays, outputs: Arrays) -> Callable[[Arrays], Arrays]:
+        """Return a call that reads some inputs from arrays, and writes some outputs to arrays, where these lie.
+
+        Args:
+            inputs: by name, contiguous; they must stay where they are.
+            outputs: the same.
+
+        Returns:
+            A call of the other inputs, by name; the other outputs.
+        """
+        bound: list[tuple[Any, Any]] = []
+
+        def call(others: Arrays) -> Arrays:
+            if self._predict is None:
+                self._open()
+            if not bound or bound[-1][0] is not self.opened:
+                bound.append((self.opened, _binding(self.opened, inputs, outputs)))
+            session, binding = bound[-1]
+            for name, array in others.items():
+                binding.bind_cpu_input(name, np.ascontiguousarray(array))
+            left = [value.name for value in session.get_outputs() if value.name not in outputs]
+            for name in left:
+                binding.bind_output(name)  # anew: memory of the last call is the caller's
+            session.run_with_iobinding(binding)
+            made = dict(zip((value.name for value in session.get_outputs()), binding.get_outputs(), strict=True))
+            return {name: made[name].numpy() for name in left}
+
+        return call
+
+
+def _binding(session: Any, inputs: Arrays, outputs: Arrays) -> Any:
+    binding = session.io_binding()
+    for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
+        for name, array in arrays.items():
+            bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+    return binding
 
 
 def open_session(

@@ -15,6 +15,7 @@ from sparsemark.direct.kernels.normalisation import normalise
 from sparsemark.direct.kernels.pooling import global_pool, pool
 from sparsemark.direct.kernels.resampling import resample
 from sparsemark.direct.kernels.softmax import softmax
+from sparsemark.direct.kernels.turning import normalise_pixels, turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +33,8 @@ OPERATIONS: Mapping[int, Function] = {
     isa.SOFTMAX: softmax,
     isa.RESAMPLE: resample,
     isa.NORMALIZE: normalise,
+    isa.TURN: turn,
+    isa.NORMALIZE_PIXELS: normalise_pixels,
 }
 """Functions of a row, a unit of its work, the arena, and where in it this thread's scratch begins."""
 

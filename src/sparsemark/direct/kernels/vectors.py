@@ -70,6 +70,29 @@ def _join_columns(typing_context: Any, even: Any, odd: Any, target: Any) -> Any:
     return types.void(*[types.int64] * 3), generate
 
 
+def _turn_square(typing_context: Any, source: Any, pitch: Any, target: Any, target_pitch: Any) -> Any:
+    """Write LANES x LANES floats with rows and columns exchanged; addresses, and bytes from one row to the next."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        e = Emitter(b)
+        source, pitch, target, target_pitch = arguments
+        rows = [e.load(b.add(source, b.mul(pitch, I64(i)))) for i in range(LANES)]
+        size = 1
+        while size < LANES:  # exchange the off-diagonal squares of this size
+            upper = [j if not j & size else LANES + j - size for j in range(LANES)]
+            lower = [j + size if not j & size else LANES + j for j in range(LANES)]
+            for i in (i for i in range(LANES) if not i & size):
+                rows[i], rows[i + size] = (
+                    b.shuffle_vector(rows[i], rows[i + size], ir.Constant(MASK_BITS, lanes)) for lanes in (upper, lower)
+                )
+            size *= 2
+        for i, row in enumerate(rows):
+            e.store(row, b.add(target, b.mul(target_pitch, I64(i))))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), generate
+
+
 def _as_float(typing_context: Any, bits: Any) -> Any:
     """Read the bits of an int32 as a float32."""
 
@@ -85,3 +108,4 @@ fetch_add: Any = intrinsic(_fetch_add)
 as_float: Any = intrinsic(_as_float)
 split_columns: Any = intrinsic(_split_columns)
 join_columns: Any = intrinsic(_join_columns)
+turn_square: Any = intrinsic(_turn_square)

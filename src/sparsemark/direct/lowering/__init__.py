@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from sparsemark.direct.ir import Lowered
 from sparsemark.direct.lowering import (
+    borders,
+    channels_last,
     convolutions,
-    matrices,
     normalisation,
     pointwise,
     pooling,
@@ -29,12 +30,14 @@ from sparsemark.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sparsemark.direct.ir import Tensor
     from sparsemark.direct.lowering.context import Lowering
     from sparsemark.formats.csr.graph import Graph, Node
 
 _OPERATORS: Mapping[str, Lowering] = {
+    **borders.OPERATORS,
+    **channels_last.OPERATORS,
     **convolutions.OPERATORS,
-    **matrices.OPERATORS,
     **normalisation.OPERATORS,
     **pointwise.OPERATORS,
     **pooling.OPERATORS,
@@ -44,7 +47,7 @@ _OPERATORS: Mapping[str, Lowering] = {
 }
 
 
-_SEVERAL_OUTPUTS = frozenset({"Split"})
+_SEVERAL_OUTPUTS = frozenset({"Split", borders.DENSE})
 """Operators of which more than the first output is taken."""
 
 
@@ -57,13 +60,30 @@ class _Refusal:
     count: int = 0
 
 
-def lower(graph: Graph, shape: Sequence[int]) -> Lowered:
+class NotTakenError(UnsupportedError):
+    """Operators that are not taken, with the number of nodes of each."""
+
+    def __init__(self, refused: Mapping[str, _Refusal]) -> None:
+        super().__init__("direct-csr: " + "; ".join(_in_words(op, one) for op, one in refused.items()))
+        self.operators = {op: one.count for op, one in refused.items()}
+
+
+_NOTHING_KNOWN = borders.Known()
+
+
+def lower(graph: Graph, shape: Sequence[int], known: borders.Known = _NOTHING_KNOWN) -> Lowered:
     """Lower a graph for one image of `shape`, (1, channels, height, width), or one vector, (1, features).
 
+    Args:
+        graph: to lower.
+        shape: of its input.
+        known: what is known of activations that dense parts make, of which `partition` has put some into the graph.
+
     Raises:
-        UnsupportedError: naming every operator that is not taken, how many nodes there are of it, and one of them.
+        NotTakenError: naming every operator that is not taken, how many nodes there are of it, and one of them.
     """
     context = Context(graph, tuple(shape))
+    context.known = known
     refused: dict[str, _Refusal] = {}
     unknown: set[str] = set()
     for i, node in enumerate(graph.nodes):
@@ -78,9 +98,34 @@ def lower(graph: Graph, shape: Sequence[int]) -> Lowered:
         if behind or reason is not None:
             unknown |= set(node.outputs)
     if refused:
-        raise UnsupportedError("direct-csr: " + "; ".join(_in_words(op, one) for op, one in refused.items()))
-    outputs = tuple((context.tensor(name), context.shapes[name]) for name in graph.outputs)
-    return Lowered(tuple(shape), tuple(context.operations), outputs)
+        raise NotTakenError(refused)
+    outputs = tuple(_output(context, name) for name in graph.outputs)
+    return Lowered(tuple(shape), tuple(context.operations), outputs, tuple(context.dense))
+
+
+def refusals(graph: Graph, shape: Sequence[int], known: borders.Known) -> set[int]:
+    """Return the places of the nodes that are not taken, if a dense part runs those and gives what is known of them."""
+    context = Context(graph, tuple(shape))
+    context.known = known
+    refused: set[int] = set()
+    unknown: set[str] = set()
+    for i, node in enumerate(graph.nodes):
+        if i in context.done:
+            continue
+        behind = not unknown.isdisjoint(node.inputs)
+        if not behind and _lower(context, node) is None:
+            continue
+        refused.add(i)
+        for name in node.outputs:
+            if not borders.enters(context, name):
+                unknown.add(name)
+    return refused
+
+
+def _output(context: Context, name: str) -> tuple[Tensor | None, tuple[int, ...]]:
+    if name in context.outside:
+        return None, context.known.shapes.get(name, ())
+    return context.tensor(name), context.shapes[name]
 
 
 def _in_words(op: str, refusal: _Refusal) -> str:
@@ -107,7 +152,8 @@ def _lower(context: Context, node: Node) -> str | None:
     if reason is not None:
         return reason
     try:
-        _OPERATORS[node.op](context, node)
+        if not channels_last.pointwise_last(context, node):
+            _OPERATORS[node.op](context, node)
     except UnsupportedError as error:
         return str(error)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sparsemark.direct import isa
-from sparsemark.direct.ir import Operation, Tensor, planes, vector
+from sparsemark.direct.ir import Dense, Operation, Tensor, planes, vector
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from sparsemark.formats.csr.graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the activations that a dense part takes and makes.
+
+    Args:
+        shapes: of those whose shape does not depend on their values.
+        floats: names of those in float32.
+        parts: graphs of the parts, by the name of the node that stands for each.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    floats: Collection[str] = ()
+    parts: Mapping[str, Graph] = field(default_factory=dict)
 
 
 class Context:
@@ -34,6 +50,10 @@ class Context:
         done: places of nodes that were taken into an earlier one.
         users: places of the nodes that read an activation; -1 for an output of the network.
         input: name of the image.
+        known: of activations that the dense engine makes.
+        last: planes of activations of shape (1, height, width, channels) or (1, tokens, channels).
+        outside: activations that it makes and that no native operation reads.
+        dense: parts that it runs, each with the number of operations before it.
     """
 
     def __init__(self, graph: Graph, shape: tuple[int, ...]) -> None:
@@ -43,6 +63,10 @@ class Context:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.done: set[int] = set()
         self.users: dict[str, list[int]] = {}
+        self.known = Known()
+        self.last: dict[str, Tensor] = {}
+        self.outside: set[str] = set()
+        self.dense: list[tuple[int, Dense]] = []
         (self.input,) = graph.inputs
         self.shapes[self.input] = shape
         for i, node in enumerate(graph.nodes):
@@ -60,6 +84,8 @@ class Context:
     def tensor(self, name: str) -> Tensor:
         """A tensor in the arena; the image is copied there when it is first needed."""
         if name not in self.tensors:
+            if name in self.last:
+                return self._channels_turned(name)
             if name != self.input:
                 raise UnsupportedError(f"operand {name} is no activation")
             if len(self.shape) not in (2, 4) or self.shape[0] != 1:
@@ -68,6 +94,20 @@ class Context:
             extents = (self.shape[1], 1, 1) if is_vector else self.shape[1:]
             self.tensors[name] = self.copied(None, extents, name, compact=is_vector)
         return self.tensors[name]
+
+    def _channels_turned(self, name: str) -> Tensor:
+        """Turn an activation whose channels are the last axis into the order of its own axes."""
+        source, shape = self.last[name], self.shapes[name]
+        channels, height, width = source.shape
+        target = vector(width, 1, channels) if len(shape) == 3 else vector(height, width, channels)
+        kind = isa.TOKENS if len(shape) == 3 else isa.CHANNELS_LAST
+        self.add(Operation(isa.TURN, name, source, target, numbers={isa.KIND: kind}))
+        if len(shape) == 3:  # tokens and channels lie as a vector
+            turned = vector(math.prod(shape))
+            turned.whole = target
+            target = turned
+        self.tensors[name] = target
+        return target
 
     def set(self, name: str, tensor: Tensor, shape: tuple[int, ...] | None = None) -> None:
         """Name a tensor; its shape is that of an image unless another is given."""

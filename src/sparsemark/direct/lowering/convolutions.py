@@ -63,7 +63,7 @@ def lower_convolution(context: Context, node: Node) -> None:
         append_matrix(context, node, out[inside], plane[inside], matrix.data[inside], full[0], channels, bias, count)
         return
     taps, source = _phases(context, node, Taps(out, plane, y, x, matrix.data), stride, out_width)
-    _convolve(context, node, source, taps, (full[0], out_height, out_width), bias, count)
+    convolve(context, node, source, taps, (full[0], out_height, out_width), bias, count)
 
 
 def _phases(context: Context, node: Node, taps: Taps, stride: tuple[int, int], out_width: int) -> tuple[Taps, Tensor]:
@@ -108,7 +108,7 @@ def _phases(context: Context, node: Node, taps: Taps, stride: tuple[int, int], o
     return Taps(taps.out, taps.plane * count + phase, taps.dy // stride[0], taps.dx // stride[1], taps.weight), target
 
 
-def _convolve(  # noqa: PLR0917 - a convolution is that much
+def convolve(  # noqa: PLR0917 - a convolution is that much
     context: Context,
     node: Node,
     source: Tensor,
@@ -117,6 +117,17 @@ def _convolve(  # noqa: PLR0917 - a convolution is that much
     bias: NDArray[np.float32],
     count: int,
 ) -> Convolution:
+    """Append a convolution of stride 1, and take in what follows it.
+
+    Args:
+        context: of the lowering.
+        node: that it comes from.
+        source: planes that it reads.
+        taps: its non-zeros.
+        shape: of what it makes: channels, height, width.
+        bias: one for each channel.
+        count: of weights, zeros counted.
+    """
     channels, height, width = shape
     # A tap that only ever reads zeros would ask for rows that nothing else needs.
     seen = (taps.dy > -height) & (taps.dy < source.height) & (taps.dx > -width) & (taps.dx < source.width)
@@ -251,11 +262,11 @@ def _conv_transpose(context: Context, node: Node) -> None:
     if source.row < wide:
         source = context.copied(source, source.shape, node.name, row_for(wide))
     if count == 1:
-        _convolve(context, node, source, taps, (outputs, size[0], size[1]), bias, weight.size)
+        convolve(context, node, source, taps, (outputs, size[0], size[1]), bias, weight.size)
         return
     inner = context.fresh(f"{node.outputs[0]} by phase")
     phases = type(node)(node.op, node.name, node.inputs, (inner,), node.attributes)
-    step = _convolve(context, phases, source, taps, (outputs * count, high, wide), bias, weight.size)
+    step = convolve(context, phases, source, taps, (outputs * count, high, wide), bias, weight.size)
     step.bounded = _is_bounded(context, node.outputs[0])
     _interleave(context, node, context.tensors[inner], (outputs, size[0], size[1]), stride, count)
 

@@ -11,11 +11,9 @@ from sparsemark.direct.ir import Matrix, Tensor, vector
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
-    from sparsemark.direct.lowering.context import Context, Lowering
+    from sparsemark.direct.lowering.context import Context
     from sparsemark.formats.csr.graph import Node
 
 
@@ -44,7 +42,8 @@ def append_matrix(  # noqa: PLR0917 - a matrix is that much
     return step.target
 
 
-def _linear(context: Context, node: Node) -> None:
+def product_with_vector(context: Context, node: Node) -> None:
+    """Lower the product of a constant matrix and a vector; UnsupportedError where the operand is no vector."""
     matrix = context.graph.matrices[node.inputs[1]]
     shape = context.shapes[node.inputs[0]]
     if len(shape) != 2 or shape[0] != 1:  # batch and features
@@ -57,8 +56,3 @@ def _linear(context: Context, node: Node) -> None:
         context, node, matrix.rows, matrix.indices, matrix.data, outputs, inputs, bias, outputs * inputs
     )
     context.set(node.outputs[0], target, (1, outputs))
-
-
-OPERATORS: Mapping[str, Lowering] = {
-    "Linear": _linear,
-}

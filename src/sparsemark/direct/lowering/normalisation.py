@@ -28,15 +28,15 @@ def _instance_normalization(context: Context, node: Node) -> None:
     shape = context.shapes[node.inputs[0]]
     if len(shape) not in (3, 4):  # one or two spatial axes
         raise UnsupportedError(f"of shape {shape}")
-    factor, term = _parameters(context, node, shape[1])
+    factor, term = parameters(context, node.inputs[1:3], shape[1])
     if len(shape) == 4:
-        _normalised(context, node, context.tensor(node.inputs[0]), 1, factor, term)
+        normalised(context, node, context.tensor(node.inputs[0]), 1, factor, term)
         return
     # A vector, as rows of a compact image.
     source, count = context.compact(node.inputs[0]), math.prod(shape[2:])
     rows, made = vector(shape[1], 1, count), vector(shape[1] * count)
     rows.whole = source
-    _normalised(context, node, rows, 1, factor, term)
+    normalised(context, node, rows, 1, factor, term)
     made.whole = context.tensors[node.outputs[0]]
     context.set(node.outputs[0], made, shape)
 
@@ -46,14 +46,16 @@ def _group_normalization(context: Context, node: Node) -> None:
     if len(shape) != 4 or not isinstance(groups, int) or groups < 1 or shape[1] % groups:
         raise UnsupportedError(f"{groups} groups of {shape}")
     if context.graph.opset >= _PER_CHANNEL:
-        factor, term = _parameters(context, node, shape[1])
+        factor, term = parameters(context, node.inputs[1:3], shape[1])
     else:
-        factor, term = (np.repeat(one, shape[1] // groups) for one in _parameters(context, node, groups))
-    _normalised(context, node, context.tensor(node.inputs[0]), shape[1] // groups, factor, term)
+        factor, term = (np.repeat(one, shape[1] // groups) for one in parameters(context, node.inputs[1:3], groups))
+    normalised(context, node, context.tensor(node.inputs[0]), shape[1] // groups, factor, term)
 
 
-def _parameters(context: Context, node: Node, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    factor, term = (np.asarray(context.constant(name), np.float64).reshape(-1) for name in node.inputs[1:3])
+def parameters(context: Context, names: Sequence[str], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the factors and terms of a normalisation; without a term, zeros."""
+    given = [np.asarray(context.constant(name), np.float64).reshape(-1) if name else np.zeros(count) for name in names]
+    factor, term = given
     if factor.size != count or term.size != count:
         raise UnsupportedError(f"{factor.size} factors and {term.size} terms, expected {count}")
     return factor, term
@@ -81,7 +83,7 @@ def grouped(context: Context, node: Node, shape: Sequence[int]) -> bool:
     if sizes is None or not is_shape(sizes.reshape(-1).tolist(), old):
         return False
     each = old[1] // shape[1]
-    factor, term = (np.repeat(one, each) for one in _parameters(context, inner[1], shape[1]))
+    factor, term = (np.repeat(one, each) for one in parameters(context, inner[1].inputs[1:3], shape[1]))
     context.done |= {inner[0], outer[0]}
     name = outer[1].outputs[0]
     for kind in ("Mul", "Add"):
@@ -96,13 +98,14 @@ def grouped(context: Context, node: Node, shape: Sequence[int]) -> bool:
         name = following[1].outputs[0]
         context.done.add(following[0])
     made = type(node)(node.op, node.name, node.inputs, (name,), inner[1].attributes)
-    _normalised(context, made, context.tensor(node.inputs[0]), each, factor, term)
+    normalised(context, made, context.tensor(node.inputs[0]), each, factor, term)
     return True
 
 
-def _normalised(  # noqa: PLR0917 - a normalisation is that much
+def normalised(  # noqa: PLR0917 - a normalisation is that much
     context: Context, node: Node, source: Tensor, each: int, factor: NDArray[np.float64], term: NDArray[np.float64]
 ) -> None:
+    """Normalise groups of `each` channels."""
     epsilon = float(node.attributes.get("epsilon", 1e-5))
     if not epsilon >= 0:
         raise UnsupportedError(f"epsilon {epsilon}")

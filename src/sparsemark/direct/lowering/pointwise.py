@@ -155,7 +155,9 @@ _OTHER_WAY = {
 def _arithmetic(context: Context, node: Node, kind: int) -> None:
     a, b = node.inputs
     if b in context.graph.constants or a in context.graph.constants:
-        _with_constant(context, node, kind, a, b)
+        reverse = a in context.graph.constants
+        name, constant = (b, context.constant(a)) if reverse else (a, context.constant(b))
+        with_constant(context, node, kind, name, constant, reverse=reverse)
         return
     shapes = context.shapes[a], context.shapes[b]
     if math.prod(shapes[0]) < math.prod(shapes[1]):
@@ -177,10 +179,17 @@ def _repeats(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
     return shape[0] == whole[0] and shape[1] in (1, whole[1]) and shape[2:] in (whole[2:], (1, 1))
 
 
-def _with_constant(context: Context, node: Node, kind: int, a: str, b: str) -> None:
-    """A factor and a term for each channel, or numbers for each pixel."""
-    reverse = a in context.graph.constants
-    name, constant = (b, context.constant(a)) if reverse else (a, context.constant(b))
+def with_constant(context: Context, node: Node, kind: int, name: str, constant: NDArray[Any], *, reverse: bool) -> None:
+    """Lower a pair with a constant: a factor and a term for each channel, or numbers for each pixel.
+
+    Args:
+        context: of the lowering.
+        node: that it comes from.
+        kind: of BINARY.
+        name: of the activation.
+        constant: the other operand.
+        reverse: whether the constant is the first.
+    """
     shape = context.shapes[name]
     values = per_channel(constant, shape)
     if values is None or (reverse and kind == isa.DIVIDE):

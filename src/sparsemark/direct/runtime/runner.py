@@ -14,12 +14,13 @@ from sparsemark.direct.runtime.machine_code import load
 from sparsemark.machine.forks import renewed_after_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from sparsemark.direct.ir import Tensor
     from sparsemark.direct.program import Program
+    from sparsemark.direct.runtime.parts import Part, RunPart
 
 
 _PATIENCE = 0.5
@@ -30,20 +31,20 @@ class Runner:
     """Runs one program, one image at a time; callers from several threads wait for each other.
 
     The threads beside the caller's own sleep between calls: a thread that spins burns the core that others work on.
+
+    Args:
+        program: to run.
+        threads: that share its operations.
+        parts: that the dense engine runs between them, in order.
     """
 
-    def __init__(self, program: Program, threads: int) -> None:
+    def __init__(self, program: Program, threads: int, parts: Sequence[Part] = ()) -> None:
         self._program = program
         self._arena = program.arena(threads)
         self._counters = np.zeros((max(len(program.table), 1), 2), np.int64)
         self._execute = load()
-        self._operands = (
-            _address(program.table, np.int64), len(program.table), _address(self._arena, np.float32), len(self._arena),
-            _address(program.records, np.int32), _address(program.pointers, np.int32),
-            _address(program.tiles, np.int64), len(program.tiles), _address(program.rows, np.int32), len(program.rows),
-            _address(program.columns, np.int32), _address(program.values, np.float32), len(program.values),
-            _address(self._counters, np.int64),
-        )  # fmt: skip
+        self._stages = tuple(self._planned(parts))
+        self._operands: tuple[int, ...] = ()
         self._image: NDArray[np.float32] = np.zeros(0, np.float32)
         self._threads = threads
         self.renew()
@@ -66,21 +67,66 @@ class Runner:
         # Not at exit: the runner is still there then, and its helpers would take themselves for called.
         weakref.finalize(self, _wake, self._wakes).atexit = False
 
-    def __call__(self, image: NDArray[np.float32], outputs: tuple[Tensor, ...] = ()) -> tuple[NDArray[np.float32], ...]:
-        """Run one image, contiguous float32; copies of these tensors, channels first."""
+    def _planned(self, parts: Sequence[Part]) -> Iterator[tuple[int, ...] | RunPart]:
+        """Operands of the native calls, and what runs the parts between them, in order."""
+        done, first_rows = 0, self._program.first_rows
+        for part in parts:
+            if part.before > done:
+                yield self._operands_of(first_rows[done], first_rows[part.before])
+            yield part.bind(self._arena)
+            done = part.before
+        if done < len(first_rows) - 1 or not parts:
+            yield self._operands_of(first_rows[done], first_rows[-1])
+
+    def _operands_of(self, first: int, last: int) -> tuple[int, ...]:
+        """Operands of a native call of some rows of the table."""
+        program, counters = self._program, self._counters
+        return (
+            _address(program.table[first:last], np.int64), last - first,
+            _address(self._arena, np.float32), len(self._arena),
+            _address(program.records, np.int32), _address(program.pointers, np.int32),
+            _address(program.tiles, np.int64), len(program.tiles), _address(program.rows, np.int32), len(program.rows),
+            _address(program.columns, np.int32), _address(program.values, np.float32), len(program.values),
+            _address(counters[first:], np.int64),
+        )  # fmt: skip
+
+    def __call__(self, image: NDArray[np.float32], outputs: tuple[Tensor | str, ...] = ()) -> tuple[NDArray[Any], ...]:
+        """Run one image, contiguous float32.
+
+        Args:
+            image: in the shape that the parts, if there are any, take.
+            outputs: a tensor each, or the name of what a part leaves outside of the arena.
+
+        Returns:
+            Copies of these tensors, channels first, and the arrays of those names.
+
+        Raises:
+            UnsupportedError: a part cannot be run.
+            ArithmeticError: a part gave native operations what is infinite or NaN.
+        """
         with self._one_call:
             if self._process != os.getpid():
                 self._start_helpers()  # a fork takes none of the threads along
             self._close()  # an interrupt between any two lines below may have left a call open
             self._counters.fill(0)
-            self._image = np.ascontiguousarray(image, np.float32).reshape(-1)
-            self._open = True
-            try:
-                _wake(self._wakes)
-                self.share(0)
-            finally:
-                self._close()
-            return tuple(self._copy_of(tensor) for tensor in outputs)
+            image = np.ascontiguousarray(image, np.float32)
+            self._image = image.reshape(-1)
+            outside: dict[str, NDArray[Any]] = {}
+            for stage in self._stages:
+                if isinstance(stage, tuple):
+                    self._run(stage)
+                else:
+                    outside |= stage(image, outside)
+            return tuple(outside[one] if isinstance(one, str) else self._copy_of(one) for one in outputs)
+
+    def _run(self, operands: tuple[int, ...]) -> None:
+        self._operands = operands
+        self._open = True
+        try:
+            _wake(self._wakes)
+            self.share(0)
+        finally:
+            self._close()
 
     def _close(self) -> None:
         """Let no helper in, and wait for those that are: they would take work, and memory, of the next call."""

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemark.errors import UnsupportedError
+from sparsemark.formats.csr.shapes import ShapeInference
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from sparsemark.formats.csr.graph import Graph
 
+Value = tuple[int, tuple[int, ...] | None]
+"""Element type, of `onnx.TensorProto`, and shape or None where that is open."""
 
 _MOST = 2**28
 """Weights: an ONNX file holds at most 2 GiB."""
@@ -22,12 +27,31 @@ def _open_sizes(graph: Graph) -> list[str] | None:
     return None if graph.input_shape is None else [f"size {axis}" for axis in range(len(graph.input_shape))]
 
 
-def densified(graph: Graph) -> bytes:
+def values_of(graph: Graph, shape: Sequence[int]) -> Mapping[str, Value]:
+    """Return what is known of the values of a graph whose input has this shape; as `ShapeInference.values`.
+
+    Raises:
+        UnsupportedError: as `densified`.
+    """
+    (name,) = graph.inputs
+    return ShapeInference(_model(graph, {}), name, shape).values()
+
+
+def densified(graph: Graph, inputs: Mapping[str, Value] | None = None) -> bytes:
     """Write a graph as an ONNX model, its zeros stored as zeros.
+
+    Args:
+        graph: to write.
+        inputs: element types and shapes of its inputs; those that are not here are float32 and of any shape.
 
     Raises:
         UnsupportedError: it would be larger than ONNX can hold.
     """
+    content: bytes = _model(graph, inputs or {}).SerializeToString()
+    return content
+
+
+def _model(graph: Graph, inputs: Mapping[str, Value]) -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
     read = {name for node in graph.nodes for name in node.inputs} | set(graph.outputs)
@@ -57,13 +81,13 @@ def densified(graph: Graph) -> bytes:
     constants = {**dense, **extra, **graph.constants}
     used = {name for node in nodes for name in node.input} | set(graph.outputs)
     initializers = [
-        numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items() if name in used
+        numpy_helper.from_array(np.asarray(value, order="C"), name) for name, value in constants.items() if name in used
     ]
-    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, _open_sizes(graph)) for name in graph.inputs]
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in graph.outputs]
-    model = helper.make_model(
-        helper.make_graph(nodes, "densified", inputs, outputs, initializers),
+    unknown = TensorProto.FLOAT, _open_sizes(graph)
+    given = [helper.make_tensor_value_info(name, *inputs.get(name, unknown)) for name in graph.inputs]
+    # An output's type follows from the nodes: some are indices.
+    outputs = [helper.make_empty_tensor_value_info(name) for name in graph.outputs]
+    return helper.make_model(
+        helper.make_graph(nodes, "densified", given, outputs, initializers),
         opset_imports=[helper.make_opsetid("", graph.opset)],
     )
-    content: bytes = model.SerializeToString()
-    return content

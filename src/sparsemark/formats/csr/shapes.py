@@ -67,23 +67,27 @@ class ShapeInference:
         graph.node.extend(left)
         for name, value in values.items():
             if value.size <= _READ:
-                graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+                graph.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
             else:
                 graph.input.append(_described(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes that are known; those that stay open are not among them."""
+        return {name: shape for name, (_, shape) in self.values().items() if shape is not None}
+
+    def values(self) -> dict[str, tuple[int, tuple[int, ...] | None]]:
+        """Return the element type (of `onnx.TensorProto`) of each value, and its shape, None where that is open."""
         from onnx import shape_inference
 
         try:
             inferred = shape_inference.infer_shapes(self._model, data_prop=True).graph
         except Exception:  # the converter's own exception classes; without shapes such nodes stay nodes
             return {}
-        found = {}
+        found: dict[str, tuple[int, tuple[int, ...] | None]] = {}
         for value in (*inferred.value_info, *inferred.input, *inferred.output):
-            sizes = value.type.tensor_type.shape
-            if value.type.tensor_type.HasField("shape") and all(one.HasField("dim_value") for one in sizes.dim):
-                found[value.name] = tuple(one.dim_value for one in sizes.dim)
+            kind = value.type.tensor_type
+            known = kind.HasField("shape") and all(one.HasField("dim_value") for one in kind.shape.dim)
+            found[value.name] = kind.elem_type, tuple(one.dim_value for one in kind.shape.dim) if known else None
         return found
 
 

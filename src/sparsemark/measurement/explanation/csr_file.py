@@ -9,6 +9,7 @@ import numpy as np
 
 from sparsemark.direct.explain import explain, repeated
 from sparsemark.direct.ir import Convolution, Matrix
+from sparsemark.direct.mixed import in_words
 from sparsemark.direct.network import Network
 from sparsemark.engines.direct_csr import open_network
 from sparsemark.errors import UserError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsemark.direct.explain import Layer
-    from sparsemark.direct.ir import Operation
+    from sparsemark.direct.ir import Dense, Operation
     from sparsemark.direct.network import Decision, Plan
     from sparsemark.direct.peak import Peak
     from sparsemark.specs import InputSpec
@@ -62,7 +63,7 @@ def timed_file(path: Path, network: Network, plan: Plan, peak: Peak) -> tuple[Cs
     shape, graph = plan.lowered.shape, load_csr(path)
     image = np.random.default_rng(0).standard_normal(shape, np.float32)
     nodes = {node.name: node for node in graph.nodes}
-    steps = plan.lowered.operations
+    steps = list(plan.lowered.steps())
     layers = [
         replace(layer, name=_label(nodes.get(step.name), step))
         for step, layer in zip(steps, explain(plan), strict=True)
@@ -79,11 +80,11 @@ def timed_file(path: Path, network: Network, plan: Plan, peak: Peak) -> tuple[Cs
         1,
         (shape,),
         # A network that runs dense is explained as it would run otherwise, and its changes are compared with that.
-        time_calls(repeated(plan) if plan.decision.dense else lambda: network(image)),
+        time_calls(repeated(plan) if plan.decision.dense and not plan.lowered.dense else lambda: network(image)),
         shown,
         peak.multiply_adds,
         peak.loads,
-        tuple(_contest(plan.decision)),
+        (*_contest(plan.decision), *([in_words(graph, plan.lowered)] if plan.lowered.dense else [])),
     )
     return CsrSubject(explanation, graph, plan, windows), layers
 
@@ -102,14 +103,14 @@ def layer_alone(weight: NDArray[Any], attributes: Mapping[str, Any], source: tup
     return repeated(network.plan(source))
 
 
-def _label(node: Node | None, step: Operation) -> str:
+def _label(node: Node | None, step: Operation | Dense) -> str:
     """Return the name of a weight without `.weight`, which users know from their module, else of the node."""
     if node is None or not isinstance(step, Convolution | Matrix):
         return step.name
     return next((name.partition(".weight")[0] for name in node.inputs[1:2] if ".weight" in name), step.name)
 
 
-def _shown(layer: Layer, step: Operation, node: Node | None) -> ExplainedLayer:
+def _shown(layer: Layer, step: Operation | Dense, node: Node | None) -> ExplainedLayer:
     return ExplainedLayer(
         layer.name,
         node.op if node is not None and isinstance(step, Convolution | Matrix) else "",
@@ -132,7 +133,7 @@ def _contest(decision: Decision) -> Iterator[str]:
     yield f"when it was planned: {direct:.2f} ms direct, {dense:.2f} ms dense in ONNX Runtime; it runs {chosen}"
 
 
-def _window(step: Operation, layer: ExplainedLayer, node: Node | None, graph: Graph) -> Window | None:
+def _window(step: Operation | Dense, layer: ExplainedLayer, node: Node | None, graph: Graph) -> Window | None:
     if not isinstance(step, Convolution) or step.source is None or node is None or node.op != "Conv":
         return None
     weight = graph.matrices[node.inputs[1]].toarray().reshape(graph.shapes[node.inputs[1]])
