@@ -144,6 +144,11 @@ def drawn(work: Path) -> Path:
     return work / "figures.json"
 
 
+def page(study: str) -> Path:
+    """Report of a study as a page."""
+    return RESULTS / f"{study}.html"
+
+
 def figures(machine: str, study: str) -> Path:
     """Stem of a study's figures on a machine."""
     return RESULTS / "figures" / f"{study}-{machine}"
@@ -162,6 +167,11 @@ def levels(key: str) -> Path:
 def machine_code(key: str) -> Path:
     """Machine code of `direct-csr`; the key identifies its sources, the processor and the compiler."""
     return user_cache() / "compiled" / f"{key}.o"
+
+
+def vega_bundle(version: str) -> Path:
+    """Script of the charts on a page, as the package of this version of Vega brings it."""
+    return user_cache() / "page" / f"vega-{version}.js"
 
 
 def host_locks() -> list[Path]:

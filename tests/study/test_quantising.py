@@ -20,7 +20,7 @@ from sparsemark.report.deployment import Deployment
 from sparsemark.report.document import content_of
 from sparsemark.report.figures.series import by_way
 from sparsemark.report.renderers.csv import as_csv
-from sparsemark.report.renderers.html import as_html
+from sparsemark.report.renderers.html import as_fragment
 from sparsemark.report.renderers.markdown import as_markdown
 from sparsemark.report.renderers.terminal import as_terminal
 from sparsemark.specs import FP32, INT8, Cell, Protocol, Pruning, Variant
@@ -266,7 +266,7 @@ def test_precisions_are_told_apart_in_every_format(run):
     score = run.measurements[1].scores["confidence"]
     assert (row["precision"], float(row["confidence_float32"])) == (INT8, score.float32)
     content = content_of(run)
-    for text in (as_markdown(content), as_html(content), as_terminal(content, width=200, colour=False)):
+    for text in (as_markdown(content), as_fragment(content), as_terminal(content, width=200, colour=False)):
         assert "int8" in text.partition("What it says")[0]
     assert [way.label({}) for way in by_way(run.measurements)] == ["ONNX Runtime", "ONNX Runtime int8"]
 

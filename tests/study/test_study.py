@@ -135,6 +135,7 @@ def test_tables_figures_and_patients_are_written(finished_study):
     patients = json.loads((tables / "toy-patients.json").read_text())
     assert {seed: split["test"] for seed, split in patients.items()} == {"seed 0": ["toy-0-0"], "seed 1": ["toy-0-1"]}
     assert list((finished_study / "results" / "figures").iterdir())
+    assert "toy" in (finished_study / "results" / "toy.html").read_text()
 
 
 def test_scores_by_group_and_every_epoch_are_written(finished_study):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import dense_scores, headline_metrics, is_control, is_dense, models
@@ -19,7 +20,7 @@ from sparsemark.records.measurement import BETWEEN_NOTES, CONSTANT, MEASURED
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
@@ -211,7 +212,7 @@ def standings(measurements: Iterable[Measurement], bar: Bar) -> list[Standing]:
     """Return the standing of every row, in their order."""
     rows = list(measurements)
     metrics = headline_metrics(rows)
-    dense = [m for m in rows if m.method == DENSE]  # of five hundred rows, the few that any is held against
+    dense = [m for m in rows if m.method == DENSE and m.scores]  # the others bring no score to hold one against
     judged = [_judged(m, dense, metrics.get(m.model), bar) for m in rows]
     places: dict[object, list[int]] = defaultdict(list)
     for index, one in enumerate(judged):
@@ -266,7 +267,7 @@ def _placed(group: Sequence[Standing]) -> list[Standing]:
         for index, one in enumerate(group)
         if (speedup := one.speedup) and (good := _goodness(one, is_judged=is_judged)) is not None
     }
-    front = [i for i, point in points.items() if not any(_dominates(other, point) for other in points.values())]
+    front = _front(points)
     placed = []
     for index, one in enumerate(group):
         if index in front:
@@ -279,6 +280,18 @@ def _placed(group: Sequence[Standing]) -> list[Standing]:
         by = group[max(above, key=lambda i: points[i])]
         placed.append(replace(one, dominated_by=by.measurement, is_close=_reach(one.speedup, by.speedup)))
     return placed
+
+
+def _front(points: Mapping[int, tuple[float, float]]) -> list[int]:
+    """Return the points that no other dominates, in their order."""
+    front, best = [], -math.inf
+    for _, group in groupby(sorted(points, key=lambda i: points[i], reverse=True), key=lambda i: points[i][0]):
+        members = list(group)
+        good = points[members[0]][1]
+        if good > best:
+            front += [i for i in members if points[i][1] == good]
+            best = good
+    return sorted(front)
 
 
 def _goodness(one: Standing, *, is_judged: bool) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from sparsemark import paths
 from sparsemark.cli.arguments import add_bar, add_input, add_precision, add_sampling, add_task, bar, counts, sampling
 from sparsemark.cli.choosing import add_choosing, choosing
+from sparsemark.cli.pages import add_html, check_html, write_page
 
 if TYPE_CHECKING:
     import argparse
@@ -70,6 +72,7 @@ def add(commands: Commands) -> None:
         metavar="OUT",
         help="result file, in pytest-benchmark's format (default: MODEL-bench.json, or the next number that is free)",
     )
+    add_html(parser)
     parser.add_argument("--artifacts", type=Path, metavar="DIR", help="keep the exported files there, to deploy")
     parser.set_defaults(execute=execute)
 
@@ -82,6 +85,7 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.machine.temporary import temporary_folder
 
     sampling(options)  # refused before anything is loaded
+    check_html(options)
     if options.json is None:
         options.json = _free(options.reference)
     study, wanted = _study(options), choosing(options)
@@ -146,6 +150,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     from sparsemark.cli.terminal import check_measured, show, show_artifacts, show_failures, taken_from, write
     from sparsemark.records.earlier import keep_earlier
     from sparsemark.records.journal import Journal
+    from sparsemark.report.live import answers_so_far
     from sparsemark.report.progress import waiting, watch
     from sparsemark.study.file import with_prunings
     from sparsemark.study.prepare import Places
@@ -161,7 +166,8 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     if chosen:
         study = with_prunings(study, chosen.prunings)
     journal = Journal(unfinished)
-    run = measure_cells(pipeline, study.cells, journal, watch, sampling(options))
+    watched = partial(watch, answer=answers_so_far(journal.path))
+    run = measure_cells(pipeline, study.cells, journal, watched, sampling(options))
     run = chosen.noted(run) if chosen else run
     lost = keep_earlier(options.json, run.measurements)
     run.save(options.json)
@@ -172,6 +178,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     if chosen and not chosen.prunings:  # else the report has it
         write(f"{chosen.words}\n")
     write(f"wrote {options.json}\n")
+    write_page(options.html, run, bar(options), _deployment(options))
     # Last, since a full disk must not cost what was measured; the journal stays until it went well.
     if not options.engine:
         _name_absent()

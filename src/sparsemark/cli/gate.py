@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
+from sparsemark.cli.pages import add_html
 
 if TYPE_CHECKING:
     from sparsemark.analysis.verdicts import Tolerances, Verdict
@@ -72,6 +73,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--junit", type=Path, metavar="PATH", help="write the verdicts as JUnit XML, one test case each"
     )
+    add_html(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -93,7 +95,7 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.report.next_commands import next_commands
     from sparsemark.report.renderers.verdicts import render_verdicts
 
-    for path in filter(None, (options.comment, options.junit)):
+    for path in filter(None, (options.comment, options.junit, options.html)):
         check_writable(path)
     _check_together(options)
     verdicts, before, after = _against(options) if options.against else _files(options)
@@ -112,6 +114,10 @@ def execute(options: argparse.Namespace) -> int:
         from sparsemark.report.renderers.junit import as_junit
 
         write_atomically(options.junit, as_junit(verdicts).encode())
+    if options.html:
+        from sparsemark.cli.pages import comparison_page
+
+        write_atomically(options.html, comparison_page(before, after, verdicts).encode())
     if os.environ.get("GITHUB_ACTIONS"):
         from sparsemark.report.renderers.github import annotate, job_summary
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark.cli.arguments import add_bar, bar
+from sparsemark.cli.pages import write_index
 
 if TYPE_CHECKING:
     import argparse
@@ -21,6 +22,15 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--format", default="table", help="table, markdown, csv or html (default: %(default)s)")
     parser.add_argument("--output", type=Path, metavar="PATH", help="write there (default: the terminal)")
+    parser.add_argument(
+        "--index",
+        type=Path,
+        metavar="PATH",
+        help="write a page for each file beside PATH, and PATH, which links them; the files are runs of their own",
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="on a terminal: findings, controls and conditions too (a pipe has them)"
+    )
     add_bar(parser)
     parser.set_defaults(execute=execute)
 
@@ -34,9 +44,12 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.report.deployment import Deployment
 
     asked = bar(options)
+    if options.index is not None:
+        write_index(options.runs, options.index, asked)
+        return 0
     run, files = load_run(*options.runs), Deployment(results=tuple(options.runs))
     if options.output is None and options.format == "table":
-        show(run, asked, files)
+        show(run, asked, files, whole=options.all)
     elif options.output is None:
         write(render(run, options.format, bar=asked, deployment=files))
     else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
 from sparsemark.cli.arguments import add_bar, add_precision, add_sampling, bar, sampling
+from sparsemark.cli.pages import add_html, check_html, write_page
 from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def add(commands: Commands) -> None:
     add_precision(parser)
     add_sampling(parser)
     add_bar(parser)
+    add_html(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -61,6 +64,7 @@ def execute(options: argparse.Namespace) -> int:
     from sparsemark.registry import missing
     from sparsemark.report.accuracy import accuracy_markdown
     from sparsemark.report.deployment import Deployment
+    from sparsemark.report.live import answers_so_far
     from sparsemark.report.progress import waiting, watch
     from sparsemark.study.prepare import Places
     from sparsemark.study.publish import write_results, write_run
@@ -70,6 +74,7 @@ def execute(options: argparse.Namespace) -> int:
     absent = missing(("matplotlib",))
     if absent and not options.quick:
         raise UserError(f"{absent}: the figures need it, pip install 'sparsemark[plots]'")
+    check_html(options)
     study = _study(options)
     work = paths.study_work(study.name)
     with notices(), only_process(paths.lock(work), f"sparsemark run {options.study}"):
@@ -78,7 +83,8 @@ def execute(options: argparse.Namespace) -> int:
             pipeline = open_pipeline(study, places, data=options.data)
         journal = Journal(paths.journal(work))
         evaluated = prepare_variants(pipeline, study.variants, watch)
-        run = measure_cells(pipeline, study.cells, journal, watch, processes)
+        watched = partial(watch, answer=answers_so_far(journal.path))
+        run = measure_cells(pipeline, study.cells, journal, watched, processes)
         machine = machine_name()
         result = paths.run(machine, study.name)
         lost = keep_earlier(result, run.measurements)
@@ -93,6 +99,7 @@ def execute(options: argparse.Namespace) -> int:
         print(resumed)
     if study.cells:
         show(run, asked, Deployment(results=(result,)))
+        write_page(options.html, run, asked, Deployment(results=(result,)))
     else:
         write(accuracy_markdown(evaluated))
     _name(written, work)

@@ -55,13 +55,18 @@ def write(text: str, *, commands: bool = False) -> None:
         exits.discard_stdout()
 
 
-def show(run: Run, bar: Bar | None = None, deployment: Deployment | None = None) -> None:
-    """Write the answer and the tables of a run; arguments as in `report.render`."""
+def show(run: Run, bar: Bar | None = None, deployment: Deployment | None = None, *, whole: bool = False) -> None:
+    """Write the answer and the tables of a run; arguments as in `report.render`.
+
+    A file or a pipe gets all of it: what is left out there cannot be asked for any more.
+    """
     from sparsemark.report import render
 
     width, colour = terminal()
     # A file or a pipe is as wide as its widest table: a column that is left out there cannot be had back by widening.
-    write(render(run, width=width if sys.stdout.isatty() else None, colour=colour, bar=bar, deployment=deployment))
+    shown = width if sys.stdout.isatty() else None
+    whole = whole or shown is None
+    write(render(run, width=shown, colour=colour, bar=bar, deployment=deployment, whole=whole))
 
 
 def show_artifacts(pipeline: Pipeline, study: Study, folder: Path) -> None:

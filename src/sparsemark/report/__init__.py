@@ -10,7 +10,7 @@ from sparsemark.report.document import content_of
 from sparsemark.report.findings import findings
 from sparsemark.report.headline import headlines
 from sparsemark.report.renderers.csv import as_csv
-from sparsemark.report.renderers.html import as_fragment, as_html
+from sparsemark.report.renderers.html import as_fragment
 from sparsemark.report.renderers.markdown import as_markdown
 from sparsemark.report.renderers.terminal import DEFAULT_WIDTH, as_terminal
 
@@ -24,11 +24,20 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_WIDTH", "FORMATS", "findings", "headlines", "notebook", "render"]
 
+
+def _page(run: Run, wanted: Wanted) -> str:
+    from sparsemark.report.page import as_page  # with Jinja, which no other format needs
+
+    return as_page(run, wanted.bar, wanted.deployment)
+
+
 FORMATS: dict[str, Callable[[Run, Wanted], str]] = {
-    "table": lambda run, wanted: as_terminal(_content(run, wanted), width=wanted.width, colour=wanted.colour),
+    "table": lambda run, wanted: as_terminal(
+        _content(run, wanted), width=wanted.width, colour=wanted.colour, whole_report=wanted.whole
+    ),
     "markdown": lambda run, wanted: as_markdown(_content(run, wanted)),
     "csv": lambda run, wanted: as_csv(run.measurements, wanted.bar),
-    "html": lambda run, wanted: as_html(_content(run, wanted)),
+    "html": _page,
 }
 """Formats of a report."""
 
@@ -41,6 +50,7 @@ class Wanted:
     colour: bool = False
     bar: Bar | None = None
     deployment: Deployment | None = None
+    whole: bool = True
 
 
 def _content(run: Run, wanted: Wanted) -> Content:
@@ -55,6 +65,7 @@ def render(
     colour: bool = False,
     bar: Bar | None = None,
     deployment: Deployment | None = None,
+    whole: bool = True,
 ) -> str:
     """Write a run as text that ends in a newline.
 
@@ -66,13 +77,14 @@ def render(
         colour: whether to use the terminal's escape sequences; `table` only.
         bar: what a network may lose and still keep its score; None takes each metric's own tolerance.
         deployment: where the run's files are; None where a result file is all that is known.
+        whole: with the lists below the table; else they are named. `table` only.
 
     Raises:
         UserError: there is no such format.
     """
     if form not in FORMATS:
         raise UserError(f"--format {form!r}: expected one of {', '.join(FORMATS)}")
-    return FORMATS[form](run, Wanted(width, colour, bar, deployment))
+    return FORMATS[form](run, Wanted(width, colour, bar, deployment, whole))
 
 
 def notebook(run: Run) -> str:

@@ -11,7 +11,7 @@ from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import contamination_of
 from sparsemark.analysis.front import Bar, standings
 from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED, Measurement
-from sparsemark.report import wording
+from sparsemark.report import trust, wording
 from sparsemark.report.advice import advice
 from sparsemark.report.break_even import TITLE, break_evens
 from sparsemark.report.conditions import conditions
@@ -53,11 +53,26 @@ class Row:
         tone: `faster` or `slower` than the reference where the row keeps its score and the whole interval says so, else
             empty.
         is_reference: the cell that all others are held against.
+        name: of the cell.
+        is_disturbed: whether the machine changed under the measurement.
+        trust: grade of its speedup.
     """
 
     texts: tuple[str, ...]
     tone: str
     is_reference: bool
+    name: str
+    is_disturbed: bool
+    trust: str
+
+    def marked(self, columns: Sequence[str]) -> Iterator[str]:
+        """Yield the texts with ` (!)` behind the speedup of a disturbed cell.
+
+        Args:
+            columns: titles of the texts.
+        """
+        for column, text in zip(columns, self.texts, strict=True):
+            yield f"{text} (!)" if self.is_disturbed and column == SPEEDUP else text
 
 
 @dataclass(frozen=True)
@@ -166,7 +181,16 @@ def _table(judged: Sequence[Standing], scoring: Scoring, notes: Notes) -> tuple[
         texts = _texts(m, notes)
         texts[FRONT] = place.get(m.name, wording.ABSENT)
         texts[score] = _agreement(m) if score == _AGREEMENT else _score(one, scoring, named=len(leading) > 1)
-        rows.append(Row(tuple(texts[column] for column in columns), _tone(one), is_reference(m)))
+        rows.append(
+            Row(
+                tuple(texts[column] for column in columns),
+                _tone(one),
+                is_reference(m),
+                m.name,
+                bool(contamination_of(m)),
+                trust.grade(m),
+            )
+        )
     return columns, rows
 
 
@@ -186,7 +210,7 @@ def _texts(m: Measurement, notes: Notes) -> dict[str, str]:
         _THROUGHPUT: wording.rate(m.images_per_second),
         "p50 ms": wording.milliseconds(m.p50_ms),
         "p90 ms": wording.milliseconds(m.p90_ms),
-        SPEEDUP: speedup + (" (!)" if contamination_of(m) else ""),
+        SPEEDUP: speedup,
         _SIZE: wording.size(m.artifact_bytes),
     }
 
@@ -211,7 +235,8 @@ def _score(one: Standing, scoring: Scoring, *, named: bool) -> str:
 
 def _remarks(cells: Sequence[Measurement]) -> Iterator[str]:
     """Yield what must be known of the numbers of the table; it stands right below."""
-    apart = [off for m in cells if (off := _p50s_apart(m, cells)) is not None]
+    references = {_job(m): m for m in reversed(cells) if is_reference(m)}
+    apart = [off for m in cells if (off := _p50s_apart(m, references.get(_job(m)))) is not None]
     if apart:
         yield (
             f"speedup is of paired blocks; p50s were taken at different moments, and their ratio differs from it by up "
@@ -219,10 +244,9 @@ def _remarks(cells: Sequence[Measurement]) -> Iterator[str]:
         )
 
 
-def _p50s_apart(m: Measurement, among: Sequence[Measurement]) -> float | None:
+def _p50s_apart(m: Measurement, reference: Measurement | None) -> float | None:
     """Return by how much the ratio of the medians differs from the speedup; None where that is within its interval."""
     speedup = speedup_of(m)
-    reference = next((other for other in among if is_reference(other) and _job(other) == _job(m)), None)
     if speedup is None or reference is None or not m.p50_ms or not reference.p50_ms or is_reference(m):
         return None
     ratio = reference.p50_ms / m.p50_ms

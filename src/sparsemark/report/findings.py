@@ -21,7 +21,7 @@ from sparsemark.analysis.cells import (
 from sparsemark.analysis.comparison import speedup_of, speedup_over
 from sparsemark.report import wording
 from sparsemark.report.quantising import quantising
-from sparsemark.specs import AA, ALL_ONES, RANDOM
+from sparsemark.specs import AA, ALL_ONES, DENSE, RANDOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -101,14 +101,25 @@ def _scatter(model: str | None, measured: Sequence[Measurement], notes: Notes) -
     }
 
 
+def clock_agrees(m: Measurement) -> bool | None:
+    """Return whether a cell against itself came out as 1; None where its interval is too wide to tell, or absent."""
+    own = speedup_of(m)
+    if own is None:
+        return None
+    if own.low >= 1 - _AGREES and own.high <= 1 + _AGREES:
+        return True
+    return None if own.low <= 1 <= own.high else False
+
+
 def _aa_line(measurement: Measurement, notes: Notes) -> str:
     where = f"A/A ({measurement.model} {wording.pruned(measurement)} on {wording.runner(measurement, notes)})"
     own = speedup_of(measurement)  # an A/A cell is its own reference
     if own is None:
         return f"{where}: no interval, so the clock is not checked."
-    if own.low >= 1 - _AGREES and own.high <= 1 + _AGREES:
+    agrees = clock_agrees(measurement)
+    if agrees:
         verdict = f"the clock agrees with itself to {_AGREES:.0%}"
-    elif own.low <= 1 <= own.high:
+    elif agrees is None:
         verdict = f"too noisy to tell to {_AGREES:.0%}"
     else:
         verdict = "the clock DISAGREES with itself: no difference of this size means anything here"
@@ -116,7 +127,11 @@ def _aa_line(measurement: Measurement, notes: Notes) -> str:
 
 
 def _over_dense_twin(measured: Sequence[Measurement]) -> Callable[[Measurement], Interval | None]:
-    return lambda m: _over(m, dense_twin(m, measured))
+    dense: dict[tuple[object, ...], list[Measurement]] = {}
+    for m in measured:
+        if m.method == DENSE:
+            dense.setdefault(way(m), []).append(m)
+    return lambda m: _over(m, dense_twin(m, dense.get(way(m), ())))
 
 
 def _over_magnitude_twin(measured: Sequence[Measurement]) -> Callable[[Measurement], Interval | None]:

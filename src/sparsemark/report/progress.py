@@ -16,10 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from sparsemark.machine import pace
+from sparsemark.report.harmless import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
+    from rich.console import RenderableType
     from rich.progress import Task
 
 T = TypeVar("T")
@@ -41,17 +43,39 @@ def waiting(what: str) -> Iterator[None]:
         yield
 
 
-def watch(items: Sequence[T], what: str, kinds: Sequence[Hashable] | None = None) -> Iterator[T]:
+def watch(
+    items: Sequence[T],
+    what: str,
+    kinds: Sequence[Hashable] | None = None,
+    *,
+    answer: Callable[[], str] | None = None,
+) -> Iterator[T]:
     """Yield items and show which is at work.
 
     Args:
         items: with a `name` each.
         what: what they are, in the plural.
         kinds: of the items: those of one kind take about as long. None where all are alike.
+        answer: returns what is known so far, which stands above the bar of a terminal; called after each item.
     """
     console = Console(stderr=True)
     left = _Left([""] * len(items) if kinds is None else kinds)
-    yield from _behind_a_bar(items, what, console, left) if console.is_terminal else _beside_lines(items, what, left)
+    if console.is_terminal:
+        yield from _behind_a_bar(items, what, console, left, answer)
+    else:
+        yield from _beside_lines(items, what, left)
+
+
+class _Answered(Progress):
+    """Bar with what is known so far above it."""
+
+    answer = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the answer, where there is one, and the bar."""
+        if self.answer:
+            yield Text(self.answer)
+        yield from super().get_renderables()
 
 
 class _Left(ProgressColumn):
@@ -100,7 +124,9 @@ def _is_found(seconds: float, other: float) -> bool:
     return seconds < _FOUND_S and seconds * _FOUND_PART < other
 
 
-def _behind_a_bar(items: Sequence[T], what: str, console: Console, left: _Left) -> Iterator[T]:
+def _behind_a_bar(
+    items: Sequence[T], what: str, console: Console, left: _Left, answer: Callable[[], str] | None
+) -> Iterator[T]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -108,12 +134,14 @@ def _behind_a_bar(items: Sequence[T], what: str, console: Console, left: _Left) 
         TimeElapsedColumn(),
         left,
     )
-    with Progress(*columns, console=console) as progress:
+    with _Answered(*columns, console=console) as progress:
         task = progress.add_task(what, total=len(items))
         for item in items:
             progress.update(task, description=f"{what}: {_name(item)}")
             yield item
             left.advance()
+            if answer is not None:
+                progress.answer = harmless(answer(), lines=True)
             progress.advance(task)
         progress.update(task, description=what)
 

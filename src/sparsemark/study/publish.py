@@ -49,6 +49,7 @@ def write_results(
         texts |= {
             paths.table(machine, study.name, "md"): render(run, "markdown"),
             paths.table(machine, study.name, "csv"): render(run, "csv"),
+            paths.page(study.name): render(run, "html"),
         }
     if study.hooks is not None:
         texts |= {

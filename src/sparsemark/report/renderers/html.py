@@ -1,4 +1,4 @@
-"""A report as one HTML page that loads nothing."""
+"""A report as a piece of HTML for a page of another's."""
 
 from __future__ import annotations
 
@@ -13,28 +13,6 @@ if TYPE_CHECKING:
 
     from sparsemark.report.document import Content
     from sparsemark.report.front import Front
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-.headline { font-size: 1.2rem; font-weight: 600; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: left; border-bottom: 1px solid #ddd; white-space: nowrap; }
-td.number { text-align: right; }
-tr.reference { background: #eee; font-weight: 600; }
-tr.faster td.speedup { color: #056b2e; }
-tr.slower td.speedup { color: #a11212; }
-footer { color: #555; font-size: .85rem; }
-"""
-
-
-def as_html(content: Content) -> str:
-    """Write the report as an HTML document."""
-    head = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
-        f"<title>sparsemark report</title><style>{_STYLE}</style></head><body>",
-    ]
-    return "\n".join([*head, *_body(content), "</body></html>", ""])
 
 
 def as_fragment(content: Content) -> str:
@@ -54,7 +32,7 @@ def _body(content: Content) -> list[str]:
         lines.append("</tr></thead><tbody>")
         for row in content.rows:
             classes = " ".join(name for name in (row.tone, "reference" if row.is_reference else "") if name)
-            cells = zip(content.columns, row.texts, strict=True)
+            cells = zip(content.columns, row.marked(content.columns), strict=True)
             lines.append(f'<tr class="{classes}">' + "".join(_cell(*cell) for cell in cells) + "</tr>")
         lines.append("</tbody></table>")
     lines += [f"<p>{html.escape(line)}</p>" for line in content.remarks]

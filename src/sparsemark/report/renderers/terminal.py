@@ -16,26 +16,29 @@ from rich.text import Text
 
 from sparsemark.report.document import FASTER, NUMBERS, SLOWER, sections
 from sparsemark.report.front import LEGEND, SPEEDUP, TITLE
+from sparsemark.report.trust import LEGEND as LEGEND_OF_TRUST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sparsemark.report.document import Content
+    from sparsemark.report.document import Content, Row
 
 DEFAULT_WIDTH = 120
 """Columns of a report that goes to a file or a pipe."""
 
 _COLOURS = {FASTER: "green", SLOWER: "red"}
 _FOLDED = ("model", "pruned", "engine")  # columns of the front that hold no numbers
+_TRUST = "trust"
 _GAP = 3  # columns between two columns of a table
 _LONGEST_WORD = 24  # columns of a word that is never broken
 _UNBOUNDED = 10_000  # columns: wider than any table
 
 
-def as_terminal(content: Content, *, width: int | None, colour: bool) -> str:
+def as_terminal(content: Content, *, width: int | None, colour: bool, whole_report: bool = True) -> str:
     """Write the report for a terminal of `width` columns, with escape sequences if `colour`.
 
-    Without a width no column is left out, and only text is broken, at `DEFAULT_WIDTH`.
+    Without a width no column is left out, and only text is broken, at `DEFAULT_WIDTH`. Without `whole_report` the lists
+    below the table are named, but for what did not run.
     """
     parts: list[RenderableType] = [Text(line, style="bold") for line in content.headlines]
     parts += [Padding(Text(line), (0, 0, 0, 2)) for line in content.advice]
@@ -46,22 +49,40 @@ def as_terminal(content: Content, *, width: int | None, colour: bool) -> str:
         parts.append(grid(front.columns, front.rows, whole=whole, right=NUMBERS))
         parts.append(Text(LEGEND, style="dim"))
     if content.rows:
-        columns = content.columns if width is None else _fitting(content, width)
+        titles = _titles(content)
+        columns = titles if width is None else _fitting(content, width)
         parts += [Text(), _table(content, columns)]
-        if left_out := [column for column in content.columns if column not in columns]:
+        if left_out := [column for column in titles if column not in columns]:
             parts.append(Text(f"too narrow for: {', '.join(left_out)}", style="dim"))
-        parts += [Text(line, style="dim") for line in content.remarks]
+        parts += [Text(line, style="dim") for line in (LEGEND_OF_TRUST, *content.remarks)]
+    folded = []
     for title, lines in sections(content):
+        if not whole_report and lines is not content.failures:
+            folded.append(title.partition(":")[0].lower())
+            continue
         style = "dim" if lines is content.conditions else ""
         parts += [Text(f"\n{title}", style="bold"), *(Padding(Text(line, style), (0, 0, 0, 2)) for line in lines)]
+    if folded:
+        parts.append(Text(f"\n--all adds: {', '.join(folded)}", style="dim"))
     return draw(parts, width=width or DEFAULT_WIDTH, colour=colour)
+
+
+def _titles(content: Content) -> list[str]:
+    """Return the columns of the table: those of the content, and how far the speedup can be trusted beside it."""
+    place = content.columns.index(SPEEDUP) + 1
+    return [*content.columns[:place], _TRUST, *content.columns[place:]]
+
+
+def _texts(content: Content, row: Row) -> dict[str, str]:
+    return dict(zip(content.columns, row.texts, strict=True)) | {_TRUST: row.trust}
 
 
 def _fitting(content: Content, width: int) -> list[str]:
     """Return the columns that fit; the least needed are left out first."""
+    shown = [_texts(content, row) for row in content.rows]
     widths = {
-        column: max(*map(len, column.split(" (")), *(len(row.texts[index]) for row in content.rows)) + _GAP
-        for index, column in enumerate(content.columns)
+        column: max(*map(len, column.split(" (")), *(len(texts[column]) for texts in shown)) + _GAP
+        for column in _titles(content)
     }
     models = {row.texts[content.columns.index("model")] for row in content.rows}
     for column in ("p90 ms", "removed", *(["model"] if len(models) == 1 else []), "size"):
@@ -73,7 +94,7 @@ def _fitting(content: Content, width: int) -> list[str]:
 def _table(content: Content, columns: Sequence[str]) -> Table:
     rows = []
     for row in content.rows:
-        texts = dict(zip(content.columns, row.texts, strict=True))
+        texts = _texts(content, row)
         tone = _COLOURS.get(row.tone, "")
         rows.append([Text(texts[column], tone if column == SPEEDUP else "") for column in columns])
     styles = ["reverse" if row.is_reference else "" for row in content.rows]

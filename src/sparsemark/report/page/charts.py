@@ -1,0 +1,248 @@
+"""Charts of the cells of a run as specifications of Vega; the page puts in the cells that its filters let through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sparsemark.report.page.cells import BOTH, CHANNELS, CONTROL, DENSE_KIND, KINDS, ZEROS
+from sparsemark.report.page.vega import (
+    FAINT,
+    INK,
+    TIMES,
+    Spec,
+    linear_axis,
+    log_scale,
+    ratio_axis,
+    rule,
+    specification,
+    value,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SHAPES = {DENSE_KIND: "diamond", ZEROS: "circle", CHANNELS: "square", BOTH: "triangle-up", CONTROL: "cross"}
+"""Symbol of each family of pruning."""
+
+
+def front(colour: Spec) -> Spec:
+    """Return the chart of the score against the speedup, with both intervals and what nothing dominates."""
+    fade = {"signal": "datum.onFront ? 1 : 0.35"}
+    ink = {"scale": "colour", "field": "runner"}
+    return specification(
+        "Score against speedup over the dense network; further right is faster. Arrow keys go from cell to cell.",
+        400,
+        colour,
+        signals=[
+            {"name": name, "value": value}
+            for name, value in (("xs", [0.5, 2]), ("xticks", [1]), ("ys", [0, 1]), ("over", ""), ("score", ""),
+                                ("dense", None), ("least", None))
+        ],
+        data=[
+            {"name": "cells"},
+            {"name": "onFront", "source": "cells", "transform": [{"type": "filter", "expr": "datum.onFront"}]},
+            {"name": "chosen", "source": "cells", "transform": [{"type": "filter", "expr": "datum.chosen"}]},
+        ],
+        scales=[
+            log_scale("x", "width", "xs"),
+            {"name": "y", "type": "linear", "domain": {"signal": "ys"}, "range": "height", "zero": False},
+            {"name": "shape", "type": "ordinal", "domain": list(KINDS), "range": [SHAPES[kind] for kind in KINDS]},
+        ],
+        axes=[
+            {"scale": "x", "orient": "bottom", "grid": True, "values": {"signal": "xticks"},
+             "title": {"signal": "over"}, "encode": {"labels": {"update": {"text": {"signal": TIMES}}}}},
+            {"scale": "y", "orient": "left", "grid": True, "title": {"signal": "score"}, "tickCount": 6},
+        ],
+        marks=[
+            {"type": "rect", "aria": False, "interactive": False, "encode": {"update": {
+                "x": {"value": 0}, "x2": {"signal": "width"},
+                "y": {"signal": "dense === null ? 0 : scale('y', dense)"},
+                "y2": {"signal": "least === null ? 0 : scale('y', least)"},
+                "fill": {"value": "var(--good)"}, "fillOpacity": {"signal": "least === null ? 0 : 0.13"},
+            }}},
+            rule(x={"scale": "x", "value": 1}, y={"value": 0}, y2={"signal": "height"}, stroke={"value": INK},
+                  strokeDash={"value": [2, 3]}),
+            rule(x={"value": 0}, x2={"signal": "width"}, y={"signal": "dense === null ? -9 : scale('y', dense)"},
+                  stroke={"value": INK}, strokeDash={"value": [2, 3]},
+                  opacity={"signal": "dense === null ? 0 : 1"}),
+            rule(x=value("low", "x"), x2=value("high", "x"), y=value("y", "y"), stroke=ink, opacity=fade)
+            | {"from": {"data": "cells"}},
+            rule(x=value("x", "x"), y=value("yLow", "y"), y2=value("yHigh", "y"), stroke=ink,
+                  opacity={"signal": "datum.onFront ? 0.8 : 0.12"})
+            | {"from": {"data": "cells"}},
+            {"type": "symbol", "aria": False, "interactive": False, "from": {"data": "chosen"}, "encode": {"update": {
+                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 420}, "fill": {"value": "transparent"},
+                "stroke": {"value": INK}, "strokeWidth": {"value": 2}}}},
+            {"type": "symbol", "name": "points", "from": {"data": "cells"},
+             "description": "cells", "encode": {"update": {
+                "x": value("x", "x"), "y": value("y", "y"), "shape": {"scale": "shape", "field": "kind"},
+                "size": {"signal": "datum.onFront ? 130 : 60"}, "fill": ink, "stroke": {"value": "var(--ground)"},
+                "strokeWidth": {"value": 1}, "opacity": fade, "cursor": {"value": "pointer"},
+                "description": {"field": "label"},
+            }}},
+            {"type": "text", "from": {"data": "onFront"}, "aria": False, "interactive": False,
+             "encode": {"update": {
+                "x": {"scale": "x", "field": "x"}, "y": {"scale": "y", "field": "y", "offset": -15},
+                "text": {"field": "text"},
+                "align": {"value": "center"}, "fontSize": {"value": 12},
+                "fontWeight": {"value": "bold"}, "fill": {"value": INK},
+            }}},
+        ],
+    )  # fmt: skip
+
+
+def speedup(kind: str, colour: Spec) -> Spec:
+    """Return the chart of the speedup against what was removed, for one family of pruning."""
+    ink = {"scale": "colour", "field": "runner"}
+    grouped = {"type": "aggregate", "groupby": ["line", "runner", "x", "lined"],
+               "fields": ["y", "low", "high"], "ops": ["median", "min", "max"], "as": ["y", "low", "high"]}  # fmt: skip
+    ideal = [{"x": x, "y": 1 / (1 - x / 100)} for x in (*range(0, 90, 5), *range(90, 99))]
+    return specification(
+        f"Speedup over the dense network against the share removed, {kind}; bands are 95 % intervals.",
+        340,
+        colour,
+        signals=[{"name": name, "value": value} for name, value in
+                 (("ys", [0.5, 2]), ("yticks", [1]), ("over", ""), ("most", 100), ("room", 0))],
+        data=[
+            {"name": "cells"},
+            {"name": "medians", "source": "cells", "transform": [grouped, {"type": "collect", "sort": {"field": "x"}}]},
+            {"name": "lines", "source": "medians", "transform": [{"type": "filter", "expr": "datum.lined"}]},
+            {"name": "labels"},
+            {"name": "ideal", "values": ideal,
+             "transform": [{"type": "filter", "expr": "datum.y <= ys[1] && datum.x <= most"}]},
+        ],
+        scales=[
+            {"name": "x", "type": "linear", "domain": {"signal": "[0, most]"},
+             "range": {"signal": "[0, max(120, width - room)]"}, "zero": True},
+            log_scale("y", "height", "ys"),
+        ],
+        axes=[
+            {"scale": "x", "orient": "bottom", "title": "share of the weights gone, %", "tickCount": 6},
+            {"scale": "y", "orient": "left", "grid": True, "values": {"signal": "yticks"},
+             "title": {"signal": "over"}, "encode": {"labels": {"update": {"text": {"signal": TIMES}}}}},
+        ],
+        marks=[
+            rule(x={"value": 0}, x2={"scale": "x", "signal": "most"}, y={"scale": "y", "value": 1},
+                  stroke={"value": INK}, strokeWidth={"value": 1.2}),
+            {"type": "line", "aria": False, "interactive": False, "from": {"data": "ideal"}, "encode": {"update": {
+                "x": value("x", "x"), "y": value("y", "y"), "stroke": {"value": INK},
+                "strokeDash": {"value": [5, 4]}, "strokeWidth": {"value": 1}, "opacity": {"value": 0.6}}}},
+            *[
+                {"type": "group", "aria": False, "interactive": False,
+                 "from": {"facet": {"name": f"of_{mark}", "data": "lines", "groupby": "line"}},
+                 "marks": [{"type": mark, "aria": False, "interactive": False, "from": {"data": f"of_{mark}"},
+                            "encode": {"update": {"x": value("x", "x"), **encoding}}}]}
+                for mark, encoding in (
+                    ("area", {"y": value("low", "y"), "y2": value("high", "y"), "fill": ink,
+                              "fillOpacity": {"value": 0.18}}),
+                    ("line", {"y": value("y", "y"), "stroke": ink, "strokeWidth": {"value": 2}}),
+                )
+            ],
+            rule(x=value("x", "x"), y=value("low", "y"), y2=value("high", "y"), stroke=ink, opacity={"value": 0.7})
+            | {"from": {"data": "medians"}},
+            {"type": "symbol", "name": "points", "from": {"data": "cells"}, "description": "cells",
+             "encode": {"update": {
+                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 46}, "fill": ink,
+                "stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 1}, "cursor": {"value": "pointer"},
+                "description": {"field": "label"}}}},
+            {"type": "text", "aria": False, "interactive": False, "from": {"data": "labels"}, "encode": {"update": {
+                "x": {"scale": "x", "field": "x", "offset": 8}, "y": {"field": "place"},
+                "text": {"field": "line"}, "fill": ink, "fontSize": {"value": 12}, "baseline": {"value": "middle"},
+                "opacity": {"signal": "room > 0 ? 1 : 0"}}}},
+        ],
+    )  # fmt: skip
+
+
+def strip(colour: Spec) -> Spec:
+    """Return the chart of a cell's paired blocks in the order of time, beside those of the control."""
+    return specification(
+        "Paired blocks of one cell in the order of time, in percent from their median; crosses are blocks in which "
+        "the reference had moved, grey are those of the dense network against itself.",
+        260,
+        colour,
+        signals=[{"name": name, "value": value} for name, value in
+                 (("ys", [-5, 5]), ("starts", []), ("low", 0), ("high", 0), ("runner", ""))],
+        data=[{"name": "cells"}, {"name": "control"}, {"name": "launches"}],
+        scales=[
+            {"name": "x", "type": "linear", "zero": True, "nice": False, "range": "width",
+             "domain": {"fields": [{"data": "cells", "field": "x"}, {"data": "control", "field": "x"}]}},
+            {"name": "y", "type": "linear", "domain": {"signal": "ys"}, "range": "height", "clamp": True},
+        ],
+        axes=[
+            {"scale": "x", "orient": "bottom", "title": "pair of blocks, in the order of time", "tickMinStep": 1},
+            {"scale": "y", "orient": "left", "grid": True, "tickCount": 5,
+             "title": "speedup of the pair, % from the median"},
+        ],
+        marks=[
+            {"type": "rect", "aria": False, "encode": {"update": {
+                "x": {"value": 0}, "x2": {"signal": "width"}, "y": {"scale": "y", "signal": "high"},
+                "y2": {"scale": "y", "signal": "low"}, "fill": {"scale": "colour", "signal": "runner"},
+                "fillOpacity": {"value": 0.18}}}},
+            rule(x={"scale": "x", "field": "x"}, y={"value": 0}, y2={"signal": "height"}, stroke={"value": FAINT},
+                  strokeDash={"value": [4, 3]}) | {"from": {"data": "launches"}},
+            {"type": "symbol", "aria": False, "interactive": False, "from": {"data": "control"}, "encode": {"update": {
+                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 30}, "fill": {"value": "transparent"},
+                "stroke": {"value": "var(--dim)"}}}},
+            {"type": "symbol", "name": "points", "from": {"data": "cells"}, "description": "pairs of blocks",
+             "encode": {"update": {
+                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 60},
+                "shape": {"signal": "datum.moved ? 'cross' : 'circle'"},
+                "fill": {"scale": "colour", "signal": "runner"}, "description": {"field": "label"}}}},
+        ],
+    )  # fmt: skip
+
+
+def parity(colour: Spec, rows: int, limit: float) -> Spec:
+    """Return the chart of how far every cell is from its network in float64, by engine.
+
+    Args:
+        colour: as from `colours`.
+        rows: engines with a parity.
+        limit: largest distance allowed to float32, relative.
+    """
+    return specification(
+        f"Largest difference from the same network in float64, by engine; up to {limit:g} is allowed in float32.",
+        26 * max(rows, 2),
+        colour,
+        data=[{"name": "cells"}],
+        scales=[
+            {"name": "x", "type": "log", "range": "width", "nice": True, "zero": False,
+             "domain": {"fields": [{"data": "cells", "field": "parity"}, [limit * 2]]}},
+            {"name": "y", "type": "band", "range": "height", "domain": {"data": "cells", "field": "runner"}},
+        ],
+        axes=[
+            {"scale": "x", "orient": "bottom", "grid": True, "format": ".0e", "tickCount": 5,
+             "title": "largest difference from float64, relative"},
+            {"scale": "y", "orient": "left", "domain": False, "ticks": False},
+        ],
+        marks=[
+            rule(x={"scale": "x", "value": limit}, y={"value": 0}, y2={"signal": "height"},
+                  stroke={"value": "var(--bad)"}, strokeWidth={"value": 2}),
+            {"type": "symbol", "name": "points", "from": {"data": "cells"}, "description": "cells",
+             "encode": {"update": {
+                "x": value("parity", "x"), "y": {"scale": "y", "field": "runner", "band": 0.5},
+                "size": {"value": 50}, "fill": {"scale": "colour", "field": "runner"}, "opacity": {"value": 0.7},
+                "cursor": {"value": "pointer"}, "description": {"field": "label"}}}},
+        ],
+    )  # fmt: skip
+
+
+def frame(records: Sequence[Mapping[str, Any]], dense: float | None, least: float | None) -> dict[str, Any]:
+    """Return the axes of one network's charts: they stay where they are while filters change.
+
+    Args:
+        records: of the network.
+        dense: its dense score, in the unit of the axis.
+        least: the lowest score that counts as kept.
+    """
+    ratios = [end for record in records if record["speedup"] for end in record["speedup"]]
+    scores = [
+        end
+        for record in records
+        if record["score"] and record["kind"] != CONTROL
+        for end in record["score"]
+        if end is not None
+    ]
+    scores += [value for value in (dense, least) if value is not None]
+    ends, ticks = ratio_axis(ratios)
+    return {"ratios": ends, "ticks": ticks, "scores": linear_axis(scores), "dense": dense, "least": least}

@@ -1,0 +1,187 @@
+"""A run as a page: its content in words, cells as data, and the scripts and styles put in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sparsemark.analysis.front import Bar, standings
+from sparsemark.records.measurement import MEASURED
+from sparsemark.report import trust, wording
+from sparsemark.report.conditions import environment
+from sparsemark.report.deployment import Deployment
+from sparsemark.report.document import NUMBERS, content_of
+from sparsemark.report.front import SPEEDUP, places
+from sparsemark.report.harmless import harmless_run
+from sparsemark.report.page import charts, library, rows, vega
+from sparsemark.report.page.cells import CONTROL, KINDS, cell_records, course
+from sparsemark.report.page.colours import engine_colours
+from sparsemark.report.page.files import written
+from sparsemark.report.page.static import static_figures
+from sparsemark.report.page.summary import machine_tile, summaries
+from sparsemark.report.scores import Scoring
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sparsemark.analysis.front import Standing
+    from sparsemark.records.run import Run
+    from sparsemark.report.document import Content, Row
+
+PARITY_LIMIT = 1e-5
+"""Of float32, relative; `measurement.parity` decides by the same."""
+
+_SORTED_BY = {"removed": "removed", SPEEDUP: "speedup", "p50 ms": "ms", "size": "bytes"}
+"""Columns that are sorted by a number of the record in place of their text."""
+
+
+_LINES = 6
+"""Lines of advice above the charts; the others are folded."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One text of the table; `value` is what it is sorted by, None where that is the text."""
+
+    text: str
+    value: float | str | None
+    classes: str
+
+
+def as_page(run: Run, bar: Bar | None = None, deployment: Deployment | None = None) -> str:
+    """Write a run as one HTML document that loads nothing.
+
+    Args:
+        run: what was measured.
+        bar: what a network may lose and still keep its score; None takes each metric's own tolerance.
+        deployment: where its files are; None where a result file is all that is known.
+    """
+    content = content_of(run, bar, deployment)
+    run = harmless_run(run)
+    deployment = deployment or Deployment()
+    judged = [one for one in standings(run.measurements, bar or Bar()) if one.measurement.status == MEASURED]
+    scoring = Scoring.of(run.measurements)
+    order = {row.name: place for place, row in enumerate(content.rows)}
+    judged.sort(key=lambda one: order.get(one.measurement.name, len(order)))
+    records = cell_records(judged, scoring, places(judged), run.engines)
+    interactive = library.is_installed() and bool(records)
+    engines = list(dict.fromkeys(record["engine"] for record in records))
+    for record in records:  # a number stands for an engine: its registered name is shown to nobody
+        record["engine"] = engines.index(record["engine"])
+    found = summaries(run, bar, scoring, deployment)
+    for record in records:
+        record["chosen"] = any(summary.cell == record["name"] for summary in found)
+    data, view = _charts(records, judged, scoring) if records else ({}, {})
+    return written(
+        "page.html",
+        data if interactive else None,
+        engine_colours([engine or "-" for engine in engines], run.engines),
+        content=content,
+        title=", ".join(dict.fromkeys(record["model"] for record in records)) or "run",
+        most_lines=_LINES,
+        when=run.when[:10],
+        machine=next(iter(environment(run.machine_info)), ""),
+        summaries=found,
+        advice=[line for line in content.advice if not any(s.deploy and s.deploy in line for s in found)],
+        fitness=machine_tile(run),
+        environment=[line for line in environment(run.machine_info) if line],
+        table=_table(content, records),
+        kinds=[kind for kind in KINDS if any(record["kind"] == kind for record in records)],
+        control=CONTROL,
+        shapes={kind: _OUTLINES[shape] for kind, shape in charts.SHAPES.items()},
+        engines=[wording.engine_name(name, run.engines) for name in engines],
+        precisions=list(dict.fromkeys(record["precision"] for record in records)),
+        networks=list(dict.fromkeys(record["model"] for record in records)),
+        records=records,
+        trust_legend=trust.LEGEND,
+        figures=[] if interactive else static_figures(run),
+        install=library.INSTALL,
+        **view,
+    )
+
+
+_OUTLINES = {
+    "diamond": "M8 1 15 8 8 15 1 8Z",
+    "circle": "M8 2a6 6 0 1 0 .01 0Z",
+    "square": "M2 2h12v12H2Z",
+    "triangle-up": "M8 2 15 14H1Z",
+    "cross": "M6 1h4v5h5v4h-5v5H6v-5H1V6h5Z",
+}
+"""Symbols of the charts as paths in a box of 16."""
+
+
+def _charts(
+    records: Sequence[Mapping[str, Any]], judged: Sequence[Standing], scoring: Scoring
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the data of the page's script, and which charts there are."""
+    runners = {record["runner"]: record["engine"] for record in records}
+    colour = vega.colours(list(runners), list(runners.values()))
+    points = course(records, judged)
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    titles = sorted({point["panel"] for point in points}, key=lambda title: (order[title.partition(":")[0]], title))
+    panels = {f"course-{number}": title for number, title in enumerate(titles)}
+    specs: dict[str, Any] = {}
+    if any(record["score"] and record["speedup"] for record in records):
+        specs["front"] = charts.front(colour)
+    specs |= {name: charts.speedup(kind, colour) for name, kind in panels.items()}
+    paired = [record for record in records if record["blocks"]]
+    if paired:
+        specs["strip"] = charts.strip(colour)
+    if any(record["ms"][1] is not None for record in records):
+        specs["tails"] = rows.tails(colour)
+    compared = {record["runner"] for record in records if record["parity"]}
+    if compared:
+        specs["parity"] = charts.parity(colour, len(compared), PARITY_LIMIT)
+    data = {
+        "cells": records,
+        "course": points,
+        "panels": panels,
+        "charts": specs,
+        "frames": _frames(records, judged, scoring),
+        "metric": {record["model"]: scoring.scale(one.measurement.model).metric
+                   for record, one in zip(records, judged, strict=True)},
+    }  # fmt: skip
+    return data, {"specs": specs, "panels": panels, "paired": paired, "parity_limit": PARITY_LIMIT}
+
+
+def _frames(
+    records: Sequence[Mapping[str, Any]], judged: Sequence[Standing], scoring: Scoring
+) -> dict[str, dict[str, Any]]:
+    """Return the axes of each network's charts."""
+    frames = {}
+    for model in dict.fromkeys(record["model"] for record in records):
+        own = [(record, one) for record, one in zip(records, judged, strict=True) if record["model"] == model]
+        first = own[0][1].measurement
+        scale = scoring.scale(first.model)
+        against = next((one for _, one in own if one.dense is not None and one.allowed is not None), None)
+        dense = least = None
+        if against is not None and against.dense is not None and against.allowed is not None:
+            dense = scale.factor * against.dense.value
+            sign = -1 if scale.higher_is_better else 1
+            least = dense + sign * scale.factor * against.allowed
+        frames[model] = charts.frame([record for record, _ in own], dense, least) | {
+            "over": "times as fast as dense",
+            "score": scale.axis(wording.caveat(one.measurement.data) for _, one in own),
+        }
+    return frames
+
+
+def _table(content: Content, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return titles and rows of the table of all cells, with what each column is sorted by."""
+    known = {record["name"]: record for record in records}
+    rows = [_row(row, content.columns, known[row.name]) for row in content.rows]
+    return {"columns": [(column, column in NUMBERS) for column in (*content.columns, "trust")], "rows": rows}
+
+
+def _row(row: Row, columns: Sequence[str], record: Mapping[str, Any]) -> dict[str, Any]:
+    cells = []
+    for column, text in zip(columns, row.texts, strict=True):
+        value: float | str | None = None
+        if field := _SORTED_BY.get(column):
+            found = record[field]
+            number = found[0] if isinstance(found, list) else found
+            value = "" if number is None else number
+        classes = ("number" if column in NUMBERS else "") + (" speedup" if column == SPEEDUP else "")
+        cells.append(Cell(text, value, classes.strip()))
+    classes = " ".join(name for name in (row.tone, "reference" if row.is_reference else "") if name)
+    return {"name": row.name, "cells": cells, "classes": classes, "grade": record["grade"], "why": record["why"]}

@@ -1,0 +1,107 @@
+"""Charts with a line for each cell: two runs beside each other, and the tails of the calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sparsemark.report.page.vega import INK, TIMES, Spec, linear_axis, ratio_axis, rule, specification, value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_ROW = 30
+"""Height of a cell of two runs: its name stands above its interval."""
+
+_TONES = {"name": "colour", "type": "ordinal", "domain": ["slower", "faster", "not told apart"],
+          "range": ["var(--bad)", "var(--good)", "var(--dim)"]}  # fmt: skip
+
+
+def changes(rows: int, cells: Sequence[Mapping[str, Any]]) -> Spec:
+    """Return the chart of the change of every cell's time in percent, with its interval.
+
+    Args:
+        rows: cells.
+        cells: from which the axis takes its ends.
+    """
+    ends = linear_axis([0.0, *(cell[end] for cell in cells for end in ("low", "high"))])
+    x = {"name": "x", "type": "linear", "domain": ends, "range": "width", "zero": False}
+    axis = {"scale": "x", "orient": "bottom", "grid": True, "title": "change of the time, %", "tickCount": 6}
+    return _pairs("Change of the time of every cell, old to new, in percent", rows, x, axis, 0.0)
+
+
+def overlay(rows: int, cells: Sequence[Mapping[str, Any]]) -> Spec:
+    """Return the chart of every cell's speedup in both runs; arguments as in `changes`."""
+    ends, ticks = ratio_axis(cell[end] for cell in cells for end in ("low", "high"))
+    x = {"name": "x", "type": "log", "domain": ends, "range": "width", "zero": False, "nice": False}
+    axis = {"scale": "x", "orient": "bottom", "grid": True, "title": "times as fast as dense", "values": ticks,
+            "encode": {"labels": {"update": {"text": {"signal": TIMES}}}}}  # fmt: skip
+    return _pairs("Speedup over the dense network in the old run, hollow, and in the new, filled", rows, x, axis, 1.0)
+
+
+def _pairs(description: str, rows: int, x: Spec, axis: Spec, neutral: float) -> Spec:
+    ink = {"scale": "colour", "field": "tone"}
+    line = {"signal": f"{_ROW} * (datum.place + 1) - (datum.run === 'old' ? 11 : 6)"}
+    return specification(
+        description,
+        _ROW * rows,
+        _TONES,
+        data=[{"name": "cells"}],
+        scales=[x],
+        axes=[axis],
+        marks=[
+            rule(x={"scale": "x", "value": neutral}, y={"value": 0}, y2={"signal": "height"},
+                  stroke={"value": INK}),
+            *_names("cell", "datum.run === 'old' ? 0 : 1"),
+            rule(x=value("low", "x"), x2=value("high", "x"), y=line, stroke=ink, strokeWidth={"value": 1.5})
+            | {"from": {"data": "cells"}},
+            {"type": "symbol", "name": "points", "from": {"data": "cells"}, "description": "cells",
+             "encode": {"update": {
+                "x": value("x", "x"), "y": line, "size": {"value": 60}, "stroke": ink,
+                "fill": {"signal": "datum.run === 'old' ? 'var(--ground)' : scale('colour', datum.tone)"},
+                "strokeWidth": {"value": 1.5}, "cursor": {"value": "pointer"}, "description": {"field": "label"}}}},
+        ],
+    )  # fmt: skip
+
+
+def _names(field: str, opacity: str) -> list[Spec]:
+    """Return the names above the lines, with a ground of their own behind them."""
+    return [
+        {"type": "text", "aria": False, "interactive": False, "from": {"data": "cells"}, "encode": {"update": {
+            "x": {"value": 2}, "y": {"signal": f"{_ROW} * datum.place + 10"}, "text": {"field": field},
+            "fontSize": {"value": 11}, "limit": {"signal": "width"}, "opacity": {"signal": opacity}, **ink}}}
+        for ink in (
+            {"stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 4}},
+            {"fill": {"value": "var(--dim)"}},
+        )
+    ]  # fmt: skip
+
+
+def tails(colour: Spec) -> Spec:
+    """Return the chart of the 90th and 99th percentile of every cell over its median, joined by a line."""
+    ink = {"scale": "colour", "field": "runner"}
+    line = {"signal": f"{_ROW} * (datum.place + 1) - 8"}
+    return specification(
+        "Time that 90 and 99 of 100 calls of a cell do not exceed, over its median",
+        _ROW,
+        colour,
+        data=[
+            {"name": "cells"},
+            {"name": "ends", "source": "cells", "transform": [
+                {"type": "aggregate", "groupby": ["place", "runner"], "fields": ["x"], "ops": ["max"], "as": ["x"]}]},
+        ],
+        scales=[{"name": "x", "type": "linear", "range": "width", "zero": False, "nice": True,
+                 "domain": {"fields": [{"data": "cells", "field": "x"}, [1.0, 1.1]]}}],
+        axes=[{"scale": "x", "orient": "bottom", "grid": True, "title": "time over the cell's median", "tickCount": 5,
+               "encode": {"labels": {"update": {"text": {"signal": TIMES}}}}}],
+        marks=[
+            *_names("name", "datum.percentile === 50 ? 1 : 0"),
+            rule(x={"scale": "x", "value": 1}, x2=value("x", "x"), y=line, stroke=ink, strokeWidth={"value": 2})
+            | {"from": {"data": "ends"}},
+            {"type": "symbol", "name": "points", "from": {"data": "cells"}, "description": "percentiles",
+             "encode": {"update": {
+                "x": value("x", "x"), "y": line, "size": {"value": 60}, "stroke": ink, "strokeWidth": {"value": 1.5},
+                "fill": {"signal": "datum.percentile === 50 ? 'var(--ground)' : scale('colour', datum.runner)"},
+                "shape": {"signal": "datum.percentile === 99 ? 'square' : 'circle'"},
+                "description": {"field": "label"}}}},
+        ],
+    )  # fmt: skip

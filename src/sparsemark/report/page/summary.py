@@ -1,0 +1,106 @@
+"""Tiles of a page: for each network what to deploy, how much faster it is, and what it costs; then the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sparsemark.analysis.cells import is_dense
+from sparsemark.analysis.contamination import contamination_of
+from sparsemark.analysis.front import answers, fastest
+from sparsemark.report import trust, wording
+from sparsemark.report.findings import clock_agrees, controls
+from sparsemark.report.headline import unjudged
+from sparsemark.specs import AA, DENSE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sparsemark.analysis.front import Answer, Bar, Standing
+    from sparsemark.records.run import Run
+    from sparsemark.report.deployment import Deployment
+    from sparsemark.report.scores import Scoring
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number with the words around it; `tone` is `fit`, `noisy`, `unfit` or empty."""
+
+    number: str
+    words: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Tiles of one network, the cell to deploy, and its file or command; both empty where no score says which."""
+
+    model: str
+    tiles: tuple[Tile, ...]
+    cell: str = ""
+    deploy: str = ""
+
+
+def summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployment) -> list[Summary]:
+    """Return a summary for each network that has a choice, or a speed."""
+    return list(_summaries(run, bar, scoring, deployment))
+
+
+def _summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployment) -> Iterator[Summary]:
+    for answer in answers(run.measurements, bar):
+        model = answer.model or "network"
+        if unjudged(answer, scoring):
+            yield Summary(model, tuple(_fastest(answer, run)))
+        elif answer.best is not None:
+            m = answer.best.measurement
+            yield Summary(model, tuple(_tiles(answer, answer.best, scoring, run)), m.name, deployment.of(m))
+
+
+def _fastest(answer: Answer, run: Run) -> Iterator[Tile]:
+    """Yield the fastest pruned network, which nobody knows the score of."""
+    found = fastest(one for one in answer.candidates if one.measurement.method != DENSE)
+    if found is not None and (speedup := found.speedup) is not None:
+        m, text = found.measurement, wording.ratio(speedup)
+        named = f"{wording.pruned(m)} on {wording.runner(m, run.engines)}"
+        yield Tile(
+            f"{text.partition('x')[0]}x",
+            f"{text.partition(' ')[2]}: fastest pruned network, {named}, trust {trust.grade(m)}; no score says whether "
+            "it is still good",
+        )
+
+
+def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterator[Tile]:
+    m, scale = best.measurement, scoring.scale(answer.model)
+    yield Tile(wording.pruned(m).replace(" %", "\u00a0%"), f"to deploy, on {wording.runner(m, run.engines)}")
+    if (speedup := best.speedup) is not None:
+        text = wording.ratio(speedup)
+        yield Tile(f"{text.partition('x')[0]}x", f"as fast as dense {text.partition(' ')[2]}, trust {trust.grade(m)}")
+    if m.p50_ms is not None:
+        dense = f"; dense {wording.milliseconds(m.reference_p50_ms)}" if m.reference_p50_ms is not None else ""
+        yield Tile(f"{wording.milliseconds(m.p50_ms)} ms", f"a call, median{dense}")
+    if best.score is not None:
+        value = scale.value(best.score.value) + (" %" if scale.percent else "")
+        was = "" if best.dense is None or is_dense(m) else f"; dense {scale.value(best.dense.value)}"
+        caveat = wording.on_caveat(wording.caveat(m.data))
+        yield Tile(value, f"{scale.metric}{caveat}{was}")
+
+
+def machine_tile(run: Run) -> Tile:
+    """Return whether the machine was quiet while the cells were measured."""
+    measured = run.measured()
+    if not measured:
+        return Tile("nothing measured", "no cell has a time", "unfit")
+    disturbed = sum(bool(contamination_of(m)) for m in measured)
+    against_itself = [m for m in measured if m.control == AA]
+    # The control that is off, if one is: the others say nothing for it.
+    said = dict(zip([clock_agrees(m) for m in against_itself], controls(run), strict=False))
+    wrong = False in said
+    aa = said.get(False) or next(iter(said.values()), "")
+    words = f"{disturbed} of {len(measured)} cells disturbed; {aa.partition(') ')[2].rstrip('.') or 'no A/A control'}"
+    if wrong:
+        return Tile("the clock disagrees", words, "unfit")
+    if not disturbed:
+        return Tile("quiet machine", words, "fit")
+    if 2 * disturbed <= len(measured):
+        return Tile("noisy machine", words, "noisy")
+    return Tile("disturbed machine", words, "unfit")

@@ -1,0 +1,266 @@
+"use strict";
+// Filters, sorting and the record of a cell. Charts are Vega's; without scripts the tables hold the same.
+(() => {
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const find = (selector) => document.querySelector(selector);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const page = read("page-data");
+  const cells = page.cells;
+  const table = find("#cells");
+  const rows = table ? all("tbody tr", table) : [];
+  const rowOf = new Map(rows.map((row) => [row.dataset.name, row]));
+  const views = new Map();
+
+  const label = (cell) =>
+    `${cell.pruned} on ${cell.runner}` +
+    (cell.speedup ? `, ${cell.speedup[0].toFixed(2)} times as fast [${cell.speedup[1].toFixed(2)}, ${cell.speedup[2].toFixed(2)}]` : "") +
+    (cell.score ? `, ${page.metric[cell.model] || "score"} ${+cell.score[0].toPrecision(4)}` : "") +
+    (cell.onFront ? ", on the front" : "") + (cell.chosen ? ", to deploy" : "");
+
+  // ---- filters: one choice for charts and table
+  const chosen = (name) => new Set(all(`#filters input[name=${name}]:checked`).map((box) => box.value));
+  const number = (id, otherwise) => {
+    const value = parseFloat(find(id)?.value);
+    return Number.isNaN(value) ? otherwise : value;
+  };
+  const network = () => find("#network")?.value ?? cells[0]?.model;
+  const passing = () => {
+    const engines = chosen("engine"), kinds = chosen("kind"), precisions = chosen("precision");
+    const low = number("#least", 0), high = number("#most", 100);
+    return cells.filter((cell) =>
+      cell.model === network() && engines.has(String(cell.engine)) && kinds.has(cell.kind) && precisions.has(cell.precision) &&
+      (cell.removed === null || (cell.removed >= low - 0.5 && cell.removed <= high + 0.5)));
+  };
+
+  // ---- the record of one cell, for the pointer and the keyboard
+  const show = (place, cell) => {
+    const out = document.getElementById(`${place}-record`);
+    if (!out || !cell) return;
+    const list = document.createElement("dl");
+    const add = (name, text) => {
+      if (!text) return;
+      const term = document.createElement("dt"), value = document.createElement("dd");
+      term.textContent = name;
+      value.textContent = text;
+      list.append(term, value);
+    };
+    const row = rowOf.get(cell.name);
+    if (row) all("th", table.tHead).forEach((head, index) => add(head.dataset.title, row.cells[index].textContent.trim()));
+    add("dominated", cell.below);
+    add("trust lowered by", cell.why);
+    add("from float64", cell.parity ? cell.parity.toExponential(1) : "");
+    add("cell", cell.name);
+    out.replaceChildren(list);
+  };
+
+  // ---- charts
+  const focusable = (id) => {
+    // One stop of the Tab key a chart; arrow keys go from cell to cell.
+    const marks = all(`#${id} .points [role]`).filter((mark) => mark.__data__?.datum?.cell !== undefined || mark.__data__?.datum?.label);
+    marks.forEach((mark, index) => mark.setAttribute("tabindex", index ? "-1" : "0"));
+    return marks;
+  };
+  const attach = (id, view, onto) => {
+    const holder = document.getElementById(id);
+    const at = (mark) => mark?.__data__?.datum;
+    holder.addEventListener("focusin", (event) => onto(at(event.target)));
+    holder.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (!step) return;
+      const marks = focusable(id), now = marks.indexOf(document.activeElement);
+      if (now < 0) return;
+      event.preventDefault();
+      marks[(now + step + marks.length) % marks.length].focus();
+    });
+    view.addEventListener("mouseover", (_, item) => item?.datum && onto(item.datum));
+  };
+  const draw = (id, onto) => {
+    const holder = document.getElementById(id);
+    if (!holder || !window.sparsemarkVega) return null;
+    const runtime = sparsemarkVega.parse(page.charts[id]);
+    const view = new sparsemarkVega.View(runtime, { renderer: "svg", container: holder, hover: false });
+    view.logLevel(0);
+    views.set(id, view);
+    attach(id, view, onto);
+    return view;
+  };
+  const put = (id, name, values) => views.get(id).data(name, values);
+  const settle = (id) => views.get(id).runAsync().then(() => focusable(id));
+  const axes = (view, frame) => {
+    for (const [name, value] of [["ys", frame.ratios], ["yticks", frame.ticks], ["over", frame.over]]) view.signal(name, value);
+  };
+
+  const name = (view) => {
+    // Names of the front, the cell to deploy first, but where two would lie on each other.
+    const taken = [], named = view.data("cells").slice();
+    named.sort((a, b) => b.chosen - a.chosen);
+    for (const one of named) {
+      if (!one.onFront) continue;
+      const text = one.chosen ? `${one.place}: deploy` : one.place, half = 4 * text.length;
+      const at = [view.scale("x")(one.x), view.scale("y")(one.y)];
+      if (taken.some(([x, y, other]) => Math.abs(x - at[0]) < half + other + 4 && Math.abs(y - at[1]) < 16)) continue;
+      taken.push([...at, half]);
+      one.text = text;
+    }
+    put("front", "cells", view.data("cells").map((one) => ({ ...one })));
+    return settle("front");
+  };
+  const drawFront = (shown) => {
+    const view = views.get("front"), frame = page.frames[network()];
+    if (!view) return;
+    for (const [name, value] of [["xs", frame.ratios], ["xticks", frame.ticks], ["ys", frame.scores], ["over", frame.over],
+      ["score", frame.score], ["dense", frame.dense], ["least", frame.least]]) view.signal(name, value);
+    put("front", "cells", shown.filter((cell) => cell.speedup && cell.score).map((cell) => ({
+      cell: cell.name, runner: cell.runner, kind: cell.kind, onFront: cell.onFront, chosen: cell.chosen, place: cell.place, label: label(cell),
+      text: "", x: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2],
+      y: cell.score[0], yLow: cell.score[1] ?? cell.score[0], yHigh: cell.score[2] ?? cell.score[0],
+    })).sort((a, b) => a.onFront - b.onFront));
+    settle("front").then(() => name(view));
+  };
+
+  const place = (view, points, room) => {
+    // Labels at the ends of lines, pushed apart where they would touch.
+    const last = new Map();
+    for (const point of points) if (!last.has(point.line) || last.get(point.line).x <= point.x) last.set(point.line, point);
+    const scale = view.scale("y"), apart = 15;
+    const ends = [...last.values()].map((point) => ({ ...point, place: scale(point.y) }));
+    const short = ends.filter((point) => point.x < 75);
+    const found = ends.filter((point) => point.x >= 75).map((point) => ({ ...point, x: 100 }));
+    found.sort((a, b) => a.place - b.place);
+    found.forEach((one, index) => { if (index) one.place = Math.max(one.place, found[index - 1].place + apart); });
+    const over = found.length ? found[found.length - 1].place - view.height() : 0;
+    if (over > 0) {
+      found[found.length - 1].place -= over;
+      for (let index = found.length - 2; index >= 0; index--) found[index].place = Math.min(found[index].place, found[index + 1].place - apart);
+    }
+    return [...found, ...short];
+  };
+  const drawCourse = (shown) => {
+    const names = new Set(shown.map((cell) => cell.name));
+    for (const [id, view] of views) {
+      if (!id.startsWith("course-")) continue;
+      const title = page.panels[id];
+      const points = page.course
+        .filter((point) => point.panel === title && names.has(cells[point.cell].name))
+        .map((point) => {
+          const cell = cells[point.cell];
+          return { cell: cell.name, runner: cell.runner, line: point.line, x: point.x, lined: point.lined, label: label(cell),
+            y: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2] };
+        });
+      const frame = page.frames[network()], longest = Math.max(0, ...points.map((point) => point.line.length));
+      const narrow = document.getElementById(id).clientWidth < 420 || longest > 40;
+      const room = narrow ? 0 : 18 + 7 * longest;
+      axes(view, frame);
+      view.signal("room", room);
+      view.signal("most", 100);
+      put(id, "cells", points);
+      put(id, "labels", []);
+      document.getElementById(id).closest("figure").hidden = !points.length;
+      view.runAsync().then(() => { put(id, "labels", place(view, points, room)); return view.runAsync(); }).then(() => focusable(id));
+    }
+  };
+
+  const drawStrip = () => {
+    const view = views.get("strip");
+    if (!view) return;
+    const cell = cells.find((one) => one.name === find("#strip-cell").value);
+    if (!cell) return;
+    const control = cells.find((one) => one.aa && one.model === cell.model && one !== cell);
+    const points = (of, values) => values.blocks.map((y, x) => ({
+      x: x + 1, y, moved: values.moved.includes(x), cell: of.name,
+      label: `pair ${x + 1}: ${y > 0 ? "+" : ""}${y} %${values.moved.includes(x) ? ", the reference had moved" : ""}` }));
+    const own = points(cell, cell), beside = control ? points(control, control) : [];
+    const sizes = [...own, ...beside].map((point) => Math.abs(point.y)).sort((a, b) => a - b);
+    const reach = Math.max(3, 1.15 * (sizes[Math.floor(0.97 * (sizes.length - 1))] || 3));
+    const [estimate, low, high] = cell.speedup ?? [1, 1, 1];
+    let pair = 0.5;
+    const starts = cell.launches.slice(0, -1).map((pairs) => ({ x: (pair += pairs) }));
+    view.signal("ys", [-reach, reach]).signal("low", 100 * (low / estimate - 1)).signal("high", 100 * (high / estimate - 1)).signal("runner", cell.runner);
+    put("strip", "cells", own);
+    put("strip", "control", beside);
+    put("strip", "launches", starts);
+    settle("strip");
+    show("strip", cell);
+  };
+  const drawTails = (shown) => {
+    const view = views.get("tails");
+    if (!view) return;
+    const weight = (cell) => (cell.chosen ? 2 : cell.onFront ? 1 : 0);
+    const few = shown.filter((cell) => cell.ms[1]).sort((a, b) => weight(b) - weight(a) || a.ms[0] - b.ms[0]).slice(0, 12);
+    const values = few.flatMap((cell, place) => cell.ms.map((ms, index) => ms && ({
+      place, percentile: [50, 90, 99][index], x: ms / cell.ms[0], runner: cell.runner, cell: cell.name,
+      name: `${cell.pruned} on ${cell.runner}: p50 ${cell.ms[0].toPrecision(3)} ms`,
+      label: `${cell.pruned} on ${cell.runner}: p${[50, 90, 99][index]} ${ms.toPrecision(3)} ms` })).filter(Boolean));
+    view.height(30 * Math.max(1, few.length));
+    put("tails", "cells", values);
+    settle("tails");
+  };
+  const drawParity = (shown) => {
+    if (!views.has("parity")) return;
+    put("parity", "cells", shown.filter((cell) => cell.parity).map((cell) => ({
+      cell: cell.name, runner: cell.runner, parity: cell.parity,
+      label: `${cell.pruned} on ${cell.runner}: ${cell.parity.toExponential(1)} from float64` })));
+    settle("parity");
+  };
+
+  const byName = new Map(cells.map((cell) => [cell.name, cell]));
+  const onto = (place) => (datum) => datum?.cell !== undefined && show(place, byName.get(datum.cell) ?? { name: datum.cell });
+
+  const update = () => {
+    if (!find("#filters")) return;
+    const shown = passing(), names = new Set(shown.map((cell) => cell.name));
+    rows.forEach((row) => { row.hidden = !names.has(row.dataset.name); });
+    const count = find("#count");
+    if (count) count.textContent = `${shown.length} of ${cells.length} cells shown`;
+    drawFront(shown);
+    drawCourse(shown);
+    drawTails(shown);
+    drawParity(shown);
+  };
+
+  // ---- sorting
+  const sort = (button) => {
+    const head = button.closest("th"), index = [...head.parentNode.children].indexOf(head);
+    const falling = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
+    all("th", table.tHead).forEach((other) => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", falling > 0 ? "ascending" : "descending");
+    const key = (row) => {
+      const value = row.cells[index].dataset.value;
+      if (value !== undefined) return value === "" ? -Infinity : parseFloat(value);
+      const text = row.cells[index].textContent.trim();
+      return /^[-+]?\d/.test(text) ? parseFloat(text) : text;
+    };
+    const keyed = rows.map((row) => [key(row), row]);
+    keyed.sort(([a], [b]) => falling * (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b))));
+    table.tBodies[0].append(...keyed.map(([, row]) => row));
+  };
+
+  document.documentElement.classList.add("scripted");
+  all("#cells thead button").forEach((button) => button.addEventListener("click", () => sort(button)));
+  find("#filters")?.addEventListener("input", update);
+  find("#filters")?.addEventListener("reset", () => setTimeout(update));
+  const glossary = find("#glossary");
+  const open = () => glossary && (glossary.open ? glossary.close() : glossary.showModal());
+  find("#ask")?.addEventListener("click", open);
+  find("#close")?.addEventListener("click", open);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "?" && !/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) open();
+  });
+  all("[data-copy]").forEach((button) => {
+    button.hidden = false;
+    button.addEventListener("click", () => navigator.clipboard?.writeText(button.dataset.copy).then(() => { button.textContent = "copied"; }));
+  });
+  addEventListener("beforeprint", () => all("details").forEach((fold) => { fold.open = true; }));
+
+  for (const id of Object.keys(page.charts)) draw(id, id === "strip" ? () => {} : onto(id.startsWith("course-") ? "course" : id));
+  find("#strip-cell")?.addEventListener("input", drawStrip);
+  update();
+  drawStrip();
+  for (const [id, values] of Object.entries(page.values ?? {})) {
+    if (!views.has(id)) continue;
+    put(id, "cells", values);
+    settle(id);
+  }
+  let resized;
+  addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => drawCourse(passing()), 150); });
+})();

@@ -1,0 +1,34 @@
+"""Runs for pages: many cells, and names that try to be more than text."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from sparsemark.analysis.cells import is_control
+from tests.report.runs import RUNS
+
+if TYPE_CHECKING:
+    from sparsemark.records.run import Run
+
+HOSTILE = "<script>window.hit = 1</script>\"'</title>{{ 7 * 7 }}<img src=x onerror='window.hit = 1'>"
+LONG = "名前" * 100
+
+
+def many(count: int) -> Run:
+    """A run of `count` cells, those of the study again and again under other names and seeds."""
+    plain = [m for m in RUNS["study"].measured() if not is_control(m)]
+    rows = [
+        dataclasses.replace(plain[n % len(plain)], name=f"{plain[n % len(plain)].name}-{n}", seed=n // len(plain))
+        for n in range(count)
+    ]
+    return dataclasses.replace(RUNS["study"], measurements=tuple(rows))
+
+
+def named(name: str) -> Run:
+    """The study, its network and one engine under a name of a stranger."""
+    rows = (
+        dataclasses.replace(m, model=name, name=f"{name}{n}", engine=name if m.engine == "ncnn" else m.engine)
+        for n, m in enumerate(RUNS["study"].measurements)
+    )
+    return dataclasses.replace(RUNS["study"], measurements=tuple(rows))

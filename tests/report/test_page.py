@@ -1,0 +1,199 @@
+"""Page of a report without a browser: what it says, what it holds, and what is absent."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import re
+
+import pytest
+
+from sparsemark.analysis.comparison import speedup_of
+from sparsemark.measurement.parity import TOLERANCE
+from sparsemark.records.run import Run
+from sparsemark.report import render, trust
+from sparsemark.report.page import colours, files, library, summary, vega
+from sparsemark.report.page import render as page_render
+from sparsemark.report.page.cells import kind_of
+from tests.report.pages import HOSTILE, LONG, many, named
+from tests.report.runs import FAILED, RUNS, of, replace, without_scripts
+from tests.synthetic import cell
+
+BUNDLE = "window.sparsemarkVega = null;"
+"""Stands for Vega where no browser runs it."""
+
+
+@pytest.fixture(autouse=True)
+def _charts(monkeypatch):
+    """Charts as if vl-convert were there, without the seconds that its bundle takes."""
+    monkeypatch.setattr(library, "is_installed", lambda: True)
+    monkeypatch.setattr(library, "vega_bundle", lambda: BUNDLE)
+
+
+def data_of(page):
+    text = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)[1]
+    return json.loads(text)
+
+
+def test_the_records_are_the_measured_cells():
+    run = RUNS["study"]
+    records = {record["name"]: record for record in data_of(render(run, "html"))["cells"]}
+    timed = [m for m in run.measured() if m.control is None or m.control == "aa"]
+    assert set(records) == {m.name for m in timed}
+    for m in timed:
+        speedup, record = speedup_of(m), records[m.name]
+        assert record["speedup"] == [speedup.estimate, speedup.low, speedup.high]
+        assert record["score"][0] == pytest.approx(100 * m.scores["accuracy"].value)
+        assert len(record["blocks"]) == len(m.samples_s) // m.block
+
+
+def test_the_chosen_cell_is_that_of_the_headline():
+    page = render(RUNS["study"], "html")
+    (chosen,) = (record for record in data_of(page)["cells"] if record["chosen"])
+    assert chosen["name"] == "cnn9-channels70-seed0-ncnn"
+    assert "<b>channels 70\u00a0%</b>" in page
+    assert chosen["onFront"]
+
+
+def test_a_dominated_cell_names_what_dominates_it():
+    records = {record["name"]: record for record in data_of(render(RUNS["study"], "html"))["cells"]}
+    assert "channels 70 % on ncnn is as fast and as good" in records["cnn9-channels70-seed0-torch"]["below"]
+    assert records["cnn9-channels70-seed0-ncnn"]["below"] == ""
+
+
+def test_lines_have_three_points_or_none():
+    few = dataclasses.replace(
+        RUNS["study"], measurements=tuple(m for m in RUNS["study"].measurements if m.sparsity_target in (0, 0.5, 0.9))
+    )
+    points = data_of(render(few, "html"))["course"]
+    by_line = {}
+    for point in points:
+        by_line.setdefault((point["panel"], point["line"]), []).append(point)
+    assert by_line["weights zeroed", "ncnn"]
+    for line, found in by_line.items():
+        assert {point["lined"] for point in found} == {len({point["x"] for point in found}) > 2}, line
+
+
+def test_a_name_of_a_stranger_is_text_everywhere():
+    for name in (HOSTILE, LONG):
+        page = render(named(name), "html")
+        assert "49" not in re.findall(r"<title>(.*?)</title>", page)[0]
+        assert "<img" not in without_scripts(page)
+        assert page.count("<script") == 3
+        assert name in [record["model"] for record in data_of(page)["cells"]]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_run_has_a_page_that_says_what_is_there(name):
+    page = render(RUNS[name], "html")
+    if not RUNS[name].measured():
+        assert "Nothing was measured" in page
+        assert "page-data" not in page
+    else:
+        assert len(data_of(page)["cells"]) == len(RUNS[name].measured())
+    for m in RUNS[name].measurements:
+        assert m.reason is None or m.reason in page
+
+
+def test_an_empty_run_has_a_page():
+    assert "Nothing was measured: no cells." in render(Run(()), "html")
+
+
+def test_charts_without_numbers_are_left_out():
+    bare = data_of(render(RUNS["one bare row"], "html"))
+    assert bare["charts"] == {}
+    unscored = data_of(render(replace(RUNS["study"], lambda m: True, scores={}), "html"))
+    assert "front" not in unscored["charts"]
+    assert {"course-0", "course-1", "strip"} <= set(unscored["charts"])
+
+
+def test_many_cells_are_all_there():
+    page = render(many(400), "html")
+    assert len(data_of(page)["cells"]) == 400
+    assert page.count("<tr data-name=") == 400
+
+
+def test_without_the_library_there_are_figures_or_tables(monkeypatch):
+    monkeypatch.setattr(library, "is_installed", lambda: False)
+    page = render(RUNS["study"], "html")
+    assert "<script" not in page
+    assert "pip install &#39;sparsemark[page]&#39;" in page
+    assert ("data:image/svg+xml" in page) == (importlib.util.find_spec("matplotlib") is not None)
+    monkeypatch.setattr(page_render, "static_figures", lambda run: [])
+    assert page.count("<tr data-name=") == render(RUNS["study"], "html").count("<tr data-name=")
+
+
+def test_what_did_not_run_stands_above_the_charts():
+    page = render(Run((*RUNS["study"].measurements, *FAILED)), "html")
+    assert page.index(FAILED[0].reason) < page.index('id="filters"')
+
+
+def test_the_policy_of_the_page_allows_its_own_scripts_alone():
+    page = render(RUNS["study"], "html")
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', page)[1]
+    assert "default-src &#39;none&#39;" in policy or "default-src 'none'" in policy
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert [files.digest(script) in policy for script in scripts] == [True, True]
+    assert "unsafe-inline" not in policy.partition("script-src")[2]
+
+
+@pytest.mark.parametrize(
+    ("fields", "grade"),
+    [
+        ({"speedup": 2.0, "speedup_low": 1.97, "speedup_high": 2.03, "launches": 3}, "A"),
+        ({"speedup": 2.0, "speedup_low": 1.9, "speedup_high": 2.1, "launches": 3}, "B"),
+        ({"speedup": 2.0, "speedup_low": 1.97, "speedup_high": 2.03, "launches": 1}, "B"),
+        ({"speedup": 2.0, "speedup_low": 1.97, "speedup_high": 2.03, "launches": 1, "steal": 0.5}, "C"),
+        ({"speedup": 2.0, "speedup_low": 1.5, "speedup_high": 2.1, "launches": 3}, "C"),
+        ({"speedup": 2.0, "speedup_low": 1.0, "speedup_high": 3.0, "launches": 1, "steal": 0.5}, "D"),
+        ({"speedup": None, "launches": 3}, "D"),
+    ],
+)
+def test_trust_falls_with_width_disturbance_and_few_processes(fields, grade):
+    m = dataclasses.replace(cell(), reference_drift=0.0, steal=fields.get("steal", 0.0))
+    m = dataclasses.replace(m, **fields)
+    assert trust.grade(m) == grade
+    assert bool(trust.reasons(m)) == (grade != "A")
+
+
+def test_colours_can_be_told_from_both_grounds():
+    found = colours.engine_colours(["direct-csr", "onnxruntime", "unheard-of"], {})
+    for colour in found.values():
+        light, dark = (colours._luminance(colours._channels(text)) for text in (colour.light, colour.dark))
+        assert (1.05 / (light + 0.05)) >= 3
+        assert (dark + 0.05) / (colours._luminance(colours._channels("#16191d")) + 0.05) >= 3
+
+
+def test_the_axis_of_ratios_holds_all_and_has_ticks():
+    for values in ([], [0.05, 9.0], [0.98, 1.03], [1.2, 1.9]):
+        (low, high), ticks = vega.ratio_axis(values)
+        assert low < min([1.0, *values]) <= max([1.0, *values]) < high
+        assert len(ticks) >= 2
+        assert all(low <= tick <= high for tick in ticks)
+
+
+def test_the_limit_of_parity_is_that_of_the_measurement():
+    assert page_render.PARITY_LIMIT == TOLERANCE
+
+
+def test_controls_are_their_own_kind():
+    kinds = {m.name: kind_of(m) for m in RUNS["study"].measured()}
+    assert kinds["cnn9-dense-seed0-onnxruntime-aa"] == kinds["cnn9-random90-seed0-onnxruntime"] == "control"
+    assert kinds["cnn9-channels70-seed0-ncnn"] == "channels removed"
+
+
+def test_the_tile_of_the_machine_goes_by_disturbance_and_by_the_control():
+    quiet = replace(RUNS["study"], of(control="aa"), speedup=1.0, speedup_low=0.995, speedup_high=1.005)
+    assert summary.machine_tile(quiet).tone == "fit"
+    wrong = replace(RUNS["study"], of(control="aa"), speedup=0.95, speedup_low=0.94, speedup_high=0.96)
+    assert summary.machine_tile(wrong).tone == "unfit"
+    assert "0.950x [0.940, 0.960]: the clock DISAGREES" in summary.machine_tile(wrong).words
+    assert summary.machine_tile(replace(quiet, of("channels"), steal=0.3)).tone == "noisy"
+    assert summary.machine_tile(replace(quiet, lambda m: True, steal=0.3)).tone == "unfit"
+
+
+def test_one_engine_is_enough_for_charts():
+    rows = tuple(m for m in RUNS["study"].measurements if m.engine == "onnxruntime")
+    data = data_of(render(dataclasses.replace(RUNS["study"], measurements=rows), "html"))
+    assert {"front", "course-0", "course-1", "strip", "tails"} <= set(data["charts"])
