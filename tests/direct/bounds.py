@@ -47,6 +47,9 @@ def check_program(program, steps, threads, pixels):
         elif row[isa.OP] == isa.WINOGRAD:
             _require(i + 1 < len(rows) and rows[i + 1][isa.OP] == isa.NOTHING, "tiles without products")
             _check_winograd(where, _Where(program, rows[i + 1], step, size=size, constants=constants, pixels=pixels))
+        elif row[isa.OP] == isa.DEPTHWISE:
+            _require(i + 1 < len(rows) and rows[i + 1][isa.OP] == isa.NOTHING, "phases that nothing reads")
+            _check_depthwise(where, _Where(program, rows[i + 1], step, size=size, constants=constants, pixels=pixels))
         elif row[isa.OP] == isa.LINEAR:
             _check_matrix(where)
         else:
@@ -169,19 +172,67 @@ class _Where:
 
 
 def _check_convolution(where):
+    _require(where[isa.UNITS] == where[isa.GROUPS] * where[isa.CHUNKS], "units that do not divide into chunks")
+    low, high = _check_tiles(where, where[isa.GROUPS] * where[isa.GROUP])
+    where.reads(low, high)
+
+
+def _check_depthwise(where, inner):
+    """Phases lie apart in the scratch, with the zeros around them, and what reads them stays there."""
+    step, program, split = where.step, where.program, where.step.split
+    channels, chunks = where[isa.CHANNELS], inner[isa.CHUNKS]
+    extents = channels, where[isa.SOURCE_HEIGHT], where[isa.SOURCE_WIDTH]
+    where.reads_planes(step.source, where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW], extents)
+    _require(extents == step.source.shape, f"{step.name}: pixels left out")
+    _require(1 <= chunks <= channels and where[isa.UNITS] == chunks, "units that are no chunks")
+    wide, height, plane = inner[isa.SOURCE_ROW], inner[isa.INPUT_HEIGHT], inner[isa.SOURCE_STEP]
+    above, below = inner[isa.ROWS_ABOVE], inner[isa.ROWS_BELOW]
+    _require((wide, height, above, below) == (split.row, split.height, split.top, split.bottom), "other phases")
+    _require(2 * height >= extents[1] and 2 * wide >= extents[2], f"{step.name}: pixels in no phase")
+    _require(plane >= (above + height + below) * wide + LANES, "phases that overlap")
+    most = 4 * -(-channels // chunks)
+    _require(inner[isa.SOURCE] >= above * wide + LANES, "zeros before the scratch")
+    inner.reads_constant(inner[isa.ZEROS], max(where[isa.SOURCE_ROW], LANES))
+    zeros = inner[isa.ZEROS] - where.constants[0]
+    _require(not program.constants[zeros : zeros + max(where[isa.SOURCE_ROW], LANES)].any(), "zeros that are none")
+    _require(inner[isa.SOURCE] + (most - 1) * plane + (height + below) * wide <= program.scratch, "beyond the scratch")
+    _require(inner[isa.BLOCKS] == 1 and isa.MICROKERNELS[inner[isa.MICROKERNEL]][0] == 1, "channels that share")
+    inner.target()
+    _require(inner[isa.GROUPS] == 1, "phases that are read in parts")
+    low, high = _check_tiles(inner, inner[isa.GROUP])
+    _require(low >= 0 and high <= program.scratch, f"{step.name}: reads {low} to {high} of the scratch")
+    _check_phases(inner, channels, chunks, most)
+
+
+def _check_phases(inner, channels, chunks, most):
+    """Every channel reads its own four phases, and those of no other."""
+    phases = inner[isa.RIGHT] + inner[isa.LEFT] + 1
+    pointers = inner.program.pointers[inner[isa.POINTERS] :][: channels * phases + 1].astype(np.int64)
+    records = inner.program.records[inner[isa.RECORDS] :][: 2 * pointers[-1]].reshape(-1, 2)
+    channel = np.repeat(np.arange(channels), np.diff(pointers[::phases]))
+    first = np.arange(chunks) * channels // chunks
+    place = channel - first[np.searchsorted(first, channel, side="right") - 1]
+    # Zeros before a plane belong to it.
+    above = inner[isa.ROWS_ABOVE] * inner[isa.SOURCE_ROW] + LANES
+    planes = (records[:, 0] // 4 + above) // inner[isa.SOURCE_STEP]
+    _require((planes // 4 == place).all() and (planes < most).all(), f"{inner.step.name}: phases of another channel")
+
+
+def _check_tiles(where, count):
+    """See what a microkernel reads and writes in `count` tiles; first float of the source read, and that behind."""
     step, program = where.step, where.program
     _require(isinstance(step, Convolution), "a convolution that is none")
     channels, vectors = isa.MICROKERNELS[where[isa.MICROKERNEL]]
     floats, outputs = vectors * LANES, where[isa.CHANNELS]
-    _require(outputs % channels == 0, "outputs that do not divide into tiles")
-    groups, phases, blocks = outputs // channels, where[isa.RIGHT] + where[isa.LEFT] + 1, where[isa.BLOCKS]
-    chunks, group = where[isa.CHUNKS], where[isa.GROUP]
-    _require(blocks >= 1 and 1 <= chunks <= groups and group >= 1, "no blocks, chunks or groups")
-    _require(where[isa.UNITS] % chunks == 0, "units that do not divide into chunks")
+    _require(outputs >= channels, "outputs that fill no tile")
+    known = isa.CLAMP_LOW | isa.CLAMP_HIGH | isa.MASK_OUTPUT | isa.SWISH
+    _require(not where[isa.FLAGS] & ~known, "flags that do not exist")
+    groups, phases, blocks = -(-outputs // channels), where[isa.RIGHT] + where[isa.LEFT] + 1, where[isa.BLOCKS]
+    _require(blocks >= 1 and 1 <= where[isa.CHUNKS] <= groups and where[isa.GROUP] >= 1, "no blocks, chunks or groups")
 
-    count = blocks * groups * phases + 1
-    pointers = program.pointers[where[isa.POINTERS] : where[isa.POINTERS] + count].astype(np.int64)
-    _require(where[isa.POINTERS] >= 0 and len(pointers) == count, "row pointers beyond their end")
+    needed = blocks * groups * phases + 1
+    pointers = program.pointers[where[isa.POINTERS] : where[isa.POINTERS] + needed].astype(np.int64)
+    _require(where[isa.POINTERS] >= 0 and len(pointers) == needed, "row pointers beyond their end")
     _require(pointers[0] == 0 and (np.diff(pointers) >= 0).all(), "row pointers that go backwards")
     records = program.records[where[isa.RECORDS] : where[isa.RECORDS] + pointers[-1] * (1 + channels)]
     _require(where[isa.RECORDS] >= 0 and len(records) == pointers[-1] * (1 + channels), "records beyond their end")
@@ -189,12 +240,12 @@ def _check_convolution(where):
     _require((offsets % 4 == 0).all(), "offsets of parts of a float")
 
     first = where[isa.TILES]
-    tiles = program.tiles[first : first + where[isa.UNITS] // chunks * group]
-    _require(first >= 0 and len(tiles) == where[isa.UNITS] // chunks * group > 0, "tiles beyond their end")
+    tiles = program.tiles[first : first + count]
+    _require(first >= 0 and len(tiles) == count > 0, "tiles beyond their end")
     # Every tile reads every record, so these are the very first and last floats that are read.
     inputs = where[isa.SOURCE] + tiles[:, isa.TILE_INPUT]
-    if len(offsets):
-        where.reads(inputs.min() + offsets.min() // 4, inputs.max() + offsets.max() // 4 + floats)
+    low = inputs.min() + offsets.min(initial=0) // 4
+    high = inputs.max() + offsets.max(initial=0) // 4 + floats
     where.reads_constant(where[isa.BIAS], outputs)
     where.reads_constant(where[isa.BOUNDS], 2 + channels)
     for position in np.unique(tiles[:, isa.TILE_MASKS]).tolist():
@@ -205,7 +256,7 @@ def _check_convolution(where):
             where[isa.RESIDUAL] + (outputs - 1) * where[isa.RESIDUAL_STEP] + tiles[:, isa.TILE_OUTPUT].max() + floats,
         )
     pooled = where[isa.POOLED_FLOATS]
-    needed = (outputs * floats if blocks > 1 else 0) + outputs * pooled
+    needed = (groups * channels * floats if blocks > 1 else 0) + outputs * pooled
     _require(needed <= program.scratch, f"{step.name}: {needed} floats of {program.scratch} of scratch")
     _check_masks(where, tiles, floats)
     if pooled:
@@ -214,6 +265,7 @@ def _check_convolution(where):
         _check_pooled(where, tiles, vectors)
     else:
         _check_stores(where, tiles, vectors)
+    return (low, high) if len(offsets) else (0, 0)
 
 
 def _mask(where, tile, floats, part):
@@ -286,13 +338,13 @@ def _check_pooled(where, tiles, vectors):
         mask = np.concatenate([_mask(where, t, vectors * LANES, 2) for t in tiles[n : n + group]]) == -1
         _require(((mask | (not where[isa.FLAGS] & isa.MASK_OUTPUT)) == inside).all(), f"{step.name}: what is no pixel")
     _require((seen == 1).all(), f"{step.name}: pooled rows that are made twice or not at all")
-    _require(not where[isa.FLAGS] & ~(isa.CLAMP_LOW | isa.CLAMP_HIGH | isa.MASK_OUTPUT), "flags that do not exist")
 
 
 def _check_winograd(where, inner):
     step, program, span = where.step, where.program, where[isa.SPAN_STEP]
     channels, vectors = isa.MICROKERNELS[inner[isa.MICROKERNEL]]
-    tiles, inputs, outputs = vectors * LANES, where[isa.INPUTS], where[isa.CHANNELS]
+    tiles, inputs, outputs = vectors * LANES, where[isa.INPUTS], where[isa.SPAN_OUTPUTS]
+    _require(outputs >= where[isa.CHANNELS], "outputs that have no products")
     _require(isinstance(step, Convolution) and where[isa.SPAN_TILES] == tiles, "tiles that are no vectors")
     _require(span % LANES == 0 and span >= tiles and 6 * where[isa.SPAN_PITCH] >= 32 * LANES, "too little room")
     # Scratch: factors, products, lines, in this order.
@@ -308,10 +360,11 @@ def _check_products(where, inner, channels, vectors):
     program, tiles, span = where.program, vectors * LANES, where[isa.SPAN_STEP]
     plain = (isa.SOURCE, isa.RIGHT, isa.LEFT, isa.FLAGS, isa.POOLED_FLOATS)
     _require(not any(inner[column] for column in plain) and inner[isa.RESIDUAL] == -1, "products of another kind")
-    _require([inner[c] for c in (isa.BLOCKS, isa.GROUP, isa.CHUNKS)] == [1, 1, 1], "products in parts")
+    parts = isa.BLOCKS, isa.GROUP, isa.GROUPS, isa.CHUNKS
+    _require([inner[c] for c in parts] == [1, 1, 1, 1], "products in parts")
     _require((inner[isa.TARGET], inner[isa.TARGET_STEP]) == (where[isa.SPAN_PRODUCTS], span), "products elsewhere")
-    count = 36 * where[isa.CHANNELS]
-    _require(inner[isa.CHANNELS] == count and where[isa.CHANNELS] % channels == 0, "products that are no tiles")
+    count = 36 * where[isa.SPAN_OUTPUTS]
+    _require(inner[isa.CHANNELS] == count and where[isa.SPAN_OUTPUTS] % channels == 0, "products that are no tiles")
     pointers = program.pointers[inner[isa.POINTERS] : inner[isa.POINTERS] + count // channels + 1].astype(np.int64)
     _require(inner[isa.POINTERS] >= 0 and len(pointers) == count // channels + 1, "row pointers beyond their end")
     _require(pointers[0] == 0 and (np.diff(pointers) >= 0).all(), "row pointers that go backwards")
@@ -321,7 +374,7 @@ def _check_products(where, inner, channels, vectors):
     planes, rest = np.divmod(offsets, 4 * span)
     _require((rest == 0).all() and planes.min() >= 0, f"{where.step.name}: factors before their planes")
     # Each of the 36 products has planes of its own.
-    product = np.repeat(np.arange(count // channels) * channels // where[isa.CHANNELS], np.diff(pointers))
+    product = np.repeat(np.arange(count // channels) * channels // where[isa.SPAN_OUTPUTS], np.diff(pointers))
     _require((planes // where[isa.INPUTS] == product).all(), f"{where.step.name}: factors of another product")
     first = inner[isa.TILES]
     _require(0 <= first < len(program.tiles), "tiles beyond their end")

@@ -143,9 +143,27 @@ def _resampled_network():
     return replace(sketch.graph(sketch.node("Resize", name, "", "", small, **given)), opset=21)
 
 
+def _mobile_network():
+    """Make a network of strided convolutions of each channel by itself, and of odd widths."""
+    generator = np.random.default_rng(5)
+    sketch = Sketch(1, 5, 13, 32)
+    name = sketch.conv("x", whole_numbers(generator, (7, 5, 3, 3), 9, 0.9), np.ones(7), pads=[1, 1, 1, 1])
+    name = sketch.node("Relu", name)
+    name = sketch.conv(
+        name, whole_numbers(generator, (7, 1, 3, 5), 9), np.ones(7), strides=[2, 2], pads=[1, 2, 0, 3], group=7,
+        dilations=[1, 1],
+    )  # fmt: skip
+    name = sketch.node("Clip", name, sketch.constant(0.0), sketch.constant(6.0))
+    name = sketch.conv(name, whole_numbers(generator, (9, 7, 1, 1), 9), np.ones(9))
+    return sketch.graph(name)
+
+
 def networks():
     """Make the networks that are mutated."""
-    return [_image_network(), _pooled_network(), _vector_network(), _parts_network(), _resampled_network()]
+    return [
+        _image_network(), _pooled_network(), _vector_network(), _parts_network(), _resampled_network(),
+        _mobile_network(),
+    ]  # fmt: skip
 
 
 # --- mutations

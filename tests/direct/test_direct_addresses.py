@@ -105,7 +105,7 @@ def test_programs_that_are_wrong_are_seen_as_such():
     assert [step.pooled for step in prepared.convolutions] == [False, True]
     steps, pixels = prepared.lowered.operations, 40 * 16 * 64
     columns = (
-        isa.POINTERS, isa.RIGHT, isa.LEFT, isa.BLOCKS, isa.TILES, isa.GROUP, isa.TARGET,
+        isa.POINTERS, isa.RIGHT, isa.LEFT, isa.BLOCKS, isa.TILES, isa.GROUP, isa.GROUPS, isa.CHUNKS, isa.TARGET,
         isa.TARGET_STEP, isa.TARGET_ROW, isa.CHANNELS, isa.FLAGS, isa.POOLED_FLOATS,
     )  # fmt: skip
     plain = [choices for choices in prepared.ways() if not any(choice.winograd for choice in choices.values())]
@@ -148,11 +148,11 @@ def test_programs_of_winograds_tiles_that_are_wrong_are_seen_as_such(pools, heig
     both = [isa.UNITS, isa.BIAS, isa.BOUNDS, isa.TILES, isa.TARGET, isa.TARGET_STEP, isa.CHANNELS]
     outer = [
         isa.SOURCE, isa.SOURCE_STEP, isa.SOURCE_ROW, isa.TARGET_ROW, isa.INPUTS, isa.INPUT_HEIGHT,
-        isa.INPUT_WIDTH, isa.ZEROS, isa.ACROSS, isa.SPAN_TILES, isa.SPAN_STEP, isa.SPAN_PRODUCTS,
+        isa.INPUT_WIDTH, isa.ZEROS, isa.ACROSS, isa.SPAN_TILES, isa.SPAN_STEP, isa.SPAN_OUTPUTS, isa.SPAN_PRODUCTS,
         isa.SPAN_LINES, isa.SPAN_PITCH, isa.RESIDUAL,
     ]  # fmt: skip
     inner = [
-        isa.RECORDS, isa.POINTERS, isa.RIGHT, isa.LEFT, isa.FLAGS, isa.BLOCKS, isa.GROUP, isa.CHUNKS,
+        isa.RECORDS, isa.POINTERS, isa.RIGHT, isa.LEFT, isa.FLAGS, isa.BLOCKS, isa.GROUP, isa.GROUPS, isa.CHUNKS,
         isa.RESIDUAL, isa.POOLED_FLOATS, isa.SOURCE,
     ]  # fmt: skip
     (step,) = prepared.convolutions

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sparsemark.direct import isa
 from sparsemark.direct.ir import Convolution, Matrix
-from sparsemark.direct.memory import placed
+from sparsemark.direct.layout import Layout, channel_step
+from sparsemark.direct.memory import MARGIN, placed
+from sparsemark.direct.packing import pack
+from sparsemark.direct.schedule import FIRST_CACHE
 from sparsemark.direct.target import LANES
-from sparsemark.direct.tiling import tile
+from sparsemark.direct.tiling import Tiling, tile
 from sparsemark.direct.winograd import PRODUCTS, Spans, origin, records, spans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sparsemark.direct.ir import Operation
-    from sparsemark.direct.layout import Layout
+    from sparsemark.direct.ir import Operation, Tensor
+    from sparsemark.direct.packing import PackedWeights
     from sparsemark.direct.schedule import Schedule
     from sparsemark.direct.tables import Tables
 
     Row = NDArray[np.int64]
+
+_KEPT = 192 * 1024
+"""Bytes of weights that a second-level cache of 512 KiB keeps beside the activations."""
 
 
 def encode(tables: Tables, operation: Operation, schedule: Schedule | None) -> list[Row]:
@@ -31,6 +38,8 @@ def encode(tables: Tables, operation: Operation, schedule: Schedule | None) -> l
     if isinstance(operation, Convolution):
         if schedule is None or operation.source is None:
             raise ValueError(f"{operation.name}: a convolution has a schedule and reads channels")
+        if operation.split is not None:
+            return _encode_depthwise(tables, row, operation, schedule, operation.split)
         if schedule.winograd:
             return _encode_winograd(tables, row, operation, schedule, placed(operation.source))
         _encode_convolution(tables, row, operation, schedule, placed(operation.source))
@@ -90,40 +99,87 @@ def _encode_operands(tables: Tables, row: Row, operation: Operation) -> None:
 
 
 def _encode_convolution(tables: Tables, row: Row, convolution: Convolution, schedule: Schedule, source: Layout) -> None:
-    taps = convolution.taps
+    tiling = _tiling(convolution, schedule, source)
+    tiled = -(-convolution.outputs // schedule.channels)
+    weights = tables.pack(convolution, source, schedule)
+    floats, groups = schedule.vectors * LANES, len(tiling.table) // tiling.group
+    # Weights that several groups of tiles read are taken in chunks that stay in the second cache.
+    kept = -(-weights.records.nbytes // _KEPT) if groups > 1 else 1
+    chunks = min(max(-(-tables.units // groups), kept), tiled)
+    row[isa.UNITS] = groups * chunks
+    row[[isa.GROUP, isa.GROUPS, isa.CHUNKS]] = tiling.group, groups, chunks
+    _encode_tiles(tables, row, convolution, schedule, tiling, weights)
+    row[isa.POOLED_FLOATS] = tiling.group * floats if convolution.pooled else 0
+    partial = tiled * schedule.channels * floats if weights.blocks > 1 else 0
+    tables.need(partial + convolution.outputs * int(row[isa.POOLED_FLOATS]))
+
+
+def _tiling(convolution: Convolution, schedule: Schedule, source: Layout) -> Tiling:
+    right, left = schedule.shifts(convolution.taps)
     tiling = tile(
         schedule.vectors,
         convolution.height,
         convolution.width,
         source.row,
-        right=taps.right,
-        left=taps.left,
+        right=right,
+        left=left,
         pooled_row=convolution.pooled_row,
     )
-    if tiling is None or convolution.outputs % schedule.channels:
+    if tiling is None or convolution.outputs < schedule.channels:
         raise ValueError(f"{schedule} does not fit {convolution.name}")
-    weights = tables.pack(convolution, source, schedule)
-    floats = schedule.vectors * LANES
+    return tiling
+
+
+def _encode_tiles(  # noqa: PLR0917 - a convolution is that much
+    tables: Tables, row: Row, convolution: Convolution, schedule: Schedule, tiling: Tiling, weights: PackedWeights
+) -> None:
+    """Encode what a microkernel reads: tiles and their masks, packed weights, and what is done to sums."""
+    low, high = convolution.clamp
     tiles = tiling.table.copy()
     tiles[:, isa.TILE_MASKS] = [tables.add_constant(tiling.masks[m]) for m in tiles[:, isa.TILE_MASKS]]
-    groups = len(tiles) // tiling.group
-    chunks = min(-(-tables.units // groups), convolution.outputs // schedule.channels)
-    low, high = convolution.clamp
-    needs_mask = not tiling.masks[:, 2 * floats :].all()
+    needs_mask = not tiling.masks[:, 2 * schedule.vectors * LANES :].all()
     row[isa.FLAGS] = (
-        isa.CLAMP_LOW * (low > -math.inf) + isa.CLAMP_HIGH * (high < math.inf) + isa.MASK_OUTPUT * needs_mask
+        isa.CLAMP_LOW * (low > -math.inf)
+        + isa.CLAMP_HIGH * (high < math.inf)
+        + isa.MASK_OUTPUT * needs_mask
+        + isa.SWISH * convolution.swish
     )
-    row[isa.UNITS] = groups * chunks
-    row[[isa.MICROKERNEL, isa.RIGHT, isa.LEFT, isa.BLOCKS]] = (
-        schedule.microkernel, taps.right, taps.left, weights.blocks,
-    )  # fmt: skip
+    row[[isa.MICROKERNEL, isa.BLOCKS]] = schedule.microkernel, weights.blocks
+    row[[isa.RIGHT, isa.LEFT]] = schedule.shifts(convolution.taps)
     row[[isa.RECORDS, isa.POINTERS]] = tables.add_records(weights.records, weights.pointers)
-    row[[isa.TILES, isa.GROUP, isa.CHUNKS]] = tables.add_tiles(tiles), tiling.group, chunks
-    row[isa.POOLED_FLOATS] = tiling.group * floats if convolution.pooled else 0
+    row[isa.TILES] = tables.add_tiles(tiles)
     # Bounds are followed by the zeros that a later block takes for its bias.
     _encode_epilogue(tables, row, convolution, zeros=8)
-    partial = convolution.outputs * floats if weights.blocks > 1 else 0
-    tables.need(partial + convolution.outputs * int(row[isa.POOLED_FLOATS]))
+
+
+def _encode_depthwise(
+    tables: Tables, row: Row, convolution: Convolution, schedule: Schedule, split: Tensor
+) -> list[Row]:
+    """Row that splits phases, and that of the convolution which reads them, a few channels at a time."""
+    source, count = convolution.source, convolution.outputs
+    if source is None:
+        raise ValueError(f"{convolution.name}: a convolution reads channels")
+    step = channel_step(split.height, split.row, split.top, split.bottom)
+    chunks = max(min(tables.units, count), -(-16 * step * count // FIRST_CACHE))
+    chunks = min(chunks, count)
+    start = LANES + -(-split.top * split.row // LANES) * LANES  # as in the arena
+    phases = Layout(4 * -(-count // chunks), split.height, split.width, split.row, split.top, split.bottom, step, start)
+    tiling = _tiling(convolution, schedule, phases)
+    inner = row.copy()
+    inner[[isa.OP, isa.UNITS]] = isa.NOTHING, 0
+    inner[[isa.GROUP, isa.GROUPS, isa.CHUNKS]] = len(tiling.table), 1, chunks
+    inner[[isa.SOURCE, isa.SOURCE_STEP, isa.SOURCE_ROW]] = phases.position, phases.step, phases.row
+    inner[[isa.INPUT_HEIGHT, isa.ROWS_ABOVE, isa.ROWS_BELOW]] = phases.height, phases.top, phases.bottom
+    inner[isa.ZEROS] = tables.add_constant(np.zeros(max(source.row, LANES), np.float32))
+    first = np.arange(chunks) * count // chunks  # as `kernels.units.share` has it
+    taps = convolution.taps.unpacked()
+    local = taps.plane - 4 * first[np.searchsorted(first, taps.out, side="right") - 1]
+    weights = pack(replace(taps, plane=local), phases, count, schedule)
+    _encode_tiles(tables, inner, convolution, schedule, tiling, weights)
+    row[[isa.OP, isa.UNITS]] = isa.DEPTHWISE, chunks
+    row[[isa.SOURCE_HEIGHT, isa.SOURCE_WIDTH]] = source.height, source.width
+    tables.need(phases.position + phases.channels * step + MARGIN)
+    return [row, inner]
 
 
 def _encode_epilogue(tables: Tables, row: Row, convolution: Convolution, zeros: int) -> None:
@@ -143,13 +199,12 @@ def _encode_winograd(
     corner = origin(convolution.taps)
     if corner is None:
         raise ValueError(f"{schedule} does not fit {convolution.name}")
-    outputs = convolution.outputs
-    span = spans(schedule.microkernel, source.channels, outputs, convolution.height, convolution.width)
+    span = spans(schedule.microkernel, source.channels, convolution.outputs, convolution.height, convolution.width)
     row[[isa.OP, isa.UNITS]] = isa.WINOGRAD, span.count
     row[[isa.INPUTS, isa.INPUT_HEIGHT, isa.INPUT_WIDTH]] = source.channels, source.height, source.width
     row[[isa.FIRST_ROW, isa.FIRST_COLUMN, isa.ACROSS]] = *corner, span.across
-    row[[isa.SPAN_TILES, isa.SPAN_STEP, isa.SPAN_PRODUCTS]] = span.tiles, span.step, span.products
-    row[[isa.SPAN_LINES, isa.SPAN_PITCH]] = span.lines, span.pitch
+    row[[isa.SPAN_TILES, isa.SPAN_STEP, isa.SPAN_OUTPUTS]] = span.tiles, span.step, span.outputs
+    row[[isa.SPAN_PRODUCTS, isa.SPAN_LINES, isa.SPAN_PITCH]] = span.products, span.lines, span.pitch
     row[isa.TILES] = tables.add_tiles(_quads(tables, row, convolution, span))
     row[isa.ZEROS] = tables.add_constant(np.zeros(source.width + LANES, np.float32))
     row[isa.POOLED_FLOATS] = convolution.pooled
@@ -161,11 +216,11 @@ def _encode_winograd(
 def _products(tables: Tables, convolution: Convolution, schedule: Schedule, span: Spans, inputs: int) -> Row:
     """Row of Winograd's products: a convolution of channels in the scratch, of one tile."""
     row = np.zeros(isa.COLUMNS, np.int64)
-    count = PRODUCTS * convolution.outputs
-    found = records(convolution.taps, inputs, convolution.outputs, span.step, schedule.channels)
+    count = PRODUCTS * span.outputs
+    found = records(convolution.taps, inputs, span.outputs, span.step, schedule.channels)
     pointers = np.arange(count // schedule.channels + 1, dtype=np.int32) * inputs
     row[[isa.OP, isa.CHANNELS, isa.TARGET, isa.TARGET_STEP]] = isa.NOTHING, count, span.products, span.step
-    row[[isa.MICROKERNEL, isa.BLOCKS, isa.GROUP, isa.CHUNKS]] = schedule.microkernel, 1, 1, 1
+    row[[isa.MICROKERNEL, isa.BLOCKS, isa.GROUP, isa.GROUPS, isa.CHUNKS]] = schedule.microkernel, 1, 1, 1, 1
     row[[isa.RECORDS, isa.POINTERS]] = tables.add_records(found, pointers)
     row[isa.BIAS] = tables.add_constant(np.zeros(count, np.float32))
     row[isa.BOUNDS] = tables.add_constant(np.zeros(2 + schedule.channels, np.float32))

@@ -178,7 +178,10 @@ def _kernel(operation: Operation, schedule: Schedule | None) -> str:
         return f"Winograd 4 x 4, {schedule.vectors} vectors{_taken_in(operation.second, pooled=operation.pooled)}"
     kind = "direct" if schedule.channels == 1 else f"{schedule.channels} channels together"
     blocks = f", {schedule.block} channels a block" if schedule.block else ""
-    return f"{kind}, {schedule.vectors} vectors{blocks}{_taken_in(operation.second, pooled=operation.pooled)}"
+    if operation.split is not None:
+        kind = "phases in scratch"
+    flat = ", flat" if schedule.flat else ""
+    return f"{kind}, {schedule.vectors} vectors{blocks}{flat}{_taken_in(operation.second, pooled=operation.pooled)}"
 
 
 def _taken_in(second: Tensor | None, *, pooled: bool) -> str:

@@ -120,6 +120,9 @@ class Convolution(Operation):
     """A sparse convolution of stride 1, and what was fused into it. `parameters` is the bias, one a channel.
 
     It is `bounded` if what reads it next has a limit: sums may then be far larger than anything that becomes of them.
+    `swish` is HardSwish of the sums.
+    Where it is `split`, its taps read the four phases of each channel of a stride of 2, which lie nowhere but, a few
+    channels at a time, in the scratch of a thread; output channel n reads those of channel n alone.
     """
 
     taps: Taps = field(kw_only=True)
@@ -129,6 +132,8 @@ class Convolution(Operation):
     clamp: tuple[float, float] = (-math.inf, math.inf)
     pooled: bool = False
     bounded: bool = False
+    swish: bool = False
+    split: Tensor | None = None
 
     @property
     def outputs(self) -> int:

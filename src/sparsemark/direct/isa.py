@@ -8,13 +8,16 @@ A new operation is a number in the first list; columns that no other operation h
 
 from __future__ import annotations
 
+from sparsemark.direct.target import REGISTERS
+
 INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, WINOGRAD, NOTHING = (
     range(13)
 )
-RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS = range(13, 17)
-"""Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch."""
+RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS, DEPTHWISE = range(13, 18)
+"""Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch. That
+after DEPTHWISE, a convolution of stride 2 of each channel by itself, is CONVOLVE with its phases in the scratch."""
 
-COLUMNS = 55
+COLUMNS = 59
 """Of a program. Positions count floats of the arena; channels lie STEP apart, their rows ROW."""
 
 (
@@ -22,11 +25,11 @@ COLUMNS = 55
     OP, UNITS, SOURCE, SOURCE_STEP, SOURCE_ROW, TARGET, TARGET_STEP, TARGET_ROW, CHANNELS, HEIGHT, WIDTH,
     # CONVOLVE, of which CHANNELS counts output channels, and HEIGHT and WIDTH are unused. From TILES on WINOGRAD has
     # them as well; there POOLED_FLOATS is 1 if it pools.
-    MICROKERNEL, RECORDS, POINTERS, RIGHT, LEFT, BLOCKS, GROUP, CHUNKS, FLAGS, TILES, BIAS, BOUNDS, RESIDUAL,
-    RESIDUAL_STEP, POOLED_FLOATS,
+    MICROKERNEL, RECORDS, POINTERS, RIGHT, LEFT, BLOCKS, GROUP, GROUPS, CHUNKS, FLAGS, TILES, BIAS, BOUNDS,
+    RESIDUAL, RESIDUAL_STEP, POOLED_FLOATS,
     # WINOGRAD. ACROSS counts the tiles of a row of them; what begins with SPAN is told by `winograd.Spans`.
-    INPUTS, INPUT_HEIGHT, INPUT_WIDTH, FIRST_ROW, FIRST_COLUMN, ZEROS, ACROSS, SPAN_TILES, SPAN_STEP, SPAN_PRODUCTS,
-    SPAN_LINES, SPAN_PITCH,
+    INPUTS, INPUT_HEIGHT, INPUT_WIDTH, FIRST_ROW, FIRST_COLUMN, ZEROS, ACROSS, SPAN_TILES, SPAN_STEP, SPAN_OUTPUTS,
+    SPAN_PRODUCTS, SPAN_LINES, SPAN_PITCH,
     # LINEAR, which has BIAS as well.
     ROW_POINTERS,
     # COPY and INPUT, POOL and GLOBAL_POOL, INTERLEAVE. A copy's KERNEL_ROWS are the rows of its PHASES. Of TURN
@@ -43,6 +46,8 @@ COLUMNS = 55
     PARAMETERS, MORE_PARAMETERS,
     # NORMALIZE: channels that share a mean.
     GROUP_CHANNELS,
+    # The row after DEPTHWISE, which has INPUT_HEIGHT, that of a phase, as well: rows of zeros around one.
+    ROWS_ABOVE, ROWS_BELOW,
 ) = range(COLUMNS)  # fmt: skip
 
 TILE_INPUT, TILE_OUTPUT, TILE_MASKS, TILE_VECTORS, TILE_POOLED, TILE_ROWS = range(6)
@@ -51,11 +56,15 @@ their pixels lie in a line."""
 
 TILE_COLUMNS = 6
 
-CLAMP_LOW, CLAMP_HIGH, MASK_OUTPUT = 1, 2, 4
-"""FLAGS: what is done to a sum before it is stored."""
+CLAMP_LOW, CLAMP_HIGH, MASK_OUTPUT, SWISH = 1, 2, 4, 8
+"""FLAGS: what is done to a sum before it is stored; SWISH, HardSwish, comes first."""
 
-MICROKERNELS = ((1, 1), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7), (2, 8), (4, 1), (4, 4), (4, 6))
-"""Output channels and vectors of the tile that each microkernel computes."""
+MICROKERNELS = (
+    ((1, 1), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 7), (2, 8), (4, 1), (4, 4), (4, 6))
+    if REGISTERS >= 32
+    else ((1, 1), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 6), (4, 1), (4, 2))
+)
+"""Output channels and vectors of the tile that each microkernel computes: as many sums as there are registers for."""
 
 MAXIMUM, AVERAGE, AVERAGE_WITH_PADDING = range(3)
 """KIND of POOL and GLOBAL_POOL."""

@@ -44,8 +44,9 @@ class _Memory:
             self.size += -(-math.prod(tensor.shape) // LANES) * LANES
             return Layout(channels, height, width, width, 0, 0, height * width, start)
         distance = channel_step(height, tensor.row, tensor.top, tensor.bottom)
-        # The first row, not the zeros above it, begins a line of the cache.
-        above = -(-tensor.top * tensor.row // LANES) * LANES
+        # The first row, not the zeros above it, begins a line of the cache. As between planes, a vector of zeros comes
+        # before all of it: see `schedule.ends_in_zeros`.
+        above = LANES + -(-tensor.top * tensor.row // LANES) * LANES
         self.size += above + channels * distance
         return Layout(channels, height, width, tensor.row, tensor.top, tensor.bottom, distance, start + above)
 

@@ -323,9 +323,10 @@ class Network:
             self._dense = self._open_dense()
         return _image_by_image(self._dense, image)
 
-    def _options(self, operation: Convolution) -> list[tuple[int, int, bool]]:
+    def _options(self, operation: Convolution) -> list[tuple[int, int, bool, bool]]:
         return [
-            (schedule.microkernel, schedule.block, schedule.winograd) for schedule in options(operation, self._threads)
+            (schedule.microkernel, schedule.block, schedule.winograd, schedule.flat)
+            for schedule in options(operation, self._threads)
         ]
 
     def _fingerprint(self, lowered: Lowered) -> str:
@@ -382,7 +383,8 @@ def _recall(path: Path, convolutions: Sequence[Convolution], threads: int) -> De
         return None
     try:
         schedules = tuple(
-            Schedule(int(c["microkernel"]), int(c["block"]), bool(c["winograd"])) for c in stored["schedules"]
+            Schedule(int(c["microkernel"]), int(c["block"]), bool(c["winograd"]), bool(c["flat"]))
+            for c in stored["schedules"]
         )
         decision = Decision(schedules, bool(stored["dense"]), _seconds(stored["direct_s"]), _seconds(stored["dense_s"]))
     except (ArithmeticError, KeyError, TypeError, ValueError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sparsemark.direct.taps import Taps
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from sparsemark.direct.layout import Layout
     from sparsemark.direct.schedule import Schedule
-    from sparsemark.direct.taps import Taps
 
 _FARTHEST = 2**31 - 1
 """Largest byte offset that a record can hold."""
@@ -43,22 +43,30 @@ def pack(taps: Taps, source: Layout, outputs: int, schedule: Schedule) -> Packed
     """
     taps, channels, block = taps.unpacked(), schedule.channels, schedule.block or max(source.channels, 1)
     blocks = max(1, -(-source.channels // block))
-    right, left = taps.right, taps.left
-    groups, columns = outputs // channels, right + left + 1
+    right, left = schedule.shifts(taps)
+    groups, columns = -(-outputs // channels), right + left + 1
+    # The last group begins as early as it must to be whole, and repeats channels of the one before.
+    last = outputs - channels
+    own, again = taps.out < (groups - 1) * channels, taps.out >= last
+    group = np.concatenate([taps.out[own] // channels, np.full(int(again.sum()), groups - 1)])
+    lane = np.concatenate([taps.out[own] % channels, taps.out[again] - last])
+    which = np.concatenate([np.flatnonzero(own), np.flatnonzero(again)])
+    taps = Taps(taps.out[which], taps.plane[which], taps.dy[which], taps.dx[which], taps.weight[which])
     # From the outermost column inwards: those left of the centre, those right of it, the centre.
-    column = np.where(taps.dx < 0, taps.dx + right, np.where(taps.dx > 0, right + left - taps.dx, right + left))
-    where = (taps.plane // block * groups + taps.out // channels) * columns + column
-    offset = 4 * (taps.plane * source.step + taps.dy * source.row)
+    dx = taps.dx * (not schedule.flat)
+    column = np.where(dx < 0, dx + right, np.where(dx > 0, right + left - dx, right + left))
+    where = (taps.plane // block * groups + group) * columns + column
+    offset = 4 * (taps.plane * source.step + taps.dy * source.row + taps.dx - dx)
     if abs(offset).max(initial=0) > _FARTHEST:
         raise UnsupportedError("activations of 2 GiB and more")
-    order = np.lexsort((taps.out, offset, where))
-    where, offset, out = where[order], offset[order], taps.out[order]
+    order = np.lexsort((lane, offset, where))
+    where, offset, lane = where[order], offset[order], lane[order]
     fresh = np.ones(len(order), bool)
     fresh[1:] = (where[1:] != where[:-1]) | (offset[1:] != offset[:-1])
     record = np.cumsum(fresh) - 1
     count = int(fresh.sum())
     records = np.zeros((count, 1 + channels), np.float32)
-    records[record, 1 + out % channels] = taps.weight[order]
+    records[record, 1 + lane] = taps.weight[order]
     bits = records.view(np.int32)
     bits[:, 0] = offset[fresh]
     pointers = np.searchsorted(where[fresh], np.arange(blocks * groups * columns + 1)).astype(np.int32)

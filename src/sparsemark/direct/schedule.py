@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sparsemark.direct import isa
+from sparsemark.direct.layout import Layout
 from sparsemark.direct.memory import placed
 from sparsemark.direct.target import LANES
 from sparsemark.direct.tiling import tile
 from sparsemark.direct.winograd import microkernels
 
 if TYPE_CHECKING:
-    from sparsemark.direct.ir import Convolution
-    from sparsemark.direct.layout import Layout
+    from sparsemark.direct.ir import Convolution, Tensor
     from sparsemark.direct.taps import Taps
 
 FIRST_CACHE = 28 * 1024
@@ -23,7 +23,7 @@ _FEWEST_CHANNELS = 4
 """Of a block: with fewer, sums are stored and loaded again more often than a block saves."""
 
 _MOST_OVERLAP = 1.3
-"""Pixels that a tiling computes, over those of the best one: beyond, no microkernel makes up for them."""
+"""Pixels that tiles compute, over those of the best ones: beyond, no microkernel makes up for them."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,13 @@ class Schedule:
         microkernel: a place in MICROKERNELS.
         block: input channels that are taken at a time; 0: all.
         winograd: by Winograd's products instead of non-zeros.
+        flat: pixels beside the centre are loaded from where they are, in rows that end in zeros; sums are not shifted.
     """
 
     microkernel: int
     block: int = 0
     winograd: bool = False
+    flat: bool = False
 
     @property
     def channels(self) -> int:
@@ -50,11 +52,17 @@ class Schedule:
         """Vectors of a tile."""
         return isa.MICROKERNELS[self.microkernel][1]
 
+    def shifts(self, taps: Taps) -> tuple[int, int]:
+        """Columns by which sums are shifted to the right, and to the left."""
+        return (0, 0) if self.flat else (taps.right, taps.left)
+
 
 def options(convolution: Convolution, threads: int = 1) -> list[Schedule]:
     """Ways to run a convolution whose tensors are placed, where so many threads share an image."""
     if convolution.source is None:
         raise ValueError("a convolution reads channels")
+    if convolution.split is not None:
+        return alone(convolution.taps, convolution.split, height=convolution.height, width=convolution.width)
     found = candidates(
         convolution.taps,
         placed(convolution.source),
@@ -66,17 +74,45 @@ def options(convolution: Convolution, threads: int = 1) -> list[Schedule]:
     return found + [Schedule(microkernel, winograd=True) for microkernel in microkernels(convolution, threads)]
 
 
+def alone(taps: Taps, split: Tensor, *, height: int, width: int) -> list[Schedule]:
+    """Ways to run a convolution of each channel by itself: nothing that one loads serves another."""
+    source = Layout(1, split.height, split.width, split.row, 0, 0, 0, 0)
+    return candidates(taps, source, 1, height=height, width=width, pooled_row=None)
+
+
 def candidates(
     taps: Taps, source: Layout, outputs: int, *, height: int, width: int, pooled_row: int | None
 ) -> list[Schedule]:
     """Ways to run a convolution from its non-zeros that are worth a try, none of which wastes half of its work."""
+
+    def tiled(*, flat: bool) -> list[Schedule]:
+        return _in_tiles(taps, source, outputs, height=height, width=width, pooled_row=pooled_row, flat=flat)
+
+    return tiled(flat=False) + (tiled(flat=True) if ends_in_zeros(taps, source, width) else [])
+
+
+def ends_in_zeros(taps: Taps, source: Layout, width: int) -> bool:
+    """Whether taps read beside a row of `width` outputs the zeros at its end, or at the end of the row before.
+
+    Before the first row of a plane, and those of zeros above it, is a vector of zeros: see `layout.channel_step`.
+    """
+    reach = max(taps.right, taps.left)
+    return 0 < reach <= LANES and taps.right <= source.row - source.width and taps.left <= source.row - width
+
+
+def _in_tiles(
+    taps: Taps, source: Layout, outputs: int, *, height: int, width: int, pooled_row: int | None, flat: bool
+) -> list[Schedule]:
+    right, left = Schedule(0, flat=flat).shifts(taps)
     possible = []
     for microkernel, (channels, vectors) in enumerate(isa.MICROKERNELS):
-        if outputs % channels:
+        if outputs < channels:
             continue
-        tiling = tile(vectors, height, width, source.row, right=taps.right, left=taps.left, pooled_row=pooled_row)
+        tiling = tile(vectors, height, width, source.row, right=right, left=left, pooled_row=pooled_row)
         if tiling is not None:
-            possible.append((tiling.overlap, microkernel, vectors))
+            # The last tile repeats channels where they do not divide into tiles.
+            repeated = -(-outputs // channels) * channels / outputs
+            possible.append((tiling.overlap * repeated, microkernel, vectors))
     if not possible:
         return []
     least = min(overlap for overlap, _, _ in possible)
@@ -84,10 +120,11 @@ def candidates(
     for overlap, microkernel, vectors in possible:
         if overlap > _MOST_OVERLAP * least:
             continue
-        found.append(Schedule(microkernel))
+        found.append(Schedule(microkernel, flat=flat))
         rows = max(1, vectors * LANES // source.row) + taps.above + taps.below
         fitting = FIRST_CACHE // (4 * rows * min(source.row, vectors * LANES))
         if _FEWEST_CHANNELS <= fitting < source.channels:
             blocks = -(-source.channels // fitting)
-            found += [Schedule(microkernel, -(-source.channels // b)) for b in {blocks, max(2, blocks // 2)}]
+            sizes = {-(-source.channels // b) for b in (blocks, max(2, blocks // 2))}
+            found += [Schedule(microkernel, size, flat=flat) for size in sorted(sizes)]
     return found

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 _UNITS_A_THREAD = 4
 """Units of work of one operation, so that a thread that was held up leaves the others something to take over."""
 
-Packed = dict[tuple["Operation", int, int], PackedWeights]
-"""Packed weights of a convolution, by output channels of a tile and input channels of a block: kernels share them."""
+Packed = dict[tuple["Operation", int, int, bool], PackedWeights]
+"""Packed weights of a convolution, by output channels of a tile, input channels of a block and whether they are flat:
+kernels share them."""
 
 
 class Tables:
@@ -79,7 +80,7 @@ class Tables:
 
     def pack(self, convolution: Convolution, source: Layout, schedule: Schedule) -> PackedWeights:
         """Weights of a convolution in the order of a schedule: ordering them takes longer than running them."""
-        key = convolution, schedule.channels, schedule.block
+        key = convolution, schedule.channels, schedule.block, schedule.flat
         found = self.packed.get(key) if self.packed is not None else None
         if found is None:
             found = pack(convolution.taps, source, convolution.outputs, schedule)

@@ -19,3 +19,6 @@ FEATURES = _features()
 
 LANES = 16 if FEATURES.get("avx512f") else 8 if FEATURES.get("avx") else 4
 """Floats in one vector register of this processor."""
+
+REGISTERS = 16 if llvm.get_process_triple().startswith("x86") and not FEATURES.get("avx512f") else 32
+"""Vector registers of this processor."""

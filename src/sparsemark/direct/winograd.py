@@ -72,6 +72,7 @@ class Spans:
             column of pixels, and how many of its rows lie within the image.
         tiles: of a span, one a lane.
         step: from one channel of transformed pixels, or of products, to the next.
+        outputs: channels of products: with those of zeros that fill the last tile.
         products: where the channels of products begin; those of pixels begin at 0.
         lines: where rows of pixels lie on their way in and out; `pitch` from one to the next.
         pitch: floats of such a row.
@@ -82,6 +83,7 @@ class Spans:
     quads: NDArray[np.int64]
     tiles: int
     step: int
+    outputs: int
     products: int
     lines: int
     pitch: int
@@ -103,7 +105,8 @@ def spans(microkernel: int, inputs: int, outputs: int, height: int, width: int) 
         height: of the output.
         width: of the output.
     """
-    tiles = isa.MICROKERNELS[microkernel][1] * LANES
+    channels, vectors = isa.MICROKERNELS[microkernel]
+    tiles, outputs = vectors * LANES, -(-outputs // channels) * channels
     across, down = -(-width // LANES) * QUARTER, -(-height // OUT)
     count = -(-across * down // tiles)
     first = np.arange(0, count * tiles, QUARTER)
@@ -116,7 +119,7 @@ def spans(microkernel: int, inputs: int, outputs: int, height: int, width: int) 
     pitch = int(place.max()) + OUT * LANES + _EDGE
     products = PRODUCTS * inputs * step
     lines = products + PRODUCTS * outputs * step
-    return Spans(across, quads, tiles, step, products, lines, pitch, lines + IN * pitch)
+    return Spans(across, quads, tiles, step, outputs, products, lines, pitch, lines + IN * pitch)
 
 
 def origin(taps: Taps) -> tuple[int, int] | None:
@@ -139,11 +142,10 @@ def microkernels(convolution: Convolution, threads: int) -> list[int]:
     ):
         return []
     inputs, outputs = convolution.source.channels, convolution.outputs
-    weights = PRODUCTS * inputs * outputs
-    if weights > _MOST_WEIGHTS:
+    if PRODUCTS * inputs * outputs > _MOST_WEIGHTS:
         return []
     # Rounding is several times that of plain sums, and in proportion to them: too much for what a bound leaves of them.
-    if convolution.bounded or not np.abs(convolution.taps.weight).max(initial=0) < _LARGEST_WEIGHT:
+    if convolution.bounded or convolution.swish or not np.abs(convolution.taps.weight).max(initial=0) < _LARGEST_WEIGHT:
         return []
     # Rows of pixels are read and written in whole vectors.
     if convolution.source.row % LANES or convolution.target.row % (LANES // 2 if convolution.pooled else LANES):
@@ -152,11 +154,11 @@ def microkernels(convolution: Convolution, threads: int) -> list[int]:
         microkernel
         for microkernel, (channels, _) in enumerate(isa.MICROKERNELS)
         if channels == _SHARING
-        and outputs % channels == 0
         and (span := spans(microkernel, inputs, outputs, convolution.height, convolution.width)).count >= threads
         and span.scratch <= _MOST_SCRATCH
-        # Tiles that lie beside the image take as long as others.
-        and weights * span.count * span.tiles < len(convolution.taps.weight) * convolution.height * convolution.width
+        # Tiles that lie beside the image, and channels of zeros, take as long as others.
+        and PRODUCTS * inputs * span.outputs * span.count * span.tiles
+        < len(convolution.taps.weight) * convolution.height * convolution.width
     ]
 
 
@@ -166,7 +168,7 @@ def records(taps: Taps, inputs: int, outputs: int, step: int, channels: int) -> 
     Args:
         taps: within a square of 3 x 3.
         inputs: channels of the input.
-        outputs: channels of the output.
+        outputs: channels of products; those beyond the layer's own have weights of zero.
         step: floats from one channel of transformed pixels to the next.
         channels: outputs that share a record.
 

@@ -38,18 +38,25 @@ def _run_tiles(channels: int, vectors: int) -> Function:
     floats = vectors * LANES
 
     @compiled()
-    def run(row: Any, unit: int, base: int, data: int, records: int, pointers: int, tiles: Any, scratch: int) -> None:
-        """One group of tiles, one chunk of output channels; the inputs of a block stay in the first cache."""
+    def run(
+        row: Any, unit: int, base: int, data: int, sums: int, records: int, pointers: int, tiles: Any, scratch: int
+    ) -> None:
+        """One group of tiles, one chunk of output channels; the inputs of a block stay in the first cache.
+
+        Where channels are read from lies behind the address `data`, where they are written behind `sums`.
+        """
         # Read once: the compiler cannot know that storing a sum leaves the program as it is.
         outputs, blocks, pooled, chunks = row[isa.CHANNELS], row[isa.BLOCKS], row[isa.POOLED_FLOATS], row[isa.CHUNKS]
         right, left, bias_at, bounds = row[isa.RIGHT], row[isa.LEFT], row[isa.BIAS], base + 4 * row[isa.BOUNDS]
         residual, residual_step, all_flags = row[isa.RESIDUAL], row[isa.RESIDUAL_STEP], row[isa.FLAGS]
-        own_records, groups, phases = records + 4 * row[isa.RECORDS], outputs // channels, right + left + 1
-        first_tile = row[isa.TILES] + unit // chunks * row[isa.GROUP]
-        first, last = unit % chunks * groups // chunks, (unit % chunks + 1) * groups // chunks
+        own_records, phases = records + 4 * row[isa.RECORDS], right + left + 1
+        groups = (outputs + channels - 1) // channels
+        # All groups of tiles for one chunk of outputs, whose weights stay in the second cache, then for the next one.
+        first_tile, chunk = row[isa.TILES] + unit % row[isa.GROUPS] * row[isa.GROUP], unit // row[isa.GROUPS]
+        first, last = chunk * groups // chunks, (chunk + 1) * groups // chunks
         partial = base + 4 * scratch
-        full = partial + 4 * outputs * floats if blocks > 1 else partial
-        target, step = (full, pooled) if pooled else (data + 4 * row[isa.TARGET], row[isa.TARGET_STEP])
+        full = partial + 4 * groups * channels * floats if blocks > 1 else partial
+        target, step = (full, pooled) if pooled else (sums + 4 * row[isa.TARGET], row[isa.TARGET_STEP])
         zeros = bounds + 8
         for t in range(first_tile, first_tile + row[isa.GROUP]):
             pixel, offset = tiles[t, isa.TILE_INPUT], tiles[t, isa.TILE_OUTPUT]
@@ -58,8 +65,9 @@ def _run_tiles(channels: int, vectors: int) -> Function:
             for block in range(blocks):
                 at = pointers + 4 * (row[isa.POINTERS] + (block * groups + first) * phases)
                 for g in range(first, last):
-                    channel = g * channels
-                    mine = partial + 4 * channel * floats
+                    # The last tile begins as early as it must to be whole, and repeats channels of the one before.
+                    channel = min(g * channels, outputs - channels)
+                    mine = partial + 4 * g * channels * floats
                     start, start_step, bias = 0, 0, base + 4 * (bias_at + channel)
                     if block > 0:
                         start, start_step, bias = mine, floats, zeros
@@ -89,7 +97,7 @@ def _run_tiles(channels: int, vectors: int) -> Function:
                     )
                     at += 4 * phases
         if pooled:
-            _pool_squares(row, base, full, tiles, first_tile, first * channels, last * channels)
+            _pool_squares(row, base, full, tiles, first_tile, first * channels, min(last * channels, outputs))
 
     return run
 

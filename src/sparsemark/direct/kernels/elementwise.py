@@ -15,20 +15,30 @@ def unary(row: Any, unit: int, arena: Any, scratch: int) -> None:
     """Apply an activation to every value."""
     first, last = share(row, unit, row[isa.CHANNELS])
     p, q = arena[row[isa.PARAMETERS]], arena[row[isa.PARAMETERS] + 1]
+    width = row[isa.WIDTH]
+    if width == row[isa.HEIGHT] == row[isa.SOURCE_STEP] == row[isa.TARGET_STEP] == 1:
+        width, last = last - first, first + 1  # a vector is one row
     for channel in range(first, last):
         for y in range(row[isa.HEIGHT]):
             s = row[isa.SOURCE] + channel * row[isa.SOURCE_STEP] + y * row[isa.SOURCE_ROW]
             t = row[isa.TARGET] + channel * row[isa.TARGET_STEP] + y * row[isa.TARGET_ROW]
-            activate(row[isa.KIND], arena[s : s + row[isa.WIDTH]], arena[t : t + row[isa.WIDTH]], p, q)
+            activate(row[isa.KIND], arena[s : s + width], arena[t : t + width], p, q)
 
 
 @compiled()
 def binary(row: Any, unit: int, arena: Any, scratch: int) -> None:
     """Two tensors; the second has one value a channel where SECOND_ROW is 0, and one channel where SECOND_STEP is 0."""
     first, last = share(row, unit, row[isa.CHANNELS])
-    width = row[isa.WIDTH]
+    width, height = row[isa.WIDTH], row[isa.HEIGHT]
+    flat = row[isa.SECOND_ROW] == 0 and row[isa.KIND] == isa.MULTIPLY and row[isa.SOURCE_ROW] == row[isa.TARGET_ROW]
     for channel in range(first, last):
-        for y in range(row[isa.HEIGHT]):
+        if flat:
+            # Zeros between the rows stay zeros, so a plane is one row; but not if the factor makes NaN of them.
+            factor = arena[row[isa.SECOND] + channel * row[isa.SECOND_STEP]]
+            finite = factor - factor == 0
+            width = (row[isa.HEIGHT] - 1) * row[isa.SOURCE_ROW] + row[isa.WIDTH] if finite else row[isa.WIDTH]
+            height = 1 if finite else row[isa.HEIGHT]
+        for y in range(height):
             s = row[isa.SOURCE] + channel * row[isa.SOURCE_STEP] + y * row[isa.SOURCE_ROW]
             t = row[isa.TARGET] + channel * row[isa.TARGET_STEP] + y * row[isa.TARGET_ROW]
             z = row[isa.SECOND] + channel * row[isa.SECOND_STEP] + y * row[isa.SECOND_ROW]

@@ -64,7 +64,24 @@ class Emitter:
 
     def times(self, factor: float, value: ir.Value) -> ir.Value:
         """A constant times a vector."""
-        return self.b.fmul(ir.Constant(VECTOR, [ir.Constant(F32, float(np.float32(factor)))] * LANES), value)
+        return self.b.fmul(self.constant(factor), value)
+
+    def constant(self, number: float) -> ir.Value:
+        """A number in every lane."""
+        return ir.Constant(VECTOR, [ir.Constant(F32, float(np.float32(number)))] * LANES)
+
+    def at_most(self, value: ir.Value, bound: ir.Value) -> ir.Value:
+        """A vector, nowhere above another; NaN stays NaN."""
+        return self.b.select(self.b.fcmp_ordered(">", value, bound), bound, value)
+
+    def at_least(self, value: ir.Value, bound: ir.Value) -> ir.Value:
+        """A vector, nowhere below another; NaN stays NaN."""
+        return self.b.select(self.b.fcmp_ordered("<", value, bound), bound, value)
+
+    def hard_swish(self, value: ir.Value) -> ir.Value:
+        """The product with itself of what a straight line makes of it, from 0 at -3 to 1 at 3; see `activations`."""
+        line = self.b.fadd(self.times(1 / 6, value), self.constant(0.5))
+        return self.b.fmul(value, self.at_most(self.at_least(line, ZERO), self.constant(1.0)))
 
     def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
         """The larger, lane by lane."""

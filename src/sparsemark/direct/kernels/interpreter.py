@@ -12,6 +12,7 @@ from typing import Any
 from sparsemark.direct import isa
 from sparsemark.direct.kernels.convolution import convolve_unit
 from sparsemark.direct.kernels.copying import copy_channels
+from sparsemark.direct.kernels.depthwise import split_phases
 from sparsemark.direct.kernels.jit import compiled
 from sparsemark.direct.kernels.matrix import multiply
 from sparsemark.direct.kernels.operations import operate
@@ -57,13 +58,17 @@ def execute(
             unit: Any = fetch_add(taken, 1)
             if unit >= row[isa.UNITS]:
                 break
-            if row[isa.OP] == isa.CONVOLVE or row[isa.OP] == isa.WINOGRAD:
+            if row[isa.OP] == isa.CONVOLVE or row[isa.OP] == isa.WINOGRAD or row[isa.OP] == isa.DEPTHWISE:
                 # Called from one place only: each call is a copy of all kernels to compile.
-                kernel, part, data = row, unit, base
+                kernel, part, data, sums = row, unit, base, base
                 if row[isa.OP] == isa.WINOGRAD:
                     transform(row, unit, arena, tiles, scratch)
-                    kernel, part, data = program[i + 1], 0, base + 4 * scratch
-                convolve_unit(kernel, part, base, data, records, pointers, tiles, scratch)
+                    kernel, part = program[i + 1], 0
+                    data = sums = base + 4 * scratch
+                elif row[isa.OP] == isa.DEPTHWISE:
+                    kernel, data = program[i + 1], base + 4 * scratch
+                    split_phases(row, kernel, unit, arena, scratch)
+                convolve_unit(kernel, part, base, data, sums, records, pointers, tiles, scratch)
                 if row[isa.OP] == isa.WINOGRAD:
                     transform_back(row, unit, arena, tiles, scratch)
             elif row[isa.OP] == isa.INPUT:

@@ -168,7 +168,7 @@ def _convolve(
         masks: 3 x `vectors` vectors of int32: kept lanes when moving left, when moving right, and of the output.
         out, out_stride: where the sums go, and the step between channels.
         which: bits of the vectors to be stored.
-        flags: CLAMP_LOW, CLAMP_HIGH, MASK_OUTPUT.
+        flags: SWISH, CLAMP_LOW, CLAMP_HIGH, MASK_OUTPUT.
         bounds: of CLAMP_LOW and CLAMP_HIGH, two floats.
     """
     if not (isinstance(channels, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
@@ -195,11 +195,12 @@ def _convolve(
             rows = [b.add(start, b.mul(start_stride, I64(q))) for q in range(tile.channels)]
             tile.each(lambda v, q, i: b.fadd(v, e.load(e.plus(rows[q], BYTES * i))))
         tile.accumulate(inputs, records, cursor)
-        # Comparisons are such that NaN stays NaN.
-        for flag, bound, test in ((isa.CLAMP_LOW, 0, "<"), (isa.CLAMP_HIGH, 4, ">")):
+        with b.if_then(e.has(flags, isa.SWISH)):
+            tile.each(lambda v, _q, _i: e.hard_swish(v))
+        for flag, at, limited in ((isa.CLAMP_LOW, 0, e.at_least), (isa.CLAMP_HIGH, 4, e.at_most)):
             with b.if_then(e.has(flags, flag)):
-                limit = e.splat(e.load(e.plus(bounds, bound), F32))
-                tile.each(lambda v, _q, _i: b.select(b.fcmp_ordered(test, v, limit), limit, v))  # noqa: B023
+                limit = e.splat(e.load(e.plus(bounds, at), F32))
+                tile.each(lambda v, _q, _i: limited(v, limit))  # noqa: B023
         with b.if_then(e.has(flags, isa.MASK_OUTPUT)):
             tile.each(lambda v, _q, i: e.masked(v, e.plus(masks, BYTES * (2 * tile.vectors + i))))
         tile.store(out, out_stride, which)

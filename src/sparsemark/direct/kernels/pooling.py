@@ -13,6 +13,9 @@ from sparsemark.direct.kernels.units import share
 from sparsemark.direct.kernels.vectors import largest_of_four
 from sparsemark.direct.target import LANES
 
+_RUN = 4096
+"""Numbers that are summed in float32 before float64 takes them."""
+
 
 @compiled()
 def pool(row: Any, unit: int, arena: Any, scratch: int) -> None:
@@ -76,6 +79,14 @@ def _take_in(maximum: bool, values: Any, window: Any) -> None:
             window[x] += values[x]
 
 
+@compiled(fastmath={"reassoc"})
+def _sum(values: Any) -> Any:
+    total = np.float32(0)
+    for i in range(len(values)):
+        total += values[i]
+    return total
+
+
 @compiled()
 def global_pool(row: Any, unit: int, arena: Any, scratch: int) -> None:
     """Reduce each channel to one value: its largest, or its mean."""
@@ -90,11 +101,10 @@ def global_pool(row: Any, unit: int, arena: Any, scratch: int) -> None:
                     most = max(value, most)
             arena[row[isa.TARGET] + channel * row[isa.TARGET_STEP]] = most
         else:
-            total = np.float64(0)
-            for y in range(row[isa.SOURCE_HEIGHT]):
-                part = np.float32(0)
-                for x in range(row[isa.SOURCE_WIDTH]):
-                    part += arena[s + y * row[isa.SOURCE_ROW] + x]
-                total += np.float64(part)
+            # Zeros lie between the rows: a plane is one run of numbers. Parts of it, since float32 loses what is added.
+            total, wide = np.float64(0), row[isa.SOURCE_ROW]
+            extent = (row[isa.SOURCE_HEIGHT] - 1) * wide + row[isa.SOURCE_WIDTH]
+            for start in range(0, extent, _RUN):
+                total += np.float64(_sum(arena[s + start : s + min(start + _RUN, extent)]))
             mean = total / np.float64(row[isa.SOURCE_HEIGHT] * row[isa.SOURCE_WIDTH])
             arena[row[isa.TARGET] + channel * row[isa.TARGET_STEP]] = np.float32(mean)

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from sparsemark.direct.kernels.emitter import BYTES, F32, I32, I64, MASK_BITS, UNDEFINED, Emitter
+from sparsemark.direct.kernels.emitter import BYTES, F32, I32, I64, MASK_BITS, UNDEFINED, Emitter, places_of
 from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:
@@ -50,6 +50,19 @@ def _split_columns(typing_context: Any, source: Any, even: Any, odd: Any) -> Any
         for start, target in zip((0, 1), arguments[1:], strict=True):
             places = ir.Constant(MASK_BITS, list(range(start, 2 * LANES, 2)))
             e.store(b.shuffle_vector(first, second, places), target)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), generate
+
+
+def _halve_columns(typing_context: Any, source: Any, even: Any, odd: Any) -> Any:
+    """Read LANES floats; write those in even places to `even`, the others to `odd`; addresses."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        e = Emitter(b)
+        pixels = e.load(arguments[0])
+        for start, target in zip((0, 1), arguments[1:], strict=True):
+            e.store(b.shuffle_vector(pixels, UNDEFINED, places_of(range(start, LANES, 2))), target)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 3), generate
@@ -107,5 +120,6 @@ largest_of_four: Any = intrinsic(_largest_of_four)
 fetch_add: Any = intrinsic(_fetch_add)
 as_float: Any = intrinsic(_as_float)
 split_columns: Any = intrinsic(_split_columns)
+halve_columns: Any = intrinsic(_halve_columns)
 join_columns: Any = intrinsic(_join_columns)
 turn_square: Any = intrinsic(_turn_square)

@@ -73,7 +73,7 @@ def transform_back(row: Any, unit: int, arena: Any, tiles: Any, scratch: int) ->
     """Pixels of one span from the sums of its products, with what is fused into the convolution."""
     base, count, pooled = arena.ctypes.data, row[isa.SPAN_TILES], row[isa.POOLED_FLOATS] > 0
     first = row[isa.TILES] + unit * count // QUARTER
-    step, bounds = 4 * row[isa.CHANNELS] * row[isa.SPAN_STEP], base + 4 * row[isa.BOUNDS]
+    step, bounds = 4 * row[isa.SPAN_OUTPUTS] * row[isa.SPAN_STEP], base + 4 * row[isa.BOUNDS]
     for v in range(count // LANES):
         q = first + 4 * v
         m0, m1 = base + 4 * tiles[q, isa.TILE_MASKS], base + 4 * tiles[q + 1, isa.TILE_MASKS]
@@ -112,7 +112,8 @@ def transform_back(row: Any, unit: int, arena: Any, tiles: Any, scratch: int) ->
 @compiled()
 def _spill(row: Any, channel: int, arena: Any, tiles: Any, q: int, sums: int, spilled: int) -> None:
     """The same for a vector of tiles of which some rows lie beside the image: by way of the scratch."""
-    base, step, pooled = arena.ctypes.data, 4 * row[isa.CHANNELS] * row[isa.SPAN_STEP], row[isa.POOLED_FLOATS] > 0
+    base, pooled = arena.ctypes.data, row[isa.POOLED_FLOATS] > 0
+    step = 4 * row[isa.SPAN_OUTPUTS] * row[isa.SPAN_STEP]
     wide = LANES // 2 if pooled else LANES
     room, target = 4 * LANES, row[isa.TARGET] + channel * row[isa.TARGET_STEP]
     residual = 16 * LANES if row[isa.RESIDUAL] >= 0 else 0

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct import isa
+from sparsemark.direct import isa, winograd
 from sparsemark.direct.ir import Convolution, Operation, Tensor, check_size, planes
 from sparsemark.direct.layout import Layout, row_for
 from sparsemark.direct.lowering.context import bias_of, bounds_of, window_of
 from sparsemark.direct.lowering.matrices import append_matrix
-from sparsemark.direct.schedule import candidates
+from sparsemark.direct.schedule import alone, candidates
 from sparsemark.direct.taps import Taps
 from sparsemark.errors import UnsupportedError
 
@@ -62,8 +62,27 @@ def lower_convolution(context: Context, node: Node) -> None:
         inside = (y == 0) & (x == 0)
         append_matrix(context, node, out[inside], plane[inside], matrix.data[inside], full[0], channels, bias, count)
         return
-    taps, source = _phases(context, node, Taps(out, plane, y, x, matrix.data), stride, out_width)
-    convolve(context, node, source, taps, (full[0], out_height, out_width), bias, count)
+    taps, shape = Taps(out, plane, y, x, matrix.data), (full[0], out_height, out_width)
+    if stride == (2, 2) and groups == channels == full[0] and _split(context, node, taps, shape, bias, count):
+        return
+    taps, source = _phases(context, node, taps, stride, out_width)
+    convolve(context, node, source, taps, shape, bias, count)
+
+
+def _split(  # noqa: PLR0917 - a convolution is that much
+    context: Context, node: Node, taps: Taps, shape: tuple[int, int, int], bias: NDArray[np.float32], count: int
+) -> bool:
+    """Convolve each channel by itself with a stride of 2, its phases split in the scratch; False where no tile fits."""
+    source = context.planar(node.inputs[0])
+    high, wide = -(-source.height // 2), -(-source.width // 2)
+    split = planes(4 * source.channels, high, wide, row_for(max(wide, shape[2])))
+    phase = taps.dy % 2 * 2 + taps.dx % 2
+    taps = Taps(taps.out, 4 * taps.plane + phase, taps.dy // 2, taps.dx // 2, taps.weight)
+    taps = _seen(taps, split, shape)
+    if not alone(taps, split, height=shape[1], width=shape[2]):
+        return False
+    _append(context, node, source, taps, shape, bias, count, split)
+    return True
 
 
 def _phases(context: Context, node: Node, taps: Taps, stride: tuple[int, int], out_width: int) -> tuple[Taps, Tensor]:
@@ -108,7 +127,7 @@ def _phases(context: Context, node: Node, taps: Taps, stride: tuple[int, int], o
     return Taps(taps.out, taps.plane * count + phase, taps.dy // stride[0], taps.dx // stride[1], taps.weight), target
 
 
-def convolve(  # noqa: PLR0917 - a convolution is that much
+def convolve(  # noqa: PLR0917 - as above
     context: Context,
     node: Node,
     source: Tensor,
@@ -129,20 +148,41 @@ def convolve(  # noqa: PLR0917 - a convolution is that much
         count: of weights, zeros counted.
     """
     channels, height, width = shape
-    # A tap that only ever reads zeros would ask for rows that nothing else needs.
+    taps = _seen(taps, source, shape)
+    if not candidates(taps, _unplaced(source), channels, height=height, width=width, pooled_row=None):
+        raise UnsupportedError(f"rows of {width} pixels and {taps.left + taps.right + 1} columns of the kernel")
+    return _append(context, node, source, taps, shape, bias, count)
+
+
+def _seen(taps: Taps, source: Tensor, shape: tuple[int, int, int]) -> Taps:
+    """Leave out taps that only ever read zeros: they would ask for rows that nothing else needs."""
+    _, height, width = shape
     seen = (taps.dy > -height) & (taps.dy < source.height) & (taps.dx > -width) & (taps.dx < source.width)
     if not seen.all():
         taps = Taps(taps.out[seen], taps.plane[seen], taps.dy[seen], taps.dx[seen], taps.weight[seen])
-    taps = taps.packed()
-    if not candidates(taps, _unplaced(source), channels, height=height, width=width, pooled_row=None):
-        raise UnsupportedError(f"rows of {width} pixels and {taps.left + taps.right + 1} columns of the kernel")
-    source.top = max(source.top, taps.above)
-    source.bottom = max(source.bottom, height - 1 + taps.below - (source.height - 1))
+    return taps.packed()
+
+
+def _append(  # noqa: PLR0917 - as above
+    context: Context,
+    node: Node,
+    source: Tensor,
+    taps: Taps,
+    shape: tuple[int, int, int],
+    bias: NDArray[np.float32],
+    count: int,
+    split: Tensor | None = None,
+) -> Convolution:
+    """Append a convolution with what can be taken into it; its taps read `split`, where there is one."""
+    _, height, width = shape
+    read = source if split is None else split
+    read.top = max(read.top, taps.above)
+    read.bottom = max(read.bottom, height - 1 + taps.below - (read.height - 1))
     step = Convolution(
-        isa.CONVOLVE,
+        isa.CONVOLVE if split is None else isa.DEPTHWISE,
         node.name,
         source,
-        planes(*shape, source.row),
+        planes(*shape, read.row),
         None,
         {},
         bias,
@@ -150,12 +190,15 @@ def convolve(  # noqa: PLR0917 - a convolution is that much
         height=height,
         width=width,
         weights=count,
+        split=split,
     )
     name = node.outputs[0]
     context.shapes[name] = (1, *shape)
     name = _fuse_addition(context, step, name)
+    name = _fuse_swish(context, step, name)
     name = _fuse_clamp(context, step, name)
-    name = _fuse_pooling(context, step, source, name)
+    if split is None:
+        name = _fuse_pooling(context, step, source, name)
     step.bounded = step.clamp[1] < math.inf or _is_bounded(context, name)
     context.add(step)
     context.set(name, step.target)
@@ -190,6 +233,18 @@ def _fuse_addition(context: Context, step: Convolution, name: str) -> str:
     ):
         return name
     step.second = tensor
+    context.done.add(i)
+    context.shapes[node.outputs[0]] = context.shapes[name]
+    return node.outputs[0]
+
+
+def _fuse_swish(context: Context, step: Convolution, name: str) -> str:
+    following = context.only_user(name)
+    # Winograd's tiles are worth more than a pass over the sums, and have no HardSwish.
+    if following is None or following[1].op != "HardSwish" or winograd.microkernels(step, 1):
+        return name
+    i, node = following
+    step.swish = True
     context.done.add(i)
     context.shapes[node.outputs[0]] = context.shapes[name]
     return node.outputs[0]
