@@ -102,7 +102,7 @@ def test_plot_is_of_the_score_where_there_is_one_else_of_sparsity(study):
     pytest.importorskip("matplotlib")
     assert "accuracy" in study.plot().get_ylabel()
     unscored = run_of(replace(study_run(), lambda m: True, scores={}))
-    assert "ms" in unscored.plot().get_ylabel()
+    assert "times as fast" in unscored.plot().get_ylabel()
     with pytest.raises(sparsemark.UserError, match="nothing to draw"):
         run_of(Run((BARE,))).plot()
 

@@ -95,10 +95,9 @@ def test_nothing_else_is_loaded_where_everything_is_installed(tmp_path):
     # The first way for each layer: a decision that this user's cache remembers may be to run all of it dense.
     decided = (
         "from sparsemark.direct import network\n"
-        "from sparsemark.direct.autotune import options\n"
-        "def decision(path, convolutions, threads):\n"
-        "    return network.Decision(tuple(options(step)[0] for step in convolutions), False)\n"
-        "network._recall = decision\n"
+        "def decision(path, ways):\n"
+        "    return network.Decision(tuple(found[0] for found in ways.values()), False)\n"
+        "network.recall_decision = decision\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", decided + PROGRAM, path, tmp_path / "outputs.npz", tmp_path / "image.npy"],

@@ -119,7 +119,7 @@ def test_layer_by_tiles_carries_out_a_quarter_of_what_a_dense_one_is():
     prepared = Prepared(sketch.graph())
     (step,) = prepared.convolutions
     for choice in prepared.options[step]:
-        plan = SimpleNamespace(lowered=prepared.lowered, schedules={step: choice}, floats=prepared.floats)
+        plan = SimpleNamespace(lowered=prepared.lowered, schedules={step: choice}, floats=prepared.floats, parts=())
         layer = list(explain(plan))[-1]
         assert layer.multiply_adds == 8 * 8 * 9 * 16 * 16
         assert layer.products == (layer.multiply_adds // 4 if choice.winograd else layer.multiply_adds)

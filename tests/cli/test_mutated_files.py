@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,8 @@ def test_a_mutated_file_is_read_or_refused_in_one_line(document, tmp_path, monke
         said = f"{changes}: {command}: {code}: {err}"
         assert code in ((0, 1, 2, 3, 4, 5) if command[0] == "gate" else (0, 2)), said
         assert len(err.splitlines()) == (code in (2, 4)), said
-        assert all(character.isprintable() or character == "\n" for character in out + err), said
+        out = re.sub(r"<script.*?</script>", "", out, flags=re.DOTALL)  # the library that draws charts is not ours
+        assert all(character.isprintable() or character in "\n\N{NO-BREAK SPACE}" for character in out + err), said
         ended[2 if err else 0] += 1
     assert min(ended.values()) > MUTATIONS / 10, f"{ended}: too few of one kind to say much"
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsemark.direct import autotune, network
+from sparsemark.direct import autotune, decisions, network
 from sparsemark.direct.network import Network
 from sparsemark.direct.program import assemble
 from sparsemark.direct.schedule import Schedule
@@ -124,14 +124,14 @@ def test_decision_with_changed_bytes_never_stops_a_network(data):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "decision.json"
         path.write_bytes(content)
-        decision = network._recall(path, prepared.convolutions, 1)
+        decision = decisions.recall_decision(path, prepared.options)
     if decision is not None:
         for step, choice in zip(prepared.convolutions, decision.schedules, strict=True):
             assert choice in prepared.options[step]
 
 
 def decision_of(prepared):
-    return network.Decision(tuple(found[0] for found in prepared.options.values()), False, 0.5, 0.25)
+    return decisions.Decision(tuple(found[0] for found in prepared.options.values()), False, 0.5, 0.25)
 
 
 @pytest.mark.parametrize("kind", ["file", "below a file", "folder in its place"])
@@ -152,7 +152,7 @@ def test_network_that_could_not_be_compared_with_dense_is_compared_again(tmp_pat
     graph = chain(2)
     monkeypatch.setattr(network.Network, "_contest", lambda *arguments: None)
     assert opened(graph, 1, tmp_path).plan(graph.input_shape).decision.direct_s is None
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.json"))
     monkeypatch.undo()
     monkeypatch.setattr(network.Network, "_contest", lambda *arguments: (2.0, 1.0))
     assert opened(graph, 1, tmp_path).plan(graph.input_shape).decision.dense
@@ -189,7 +189,8 @@ def test_the_fastest_is_timed_again_before_it_is_chosen(monkeypatch):
         return first[choice] if asked.count(choice) == 1 else 0.5 if choice == found[1] else 3.0
 
     monkeypatch.setattr(autotune, "time_operation", scripted)
-    assert autotune.choose(prepared.lowered, prepared.floats, 1)[step] == found[1]
+    monkeypatch.setattr(autotune, "promising", lambda _operation, ways: ways)
+    assert autotune.choose(prepared.options, prepared.floats)[step].schedule == found[1]
     assert len(asked) == len(found) + min(4, len(found))
 
 
@@ -210,7 +211,7 @@ def test_without_a_dense_engine_there_is_no_contest_and_no_memory_of_one(tmp_pat
     run = Network(graph, 1, tmp_path)
     decision = run.plan(graph.input_shape).decision
     assert (decision.dense, decision.direct_s, decision.dense_s) == (False, None, None)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.json"))
     image = noise(*graph.input_shape)
     alike(run(image), expected(graph, image))
     assert opened(graph, 1, tmp_path).plan(graph.input_shape).decision.dense_s is not None

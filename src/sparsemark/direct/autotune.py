@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct.ir import Convolution
+from sparsemark.direct.choices import Choice, recall_choice, remember_choice
+from sparsemark.direct.estimate import promising
+from sparsemark.direct.memory import placed
 from sparsemark.direct.program import assemble
 from sparsemark.direct.runtime.runner import Runner
-from sparsemark.direct.schedule import options
+from sparsemark.files import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from sparsemark.direct.ir import Lowered, Operation
+    from sparsemark.direct.ir import Convolution, Operation
     from sparsemark.direct.schedule import Schedule
     from sparsemark.direct.tables import Packed
 
@@ -29,37 +32,79 @@ _HOPELESS = 1.5
 """How many times slower than the fastest so far a run must be for its way to be given up: above what a busy moment does
 to most runs, and a way that is given up is not the fastest."""
 
+_ALIKE = math.log(1.15)
+"""Logarithm of the ratio of non-zeros up to which two layers of one shape are of one kind."""
+
 _NO_IMAGE = np.zeros(1, np.float32)
 
 
-def choose(lowered: Lowered, floats: int, threads: int) -> dict[Operation, Schedule]:
-    """Time every way to run each convolution, alone, and keep the fastest.
+def choose(
+    ways: Mapping[Convolution, Sequence[Schedule]], floats: int, memory: Path | None = None, machine: str = ""
+) -> dict[Convolution, Choice]:
+    """Choose a schedule for each convolution: remembered, or timed now, once for all of one kind.
 
     Args:
-        lowered: its tensors placed.
+        ways: to run each, its tensors placed.
         floats: of the arena that they take.
-        threads: that will share an image; only one runs here.
+        memory: folder of earlier choices; None remembers none.
+        machine: key of all beside the kind that decides a choice.
     """
-    return {
-        operation: _fastest(operation, floats, threads)
-        for operation in lowered.operations
-        if isinstance(operation, Convolution)
-    }
+    kinds: dict[str, Choice] = {}
+    chosen = {}
+    for operation, options in ways.items():
+        kind = key_of(machine, _kind(operation, options))
+        if kind not in kinds:
+            path = memory / f"{kind}.json" if memory else None
+            known = recall_choice(path, options) if path else None
+            if known is None or is_due(known.again_at):
+                known = _measured(operation, options, floats).joined(known)
+                if path:
+                    remember_choice(path, known)
+            kinds[kind] = known
+        chosen[operation] = kinds[kind]
+    return chosen
 
 
-def _fastest(operation: Convolution, floats: int, threads: int) -> Schedule:
+def is_due(again_at: float | None) -> bool:
+    """Whether the time has come to measure again."""
+    return again_at is not None and time.time() >= again_at
+
+
+def _kind(operation: Convolution, ways: Sequence[Schedule]) -> tuple[object, ...]:
+    """Return what the time of a convolution goes by; what is added to its sums and their bounds are not of it."""
+    if operation.source is None:
+        raise ValueError("a convolution reads channels")
+    source, taps = placed(operation.source), operation.taps
+    return (
+        (source.channels, source.height, source.width, source.row, source.step),
+        (
+            operation.outputs,
+            operation.height,
+            operation.width,
+            operation.target.row,
+            operation.pooled,
+            operation.split is None,
+        ),
+        (taps.right, taps.left, taps.above, taps.below),
+        round(math.log(max(len(taps.weight), 1)) / _ALIKE),
+        [(way.microkernel, way.block, way.winograd, way.flat) for way in ways],
+    )
+
+
+def _measured(operation: Convolution, ways: Sequence[Schedule], floats: int) -> Choice:
     packed: Packed = {}
 
     def seconds(schedule: Schedule, least: float = math.inf) -> float:
         return time_operation(operation, {operation: schedule}, floats, packed, least=least)
 
     timed: dict[Schedule, float] = {}
-    for schedule in options(operation, threads):
+    for schedule in promising(operation, ways):
         timed[schedule] = seconds(schedule, min(timed.values(), default=math.inf))
     finalists = sorted(timed, key=timed.__getitem__)[:_FINALISTS]
     # The least of a few runs may be that of a busy moment: once more, at another one.
-    again = {schedule: min(timed[schedule], seconds(schedule)) for schedule in finalists}
-    return min(again, key=again.__getitem__)
+    again = {schedule: seconds(schedule) for schedule in finalists}
+    spread = max(max(timed[one], again[one]) / min(timed[one], again[one]) - 1 for one in finalists)
+    return Choice({one: min(timed[one], again[one]) for one in finalists}, spread, time.time())
 
 
 def time_operation(

@@ -181,6 +181,12 @@ class Dense:
     results: Mapping[str, Border]
 
     @property
+    def place(self) -> str:
+        """Where in the network it is, for an error: `dense part 0, from Conv at stem on`."""
+        first = self.graph.nodes[0]
+        return f"{self.name}, from {first.op} at {first.name} on"
+
+    @property
     def tensors(self) -> list[Tensor]:
         """All in the arena that it reads or makes."""
         return [border.tensor for border in (*self.sources.values(), *self.results.values())]

@@ -69,7 +69,7 @@ def open_parts(
         except UnsupportedError:
             raise
         except Exception as error:  # as above
-            raise UnsupportedError(f"direct-csr: {dense.name}: {one_line(error)}") from error
+            raise UnsupportedError(f"direct-csr: {dense.place}: {one_line(error)}") from error
     return tuple(parts)
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsemark import paths
-from sparsemark.direct.autotune import choose
-from sparsemark.direct.fingerprint import fingerprint
-from sparsemark.direct.ir import Convolution, Matrix
+from sparsemark.direct.autotune import choose, is_due
+from sparsemark.direct.decisions import Decision, machine_key, network_key, recall_decision, remember_decision
+from sparsemark.direct.ir import Convolution
 from sparsemark.direct.lowering import NotTakenError, lower
 from sparsemark.direct.memory import place
 from sparsemark.direct.mixed import dense_nodes, has_weights, in_words, kinds_of, lower_mixed, open_parts
@@ -24,20 +23,17 @@ from sparsemark.direct.program import assemble
 from sparsemark.direct.runtime.callers import Callers
 from sparsemark.direct.runtime.parts import Part, Session, all_finite
 from sparsemark.direct.schedule import Schedule, options
-from sparsemark.direct.target import LANES
-from sparsemark.errors import UnsupportedError, UserError
-from sparsemark.files import key_of, note_of, read_note, write_privately
+from sparsemark.errors import UnsupportedError
 from sparsemark.formats.csr.densified import densified
 from sparsemark.machine.forks import renewed_after_fork
 from sparsemark.references import one_line
 from sparsemark.registry import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sparsemark.direct.ir import Lowered, Operation
-    from sparsemark.formats.csr.densified import Value
     from sparsemark.formats.csr.graph import Graph
 
 Predict = Callable[[NDArray[np.float32]], tuple[NDArray[Any], ...]]
@@ -45,6 +41,9 @@ Predict = Callable[[NDArray[np.float32]], tuple[NDArray[Any], ...]]
 
 OpenDense = Callable[[bytes, int], Session]
 """Open the bytes of an ONNX model in a dense engine, on a number of threads; raises UnsupportedError if it cannot."""
+
+_LAYERS = "layers"
+"""Folder within the memory for choices of single layers, which networks share."""
 
 _DENSE = ("onnx", "onnxruntime")
 """Modules that a network is run dense with."""
@@ -57,16 +56,6 @@ _PATIENCE = 3.0
 
 _CLEARLY = 1.05
 """How much slower than dense a network must be before dense runs it: below that the contest is noise."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What was found best on this machine: a schedule for each convolution, in order; seconds where both were timed."""
-
-    schedules: tuple[Schedule, ...]
-    dense: bool
-    direct_s: float | None = None
-    dense_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -184,11 +173,18 @@ class Network:
         self._planning = threading.Lock()
 
     def _make_plan(self, shape: tuple[int, ...]) -> Plan:
-        lowered, values = self._lower(shape)
+        lowered, open_dense_parts = self._lower(shape)
         floats = place(lowered)
-        convolutions = [operation for operation in lowered.operations if isinstance(operation, Convolution)]
-        path = self._memory / f"{self._fingerprint(lowered)}.json" if self._memory else None
-        decision = _recall(path, convolutions, self._threads) if path else None
+        ways = {
+            operation: options(operation, self._threads)
+            for operation in lowered.operations
+            if isinstance(operation, Convolution)
+        }
+        machine = machine_key(self._threads, _DENSE)
+        path = self._memory / f"{network_key(lowered, ways, machine)}.json" if self._memory else None
+        decision = recall_decision(path, ways) if path else None
+        if decision is not None and is_due(decision.again_at):
+            decision = None
         if decision is not None and self._opener is None:
             decision = replace(decision, dense=False)
         direct: Predict | None = None
@@ -198,21 +194,24 @@ class Network:
             self._dense = self._dense or self._open_dense()
             decision = Decision((), dense=True)
         if lowered.dense and self._opener is not None and not (decision and decision.dense):
-            parts = open_parts(lowered, self._graph.inputs[0], values, self._opener, self._threads)
+            parts = open_dense_parts(self._opener)
         if decision is None:
-            schedules = choose(lowered, floats, self._threads)
+            choices = choose(ways, floats, self._memory / _LAYERS if self._memory else None, machine)
+            schedules: dict[Operation, Schedule] = {one: choice.schedule for one, choice in choices.items()}
             direct = self._runner(lowered, floats, schedules, parts)
             seconds = self._contest(direct, shape)
             lost = seconds is not None and seconds[0] > _CLEARLY * seconds[1]
+            again = [choice.again_at for choice in choices.values() if choice.again_at is not None]
+            direct_s, dense_s = seconds or (None, None)
             decision = Decision(
-                tuple(schedules[operation] for operation in convolutions), lost, *(seconds or (None, None))
+                tuple(schedules[operation] for operation in ways), lost, direct_s, dense_s, max(again, default=None)
             )
             # A network that no dense engine could run is compared again: a file with the same layers may be another.
             # Without a dense engine there is nothing to compare; the key changes when one is installed.
             if path and (seconds is not None or missing(_DENSE) is not None):
-                _remember(path, decision)
+                remember_decision(path, decision)
         else:
-            schedules = dict(zip(convolutions, decision.schedules, strict=True))
+            schedules = dict(zip(ways, decision.schedules, strict=True))
         predict: Predict = self._run_dense
         if decision.dense:
             parts = ()
@@ -223,10 +222,10 @@ class Network:
         finite = not (self._not_finite & read if lowered.dense else self._not_finite)
         return Plan(lowered, floats, schedules, decision, predict, parts, finite)
 
-    def _lower(self, shape: tuple[int, ...]) -> tuple[Lowered, Mapping[str, Value]]:
-        """Lower the network, or as much of it as can be where the dense engine can run the rest."""
+    def _lower(self, shape: tuple[int, ...]) -> tuple[Lowered, Callable[[OpenDense], tuple[Part, ...]]]:
+        """Lower the network, or as much of it as can be where the dense engine runs the rest; also what opens that."""
         try:
-            return lower(self._graph, shape), {}
+            return lower(self._graph, shape), lambda _: ()
         except NotTakenError as error:
             batch = self._graph.input_shape[0] if self._graph.input_shape else 1
             if batch != 1:
@@ -242,10 +241,14 @@ class Network:
                     f"direct-csr: needs onnxruntime for {', '.join(counts)}, and {absent}: pip install onnxruntime onnx"
                 ) from error
             refusal = error
-        try:
-            return lower_mixed(self._graph, shape)
-        except UnsupportedError as error:
-            raise UnsupportedError(f"{refusal}; nor with these in ONNX Runtime: {error}") from error
+        with _nor_dense(refusal):
+            lowered, values = lower_mixed(self._graph, shape)
+
+        def open_dense_parts(opener: OpenDense) -> tuple[Part, ...]:
+            with _nor_dense(refusal):
+                return open_parts(lowered, self._graph.inputs[0], values, opener, self._threads)
+
+        return lowered, open_dense_parts
 
     def _runner(
         self, lowered: Lowered, floats: int, schedules: dict[Operation, Schedule], parts: tuple[Part, ...]
@@ -323,79 +326,17 @@ class Network:
             self._dense = self._open_dense()
         return _image_by_image(self._dense, image)
 
-    def _options(self, operation: Convolution) -> list[tuple[int, int, bool, bool]]:
-        return [
-            (schedule.microkernel, schedule.block, schedule.winograd, schedule.flat)
-            for schedule in options(operation, self._threads)
-        ]
 
-    def _fingerprint(self, lowered: Lowered) -> str:
-        from sparsemark.machine.fingerprint import identity, package_versions
-
-        work = [
-            (
-                operation.code,
-                operation.target.shape,
-                len(operation.taps.weight),
-                operation.taps.right,
-                operation.taps.left,
-                operation.pooled,
-                self._options(operation),
-            )
-            if isinstance(operation, Convolution)
-            else (operation.code, operation.target.shape, operation.values.size if isinstance(operation, Matrix) else 0)
-            for operation in lowered.operations
-        ]
-        borders = [
-            (before, [node.op for node in part.graph.nodes], [border.shape for border in part.sources.values()])
-            for before, part in lowered.dense
-        ]
-        return key_of(
-            work,
-            borders,
-            lowered.shape,
-            self._threads,
-            LANES,
-            identity(),
-            package_versions(name for name in ("llvmlite", "numba", *_DENSE) if missing((name,)) is None),
-            fingerprint(),
-        )
+@contextmanager
+def _nor_dense(refusal: NotTakenError) -> Iterator[None]:
+    """Say first what the engine itself does not take, which may be the input's fault rather than the operator's."""
+    try:
+        yield
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{refusal}; nor with these in ONNX Runtime: {error}") from error
 
 
 def _image_by_image(predict: Predict, images: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
     """A batch, one image after the other."""
     parts = [predict(images[n : n + 1]) for n in range(len(images))]
     return parts[0] if len(parts) == 1 else tuple(np.concatenate(same) for same in zip(*parts, strict=True))
-
-
-def _remember(path: Path, decision: Decision) -> None:
-    # A folder that cannot be written costs the next load its time, and nothing else.
-    with contextlib.suppress(UserError):
-        cache = paths.user_cache()
-        root = cache if cache in path.parents else path.parent
-        write_privately(path, note_of(asdict(decision)), root)
-
-
-def _recall(path: Path, convolutions: Sequence[Convolution], threads: int) -> Decision | None:
-    """A remembered decision, if it is whole and fits these convolutions."""
-    stored = read_note(path)
-    if stored is None:
-        return None
-    try:
-        schedules = tuple(
-            Schedule(int(c["microkernel"]), int(c["block"]), bool(c["winograd"]), bool(c["flat"]))
-            for c in stored["schedules"]
-        )
-        decision = Decision(schedules, bool(stored["dense"]), _seconds(stored["direct_s"]), _seconds(stored["dense_s"]))
-    except (ArithmeticError, KeyError, TypeError, ValueError):
-        return None
-    fitting = len(schedules) == len(convolutions) and all(
-        schedule in options(operation, threads) for schedule, operation in zip(schedules, convolutions, strict=True)
-    )
-    return decision if fitting else None
-
-
-def _seconds(value: Any) -> float | None:
-    if value is not None and not isinstance(value, float):
-        raise TypeError(f"{value!r} are no seconds")
-    return value

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _FARTHEST = 2**31 - 1
 """Largest byte offset that a record can hold."""
 
+_SPARSE = 16
+"""Slots for each non-zero, beyond which sorting these is faster than counting those."""
+
 
 @dataclass(frozen=True)
 class PackedWeights:
@@ -41,33 +44,89 @@ def pack(taps: Taps, source: Layout, outputs: int, schedule: Schedule) -> Packed
     Raises:
         UnsupportedError: the input is too large for 32-bit offsets.
     """
-    taps, channels, block = taps.unpacked(), schedule.channels, schedule.block or max(source.channels, 1)
-    blocks = max(1, -(-source.channels // block))
+    channels, block = schedule.channels, schedule.block or max(source.channels, 1)
+    blocks, groups = max(1, -(-source.channels // block)), -(-outputs // channels)
+    if outputs % channels:
+        taps = _whole_groups(taps, outputs, channels)
+    # Places of columns from the outermost one inwards: those left of the centre, those right of it, the centre. In a
+    # flat schedule all are the centre's, and what lies beside it is read from where it is.
     right, left = schedule.shifts(taps)
-    groups, columns = -(-outputs // channels), right + left + 1
-    # The last group begins as early as it must to be whole, and repeats channels of the one before.
-    last = outputs - channels
-    own, again = taps.out < (groups - 1) * channels, taps.out >= last
-    group = np.concatenate([taps.out[own] // channels, np.full(int(again.sum()), groups - 1)])
-    lane = np.concatenate([taps.out[own] % channels, taps.out[again] - last])
-    which = np.concatenate([np.flatnonzero(own), np.flatnonzero(again)])
-    taps = Taps(taps.out[which], taps.plane[which], taps.dy[which], taps.dx[which], taps.weight[which])
-    # From the outermost column inwards: those left of the centre, those right of it, the centre.
-    dx = taps.dx * (not schedule.flat)
-    column = np.where(dx < 0, dx + right, np.where(dx > 0, right + left - dx, right + left))
-    where = (taps.plane // block * groups + group) * columns + column
-    offset = 4 * (taps.plane * source.step + taps.dy * source.row + taps.dx - dx)
+    shifts = [*range(right + left, right - 1, -1), *range(right)]
+    around = [*range(taps.right, taps.right + taps.left + 1), *range(taps.right)]
+    none = np.zeros(1, np.int64), np.zeros(1 + taps.right + taps.left, np.int64)
+    columns, column_of = none if schedule.flat else _occurring(taps.dx, shifts)
+    beside, beside_of = _occurring(taps.dx, around) if schedule.flat else none
+    above = taps.above
+    rows, row_of = _occurring(taps.dy, [*range(above, above + taps.below + 1), *range(above)])
+    # A record has a slot by its block, output channels, column, plane, row and what it lies beside: slots rise as
+    # records are read, so that nothing has to be sorted. Offsets rise with them, since the rows of a plane never reach
+    # into the next one, nor pixels into the next row.
+    slots_of_plane = len(rows) * len(beside)
+    slots_of_group = block * slots_of_plane
+    phases = groups * len(columns)
+    slots = blocks * phases * slots_of_group
+    kind = np.int32 if max(slots, len(taps.out) * (1 + channels)) <= _FARTHEST else np.int64
+    plane, out = np.arange(source.channels, dtype=np.int64), np.arange(groups * channels, dtype=np.int64)
+    plane_at = plane // block * phases * slots_of_group + plane % block * slots_of_plane
+    out_at = out // channels * len(columns) * slots_of_group
+    slot = plane_at.astype(kind)[taps.plane]
+    slot += out_at.astype(kind)[taps.out]
+    slot += (row_of * len(beside)).astype(kind)[taps.dy]
+    slot += (beside_of if schedule.flat else column_of * slots_of_group).astype(kind)[taps.dx]
+    taken, record = _distinct(slot, slots)
+    group, within = np.divmod(taken, max(slots_of_group, 1))
+    which, within = np.divmod(within, max(slots_of_plane, 1))
+    row, pixel = np.divmod(within, max(len(beside), 1))
+    offset = (group // max(phases, 1) * block + which) * source.step + (rows[row] - above) * source.row
+    if schedule.flat:
+        offset += beside[pixel] - taps.right
+    offset *= 4
     if abs(offset).max(initial=0) > _FARTHEST:
         raise UnsupportedError("activations of 2 GiB and more")
-    order = np.lexsort((lane, offset, where))
-    where, offset, lane = where[order], offset[order], lane[order]
-    fresh = np.ones(len(order), bool)
-    fresh[1:] = (where[1:] != where[:-1]) | (offset[1:] != offset[:-1])
-    record = np.cumsum(fresh) - 1
-    count = int(fresh.sum())
-    records = np.zeros((count, 1 + channels), np.float32)
-    records[record, 1 + lane] = taps.weight[order]
+    records = np.zeros((len(taken), 1 + channels), np.float32)
+    place = record * (1 + channels)
+    place += (1 + out % channels).astype(place.dtype)[taps.out]
+    records.reshape(-1)[place] = taps.weight
     bits = records.view(np.int32)
-    bits[:, 0] = offset[fresh]
-    pointers = np.searchsorted(where[fresh], np.arange(blocks * groups * columns + 1)).astype(np.int32)
-    return PackedWeights(bits, pointers, blocks)
+    bits[:, 0] = offset
+    counts = np.zeros((blocks * groups, right + left + 1), np.int64)
+    counts[:, columns] = np.bincount(group, minlength=blocks * phases).reshape(blocks * groups, len(columns))
+    return PackedWeights(bits, np.concatenate([[0], np.cumsum(counts)]).astype(np.int32), blocks)
+
+
+def _whole_groups(taps: Taps, outputs: int, channels: int) -> Taps:
+    """Return the taps of whole groups: the last begins as early as it must, and repeats channels of the one before.
+
+    Channels of it are counted on from those of the other groups.
+    """
+    first, last = outputs // channels * channels, outputs - channels
+    own, again = np.flatnonzero(taps.out < first), np.flatnonzero(taps.out >= last)
+    out = taps.out.astype(np.int64)
+    which = np.concatenate([own, again])
+    out = np.concatenate([out[own], out[again] - last + first])
+    return Taps(out, taps.plane[which], taps.dy[which], taps.dx[which], taps.weight[which])
+
+
+def _occurring(values: NDArray[np.signedinteger], places: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places of the values that occur, in order, and the rank of each value's place among them.
+
+    Args:
+        values: from below zero to above it.
+        places: of each value, of those below zero from the end.
+    """
+    place = np.array(places)
+    occurs = np.zeros(len(place), bool)
+    occurs[place[values]] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[place]
+
+
+def _distinct(slot: NDArray[np.signedinteger], slots: int) -> tuple[NDArray[np.int64], NDArray[np.signedinteger]]:
+    """Return the slots that are taken, in order, and the rank of each among them."""
+    if slots > _SPARSE * len(slot):
+        taken, record = np.unique(slot, return_inverse=True)
+        return taken.astype(np.int64), record
+    is_taken = np.zeros(slots, bool)
+    is_taken[slot] = True
+    if is_taken.all():
+        return np.arange(slots), slot
+    return np.flatnonzero(is_taken), (np.cumsum(is_taken, dtype=slot.dtype) - 1)[slot]

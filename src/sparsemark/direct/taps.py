@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Taps:
     """Non-zeros of a convolution of stride 1: parallel arrays.
+
+    The extents of millions of them are computed once, since every way to run them asks again.
 
     Args:
         out: output channel.
@@ -41,22 +44,27 @@ class Taps:
     def _converted(self, convert: Callable[[NDArray[np.signedinteger]], NDArray[np.signedinteger]]) -> Taps:
         return Taps(convert(self.out), convert(self.plane), convert(self.dy), convert(self.dx), self.weight)
 
-    @property
+    @cached_property
+    def largest(self) -> float:
+        """Largest absolute weight; NaN where one is."""
+        return float(np.abs(self.weight).max(initial=0))
+
+    @cached_property
     def right(self) -> int:
         """Columns to the left of the centre, whose sums move right."""
         return max(0, -int(self.dx.min(initial=0)))
 
-    @property
+    @cached_property
     def left(self) -> int:
         """Columns to the right of the centre."""
         return max(0, int(self.dx.max(initial=0)))
 
-    @property
+    @cached_property
     def above(self) -> int:
         """Rows of zeros that are needed above the first row."""
         return max(0, -int(self.dy.min(initial=0)))
 
-    @property
+    @cached_property
     def below(self) -> int:
         """Rows that are read below an output's own."""
         return max(0, int(self.dy.max(initial=0)))

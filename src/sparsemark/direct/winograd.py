@@ -124,13 +124,9 @@ def spans(microkernel: int, inputs: int, outputs: int, height: int, width: int) 
 
 def origin(taps: Taps) -> tuple[int, int] | None:
     """First row and column that a square of 3 x 3 around all taps reads; None where they need a larger one."""
-    corner = []
-    for axis in (taps.dy, taps.dx):
-        low, high = int(axis.min(initial=0)), int(axis.max(initial=0))
-        if high - low >= _KERNEL:
-            return None
-        corner.append(high - _KERNEL + 1)
-    return corner[0], corner[1]
+    if max(taps.above + taps.below, taps.right + taps.left) >= _KERNEL:
+        return None
+    return taps.below - _KERNEL + 1, taps.left - _KERNEL + 1
 
 
 def microkernels(convolution: Convolution, threads: int) -> list[int]:
@@ -145,7 +141,7 @@ def microkernels(convolution: Convolution, threads: int) -> list[int]:
     if PRODUCTS * inputs * outputs > _MOST_WEIGHTS:
         return []
     # Rounding is several times that of plain sums, and in proportion to them: too much for what a bound leaves of them.
-    if convolution.bounded or convolution.swish or not np.abs(convolution.taps.weight).max(initial=0) < _LARGEST_WEIGHT:
+    if convolution.bounded or convolution.swish or not convolution.taps.largest < _LARGEST_WEIGHT:
         return []
     # Rows of pixels are read and written in whole vectors.
     if convolution.source.row % LANES or convolution.target.row % (LANES // 2 if convolution.pooled else LANES):
@@ -185,8 +181,9 @@ def records(taps: Taps, inputs: int, outputs: int, step: int, channels: int) -> 
     offsets = 4 * step * np.arange(PRODUCTS * inputs, dtype=np.int32)
     found.view(np.int32)[..., 0] = offsets.reshape(PRODUCTS, 1, inputs)
     # In float64, a few outputs at a time: all of them would take more memory than the network.
+    both = np.kron(_WEIGHTS, _WEIGHTS).T
     for group in range(outputs // channels):
         few = dense[group * channels : (group + 1) * channels]
-        products = (_WEIGHTS @ few @ _WEIGHTS.T).reshape(channels, inputs, PRODUCTS)
+        products = (few.reshape(-1, _KERNEL * _KERNEL) @ both).reshape(channels, inputs, PRODUCTS)
         found[:, group, :, 1:] = products.transpose(2, 1, 0)
     return found.view(np.int32).reshape(-1, 1 + channels)

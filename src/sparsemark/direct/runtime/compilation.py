@@ -74,7 +74,11 @@ def _execute(
 
 
 def object_code() -> bytes:
-    """Compile for this processor; the function is called `SYMBOL`."""
+    """Compile for this processor; the function is called `SYMBOL`.
+
+    Numba itself is to optimise nothing (`NUMBA_OPT=0`, see `machine_code`): it would do so for each function apart, and
+    again for all that call it.
+    """
     function: Any = compiled()(_execute)
     function.compile(_SIGNATURE)
     (result,) = function.overloads.values()
@@ -83,11 +87,23 @@ def object_code() -> bytes:
     calls = [f.name for f in module.functions if f.is_declaration and f.name.startswith(_OF_PYTHON)]
     if calls:
         raise RuntimeError(f"the interpreter calls {', '.join(calls)}")
+    for one in module.functions:
+        if not one.is_declaration and one.name != SYMBOL:
+            one.linkage = llvm.Linkage.internal
     machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
         cpu=CPU, features=FEATURES.flatten(), opt=3, reloc="pic", codemodel="default"
     )
+    _optimise(module, machine)
     code: bytes = machine.emit_object(module)
     return code
+
+
+def _optimise(module: Any, machine: Any) -> None:
+    """Run LLVM's passes of level 3, on all functions at once."""
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
 
 
 if __name__ == "__main__":

@@ -60,13 +60,13 @@ class Part:
         try:
             bound = self.session.bind(sources, results)
         except Exception as error:  # the engine's own classes
-            raise UnsupportedError(f"direct-csr: {self.dense.name}: {one_line(error)}") from error
+            raise UnsupportedError(f"direct-csr: {self.dense.place}: {one_line(error)}") from error
 
         def run(image: NDArray[np.float32], outside: Arrays) -> Arrays:
             try:
                 left = bound({name: image if name == self.image else outside[name] for name in others})
             except Exception as error:
-                raise UnsupportedError(f"direct-csr: {self.dense.name}: {one_line(error)}") from error
+                raise UnsupportedError(f"direct-csr: {self.dense.place}: {one_line(error)}") from error
             for name, values in results.items():
                 if not all_finite(values):
                     # Zero times infinity is not a number, and skipping zeros would hide it.

@@ -112,7 +112,7 @@ def digest(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray[Any, Any]
     for name in sorted(tensors):
         tensor = np.ascontiguousarray(tensors[name])
         sha.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
-        sha.update(tensor.tobytes())
+        sha.update(tensor.reshape(-1).view(np.uint8).data)  # not `tobytes`: a copy of all weights
     return sha.hexdigest()
 
 
@@ -165,13 +165,14 @@ def _matrix(
     if not whole or any(array.ndim != 1 for array in (values, columns, rows)):
         raise ValueError(f"a matrix of shape {shape}")
     width = math.prod(shape[1:])
-    starts, places = rows.astype(np.int64), columns.astype(np.int64)
+    starts = rows.astype(np.int64)
+    places = columns if columns.dtype.kind in "iu" else columns.astype(np.int64)
     whole = len(starts) == shape[0] + 1 and starts[0] == 0 and starts[-1] == len(values) == len(places)
     if not whole or (np.diff(starts) < 0).any() or max(width, len(values)) > _WIDEST:
         raise ValueError(f"row pointers that are none of {len(values)} values in {shape[0]} rows")
     first_of_row = np.zeros(len(places) + 1, bool)
     first_of_row[starts] = True
-    rising = (np.diff(places) > 0) | first_of_row[1:-1]
+    rising = (places[1:] > places[:-1]) | first_of_row[1:-1]
     if places.min(initial=0) < 0 or places.max(initial=0) >= width or not rising.all():
         raise ValueError(f"columns that are outside of {width}, or not in order")
     if values.dtype != np.float32:

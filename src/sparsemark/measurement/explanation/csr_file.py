@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sparsemark.direct.decisions import Decision
     from sparsemark.direct.explain import Layer
     from sparsemark.direct.ir import Dense, Operation
-    from sparsemark.direct.network import Decision, Plan
+    from sparsemark.direct.network import Plan
     from sparsemark.direct.peak import Peak
     from sparsemark.specs import InputSpec
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sparsemark.analysis.cells import is_control, is_reference, is_structural
 from sparsemark.analysis.front import answers
 from sparsemark.report import wording
-from sparsemark.report.figures.series import on_fewest_threads, precision_of, score_interval
+from sparsemark.report.figures.series import drawn_speedup, on_fewest_threads, precision_of, score_interval
 from sparsemark.report.front import places
 from sparsemark.report.headline import title_of
 from sparsemark.report.scores import Scoring
@@ -50,7 +50,7 @@ def score_against_latency(cells: Iterable[Measurement], notes: Notes) -> Figure 
     if len(found) != 1 or unit is None:
         return None
     scoring = Scoring.of(cells)
-    both = [one for one in found[0].standings if one.score is not None and one.speedup is not None]
+    both = [one for one in found[0].standings if one.score is not None and drawn_speedup(one.measurement)]
     if len(both) < 2:
         return None
     scale = scoring.scale(found[0].model)
@@ -59,7 +59,7 @@ def score_against_latency(cells: Iterable[Measurement], notes: Notes) -> Figure 
     _draw_cells(axes, both, scale, unit, notes)
     label = scale.axis(wording.caveat(one.measurement.data) for one in both)
     axes.set(xlabel="time of one image, ms (lower is better)", ylabel=f"{label} ({scale.direction})")
-    scale_milliseconds(axes, "x", [unit / one.speedup.estimate for one in both if one.speedup])
+    scale_milliseconds(axes, "x", [_place(one, scale, unit)[0] for one in both])
     tidy(axes)
     legend(figure, axes)
     if members := sorted((one for one in both if one.on_front), key=lambda one: _place(one, scale, unit)):
@@ -117,17 +117,19 @@ def _area(precision: str) -> int:
 
 
 def _place(one: Standing, scale: Scale, unit: float) -> tuple[float, float]:
-    if one.speedup is None or one.score is None:
+    speedup = drawn_speedup(one.measurement)
+    if speedup is None or one.score is None:
         raise ValueError(f"{one.measurement.name}: no point without both")
-    return unit / one.speedup.estimate, scale.factor * one.score.value
+    return unit / speedup.estimate, scale.factor * one.score.value
 
 
 def _reach(one: Standing, unit: float) -> tuple[float, float]:
     """Return how far the bar of a time reaches down and up."""
-    if one.speedup is None:
+    speedup = drawn_speedup(one.measurement)
+    if speedup is None:
         return 0.0, 0.0
-    middle = unit / one.speedup.estimate
-    return middle - unit / one.speedup.high, unit / one.speedup.low - middle
+    middle = unit / speedup.estimate
+    return middle - unit / speedup.high, unit / speedup.low - middle
 
 
 def _draw_front(axes: Axes, members: Sequence[Standing], scale: Scale, unit: float, notes: Notes) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_structural, removed
+from sparsemark.analysis.cells import is_reference, is_structural, removed
+from sparsemark.analysis.comparison import speedup_of
+from sparsemark.analysis.statistics import Interval
 from sparsemark.report import wording
 from sparsemark.specs import FP32
 
@@ -78,6 +80,13 @@ def on_fewest_threads(cells: Iterable[Measurement]) -> list[Measurement]:
 
 def _job(m: Measurement) -> tuple[int, int]:
     return m.threads or 1, m.batch or 1
+
+
+def drawn_speedup(m: Measurement) -> Interval | None:
+    """Return a cell's speedup, of no extent where too few blocks give an interval; the reference is 1 by itself."""
+    if m.speedup is None:
+        return Interval(1.0, 1.0, 1.0) if is_reference(m) and m.p50_ms is not None else None
+    return speedup_of(m) or Interval(m.speedup, m.speedup, m.speedup)
 
 
 def score_interval(score: Score, scale: Scale) -> tuple[float, float]:

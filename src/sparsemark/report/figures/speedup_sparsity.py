@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsemark.analysis.cells import is_control, is_masked, is_reference, is_structural, reference_engine
-from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.front import answers
-from sparsemark.analysis.statistics import Interval
 from sparsemark.report import wording
 from sparsemark.report.figures.series import (
     REFERENCE_DASHES,
     by_removed,
     by_way,
     draw_series,
+    drawn_speedup,
     on_fewest_threads,
     precision_of,
 )
@@ -60,7 +59,7 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
     Returns:
         None where nothing that was pruned was timed.
     """
-    timed = on_fewest_threads(m for m in cells if not is_control(m) and _speedup(m) is not None)
+    timed = on_fewest_threads(m for m in cells if not is_control(m) and drawn_speedup(m) is not None)
     panels = _panels(timed)
     if not panels:
         return None
@@ -72,7 +71,7 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
     reference = wording.engine_name(reference_engine(timed[0]), notes)
     grid[0].set_ylabel(f"times as fast as dense {reference}")
     scale_logarithmically(grid[0], "y")
-    shown = [one for m in timed if (one := _speedup(m))]
+    shown = [one for m in timed if (one := drawn_speedup(m))]
     low, high = min(one.low for one in shown), max(one.high for one in shown)
     grid[0].set_ylim(min(low / _ROOM, _LEAST[0]), max(high * _ROOM, _LEAST[1]))
     label_ends(figure, ends)
@@ -107,7 +106,7 @@ def _draw_limits(
     axes.plot(x, 1 / (1 - x / 100), color="0.75", linewidth=1.2, linestyle="--", zorder=1)
     for m in references[:1]:
         yield End(1.0, f"dense {wording.engine_name(m.engine, notes)}, {wording.milliseconds(m.p50_ms)} ms", GREY)
-    best = max(speedup.estimate for m in pruned if (speedup := _speedup(m)))
+    best = max(speedup.estimate for m in pruned if (speedup := drawn_speedup(m)))
     if 1 / (1 - most / 100) <= best * _ROOM:
         yield End(1 / (1 - most / 100), "1 / (share left)", "0.55")
     else:  # it leaves the panel on its way up
@@ -118,12 +117,6 @@ def _draw_limits(
 
 def _times(ratio: float) -> str:
     return f"{ratio:.{1 if ratio >= 10 else 2}f}x"
-
-
-def _speedup(m: Measurement) -> Interval | None:
-    """Return a cell's speedup with its interval; the reference is 1 where it was not timed against itself."""
-    known = speedup_of(m)
-    return Interval(1.0, 1.0, 1.0) if known is None and is_reference(m) and m.p50_ms is not None else known
 
 
 def _panels(timed: Iterable[Measurement]) -> list[Panel]:
@@ -156,7 +149,7 @@ def _points(series: Sequence[Measurement]) -> list[Point]:
     """Return the points of a series: of several seeds the geometric mean, with a bar that spans their intervals."""
     points = []
     for x, group in by_removed(series).items():
-        found = [speedup for m in group if (speedup := _speedup(m))]
+        found = [speedup for m in group if (speedup := drawn_speedup(m))]
         middle = math.exp(sum(math.log(one.estimate) for one in found) / len(found))
         low, high = min(one.low for one in found), max(one.high for one in found)
         points.append((x, middle, max(0.0, middle - low), max(0.0, high - middle)))
