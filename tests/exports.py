@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sparsemark.networks.source import Source
 
 
+_PLAIN = onnx.export
+
+
 def _key(source: Source) -> str | None:
     """Key of all that decides the file; None where that is more than one file of code and one of weights."""
     location, _, factory = source.model.reference.rpartition(":")
@@ -35,8 +38,11 @@ def _key(source: Source) -> str | None:
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """Take from the shelf what was exported before, by any worker, within the block."""
+    """Take from the shelf what was exported before, by any worker, within the block; within another, change nothing."""
     plain = onnx.export
+    if plain is not _PLAIN:  # two would wait for each other's lock
+        yield
+        return
 
     def export(source: Source, path: Path) -> None:
         key = _key(source)
