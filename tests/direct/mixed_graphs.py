@@ -47,7 +47,7 @@ def start():
 
 
 def end():
-    """What comes last is not lowered, and gives indices."""
+    """The last node is not lowered, and gives indices."""
     sketch = Sketch(1, 2, 6, 7)
     name = _conv(sketch, "x", 5, 2)
     return sketch.graph(sketch.node("ArgMax", name, axis=1, keepdims=0), sketch.node("Sin", name))

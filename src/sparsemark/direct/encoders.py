@@ -13,9 +13,8 @@ from sparsemark.direct.ir import Convolution, Matrix
 from sparsemark.direct.layout import Layout, channel_step
 from sparsemark.direct.memory import MARGIN, placed
 from sparsemark.direct.packing import pack
-from sparsemark.direct.schedule import FIRST_CACHE
+from sparsemark.direct.schedule import FIRST_CACHE, tiling_of
 from sparsemark.direct.target import LANES
-from sparsemark.direct.tiling import Tiling, tile
 from sparsemark.direct.winograd import PRODUCTS, Spans, origin, records, spans
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from sparsemark.direct.packing import PackedWeights
     from sparsemark.direct.schedule import Schedule
     from sparsemark.direct.tables import Tables
+    from sparsemark.direct.tiling import Tiling
 
     Row = NDArray[np.int64]
 
@@ -115,16 +115,7 @@ def _encode_convolution(tables: Tables, row: Row, convolution: Convolution, sche
 
 
 def _tiling(convolution: Convolution, schedule: Schedule, source: Layout) -> Tiling:
-    right, left = schedule.shifts(convolution.taps)
-    tiling = tile(
-        schedule.vectors,
-        convolution.height,
-        convolution.width,
-        source.row,
-        right=right,
-        left=left,
-        pooled_row=convolution.pooled_row,
-    )
+    tiling = tiling_of(convolution, schedule, source.row)
     if tiling is None or convolution.outputs < schedule.channels:
         raise ValueError(f"{schedule} does not fit {convolution.name}")
     return tiling

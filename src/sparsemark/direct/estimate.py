@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsemark.direct.memory import placed
-from sparsemark.direct.tiling import tile
+from sparsemark.direct.schedule import tiling_of
 from sparsemark.direct.winograd import PRODUCTS, spans
 
 if TYPE_CHECKING:
@@ -93,19 +93,10 @@ def _estimate(convolution: Convolution, schedule: Schedule, share: float) -> flo
         span = spans(schedule.microkernel, source.channels, convolution.outputs, convolution.height, convolution.width)
         transforms = _TRANSFORM * vectors * (source.channels + convolution.outputs)
         return span.count * (PRODUCTS * source.channels * groups * record + transforms)
-    right, left = schedule.shifts(taps)
-    tiling = tile(
-        vectors,
-        convolution.height,
-        convolution.width,
-        source.row,
-        right=right,
-        left=left,
-        pooled_row=convolution.pooled_row,
-    )
+    tiling = tiling_of(convolution, schedule, source.row)
     if tiling is None:
         return math.inf
     blocks = -(-source.channels // schedule.block) if schedule.block else 1
-    shifted = right + left
+    shifted = sum(schedule.shifts(taps))
     ends = groups * blocks * ((shifted + 1) * _GROUP + shifted * sums + _STORE * sums)
     return len(tiling.table) * (share * len(taps.weight) * record + ends)

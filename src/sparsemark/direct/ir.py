@@ -111,7 +111,7 @@ class Operation:
 
     @property
     def targets(self) -> list[Tensor]:
-        """What it makes."""
+        """Tensor that it makes, as a list."""
         return [self.target]
 
 
@@ -193,7 +193,7 @@ class Dense:
 
     @property
     def targets(self) -> list[Tensor]:
-        """What it makes in the arena."""
+        """Tensors in the arena that it makes."""
         return [border.tensor for border in self.results.values()]
 
 

@@ -139,7 +139,7 @@ class Network:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a row says of how the network runs; empty where all of it is native, or its shape is open."""
+        """Notes of a row on how the network runs; empty where all of it is native, or its shape is open."""
         if self._graph.input_shape is None:
             return ()
         plan = self._own_plan
@@ -329,7 +329,7 @@ class Network:
 
 @contextmanager
 def _nor_dense(refusal: NotTakenError) -> Iterator[None]:
-    """Say first what the engine itself does not take, which may be the input's fault rather than the operator's."""
+    """Prepend the engine's own refusal to an error: it may be the input's fault rather than the operator's."""
     try:
         yield
     except UnsupportedError as error:

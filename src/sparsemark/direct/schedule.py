@@ -15,6 +15,7 @@ from sparsemark.direct.winograd import microkernels
 if TYPE_CHECKING:
     from sparsemark.direct.ir import Convolution, Tensor
     from sparsemark.direct.taps import Taps
+    from sparsemark.direct.tiling import Tiling
 
 FIRST_CACHE = 28 * 1024
 """Bytes of a 32 KiB first-level data cache that a block of input channels may take; the rest streams through."""
@@ -55,6 +56,20 @@ class Schedule:
     def shifts(self, taps: Taps) -> tuple[int, int]:
         """Columns by which sums are shifted to the right, and to the left."""
         return (0, 0) if self.flat else (taps.right, taps.left)
+
+
+def tiling_of(convolution: Convolution, schedule: Schedule, row: int) -> Tiling | None:
+    """Return where the tiles of a convolution lie that reads rows of so many floats; None where they do not fit."""
+    right, left = schedule.shifts(convolution.taps)
+    return tile(
+        schedule.vectors,
+        convolution.height,
+        convolution.width,
+        row,
+        right=right,
+        left=left,
+        pooled_row=convolution.pooled_row,
+    )
 
 
 def options(convolution: Convolution, threads: int = 1) -> list[Schedule]:

@@ -1,4 +1,4 @@
-"""When a line of progress is due: of a whole command, so that many short stages do not stay silent."""
+"""Pace of the lines of progress: that of a whole command, so that many short stages do not stay silent."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def _dense(context: Context, node: Node) -> None:
 
 
 def enters(context: Context, name: str) -> bool:
-    """Give an activation that a dense part makes a place in the arena; False where it cannot have one."""
+    """Reserve a place in the arena for an activation that a dense part makes; False where it cannot have one."""
     shape = context.known.shapes.get(name) if name in context.known.floats else None
     if shape is None or len(shape) < 2 or shape[0] != 1 or min(shape) < 1:  # a batch of one, and features
         return False
