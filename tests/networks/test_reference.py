@@ -71,6 +71,11 @@ class Net(nn.Module):
         if self.how == "bfloat16": x = (x / 3).to(torch.bfloat16)
         if self.how == "autocast":
             with torch.autocast("cpu", torch.bfloat16): return self.body(x / 3).float()
+        if self.how == "attention":
+            x = (x.float() / 3)[None, None]
+            x = F.scaled_dot_product_attention(x, x, x)[0, 0]
+        if self.how == "generator":
+            x = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         if self.how == "random": x = F.dropout(x, 0.5)
         if self.how == "writes": x.div_(3.0)
         if self.how == "seeded": torch.manual_seed(0); x = x + torch.randn_like(x)
@@ -97,7 +102,7 @@ def of_kind(tmp_path):
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("how", ["float", "to", "zeros", "state", "softmax", "integers", "writes"])
+@pytest.mark.parametrize("how", ["float", "to", "zeros", "state", "softmax", "integers", "writes", "attention"])
 def test_networks_that_name_a_dtype_themselves_are_computed_in_float64(how, of_kind):
     module, source, inputs = of_kind(how)
     kept = [one.copy() for (one,) in inputs]
@@ -129,7 +134,11 @@ def test_a_network_that_answers_in_two_ways_is_named_and_no_engine(how, of_kind)
 
 @pytest.mark.parametrize(
     ("how", "words"),
-    [("seeded", r"draws random numbers in eval mode \(randn_like\)"), ("shapes", "depends on the values of its input")],
+    [
+        ("seeded", r"draws random numbers in eval mode \(randn_like\)"),
+        ("generator", r"draws random numbers in eval mode \(randn\)"),
+        ("shapes", "depends on the values of its input"),
+    ],
 )
 def test_what_engines_cannot_be_compared_on_is_named(how, words, of_kind):
     _, source, inputs = of_kind(how, 8)

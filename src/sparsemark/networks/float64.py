@@ -48,10 +48,16 @@ class Widened(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ow
                 self.narrow.add(str(value).removeprefix("torch."))
             return _WIDER.get(value, value)
 
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            self.drawn.add(func.overloadpacket.__name__)
         args, kwargs = pytree.tree_map(widen, (args, kwargs or {}))
-        return func(*args, **kwargs)
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        # The tag says that an operator can draw: attention with a dropout of 0 does not, and leaves its generator as is.
+        generator = kwargs.get("generator") or torch.default_generator
+        before = generator.get_state()
+        result = func(*args, **kwargs)
+        if not torch.equal(before, generator.get_state()):
+            self.drawn.add(func.overloadpacket.__name__)
+        return result
 
 
 class _Autocast(TorchFunctionMode):
