@@ -13,7 +13,9 @@ from torch.nn.utils import prune as torch_prune
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from sparsemark.errors import UserError
+from sparsemark.networks.factory import build
 from sparsemark.networks.plain import copied, plain
+from sparsemark.specs import ModelSpec
 
 
 def body():
@@ -188,3 +190,24 @@ class Closing(nn.Module):
 def test_the_same_object_each_time_that_has_no_copy_is_refused(make, words):
     with pytest.raises(UserError, match=f"^m:f: the factory returns the same object each time.*{words}"):
         copied(make(), "m:f")
+
+
+SHARED = """
+from torch import nn
+INNER = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+def itself(): return INNER
+def wrapped(): return nn.DataParallel(INNER)
+def within(): return nn.Sequential(INNER, nn.ReLU())
+def held(): layer = nn.Linear(2, 2); layer.weight = nn.Parameter(INNER[0].weight.detach()[:2]); return layer
+"""
+
+
+@pytest.mark.parametrize("factory", ["itself", "wrapped", "within", "held"])
+def test_networks_of_one_factory_have_no_memory_in_common(factory, tmp_path):
+    (tmp_path / "net.py").write_text(SHARED)
+    model = ModelSpec("net", f"{tmp_path / 'net.py'}:{factory}", (1, 2))
+    first = build(model)[0]
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.zero_()
+    assert all(parameter.any() for parameter in build(model)[0].parameters())

@@ -124,6 +124,53 @@ def test_what_does_not_run_is_named_and_neither_pruned_nor_counted():
     assert module.a.out_features == 8
 
 
+class Vain(nn.Module):
+    """Heads that run in eval mode and are not returned, and one that only decides."""
+
+    def __init__(self, way="plain"):
+        super().__init__()
+        self.way = way
+        self.a, self.head, self.aside = nn.Linear(12, 16), nn.Linear(16, 2), nn.Linear(16, 500)
+        self.gate, self.kernel = nn.Linear(16, 4), nn.Parameter(torch.randn(16, 9))
+
+    def forward(self, x):
+        h = self.a(x).relu_()
+        aside = self.aside(h).view(len(x), 5, 100).mul_(2)
+        torch.cat([aside.flatten(1), (h @ self.kernel)[:, :3]], 1).softmax(1)
+        if self.way == "array":
+            h = torch.from_numpy(h.numpy())
+        return {"out": self.head(h if self.gate(h).sum().item() > 0 else -h), "none": None}
+
+
+def test_what_no_output_depends_on_is_named_and_neither_pruned_nor_counted():
+    module = Vain()
+    used = usage(module, (example("mlp"),))
+    assert remarks(used) == ["run, but no output depends on it, so neither pruned nor counted: kernel, aside"]
+    assert [weight.key for weight in used.weights] == ["a.weight", "head.weight", "gate.weight"]
+    assert sum(used.parameters.values()) == 12 * 16 + 16 + 32 + 2 + 64 + 4
+    prune(module, Request(PruneStep("magnitude", 0.9), (example("mlp"),)))
+    assert (module.aside.weight != 0).all()
+
+
+def test_all_that_runs_counts_where_a_value_cannot_be_followed():
+    assert usage(Vain("array"), (example("mlp"),)).vain == {}
+
+
+def test_a_value_that_is_written_in_parts_depends_on_each():
+    class Parts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(12, 6), nn.Linear(12, 6)
+
+        def forward(self, x):
+            both = torch.zeros(len(x), 12)
+            both[:, :6] = self.a(x)
+            both[:, 6:].copy_(self.b(x))
+            return both + torch.tensor(1.0)
+
+    assert [weight.name for weight in usage(Parts(), (example("mlp"),)).weights] == ["a", "b"]
+
+
 class Fed(nn.Module):
     """A layer that is fed by a buffer, as tables of relative positions are, and kernels that form one operand."""
 
@@ -140,6 +187,11 @@ def test_layers_fed_by_constants_run_and_kernels_of_one_operand_share_its_work()
     used = usage(Fed(), (torch.randn(1, 6),))
     assert {weight.name: weight.macs for weight in used.weights} == {"table": 4 * 18, "q": 12, "k": 24}
     assert (used.computed, used.idle) == ({}, {})
+
+
+def test_a_network_without_layers_of_channels_says_so():
+    with pytest.raises(UnsupportedError, match="no channels to remove"):
+        prune(nn.Bilinear(3, 4, 5), Request(PruneStep("channels", 0.5), (torch.randn(2, 3), torch.randn(2, 4))))
 
 
 def test_a_bilinear_layer_multiplies_at_every_position():

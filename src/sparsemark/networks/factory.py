@@ -55,7 +55,7 @@ def build(model: ModelSpec, seed: int = 0) -> tuple[torch.nn.Module, tuple[str, 
         )
     module = _called(factory, model.reference, seed)
     if model.reference not in _RETURNS_ONE:
-        _RETURNS_ONE[model.reference] = _called(factory, model.reference, seed) is module
+        _RETURNS_ONE[model.reference] = _share(_called(factory, model.reference, seed), module)
     if _RETURNS_ONE[model.reference]:
         module = copied(module, model.reference)
     return plain(module, model.reference)
@@ -76,7 +76,18 @@ def build_whole(model: ModelSpec, seed: int = 0) -> tuple[torch.nn.Module, tuple
 
 
 _RETURNS_ONE: dict[str, bool] = {}
-"""Whether a factory returns the same object at each call, by reference: only such a network need be copied."""
+"""Whether the networks of two calls of a factory share a part, by reference: only such a network need be copied."""
+
+
+def _share(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Return whether two networks are one, or have the memory of a tensor in common."""
+    import torch
+
+    def memory(module: torch.nn.Module) -> set[int]:
+        tensors = (*module.parameters(), *module.buffers())
+        return {tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.layout is torch.strided} - {0}
+
+    return one is other or not memory(one).isdisjoint(memory(other))
 
 
 def _called(factory: Callable[..., Any], reference: str, seed: int) -> torch.nn.Module:

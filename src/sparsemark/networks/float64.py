@@ -51,7 +51,7 @@ class Widened(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ow
         args, kwargs = pytree.tree_map(widen, (args, kwargs or {}))
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        # The tag says that an operator can draw: attention with a dropout of 0 does not, and leaves its generator as is.
+        # The tag says that an operator can draw: attention with a dropout of 0 leaves its generator as it is.
         generator = kwargs.get("generator") or torch.default_generator
         before = generator.get_state()
         result = func(*args, **kwargs)

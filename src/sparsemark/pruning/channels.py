@@ -107,6 +107,8 @@ def remove_channels(module: nn.Module, request: Request, choose: Callable[[nn.Mo
 
 def _remove(module: nn.Module, request: Request, importances: Importances) -> Pruned:
     running = usage(module, request.inputs).parameters
+    if not any(f"{name}.weight".lstrip(".") in running for name, _ in named_layers(module)):
+        raise UnsupportedError("no channels to remove: no convolution or linear layer takes part in a forward pass")
     total = request.whole or sum(running.values())
     shapes = output_shapes(module, request.inputs)
     given = _given(module, request)
