@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LONGEST = (
+    "test_types.py",
     "direct/test_direct_networks.py",
     "study/test_resume.py",
     "formats/test_formats.py",
