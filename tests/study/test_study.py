@@ -24,6 +24,7 @@ from sparsemark.records.run import Run
 from sparsemark.specs import AA
 from sparsemark.study.file import headline_cells, load_study, quick_study
 from sparsemark.study.pipeline import Pipeline
+from sparsemark.study.publish import redraw
 from tests.toy_study.place import HERE, journal_keys, place, trained
 
 JOURNAL = paths.journal(paths.study_work("toy"))
@@ -52,6 +53,22 @@ def again(finished_study, tmp_path, monkeypatch):
     shutil.copytree(finished_study, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+def test_tables_and_figures_are_made_anew_from_the_files_byte_for_byte(again):
+    kept = {*again.glob("results/*/*.json"), *again.glob("results/tables/*-epochs.csv")}
+    made = [path for path in again.rglob("results/**/*") if path.is_file()]
+    before = {path: path.read_bytes() for path in made}
+    anew = {*made} - kept - {*again.glob("results/tables/*-layers.csv")}
+    for path in anew:
+        path.unlink()
+    assert {again / path for path in redraw(machine_name(), "toy")} == anew
+    assert {path: path.read_bytes() for path in made} == before
+    RESULT.unlink()
+    assert not any(path.suffix == ".html" for path in redraw(machine_name(), "toy"))
+    paths.accuracy_table("toy", "json").unlink()
+    with pytest.raises(UserError, match=r"toy\.json: cannot be read"):
+        list(redraw(machine_name(), "toy"))
 
 
 @pytest.fixture

@@ -1,9 +1,14 @@
-"""Results of a study under `results/`: the result file, tables and figures, each with its conditions."""
+"""Results of a study under `results/`: the result file, tables and figures, each with its conditions.
+
+Tables and figures are made of two files and of nothing else, the result file and the one of scores: `redraw` makes them
+anew from these.
+"""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +18,7 @@ from sparsemark.files import code_digest, content_hash, key_of, note_of, read_no
 from sparsemark.machine.fingerprint import package_versions
 from sparsemark.records.benchmark_json import to_benchmark
 from sparsemark.records.epochs import epochs_of
+from sparsemark.records.run import Run
 from sparsemark.report import render
 from sparsemark.report.accuracy import accuracy_markdown
 from sparsemark.report.figures import draw_figures
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from sparsemark.records.measurement import Measurement
-    from sparsemark.records.run import Run
+    from sparsemark.records.scores import Groups
     from sparsemark.specs import Variant
     from sparsemark.study.file import Study
     from sparsemark.study.pipeline import Pipeline
@@ -46,15 +52,11 @@ def write_results(
     texts = {paths.layers_table(study.name): table_csv(_layers(study, pipeline))}
     if study.cells:
         yield from write_run(run, study, machine)
-        texts |= {
-            paths.table(machine, study.name, "md"): render(run, "markdown"),
-            paths.table(machine, study.name, "csv"): render(run, "csv"),
-            paths.page(study.name): render(run, "html"),
-        }
     if study.hooks is not None:
+        scores = replace(run, measurements=tuple(evaluated), engines={})
+        scores.save(paths.accuracy_table(study.name, "json"))
+        yield paths.accuracy_table(study.name, "json")
         texts |= {
-            paths.accuracy_table(study.name, "md"): accuracy_markdown(evaluated),
-            paths.accuracy_table(study.name, "csv"): as_csv(evaluated),
             paths.patients(study.name): json.dumps(_splits(study, pipeline), indent=1) + "\n",
             paths.epochs_table(study.name): table_csv(_epochs(study, pipeline)),
             paths.groups(study.name): json.dumps(_groups(evaluated)) + "\n",
@@ -62,7 +64,45 @@ def write_results(
     for path, text in texts.items():
         write_atomically(path, text.encode())
         yield path
+    yield from _tables(run if study.cells else None, evaluated if study.hooks is not None else (), study.name, machine)
     yield from _figures(run, study, machine, evaluated)
+
+
+def redraw(machine: str, name: str) -> Iterator[Path]:
+    """Write tables and figures of a study anew from its files, and yield each once it is there.
+
+    Args:
+        machine: on which it was timed; one without a result file of this study has its scores alone.
+        name: of the study.
+
+    Raises:
+        UserError: neither file is there, one is damaged, or matplotlib is not installed.
+    """
+    file, scores = paths.run(machine, name), paths.accuracy_table(name, "json")
+    run = Run.load(file) if file.exists() or not scores.exists() else None
+    evaluated: Sequence[Measurement] = ()
+    if scores.exists():
+        evaluated = _with_groups(Run.load(scores).measurements, json.loads(paths.groups(name).read_text()))
+    yield from _tables(run, evaluated, name, machine)
+    yield from draw_figures(run or Run(()), paths.figures(machine, name), evaluated)
+
+
+def _tables(run: Run | None, evaluated: Sequence[Measurement], name: str, machine: str) -> Iterator[Path]:
+    texts = {}
+    if run is not None:
+        texts |= {
+            paths.table(machine, name, "md"): render(run, "markdown"),
+            paths.table(machine, name, "csv"): render(run, "csv"),
+            paths.page(name): render(run, "html"),
+        }
+    if evaluated:
+        texts |= {
+            paths.accuracy_table(name, "md"): accuracy_markdown(evaluated),
+            paths.accuracy_table(name, "csv"): as_csv(evaluated),
+        }
+    for path, text in texts.items():
+        write_atomically(path, text.encode())
+        yield path
 
 
 def write_run(run: Run, study: Study, machine: str) -> Iterator[Path]:
@@ -129,3 +169,17 @@ def _groups(evaluated: Sequence[Measurement]) -> dict[str, Any]:
         for row in evaluated
         if (of := {metric: score.groups for metric, score in row.scores.items() if score.groups})
     }
+
+
+def _with_groups(rows: Sequence[Measurement], groups: Mapping[str, Mapping[str, Groups]]) -> list[Measurement]:
+    """Return rows with the groups of their scores, which a result file leaves out."""
+    return [
+        replace(
+            row,
+            scores={
+                metric: replace(score, groups=groups.get(row.name, {}).get(metric))
+                for metric, score in row.scores.items()
+            },
+        )
+        for row in rows
+    ]
