@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -28,11 +27,13 @@ FORMATS = {".svg": "svg", ".png": "png"}
 
 _DPI = 110  # files stay well under 300 kB and print at the width of a page
 
-_TITLE_CHARACTERS_AN_INCH = 9.5  # of the title's font
+_MARGIN = 0.01  # of the width, left and right of title and caption
+_POINTS_AN_INCH = 72
+
+_TITLE_POINTS = 13
 _TITLE_LINE_INCHES = 0.22
 
 _CAPTION_POINTS = 7.5
-_CHARACTERS_AN_INCH = 17.5  # of the caption's font
 _LINE_INCHES = 0.15  # height of a line of it
 _LABEL_POINTS = 11.0  # height of a name beside a series
 _LOG_FROM = 4.0  # a linear axis would press the faster engines together where they differ by more than this
@@ -96,9 +97,9 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     except ImportError as error:
         raise UserError("figures: matplotlib is not installed, expected: pip install 'sparsemark[plots]'") from error
     # Figure in place of pyplot: nothing global is opened that somebody would have to close.
-    lines = textwrap.wrap(title, int(width * _TITLE_CHARACTERS_AN_INCH), break_long_words=False)
+    lines = _wrapped(title, width, _TITLE_POINTS, "bold")
     figure = Figure(figsize=(width, height + _TITLE_LINE_INCHES * (len(lines) - 1)), layout="constrained")
-    figure.suptitle("\n".join(lines), fontsize=13, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle("\n".join(lines), fontsize=_TITLE_POINTS, fontweight="bold", x=_MARGIN, ha="left")
     return figure
 
 
@@ -142,7 +143,7 @@ def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> None:
     _without_formulas(figure)
     figure.draw_without_rendering()  # heights on the page are not known before
     for axes, own in ends.items():
-        points = 72 / figure.dpi
+        points = _POINTS_AN_INCH / figure.dpi
         heights = [points * float(axes.transData.transform((0, end.y))[1]) for end in own]
         for end, height, free in zip(own, heights, spread(heights, _LABEL_POINTS), strict=True):
             axes.annotate(
@@ -181,13 +182,30 @@ def spread(heights: Sequence[float], apart: float) -> list[float]:
 def caption(figure: Figure, line: str) -> None:
     """Write a line under the figure, wrapped, and make room for it."""
     width, height = figure.get_size_inches()
-    wrapped = textwrap.wrap(line, int(width * _CHARACTERS_AN_INCH), break_long_words=False)
+    wrapped = _wrapped(line, width, _CAPTION_POINTS)
     room = _LINE_INCHES * (len(wrapped) + 1)
     figure.set_size_inches(width, height + room)
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.set(rect=(0, room / (height + room), 1, height / (height + room)))  # type: ignore[call-arg] # constrained layout takes it
-    figure.text(0.01, 0.01, "\n".join(wrapped), fontsize=_CAPTION_POINTS, color=GREY, va="bottom", linespacing=1.3)
+    figure.text(_MARGIN, 0.01, "\n".join(wrapped), fontsize=_CAPTION_POINTS, color=GREY, va="bottom", linespacing=1.3)
+
+
+def _wrapped(text: str, inches: float, points: float, weight: str = "normal") -> list[str]:
+    """Return a text in lines that fit a figure of this width, by the widths of its letters; words are left whole."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    measure, font = TextToPath(), FontProperties(size=points, weight=weight)
+    room = inches * (1 - 2 * _MARGIN) * _POINTS_AN_INCH
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and measure.get_text_width_height_descent(longer, font, False)[0] <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def save(figure: Figure, path: Path) -> None:

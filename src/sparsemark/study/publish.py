@@ -79,12 +79,11 @@ def redraw(machine: str, name: str) -> Iterator[Path]:
         UserError: neither file is there, one is damaged, or matplotlib is not installed.
     """
     file, scores = paths.run(machine, name), paths.accuracy_table(name, "json")
-    run = Run.load(file) if file.exists() or not scores.exists() else None
-    evaluated: Sequence[Measurement] = ()
-    if scores.exists():
-        evaluated = _with_groups(Run.load(scores).measurements, json.loads(paths.groups(name).read_text()))
-    yield from _tables(run, evaluated, name, machine)
-    yield from draw_figures(run or Run(()), paths.figures(machine, name), evaluated)
+    timed = Run.load(file) if file.exists() or not scores.exists() else None
+    scored = Run.load(scores) if scores.exists() else Run(())
+    evaluated = _with_groups(scored.measurements, json.loads(paths.groups(name).read_text())) if scores.exists() else ()
+    yield from _tables(timed, evaluated, name, machine)
+    yield from draw_figures(timed or replace(scored, measurements=()), paths.figures(machine, name), evaluated)
 
 
 def _tables(run: Run | None, evaluated: Sequence[Measurement], name: str, machine: str) -> Iterator[Path]:
