@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.paper_architectures import DRAWN
 from bench.paper_claims import CLAIMS
+from bench.paper_figures import FIGURES, FOLDER
 from bench.paper_numbers import TABLES
 from sparsemark import paths
 from sparsemark.analysis.groups import loss_interval, pooled
 from sparsemark.files import write_atomically
+from sparsemark.machine.fingerprint import machine_name
 from sparsemark.records.run import Run
 from sparsemark.report.renderers.markdown import markdown_table
 
@@ -136,7 +139,17 @@ def document(study: Study) -> str:
     for table in TABLES:
         columns, rows = table.rows(study)
         parts += [f"### {table.title}", markdown_table(columns, rows), table.note]
+    parts += ["## Its figures", *_figures(study)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _figures(study: Study) -> list[str]:
+    """Return a line for each figure: those of the paper in its order, figure 10 from the newest timed run."""
+    lines = {name: f"![{name}](figures/{FOLDER}/{name}.png)" for name in (*FIGURES, *DRAWN.values())}
+    if study.run is not None:
+        timed = f"{TIMED}-{machine_name(study.run.machine_info)}/speedup-sparsity-{TIMED}.png"
+        lines["figure-10"] = f"![figure-10, inference time against sparsity](figures/{timed})"
+    return [lines[name] for name in sorted(lines)]
 
 
 def _ledger(study: Study) -> str:

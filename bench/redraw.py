@@ -3,14 +3,18 @@
     python -m bench.redraw
 
 Nothing is trained or measured. Each result file (`results/<machine>/<study>.json`) and each file of scores
-(`results/tables/<study>-accuracy.json`) gives its tables and figures, and `results/paper.md` follows from those.
+(`results/tables/<study>-accuracy.json`) gives its tables and figures; `results/paper.md` and the paper's figures
+follow from those.
 """
 
 from __future__ import annotations
 
 import sys
+from itertools import chain
 
+from bench.paper import Study
 from bench.paper import main as write_paper
+from bench.paper_figures import draw_paper
 from sparsemark import paths
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.records.run import Run
@@ -30,9 +34,9 @@ def studies() -> list[tuple[str, str]]:
 
 def main() -> int:
     """Write everything anew, and name each file."""
-    for machine, name in studies():
-        for path in redraw(machine, name):
-            sys.stdout.write(f"wrote {path}\n")
+    of_studies = (redraw(machine, name) for machine, name in studies())
+    for path in chain(chain.from_iterable(of_studies), draw_paper(Study())):
+        sys.stdout.write(f"wrote {path}\n")
     return write_paper()
 
 
