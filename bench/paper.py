@@ -13,7 +13,7 @@ import json
 import sys
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from sparsemark.files import write_atomically
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.records.run import Run
 from sparsemark.report.renderers.markdown import markdown_table
+from training import search
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,6 +80,13 @@ class Study:
         with paths.epochs_table(STUDY).open(newline="") as file:
             for row in csv.DictReader(file):
                 found.setdefault(row["variant"], []).append(row)
+        return found
+
+    @cached_property
+    def search(self) -> Mapping[str, Any] | None:
+        """Trials of the search for hyperparameters, as `training.search` writes them."""
+        path = search.table(TIMED, "json")
+        found: Mapping[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
         return found
 
     @cached_property

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sparsemark.analysis.cells import is_control, is_mask_only, is_structural
 from sparsemark.analysis.comparison import speedup_of
+from sparsemark.analysis.groups import loss_interval
 from sparsemark.report import wording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bench.paper import Change, Study
     from sparsemark.records.measurement import Measurement
@@ -266,9 +267,30 @@ def _resnet_is_slow(study: Study) -> Verdict:
     return Verdict(OPEN, f"an epoch, two cores, other work beside it: {text}")
 
 
-def _adam_is_best(_study: Study) -> Verdict:
-    """13: needs the search."""
-    return Verdict(OPEN, "not searched yet")
+def _adam_is_best(study: Study) -> Verdict:
+    """13: the best trial of the search against that of the paper's settings, paired by validation patient."""
+    found = study.search
+    settings = None if found is None else next((t for t in found["trials"] if _has(t, found["paper"])), None)
+    if found is None or settings is None:
+        return Verdict(OPEN, "not searched yet")
+    best = found["trials"][0]
+    trials = f"{len(found['trials'])} trials of {found['epochs']} epochs"
+    words = f"{trials}, validation ROC AUC {best['validation_roc_auc']:.3f}"
+    if best is settings:
+        return Verdict(HOLDS, f"{words} with the paper's settings, the best")
+    interval = loss_interval(settings["patients"], best["patients"], higher_is_better=True)
+    names = ("optimizer", "learning_rate", "momentum", "initialization")
+    other = ", ".join(f"{best[name]:.2g}" if isinstance(best[name], float) else best[name] for name in names)
+    words += f" with {other}; {settings['validation_roc_auc']:.3f} with the paper's"
+    if interval is None:
+        return Verdict(OPEN, words)
+    low, high = (-100 * end for end in reversed(interval))
+    words += f"; accuracy {low:+.1f} to {high:+.1f} points, paired by patient"
+    return Verdict(FAILS if low > 0 else OPEN, words)
+
+
+def _has(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    return all(trial[name] == value for name, value in settings.items())
 
 
 def _sizes_differ(_study: Study) -> Verdict:

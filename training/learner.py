@@ -26,7 +26,7 @@ from training.slices import SIZE
 from training.tasks.base import total
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from training.gradients import Gradients
     from training.recipe import Phase
@@ -37,6 +37,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BETA2 = 0.999
+ADAM = "adam"
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float, float], torch.optim.Optimizer]] = {
+    ADAM: lambda groups, rate, beta1: torch.optim.AdamW(groups, lr=rate, betas=(beta1, BETA2), fused=True),
+    "sgd": lambda groups, rate, momentum: torch.optim.SGD(groups, lr=rate, momentum=momentum, fused=True),
+    "rmsprop": lambda groups, rate, momentum: torch.optim.RMSprop(groups, lr=rate, momentum=momentum),
+}
+"""Optimisers by name, of groups of parameters, learning rate and momentum. Only Adam's decay is decoupled."""
+
 WARMUP_SHARE = 0.25
 """Part of a one-cycle schedule in which the learning rate rises."""
 
@@ -53,6 +61,7 @@ class Learner(lightning.LightningModule):
         seed: of order, augmentation and dropout.
         separate: a step for each loss of the task, each with its optimiser, in place of one for their sum. Layers that
             both losses reach take both steps, each at the full learning rate.
+        optimizer: a name in `OPTIMIZERS`.
     """
 
     def __init__(
@@ -65,6 +74,7 @@ class Learner(lightning.LightningModule):
         *,
         seed: int,
         separate: bool = False,
+        optimizer: str = ADAM,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -76,6 +86,7 @@ class Learner(lightning.LightningModule):
         self._phase = phase
         self._seed = seed
         self._separate = separate
+        self._make_optimizer = OPTIMIZERS[optimizer]
         self._kept: dict[str, torch.Tensor] = {}
         self._best = -math.inf
         self._order = split.train
@@ -105,7 +116,7 @@ class Learner(lightning.LightningModule):
         return batches
 
     def configure_optimizers(self) -> Any:
-        """Return Adam for each step of a batch, with the phase's schedule.
+        """Return an optimiser for each step of a batch, with the phase's schedule.
 
         Decay is decoupled, on convolution and linear weights only, and shared among the optimisers, since a weight that
         all losses reach decays in each of them.
@@ -118,7 +129,7 @@ class Learner(lightning.LightningModule):
         vectors = [p for p in self.parameters() if p.ndim <= 1]
         decay = share * phase.weight_decay
         groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=phase.learning_rate, betas=(phase.beta1, BETA2), fused=True)
+        optimizer = self._make_optimizer(groups, phase.learning_rate, phase.beta1)
         steps = phase.epochs * steps_per_epoch(len(self._split.train), phase.batch)
         if phase.schedule != ONE_CYCLE or steps < 3:
             return {"optimizer": optimizer}

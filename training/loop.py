@@ -19,7 +19,7 @@ from sparsemark.files import key_of, replacing
 from sparsemark.networks.checkpoint import state_digest
 from sparsemark.study.interrupts import raised_again
 from training.device import choose_device
-from training.learner import Learner
+from training.learner import ADAM, Learner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +45,14 @@ def fit(
     work: Path,
     device: str = "auto",
     separate: bool = False,
+    optimizer: str = ADAM,
 ) -> list[dict[str, float]]:
     """Train `network` in place and return the scores of each epoch.
 
     The state after each epoch goes to `work`, in a file named after all that decides the outcome: starting weights,
     data, split, task, phase and seed. If that file exists, training resumes from it. Attached pruning masks are buffers
-    like any other, and stay. `separate` takes a step for each loss of the task, in place of one for their sum.
+    like any other, and stay. `separate` takes a step for each loss of the task, in place of one for their sum;
+    `optimizer` is a name in `training.learner.OPTIMIZERS`.
 
     Raises:
         UserError: no such device, or the state is damaged or cannot be written.
@@ -58,11 +60,12 @@ def fit(
     accelerator = choose_device(device)
     start = state_digest(network.state_dict())
     data = (slices.digest, slices.masks_digest) if task.uses_masks else (slices.digest,)
-    path = work / f"{key_of(start, *data, split.describe(slices), repr(task), separate, phase, seed)}.ckpt"
+    other = () if optimizer == ADAM else (optimizer,)  # states of before there was a choice are found
+    path = work / f"{key_of(start, *data, split.describe(slices), repr(task), separate, phase, seed, *other)}.ckpt"
     network.train()
     if phase.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub lacks it
-    learner = Learner(network, task, slices, split, phase, seed=seed, separate=separate)
+    learner = Learner(network, task, slices, split, phase, seed=seed, separate=separate, optimizer=optimizer)
     with quiet(), memory_kept():
         trainer = lightning.Trainer(
             accelerator=accelerator,

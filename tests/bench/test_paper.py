@@ -26,7 +26,7 @@ class Invented(Study):
             name: {"accuracy": {f"p{i}": [value, 1.0] for i, value in enumerate(values)}}
             for name, values in patients.items()
         }
-        self.epochs = {}
+        self.epochs, self.search = {}, None
         self.run = Run(tuple(timed), MACHINE)
 
 
@@ -104,6 +104,25 @@ def test_masks_are_judged_against_the_dense_network_of_the_same_engine(torch, on
         timed(2, "onnxruntime", "none", 1.0), timed(3, "onnxruntime", "magnitude", onnx),
     ]  # fmt: skip
     assert judged("figure 10", Invented({}, timed=cells)).word == word
+
+
+PAPERS = {"optimizer": "adam", "learning_rate": 1e-3, "momentum": 0.9, "initialization": "normal"}
+
+
+@pytest.mark.parametrize(
+    ("papers", "others", "word"),
+    [(0.9, 0.85, HOLDS), (0.8, 0.9, FAILS), (0.899, [0.9 + 0.1 * (-1) ** (i // 2) for i in range(PATIENTS)], OPEN)],
+)
+def test_the_settings_that_a_search_finds_better_deny_the_claim_where_patients_agree(papers, others, word):
+    def trial(settings, values):
+        values = values if isinstance(values, list) else around(values)
+        of = {f"p{i}": [value, 1.0] for i, value in enumerate(values)}
+        return {**settings, "validation_roc_auc": sum(values) / len(values), "patients": of}
+
+    trials = [trial(PAPERS, papers), trial({**PAPERS, "optimizer": "sgd"}, others)]
+    study = Invented({})
+    study.search = {"trials": sorted(trials, key=lambda t: -t["validation_roc_auc"]), "epochs": 5, "paper": PAPERS}
+    assert judged("Adam", study).word == word
 
 
 def test_the_committed_page_is_what_the_committed_tables_say():
