@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from sparsemark.engines import ENGINES
 from sparsemark.errors import UnsupportedError, UserError
@@ -17,10 +18,11 @@ from sparsemark.formats.base import Artifact, Weights
 from sparsemark.formats.csr import counting
 from sparsemark.formats.csr import export as csr_export
 from sparsemark.networks import onnx_model, onnx_weights
+from sparsemark.networks.checkpoint import Checkpoint, Header, save_checkpoint
 from sparsemark.networks.source import Source
 from sparsemark.records.measurement import MEASURED, Measurement
 from sparsemark.registry import why_not
-from sparsemark.specs import ModelSpec
+from sparsemark.specs import InputSpec, ModelSpec, Variant
 from sparsemark.study.rows import with_contents
 from tests.networks.onnx_files import RUNTIME, array, model_of, node, run
 
@@ -370,6 +372,42 @@ def test_tied_embedding_that_was_folded_into_a_transposed_copy_counts_once(tmp_p
     nodes = [node("Gather", ["w", "x"], ["h"]), node("MatMul", ["h", "t"])]
     constants = {"w": W, "t": W.T.copy()}
     check(nodes, constants, 24, KEPT, tmp_path, shape=(2,), dtype=TensorProto.INT64)
+
+
+@pytest.fixture
+def exported_by_torch(tmp_path, monkeypatch):
+    """Counts of a network's ONNX and CSR files."""
+
+    def counts(module, given):
+        model = ModelSpec("net", "tests:net", (given,))
+        path = tmp_path / "net.safetensors"
+        save_checkpoint(path, Checkpoint(Header(Variant(model)), module.eval().state_dict()))
+        monkeypatch.setattr(Checkpoint, "build", lambda self: module)
+        for form, counted in ((onnx_format, onnx_format.count), (csr_export, counting.count)):
+            file = tmp_path / f"net.{form.__name__}"
+            form.export(Source(model, path), file)
+            yield counted(file)
+
+    return counts
+
+
+class Twins(nn.Module):
+    """Layers that start as copies of each other, as those of a transformer do, and a head tied to the embedding."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+        self.table, self.head = nn.Embedding(20, 8), nn.Linear(8, 20, bias=False)
+        self.layers, self.head.weight = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False), self.table.weight
+
+    def forward(self, ids):
+        return self.head(self.layers(self.table(ids)))
+
+
+def test_layers_that_start_as_copies_count_each_and_a_tied_weight_once(exported_by_torch):
+    expected = 160 + 3 * (24 * 8 + 8 * 8 + 2 * 8 * 12)
+    for count in exported_by_torch(Twins(), InputSpec((1, 6), "int64")):
+        assert count == Weights(expected, expected)
 
 
 def test_layers_that_happen_to_hold_one_number_count_each(tmp_path):

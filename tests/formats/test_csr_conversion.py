@@ -212,7 +212,7 @@ def test_older_file_without_lists_loads_and_counts(path):
     assert before == Weights(24, int(np.count_nonzero(array(6, 4, zeros=0.5))))
 
     def older(header):
-        for key in ("weights", "buffers", "origins"):
+        for key in ("weights", "buffers", "contents", "origins"):
             del header[key]
 
     rewritten(path, older)
@@ -235,6 +235,10 @@ def test_lists_decide_what_counts(path):
         ("weights", [3]),
         ("weights", "w"),
         ("buffers", {"a": 1}),
+        ("contents", {"a": 1}),
+        ("contents", [[1, 1, 1]]),
+        ("contents", [[1, 1, 1, -1]]),
+        ("contents", [[1, 1, 1, 2**64]]),
         ("origins", []),
         ("origins", {"t": "w"}),
         ("origins", {"t": []}),

@@ -12,12 +12,13 @@ import json
 import logging
 import shutil
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import replacing
 from sparsemark.formats.base import Weights
-from sparsemark.networks.onnx_graph import BUFFERS, LISTED
+from sparsemark.networks.onnx_graph import BUFFERS, CONTENTS, LISTED, content_of
 from sparsemark.networks.onnx_model import load_onnx
 from sparsemark.networks.onnx_weights import tally_of
 from sparsemark.references import one_line, root_cause
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from sparsemark.networks.source import Source
+    from sparsemark.pruning.weights import Weight
 
 
 def export(source: Source, path: Path) -> None:
@@ -51,9 +53,11 @@ def export(source: Source, path: Path) -> None:
     from sparsemark.networks.checkpoint import load_checkpoint
     from sparsemark.networks.factory import example_inputs
     from sparsemark.networks.outputs import Flat, is_nested_plainly
+    from sparsemark.pruning.weights import usage
 
     module, inputs = load_checkpoint(source.path).build(), example_inputs(source.model)
-    described = _described(module, inputs)
+    weights = usage(module, inputs).weights
+    described = _described(module, weights)
     with torch.no_grad():
         outputs = module(*(one.clone() for one in inputs))
     if not is_nested_plainly(outputs):
@@ -73,25 +77,30 @@ def export(source: Source, path: Path) -> None:
             raise
         except Exception as error:
             raise UnsupportedError(f"torch.onnx: {root_cause(error)}") from error
-        _strip_remarks(target, described)
+        _strip_remarks(target, described, contents=_contents(weights))
 
 
-def _described(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> dict[str, list[str]]:
+def _described(module: torch.nn.Module, weights: Sequence[Weight]) -> dict[str, list[str]]:
     """Return the names of weights and of buffers: operators alone do not tell a position embedding from a mask."""
-    from sparsemark.pruning.weights import usage
-
     return {
-        LISTED: [weight.key for weight in usage(module, inputs).weights],
+        LISTED: [weight.key for weight in weights],
         BUFFERS: [name for name, _ in module.named_buffers()],
     }
 
 
-def _strip_remarks(path: Path, described: Mapping[str, Sequence[str]]) -> None:
+def _contents(weights: Sequence[Weight]) -> list[list[int]]:
+    """Return how many weights hold the same values: layers that start as copies of each other are several."""
+    counted = Counter(content_of(weight.parameter.detach().numpy()) for weight in weights)
+    return [[*content, times] for content, times in counted.items()]
+
+
+def _strip_remarks(path: Path, described: Mapping[str, Sequence[str]], *, contents: Sequence[Sequence[int]]) -> None:
     """Replace the exporter's remarks, stack traces among them, by names: one network has the same bytes in any folder.
 
     Args:
         path: of the file.
         described: names by key of the model's metadata, of which those are kept that the file has.
+        contents: of the network's weights, as in `Listing`.
     """
     import onnx
 
@@ -106,6 +115,7 @@ def _strip_remarks(path: Path, described: Mapping[str, Sequence[str]]) -> None:
     for key, names in described.items():
         kept = [stored for name in names for stored in (name, Flat.PREFIX + name) if stored in present]
         model.metadata_props.add(key=key, value=json.dumps(kept))
+    model.metadata_props.add(key=CONTENTS, value=json.dumps(contents))
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sparsemark.networks.onnx_constants import STANDARD, Array, Constant, Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
-LISTED, BUFFERS = "sparsemark.weights", "sparsemark.buffers"
-"""Metadata of a file that we export: initialisers that are weights whatever uses them, and those that are none."""
+LISTED, BUFFERS, CONTENTS = "sparsemark.weights", "sparsemark.buffers", "sparsemark.contents"
+"""Metadata of a file that we export, as in `Listing`."""
 
 
 def operations_of(
@@ -109,10 +109,54 @@ def densified(tensor: Any) -> Array:
     return reshaped
 
 
-def listed_in(model: Any) -> tuple[list[str], list[str]]:
-    """Return the names that a model's metadata lists as weights and as buffers; a list that is none is ignored."""
+class Listing(NamedTuple):
+    """What a file says of its constants.
+
+    Args:
+        weights: names of those that are weights, whatever uses them.
+        buffers: names of those that are none.
+        contents: how many weights of the network hold the same values, as rows of what `content_of` returns and their
+            number; empty where the file does not say.
+    """
+
+    weights: Sequence[str] = ()
+    buffers: Sequence[str] = ()
+    contents: Sequence[Sequence[int]] = ()
+
+
+def listed_in(model: Any) -> Listing:
+    """Return what a model's metadata says of its constants; a list that is none is ignored."""
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    return names(metadata.get(LISTED)), names(metadata.get(BUFFERS))
+    return Listing(names(metadata.get(LISTED)), names(metadata.get(BUFFERS)), _rows(metadata.get(CONTENTS)))
+
+
+def content_of(array: Array) -> tuple[int, int, int]:
+    """Return elements, non-zero ones, and the sum of the bit patterns of those, whatever their order."""
+    kept = array[array != 0]
+    return array.size, kept.size, bits_of(kept)
+
+
+def bits_of(kept: Array) -> int:
+    """Return the sum of the bit patterns of elements; 0 for types whose patterns NumPy cannot read as integers."""
+    if kept.dtype.itemsize not in (1, 2, 4, 8):
+        return 0
+    return int(np.ascontiguousarray(kept).view(f"u{kept.dtype.itemsize}").sum(dtype=np.uint64))
+
+
+def are_contents(rows: Any) -> bool:
+    """Return whether a value is a list of `Listing.contents`."""
+    return isinstance(rows, list) and all(
+        isinstance(row, list) and len(row) == 4 and all(type(one) is int and 0 <= one < 2**64 for one in row)
+        for row in rows
+    )
+
+
+def _rows(text: str | None) -> Sequence[Sequence[int]]:
+    try:
+        found = json.loads(text or "[]")
+    except (ValueError, RecursionError):
+        return ()
+    return found if are_contents(found) else ()
 
 
 def names(text: str | None) -> list[str]:

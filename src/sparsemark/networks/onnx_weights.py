@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemark.networks.onnx_constants import STANDARD, Array, Budget, Constant, Operation, computed
-from sparsemark.networks.onnx_graph import constant_of, initializers_of, listed_in, operations_of
+from sparsemark.networks.onnx_graph import bits_of, constant_of, initializers_of, listed_in, operations_of
 from sparsemark.networks.onnx_operands import MOVED, NIBBLES, Operand, nonzero, unpacked, weighted
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, MutableMapping, Sequence
+
+    from sparsemark.networks.onnx_graph import Listing
 
 _NARROW_BITS = 8
 """Integers up to this width may be packed or quantised weights; wider ones are indices and sizes."""
@@ -60,21 +62,20 @@ class Tally:
     unknown: dict[Hashable, tuple[int, str]] = field(default_factory=dict)
     """Elements of constants whose use is not understood, and the operator that uses them."""
 
-    def settle(self, stored: Mapping[str, Constant], listed: Iterable[str], buffers: Iterable[str]) -> None:
-        """Add the constants that the file lists as weights, drop buffers, and count equal constants once.
+    def settle(self, stored: Mapping[str, Constant], listing: Listing) -> None:
+        """Add the constants that the file lists as weights, drop buffers, and count copies of one weight once.
 
         Args:
             stored: constants of the main graph by name.
-            listed: names of weights whatever uses them.
-            buffers: names of constants that are none.
+            listing: what the file says of them.
         """
-        none = set(buffers)
+        none = set(listing.buffers)
         inside = {source for key, piece in self.pieces.items() for source in piece.sources if source != key}
         for key, piece in self.tables.items():
             if key not in inside:
                 self.pieces.setdefault(key, piece)
         covered = {source for piece in self.pieces.values() for source in piece.sources}
-        for name in listed:
+        for name in listing.weights:
             constant = stored.get(name)
             counted = _piece(constant) if constant is not None and name not in covered else None
             if counted is not None:
@@ -82,21 +83,32 @@ class Tally:
         self.pieces = {key: piece for key, piece in self.pieces.items() if not piece.sources <= none}
         covered = {source for piece in self.pieces.values() for source in piece.sources} | none
         self.unknown = {key: found for key, found in self.unknown.items() if key not in covered}
-        self._count_equal_ones_once()
+        self._count_equal_ones(listing.contents)
 
-    def _count_equal_ones_once(self) -> None:
-        """Exporters fold a transpose into a copy, so that a tied weight is stored twice."""
+    def _count_equal_ones(self, contents: Sequence[Sequence[int]]) -> None:
+        """Count equal constants as often as the network has such weights; once where that is not known.
+
+        Exporters fold a transpose into a copy, so that a tied weight is stored twice, and store equal weights of
+        several layers once. Parts of a weight are in no list: of those as many stay as the network has equal layers at
+        most.
+        """
+        counts = {tuple(row[:3]): row[3] for row in contents}
+        most = max(counts.values(), default=1)
         alike: dict[Any, list[Hashable]] = {}
         for key, piece in self.pieces.items():
             if piece.constant is not None and piece.nonzeros >= _ENOUGH_VALUES:
                 alike.setdefault((piece.total, piece.nonzeros, piece.bits), []).append(key)
-        for keys in alike.values():
+        for content, keys in alike.items():
             kept: list[Hashable] = []
             for key in keys:
-                if any(_equal(self.pieces[key], self.pieces[other]) for other in kept):
+                same = sum(_equal(self.pieces[key], self.pieces[other]) for other in kept)
+                if same >= (most if content not in counts else 1):
                     del self.pieces[key]
                 else:
                     kept.append(key)
+            for key in kept:
+                piece, times = self.pieces[key], counts.get(content, 1)
+                self.pieces[key] = replace(piece, total=times * piece.total, nonzeros=times * piece.nonzeros)
 
 
 def _piece(constant: Constant) -> Piece | None:
@@ -109,14 +121,7 @@ def _piece(constant: Constant) -> Piece | None:
             return None
         total, kept = value.size, value[value != 0]
     sources = frozenset(constant.origins())
-    return Piece(total, kept.size, sources, constant, _bits(kept))
-
-
-def _bits(array: Array) -> int:
-    """Return the sum of the elements' bit patterns, which no order of the elements changes."""
-    if array.dtype.itemsize not in (1, 2, 4, 8):
-        return 0
-    return int(np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}").sum(dtype=np.uint64))
+    return Piece(total, kept.size, sources, constant, bits_of(kept))
 
 
 def _equal(one: Piece, other: Piece) -> bool:
@@ -387,5 +392,5 @@ def tally_of(model: Any) -> Tally:
     stored = initializers_of(model.graph)
     visitor = Visitor(functions)
     visitor.visit(operations_of(model.graph.node, opsets), dict(stored), "")
-    visitor.tally.settle({key: one for key, one in stored.items() if one}, *listed_in(model))
+    visitor.tally.settle({key: one for key, one in stored.items() if one}, listed_in(model))
     return visitor.tally

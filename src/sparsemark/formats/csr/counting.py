@@ -9,6 +9,7 @@ from sparsemark.errors import UserError
 from sparsemark.formats.base import Weights
 from sparsemark.formats.csr.graph import load_csr
 from sparsemark.networks.onnx_constants import Constant, Operation
+from sparsemark.networks.onnx_graph import Listing
 from sparsemark.networks.onnx_weights import Tally, Visitor
 from sparsemark.references import one_line
 
@@ -42,7 +43,7 @@ def tally_of(graph: Graph) -> Tally:
     visitor.visit(_operations(graph), dict(stored), "")
     # Listed by the names of the ONNX file.
     known = {str(one.root): one for one in stored.values()}
-    visitor.tally.settle(dict(known | stored), graph.weights, graph.buffers)
+    visitor.tally.settle(dict(known | stored), Listing(graph.weights, graph.buffers, graph.contents))
     return visitor.tally
 
 

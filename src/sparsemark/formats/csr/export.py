@@ -40,7 +40,7 @@ def export(source: Source, path: Path) -> None:
     if len(inputs) != 1:
         raise UnsupportedError(f"csr: the network has {len(inputs)} inputs, expected one")
     original = onnx_weights.tally_of(model)
-    listed, buffers = listed_in(model)
+    listing = listed_in(model)
     try:
         model = onnx_model.modernised(onnx_model.inlined(model), OLDEST_OPSET)
     except UnsupportedError as error:
@@ -57,8 +57,9 @@ def export(source: Source, path: Path) -> None:
         constants=converted.constants,
         input_shape=tuple(source.model.input_shape) if converted.fixed and shape is None else shape,
         opset=onnx_model.opset_of(model),
-        weights=tuple(listed),
-        buffers=tuple(buffers),
+        weights=tuple(listing.weights),
+        buffers=tuple(listing.buffers),
+        contents=tuple(map(tuple, listing.contents)),
         origins=converted.origins,
     )
     write_atomically(path, _packed(_reconciled(graph, original), compressed.values()))
@@ -79,6 +80,7 @@ def _packed(graph: Graph, compressed: Iterable[Mapping[str, Array]]) -> bytes:
         "opset": graph.opset,
         "weights": graph.weights,
         "buffers": graph.buffers,
+        "contents": graph.contents,
         "origins": graph.origins,
     }
     header["digest"] = digest(header, tensors)

@@ -19,6 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from sparsemark.errors import UserError
+from sparsemark.networks.onnx_graph import are_contents
 from sparsemark.references import one_line
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Graph:
     weights: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
     origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    contents: tuple[tuple[int, ...], ...] = ()
 
 
 def digest(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray[Any, Any]]) -> str:
@@ -139,7 +141,8 @@ def load_csr(path: Path) -> Graph:
             matrices[name] = _matrix(values, columns, rows, shape)
         nodes = tuple(map(_node, header["nodes"]))
         counting = _names(header.get("weights", [])), _names(header.get("buffers", [])), _origins(header)
-        graph = Graph(inputs, outputs, nodes, matrices, shapes, tensors, input_shape, opset, *counting)
+        contents = _contents(header.get("contents", []))
+        graph = Graph(inputs, outputs, nodes, matrices, shapes, tensors, input_shape, opset, *counting, contents)
         _check_names(graph)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -197,6 +200,12 @@ def _names(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise TypeError(f"expected a list of names, found {value!r}")
     return tuple(value)
+
+
+def _contents(value: Any) -> tuple[tuple[int, ...], ...]:
+    if not are_contents(value):
+        raise TypeError("contents: expected rows of four numbers")
+    return tuple(map(tuple, value))
 
 
 def _origins(header: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
