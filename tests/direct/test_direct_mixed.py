@@ -20,6 +20,7 @@ from sparsemark.engines import direct_csr
 from sparsemark.engines.base import notes_of
 from sparsemark.errors import UnsupportedError
 from sparsemark.measurement.parity import TOLERANCE
+from sparsemark.records.measurement import WHOLLY_DENSE
 from tests.direct import mixed_graphs
 from tests.direct.bounds import check_places, check_program
 from tests.direct.checks import chain, dense, noise, opened
@@ -208,7 +209,7 @@ def test_row_says_that_dense_runs_the_whole(monkeypatch, quick):
     monkeypatch.setattr(Network, "_contest", lambda *arguments: (2.0, 1.0))
     graph = mixed_graphs.middle()
     run = opened(graph, 1)
-    assert run.notes == ("0 of 2 convolutions sparse; the whole network dense in ONNX Runtime",)
+    assert run.notes == (f"0 of 2 convolutions sparse; {WHOLLY_DENSE}",)
     (image,) = images(graph, 1)
     np.testing.assert_array_equal(run(image)[0], dense(graph)(image)[0])
 

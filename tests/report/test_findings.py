@@ -7,6 +7,7 @@ import re
 
 from sparsemark.analysis.comparison import speedup_of, speedup_over
 from sparsemark.analysis.statistics import quotient
+from sparsemark.records.measurement import WHOLLY_DENSE
 from sparsemark.records.run import Run
 from sparsemark.report import findings, render, wording
 from sparsemark.report.findings import controls
@@ -33,6 +34,14 @@ def test_findings_follow_the_intervals_whatever_was_expected():
     unsettled = replace(turned, of("channels", "torch"), speedup=1.0, speedup_low=0.3, speedup_high=2.0)
     assert any(s.startswith("removed channels on PyTorch: not settled in all 4") for s in findings(unsettled))
     assert findings(Run(FAILED)) == findings(Run((BARE,))) == []
+
+
+def test_an_engine_that_hands_the_whole_network_over_says_nothing_of_sparse_storage():
+    note = {"notes": f"0 of 7 convolutions sparse; {WHOLLY_DENSE}"}
+    handed = replace(RUNS["study"], of("magnitude", "direct-csr"), **note)
+    said = [s for s in findings(handed) if s.startswith("sparse storage")]
+    assert said
+    assert not any("direct CSR" in s for s in said)
 
 
 def test_a_finding_over_the_reference_is_the_number_of_the_table():

@@ -90,6 +90,19 @@ shared = body().eval()
 own = lambda: nn.Sequential(Dense(12, 40), nn.GELU(), nn.Linear(40, 4))
 normed = lambda: nn.Sequential(weight_norm(nn.Conv2d(3, 8, 3)), nn.Flatten(), nn.Linear(8 * 100, 4))
 recurrent, attention, two, head = Recurrent, Attention, Two, Head
+class Blind(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = body()
+    def forward(self, x): return self.body(0 * x)
+
+class Ids(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(9, 8), nn.Linear(8, 4)
+    def forward(self, ids): return self.head(self.table(ids).mean(1))
+
+blind, ids = Blind, Ids
 plain, instance, half, compiled = body, lambda: shared, lambda: body().half(), lambda: torch.compile(body())
 writes, casts = lambda: Wraps("writes"), lambda: Wraps("casts")
 random, returned = lambda: Wraps("random"), lambda: Wraps("dataclass")
@@ -99,6 +112,7 @@ IMAGE = (1, 3, 12, 12)
 SHAPES = {
     "own": (1, 12),
     "recurrent": (1, 5, 6),
+    "ids": (InputSpec((1, 7), "int64"),),
     "attention": (1, 5, 8),
     "two": (
         InputSpec((1, 6), name="x"),
@@ -179,6 +193,18 @@ def test_pruning_that_makes_the_output_constant_is_marked(pipeline, folder):
     row = row_of(pipeline, folder, "plain", "magnitude:0.999", "torch")
     assert row.status == MEASURED
     assert "its output no longer depends on its input" in row.notes
+
+
+def test_a_network_that_never_looked_is_marked_before_anything_is_pruned(pipeline, folder):
+    for pruned in ("none", "magnitude:0.5"):
+        row = row_of(pipeline, folder, "blind", pruned, "torch")
+        assert row.status == MEASURED
+        assert row.notes == "its output does not depend on its input"
+
+
+def test_sparse_storage_refuses_an_input_that_is_no_float_number(pipeline, folder):
+    row = row_of(pipeline, folder, "ids", "none", "direct-csr")
+    assert (row.status, row.reason) == (UNSUPPORTED, "csr: input ids is int64, expected float32")
 
 
 def test_an_engine_for_one_image_refuses_several_inputs(pipeline, folder):

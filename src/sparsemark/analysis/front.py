@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sparsemark.analysis.cells import dense_scores, headline_metrics, is_control, is_dense, models
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.errors import UserError
-from sparsemark.records.measurement import BETWEEN_NOTES, CONSTANT, MEASURED
+from sparsemark.records.measurement import BETWEEN_NOTES, CONSTANT, MEASURED, NEVER_DEPENDED
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def _judged(m: Measurement, among: Sequence[Measurement], metric: str | None, ba
 
 def is_constant(m: Measurement) -> bool:
     """Return whether a network answers without looking, which can keep a score where one class is common."""
-    return CONSTANT in (m.notes or "").split(BETWEEN_NOTES)
+    return not {CONSTANT, NEVER_DEPENDED}.isdisjoint((m.notes or "").split(BETWEEN_NOTES))
 
 
 def on_select(score: Score) -> Score:

@@ -104,7 +104,7 @@ def execute(options: argparse.Namespace) -> int:
         write(accuracy_markdown(evaluated))
     _name(written, work)
     if options.artifacts is not None:
-        show_artifacts(pipeline, study, options.artifacts)
+        show_artifacts(pipeline, study, run, options.artifacts)
     show_failures([*run.measurements, *evaluated], lost)
     return 0
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from sparsemark.engines.base import notes_of
 from sparsemark.networks.reference import stack
-from sparsemark.records.measurement import CONSTANT
+from sparsemark.records.measurement import CONSTANT, NEVER_DEPENDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,8 +150,9 @@ def check(
     beyond = _beyond(parity, compared, reference)
     if beyond:
         raise ParityError("; ".join((beyond, *notes)), parity)
-    if is_constant(reference) and not (dense is not None and is_constant(dense)):
-        parity = replace(parity, notes=(*parity.notes, CONSTANT))
+    if is_constant(reference):
+        has_lost = dense is not None and not is_constant(dense)
+        parity = replace(parity, notes=(*parity.notes, CONSTANT if has_lost else NEVER_DEPENDED))
     if dense is not None:
         common = min(len(reference.chosen), len(dense.chosen))
         ours, theirs = (_first(outputs, common, of) for outputs, of in ((compared, reference), (dense.outputs, dense)))

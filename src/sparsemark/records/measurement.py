@@ -27,7 +27,13 @@ BETWEEN_NOTES = "; "
 """Between the notes of a row, each of which is a clause without one."""
 
 CONSTANT = "its output no longer depends on its input"
-"""Note on a network that guesses, whatever it scores."""
+"""Note on a pruned network that guesses, whatever it scores."""
+
+NEVER_DEPENDED = "its output does not depend on its input"
+"""Note on a network that guessed before anything was pruned."""
+
+WHOLLY_DENSE = "the whole network dense in ONNX Runtime"
+"""End of the note of `direct-csr` on a network that it hands over: nothing sparse runs."""
 
 STATUSES = (MEASURED, UNSUPPORTED, PARITY_FAILED, ERROR)
 

@@ -19,6 +19,7 @@ from sparsemark.analysis.cells import (
     way,
 )
 from sparsemark.analysis.comparison import speedup_of, speedup_over
+from sparsemark.records.measurement import WHOLLY_DENSE
 from sparsemark.report import wording
 from sparsemark.report.quantising import quantising
 from sparsemark.specs import AA, ALL_ONES, DENSE, RANDOM
@@ -55,17 +56,23 @@ def findings(run: Run) -> list[str]:
         masks = [m for m in own if is_mask_only(m)]
         channels = [m for m in own if is_structural(m)]
         reference = f"dense {wording.engine_name(reference_engine(own[0]), run.engines)}"
+        stored = [m for m in masks if m.format == "csr" and not _is_wholly_dense(m)]
         scatter = _scatter(model, measured, run.engines)
         prefix = f"{model}: " if len(models(cells)) > 1 else ""
         for what, chosen, against, compare in (
             ("zero masks", [m for m in masks if m.format != "csr"], _SAME_ENGINE, twin),
-            ("sparse storage (CSR)", [m for m in masks if m.format == "csr"], reference, speedup_of),
+            ("sparse storage (CSR)", stored, reference, speedup_of),
             ("removed channels", [m for m in channels if not is_masked(m)], _SAME_ENGINE, twin),
             ("removed channels and zero masks", [m for m in channels if is_masked(m)], _SAME_ENGINE, twin),
         ):
             said = _by_engine(what, chosen, against, compare, notes=run.engines, scatter=scatter)
             lines += [f"{prefix}{line}" for line in said]
     return [*lines, *quantising(run)]
+
+
+def _is_wholly_dense(m: Measurement) -> bool:
+    """Return whether an engine for sparse storage ran nothing of it: its time says nothing of sparse storage."""
+    return WHOLLY_DENSE in (m.notes or "")
 
 
 def controls(run: Run) -> list[str]:

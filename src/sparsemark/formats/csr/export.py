@@ -39,6 +39,7 @@ def export(source: Source, path: Path) -> None:
     inputs = onnx_model.inputs_of(model)
     if len(inputs) != 1:
         raise UnsupportedError(f"csr: the network has {len(inputs)} inputs, expected one")
+    _check_dtype(model, inputs[0])
     original = onnx_weights.tally_of(model)
     listing = listed_in(model)
     try:
@@ -86,6 +87,15 @@ def _packed(graph: Graph, compressed: Iterable[Mapping[str, Array]]) -> bytes:
     header["digest"] = digest(header, tensors)
     content: bytes = save(tensors, metadata={HEADER: json.dumps(header)})
     return content
+
+
+def _check_dtype(model: Any, name: str) -> None:
+    from onnx import TensorProto
+
+    (value,) = (value for value in model.graph.input if value.name == name)
+    if value.type.tensor_type.elem_type != TensorProto.FLOAT:
+        dtype = TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+        raise UnsupportedError(f"csr: input {name} is {dtype}, expected float32")
 
 
 def _fixed_shape(model: Any, name: str) -> tuple[int, ...] | None:
