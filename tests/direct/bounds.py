@@ -50,6 +50,8 @@ def check_program(program, steps, threads, pixels):
         elif row[isa.OP] == isa.DEPTHWISE:
             _require(i + 1 < len(rows) and rows[i + 1][isa.OP] == isa.NOTHING, "phases that nothing reads")
             _check_depthwise(where, _Where(program, rows[i + 1], step, size=size, constants=constants, pixels=pixels))
+        elif row[isa.OP] == isa.PRODUCT:
+            _check_product(where)
         elif row[isa.OP] == isa.LINEAR:
             _check_matrix(where)
         else:
@@ -177,6 +179,28 @@ def _check_convolution(where):
     where.reads(low, high)
 
 
+def _check_product(where):
+    """A matrix of all weights, each output channel once at least, times the pixels of whole planes."""
+    step, program, outputs, inputs = where.step, where.program, where[isa.CHANNELS], where[isa.INPUTS]
+    _require(isinstance(step, Convolution), "a convolution that is none")
+    channels, vectors = isa.PRODUCT_KERNELS[where[isa.MICROKERNEL]]
+    groups, tiles = -(-outputs // channels), where[isa.GROUP]
+    _require(where[isa.UNITS] == where[isa.GROUPS] * where[isa.CHUNKS], "units that do not divide into chunks")
+    _require(1 <= where[isa.GROUPS] <= tiles and 1 <= where[isa.CHUNKS] <= groups, "units without work")
+    place = placed(step.source)
+    found = [where[c] for c in (isa.SOURCE, isa.SOURCE_STEP, isa.SOURCE_ROW, isa.INPUTS)]
+    _require(found == [place.position, place.step, place.row, place.channels], f"{step.name}: other input channels")
+    taps = step.taps
+    _require(not (taps.right or taps.left or taps.above or taps.below), f"{step.name}: more than one pixel")
+    weights = program.records[where[isa.RECORDS] : where[isa.RECORDS] + groups * channels * inputs]
+    _require(where[isa.RECORDS] >= 0 and len(weights) == groups * channels * inputs, "weights beyond their end")
+    _require(where[isa.POOLED_FLOATS] == 0, "a product that pools")
+    tiles = _tiles_of(where, tiles, channels, vectors)
+    first = where[isa.SOURCE] + tiles[:, isa.TILE_INPUT]
+    where.reads(first.min(), first.max() + (inputs - 1) * where[isa.SOURCE_STEP] + vectors * LANES)
+    _check_stores(where, tiles, vectors)
+
+
 def _check_depthwise(where, inner):
     """Phases lie apart in the scratch, with the zeros around them, and what reads them stays there."""
     step, program, split = where.step, where.program, where.step.split
@@ -224,9 +248,6 @@ def _check_tiles(where, count):
     _require(isinstance(step, Convolution), "a convolution that is none")
     channels, vectors = isa.MICROKERNELS[where[isa.MICROKERNEL]]
     floats, outputs = vectors * LANES, where[isa.CHANNELS]
-    _require(outputs >= channels, "outputs that fill no tile")
-    known = isa.CLAMP_LOW | isa.CLAMP_HIGH | isa.MASK_OUTPUT | isa.SWISH
-    _require(not where[isa.FLAGS] & ~known, "flags that do not exist")
     groups, phases, blocks = -(-outputs // channels), where[isa.RIGHT] + where[isa.LEFT] + 1, where[isa.BLOCKS]
     _require(blocks >= 1 and 1 <= where[isa.CHUNKS] <= groups and where[isa.GROUP] >= 1, "no blocks, chunks or groups")
 
@@ -239,26 +260,14 @@ def _check_tiles(where, count):
     offsets = records.reshape(-1, 1 + channels)[:, 0].astype(np.int64)
     _require((offsets % 4 == 0).all(), "offsets of parts of a float")
 
-    first = where[isa.TILES]
-    tiles = program.tiles[first : first + count]
-    _require(first >= 0 and len(tiles) == count > 0, "tiles beyond their end")
+    tiles = _tiles_of(where, count, channels, vectors)
     # Every tile reads every record, so these are the very first and last floats that are read.
     inputs = where[isa.SOURCE] + tiles[:, isa.TILE_INPUT]
     low = inputs.min() + offsets.min(initial=0) // 4
     high = inputs.max() + offsets.max(initial=0) // 4 + floats
-    where.reads_constant(where[isa.BIAS], outputs)
-    where.reads_constant(where[isa.BOUNDS], 2 + channels)
-    for position in np.unique(tiles[:, isa.TILE_MASKS]).tolist():
-        where.reads_constant(position, 3 * floats)
-    if where[isa.RESIDUAL] >= 0:
-        where.reads(
-            where[isa.RESIDUAL] + tiles[:, isa.TILE_OUTPUT].min(),
-            where[isa.RESIDUAL] + (outputs - 1) * where[isa.RESIDUAL_STEP] + tiles[:, isa.TILE_OUTPUT].max() + floats,
-        )
     pooled = where[isa.POOLED_FLOATS]
     needed = (groups * channels * floats if blocks > 1 else 0) + outputs * pooled
     _require(needed <= program.scratch, f"{step.name}: {needed} floats of {program.scratch} of scratch")
-    _check_masks(where, tiles, floats)
     if pooled:
         _require((tiles[:, isa.TILE_OUTPUT] >= 0).all(), "a tile before its scratch")
         _require((tiles[:, isa.TILE_OUTPUT] + floats <= pooled).all(), "a tile beyond its scratch")
@@ -266,6 +275,28 @@ def _check_tiles(where, count):
     else:
         _check_stores(where, tiles, vectors)
     return (low, high) if len(offsets) else (0, 0)
+
+
+def _tiles_of(where, count, channels, vectors):
+    """Rows of the table of tiles, and what is read for each beside pixels and weights."""
+    outputs, floats, first = where[isa.CHANNELS], vectors * LANES, where[isa.TILES]
+    _require(outputs >= channels, "outputs that fill no tile")
+    known = isa.CLAMP_LOW | isa.CLAMP_HIGH | isa.MASK_OUTPUT | isa.SWISH
+    _require(not where[isa.FLAGS] & ~known, "flags that do not exist")
+    tiles = where.program.tiles[first : first + count]
+    _require(first >= 0 and len(tiles) == count > 0, "tiles beyond their end")
+    where.reads_constant(where[isa.BIAS], outputs)
+    # Behind the bounds are the zeros that a later block takes for its bias; a product has one block.
+    where.reads_constant(where[isa.BOUNDS], 2 + (0 if where[isa.OP] == isa.PRODUCT else channels))
+    for position in np.unique(tiles[:, isa.TILE_MASKS]).tolist():
+        where.reads_constant(position, 3 * floats)
+    if where[isa.RESIDUAL] >= 0:
+        where.reads(
+            where[isa.RESIDUAL] + tiles[:, isa.TILE_OUTPUT].min(),
+            where[isa.RESIDUAL] + (outputs - 1) * where[isa.RESIDUAL_STEP] + tiles[:, isa.TILE_OUTPUT].max() + floats,
+        )
+    _check_masks(where, tiles, floats)
+    return tiles
 
 
 def _mask(where, tile, floats, part):

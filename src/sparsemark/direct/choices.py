@@ -107,7 +107,8 @@ def recall_choice(path: Path, ways: Sequence[Schedule]) -> Choice | None:
 
 def schedule_of(stored: Mapping[str, Any]) -> Schedule:
     """Return a schedule as a note holds it; what is none raises one of Python's own errors."""
-    return Schedule(int(stored["microkernel"]), int(stored["block"]), bool(stored["winograd"]), bool(stored["flat"]))
+    kinds = (bool(stored[name]) for name in ("winograd", "flat", "product"))
+    return Schedule(int(stored["microkernel"]), int(stored["block"]), *kinds)
 
 
 def _number(value: Any) -> float:

@@ -58,7 +58,7 @@ def network_key(lowered: Lowered, ways: Mapping[Convolution, Sequence[Schedule]]
             operation.taps.right,
             operation.taps.left,
             operation.pooled,
-            [(way.microkernel, way.block, way.winograd, way.flat) for way in ways[operation]],
+            [way.key for way in ways[operation]],
         )
         if isinstance(operation, Convolution)
         else (operation.code, operation.target.shape, operation.values.size if isinstance(operation, Matrix) else 0)

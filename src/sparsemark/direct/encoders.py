@@ -42,7 +42,8 @@ def encode(tables: Tables, operation: Operation, schedule: Schedule | None) -> l
             return _encode_depthwise(tables, row, operation, schedule, operation.split)
         if schedule.winograd:
             return _encode_winograd(tables, row, operation, schedule, placed(operation.source))
-        _encode_convolution(tables, row, operation, schedule, placed(operation.source))
+        encode_it = _encode_product if schedule.product else _encode_convolution
+        encode_it(tables, row, operation, schedule, placed(operation.source))
     elif isinstance(operation, Matrix):
         row[isa.UNITS] = tables.share(len(operation.rows) - 1)
         row[isa.ROW_POINTERS] = tables.add_matrix(operation.rows, operation.columns, operation.values)
@@ -112,6 +113,17 @@ def _encode_convolution(tables: Tables, row: Row, convolution: Convolution, sche
     row[isa.POOLED_FLOATS] = tiling.group * floats if convolution.pooled else 0
     partial = tiled * schedule.channels * floats if weights.blocks > 1 else 0
     tables.need(partial + convolution.outputs * int(row[isa.POOLED_FLOATS]))
+
+
+def _encode_product(tables: Tables, row: Row, convolution: Convolution, schedule: Schedule, source: Layout) -> None:
+    tiling, weights = _tiling(convolution, schedule, source), tables.pack(convolution, source, schedule)
+    tiles, tiled = len(tiling.table), -(-convolution.outputs // schedule.channels)
+    groups = min(tables.units, tiles)
+    kept = -(-weights.records.nbytes // _KEPT) if tiles > 1 else 1
+    chunks = min(max(-(-tables.units // groups), kept), tiled)
+    row[[isa.OP, isa.UNITS, isa.INPUTS]] = isa.PRODUCT, groups * chunks, source.channels
+    row[[isa.GROUP, isa.GROUPS, isa.CHUNKS]] = tiles, groups, chunks
+    _encode_tiles(tables, row, convolution, schedule, tiling, weights)
 
 
 def _tiling(convolution: Convolution, schedule: Schedule, source: Layout) -> Tiling:

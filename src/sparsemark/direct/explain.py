@@ -79,7 +79,8 @@ def explain(plan: Plan) -> Iterator[Layer]:
         seconds = None if operation.code == isa.INPUT else time_operation(operation, plan.schedules, plan.floats)
         work, kernel = _work(operation), _kernel(operation, schedule)
         winograd = schedule is not None and schedule.winograd
-        products = _products(operation) if winograd else work
+        product = schedule is not None and schedule.product
+        products = _products(operation) if winograd else dense_multiply_adds(operation) if product else work
         yield Layer(
             operation.name,
             operation.target.shape,
@@ -89,7 +90,7 @@ def explain(plan: Plan) -> Iterator[Layer]:
             work,
             products,
             winograd,
-            _dense(operation),
+            dense_multiply_adds(operation),
         )
 
 
@@ -158,7 +159,8 @@ def _work(operation: Operation) -> int:
     return operation.values.size if isinstance(operation, Matrix) else 0
 
 
-def _dense(operation: Operation) -> int:
+def dense_multiply_adds(operation: Operation) -> int:
+    """Return the multiply-adds of an operation, an image, with zeros counted."""
     if isinstance(operation, Convolution):
         return operation.weights * operation.height * operation.width
     return operation.weights if isinstance(operation, Matrix) else 0
@@ -176,6 +178,9 @@ def _kernel(operation: Operation, schedule: Schedule | None) -> str:
         return "matrix x vector" if isinstance(operation, Matrix) else "plain loop"
     if schedule.winograd:
         return f"Winograd 4 x 4, {schedule.vectors} vectors{_taken_in(operation.second, pooled=operation.pooled)}"
+    if schedule.product:
+        kind = f"all weights, {schedule.channels} channels together, {schedule.vectors} vectors"
+        return kind + _taken_in(operation.second, pooled=False)
     kind = "direct" if schedule.channels == 1 else f"{schedule.channels} channels together"
     blocks = f", {schedule.block} channels a block" if schedule.block else ""
     if operation.split is not None:

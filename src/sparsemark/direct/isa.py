@@ -13,9 +13,10 @@ from sparsemark.direct.target import REGISTERS
 INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, WINOGRAD, NOTHING = (
     range(13)
 )
-RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS, DEPTHWISE = range(13, 18)
+RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS, DEPTHWISE, PRODUCT = range(13, 19)
 """Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch. That
-after DEPTHWISE, a convolution of stride 2 of each channel by itself, is CONVOLVE with its phases in the scratch."""
+after DEPTHWISE, a convolution of stride 2 of each channel by itself, is CONVOLVE with its phases in the scratch.
+PRODUCT is a convolution of one pixel from all of its weights, zeros among them."""
 
 COLUMNS = 59
 """Of a program. Positions count floats of the arena; channels lie STEP apart, their rows ROW."""
@@ -27,7 +28,8 @@ COLUMNS = 59
     # them as well; there POOLED_FLOATS is 1 if it pools.
     MICROKERNEL, RECORDS, POINTERS, RIGHT, LEFT, BLOCKS, GROUP, GROUPS, CHUNKS, FLAGS, TILES, BIAS, BOUNDS,
     RESIDUAL, RESIDUAL_STEP, POOLED_FLOATS,
-    # WINOGRAD. ACROSS counts the tiles of a row of them; what begins with SPAN is told by `winograd.Spans`.
+    # WINOGRAD. PRODUCT has INPUTS, and the columns of CONVOLVE: GROUP counts its tiles, GROUPS their shares. ACROSS
+    # counts the tiles of a row of them; what begins with SPAN is told by `winograd.Spans`.
     INPUTS, INPUT_HEIGHT, INPUT_WIDTH, FIRST_ROW, FIRST_COLUMN, ZEROS, ACROSS, SPAN_TILES, SPAN_STEP, SPAN_OUTPUTS,
     SPAN_PRODUCTS, SPAN_LINES, SPAN_PITCH,
     # LINEAR, which has BIAS as well.
@@ -65,6 +67,10 @@ MICROKERNELS = (
     else ((1, 1), (1, 4), (1, 7), (1, 8), (1, 12), (1, 14), (1, 16), (2, 6), (4, 1), (4, 2))
 )
 """Output channels and vectors of the tile that each microkernel computes: as many sums as there are registers for."""
+
+PRODUCT_KERNELS = ((6, 4), (12, 2)) if REGISTERS >= 32 else ((4, 2), (6, 2))
+"""The same of PRODUCT. Few vectors, so that the pixels of a tile, a line of the cache or two in each input channel, are
+still in the first-level cache when the next output channels read them; sums enough to hide what an addition takes."""
 
 MAXIMUM, AVERAGE, AVERAGE_WITH_PADDING = range(3)
 """KIND of POOL and GLOBAL_POOL."""

@@ -28,7 +28,7 @@ class PackedWeights:
     """Records of a convolution in the order in which they are read.
 
     Args:
-        records: int32, shape (n, 1 + channels): a byte offset, then weights as their bits.
+        records: int32, shape (n, 1 + channels): a byte offset, then weights as their bits; no offset in a product.
         pointers: int32; of groups in the order block, output channels, column, one more for the end.
         blocks: of input channels.
     """
@@ -92,6 +92,25 @@ def pack(taps: Taps, source: Layout, outputs: int, schedule: Schedule) -> Packed
     counts = np.zeros((blocks * groups, right + left + 1), np.int64)
     counts[:, columns] = np.bincount(group, minlength=blocks * phases).reshape(blocks * groups, len(columns))
     return PackedWeights(bits, np.concatenate([[0], np.cumsum(counts)]).astype(np.int32), blocks)
+
+
+def pack_all(taps: Taps, inputs: int, outputs: int, channels: int) -> PackedWeights:
+    """Order all weights of a convolution of one pixel, zeros among them.
+
+    Args:
+        taps: non-zeros.
+        inputs: channels that are read.
+        outputs: channels that are made.
+        channels: of them that are summed together; the last ones begin as early as they must to be so many.
+
+    Returns:
+        A record, without an offset, for each input channel of each group of output channels.
+    """
+    dense = np.zeros((outputs, inputs), np.float32)
+    dense[taps.out, taps.plane] = taps.weight
+    first = np.minimum(np.arange(0, outputs, channels), outputs - channels)
+    together = dense[first[:, None] + np.arange(channels)].transpose(0, 2, 1)
+    return PackedWeights(np.ascontiguousarray(together).view(np.int32).reshape(-1, channels), np.zeros(0, np.int32), 1)
 
 
 def _whole_groups(taps: Taps, outputs: int, channels: int) -> Taps:

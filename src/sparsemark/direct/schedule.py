@@ -9,7 +9,7 @@ from sparsemark.direct import isa
 from sparsemark.direct.layout import Layout
 from sparsemark.direct.memory import placed
 from sparsemark.direct.target import LANES
-from sparsemark.direct.tiling import tile
+from sparsemark.direct.tiling import overlap_of, tile
 from sparsemark.direct.winograd import microkernels
 
 if TYPE_CHECKING:
@@ -26,32 +26,46 @@ _FEWEST_CHANNELS = 4
 _MOST_OVERLAP = 1.3
 """Pixels that tiles compute, over those of the best ones: beyond, no microkernel makes up for them."""
 
+_MOST_ZEROS = 4
+"""Weights for each non-zero up to which a product of all of them may be the fastest way."""
+
 
 @dataclass(frozen=True)
 class Schedule:
     """How one convolution is executed.
 
     Args:
-        microkernel: a place in MICROKERNELS.
+        microkernel: a place in MICROKERNELS; of a product, in PRODUCT_KERNELS.
         block: input channels that are taken at a time; 0: all.
         winograd: by Winograd's products instead of non-zeros.
         flat: pixels beside the centre are loaded from where they are, in rows that end in zeros; sums are not shifted.
+        product: of one pixel, from all weights in their order, zeros among them: no offset is read.
     """
 
     microkernel: int
     block: int = 0
     winograd: bool = False
     flat: bool = False
+    product: bool = False
 
     @property
     def channels(self) -> int:
         """Output channels of a tile."""
-        return isa.MICROKERNELS[self.microkernel][0]
+        return self._size[0]
 
     @property
     def vectors(self) -> int:
         """Vectors of a tile."""
-        return isa.MICROKERNELS[self.microkernel][1]
+        return self._size[1]
+
+    @property
+    def key(self) -> tuple[int, int, bool, bool, bool]:
+        """All that it is made of, for keys: `dataclasses.astuple` copies deeply, a tenth of the time to load a file."""
+        return self.microkernel, self.block, self.winograd, self.flat, self.product
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return (isa.PRODUCT_KERNELS if self.product else isa.MICROKERNELS)[self.microkernel]
 
     def shifts(self, taps: Taps) -> tuple[int, int]:
         """Columns by which sums are shifted to the right, and to the left."""
@@ -86,7 +100,22 @@ def options(convolution: Convolution, threads: int = 1) -> list[Schedule]:
         width=convolution.width,
         pooled_row=convolution.pooled_row,
     )
-    return found + [Schedule(microkernel, winograd=True) for microkernel in microkernels(convolution, threads)]
+    by_tiles = [Schedule(microkernel, winograd=True) for microkernel in microkernels(convolution, threads)]
+    return found + by_tiles + _products(convolution)
+
+
+def _products(convolution: Convolution) -> list[Schedule]:
+    """Ways to run a convolution of one pixel from all of its weights: none where too many of them are zeros."""
+    source, taps = convolution.source, convolution.taps
+    if source is None or convolution.pooled or taps.right or taps.left or taps.above or taps.below:
+        return []
+    if source.channels * convolution.outputs > _MOST_ZEROS * len(taps.weight):
+        return []
+    return [
+        Schedule(microkernel, product=True)
+        for microkernel, (channels, _) in enumerate(isa.PRODUCT_KERNELS)
+        if convolution.outputs >= channels
+    ]
 
 
 def alone(taps: Taps, split: Tensor, *, height: int, width: int) -> list[Schedule]:
@@ -123,11 +152,11 @@ def _in_tiles(
     for microkernel, (channels, vectors) in enumerate(isa.MICROKERNELS):
         if outputs < channels:
             continue
-        tiling = tile(vectors, height, width, source.row, right=right, left=left, pooled_row=pooled_row)
-        if tiling is not None:
+        overlap = overlap_of(vectors, height, width, source.row, right=right, left=left, pooled_row=pooled_row)
+        if overlap is not None:
             # The last tile repeats channels where they do not divide into tiles.
             repeated = -(-outputs // channels) * channels / outputs
-            possible.append((tiling.overlap * repeated, microkernel, vectors))
+            possible.append((overlap * repeated, microkernel, vectors))
     if not possible:
         return []
     least = min(overlap for overlap, _, _ in possible)

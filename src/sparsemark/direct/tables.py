@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from sparsemark.direct import isa
-from sparsemark.direct.packing import PackedWeights, pack
+from sparsemark.direct.packing import PackedWeights, pack, pack_all
 from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _UNITS_A_THREAD = 4
 """Units of work of one operation, so that a thread that was held up leaves the others something to take over."""
 
-Packed = dict[tuple["Operation", int, int, bool], PackedWeights]
-"""Packed weights of a convolution, by output channels of a tile, input channels of a block and whether they are flat:
-kernels share them."""
+Packed = dict[tuple["Operation", int, int, bool, bool], PackedWeights]
+"""Packed weights of a convolution, by output channels of a tile, input channels of a block, whether they are flat and
+whether they are all: kernels share them."""
 
 
 class Tables:
@@ -80,10 +80,13 @@ class Tables:
 
     def pack(self, convolution: Convolution, source: Layout, schedule: Schedule) -> PackedWeights:
         """Weights of a convolution in the order of a schedule: ordering them takes longer than running them."""
-        key = convolution, schedule.channels, schedule.block, schedule.flat
+        key = convolution, schedule.channels, schedule.block, schedule.flat, schedule.product
         found = self.packed.get(key) if self.packed is not None else None
         if found is None:
-            found = pack(convolution.taps, source, convolution.outputs, schedule)
+            if schedule.product:
+                found = pack_all(convolution.taps, source.channels, convolution.outputs, schedule.channels)
+            else:
+                found = pack(convolution.taps, source, convolution.outputs, schedule)
             if self.packed is not None:
                 self.packed[key] = found
         return found

@@ -22,13 +22,11 @@ class Tiling:
         table: int64, shape (n, 6); the columns are the interpreter's, its masks places in `masks`.
         masks: int32, shape (m, 3 * vectors * LANES).
         group: tiles that are taken together, since their rows are pooled together.
-        overlap: pixels computed, over pixels wanted.
     """
 
     table: NDArray[np.int64]
     masks: NDArray[np.int32]
     group: int
-    overlap: float
 
 
 @lru_cache(maxsize=1024)  # asked for again at every choice
@@ -45,6 +43,29 @@ def tile(
         right: columns by which sums are shifted to the right.
         left: the same to the left.
         pooled_row: floats in a row after 2 x 2 pooling, None where there is none.
+    """
+    covered = _covered(vectors, height, row, right, left, pooled_row)
+    if covered is None:
+        return None
+    spans, group = covered
+    return _table(spans, vectors, height=height, width=width, row=row, group=group, pooled_row=pooled_row)
+
+
+@lru_cache(maxsize=1024)
+def overlap_of(
+    vectors: int, height: int, width: int, row: int, *, right: int, left: int, pooled_row: int | None
+) -> float | None:
+    """Return the pixels computed over those wanted, for the same tiles, or None: masks take longer than that."""
+    covered = _covered(vectors, height, row, right, left, pooled_row)
+    return None if covered is None else len(covered[0]) * vectors * LANES / (height * width)
+
+
+def _covered(  # noqa: PLR0917 - as of `tile`
+    vectors: int, height: int, row: int, right: int, left: int, pooled_row: int | None
+) -> tuple[list[tuple[int, int, int]], int] | None:
+    """Return the first float of each tile with its first vector that counts and the one behind the last, and the group.
+
+    None where such tiles do not fit.
     """
     floats = vectors * LANES
     if right == left == 0 and pooled_row is None:
@@ -69,7 +90,7 @@ def tile(
         group = 1 if rows % 2 == 0 else 2
         if row % LANES or height % 2 or (height // rows) % group or height < rows * group or height % (rows * group):
             return None
-    return _table(spans, vectors, height=height, width=width, row=row, group=group, pooled_row=pooled_row)
+    return spans, group
 
 
 def _flat_starts(extent: int, floats: int) -> list[int]:
@@ -132,5 +153,4 @@ def _table(
         place = n % group * floats
         pooled = (start - place) // row // 2 * pooled_row if pooled_row is not None else 0
         rows.append((start, start if pooled_row is None else place, masks[key], which, pooled, group * floats // row))
-    computed = len(spans) * floats
-    return Tiling(np.array(rows, np.int64), np.array(contents), group, computed / (height * width))
+    return Tiling(np.array(rows, np.int64), np.array(contents), group)

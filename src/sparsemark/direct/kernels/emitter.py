@@ -46,6 +46,14 @@ class Emitter:
         """Write a value to an address."""
         self.b.store(value, self.b.inttoptr(address, value.type.as_pointer())).align = 4
 
+    def prefetch(self, address: ir.Value, *, write: bool = False) -> None:
+        """Have a line of the cache fetched; an address that cannot be read does no harm."""
+        module, pointer = self.b.module, ir.IntType(8).as_pointer()
+        name = "llvm.prefetch.p0"
+        kind = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
+        function = module.globals.get(name) or ir.Function(module, kind, name)
+        self.b.call(function, [self.b.inttoptr(address, pointer), I32(int(write)), I32(3), I32(1)])
+
     def plus(self, address: ir.Value, offset: int) -> ir.Value:
         """An address, moved on."""
         return self.b.add(address, I64(offset)) if offset else address

@@ -16,6 +16,7 @@ from sparsemark.direct.kernels.depthwise import split_phases
 from sparsemark.direct.kernels.jit import compiled
 from sparsemark.direct.kernels.matrix import multiply
 from sparsemark.direct.kernels.operations import operate
+from sparsemark.direct.kernels.products import multiply_unit
 from sparsemark.direct.kernels.vectors import fetch_add
 from sparsemark.direct.kernels.winograd import transform, transform_back
 
@@ -71,6 +72,8 @@ def execute(
                 convolve_unit(kernel, part, base, data, sums, records, pointers, tiles, scratch)
                 if row[isa.OP] == isa.WINOGRAD:
                     transform_back(row, unit, arena, tiles, scratch)
+            elif row[isa.OP] == isa.PRODUCT:
+                multiply_unit(row, unit, base, records, tiles)
             elif row[isa.OP] == isa.INPUT:
                 copy_channels(row, unit, image, arena)
             elif row[isa.OP] == isa.LINEAR:

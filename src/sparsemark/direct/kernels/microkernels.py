@@ -15,30 +15,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sparsemark.direct import isa
 from sparsemark.direct.kernels.emitter import BYTES, F32, I32, I64, MASK_BITS, VECTOR, ZERO, Emitter
+from sparsemark.direct.kernels.tile import Tile
 from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 
-class _Tile:
-    """Accumulators of one tile: `channels` x `vectors` registers."""
-
-    def __init__(self, emitter: Emitter, channels: int, vectors: int) -> None:
-        self.e, self.channels, self.vectors = emitter, channels, vectors
-        self.sums = emitter.variables(channels * vectors)
-
-    def get(self) -> list[ir.Value]:
-        return [self.e.b.load(v) for v in self.sums]
-
-    def put(self, values: Sequence[ir.Value]) -> None:
-        for value, variable in zip(values, self.sums, strict=True):
-            self.e.b.store(value, variable)
-
-    def each(self, change: Callable[[ir.Value, int, int], ir.Value]) -> None:
-        self.put([change(v, i // self.vectors, i % self.vectors) for i, v in enumerate(self.get())])
+class _SparseTile(Tile):
+    """A tile whose sums are those of non-zeros."""
 
     def accumulate(self, inputs: ir.Value, records: ir.Value, cursor: ir.Value) -> None:
         """Add the records of one group; `cursor` moves on to the next group's row pointer."""
@@ -118,23 +104,6 @@ class _Tile:
         b.position_at_end(end)
         return self.get()
 
-    def store(self, out: ir.Value, stride: ir.Value, which: ir.Value) -> None:
-        """Store the vectors whose bit is set in `which`."""
-        e, b = self.e, self.e.b
-        rows = [b.add(out, b.mul(stride, I64(q))) for q in range(self.channels)]
-        with b.if_else(b.icmp_signed("==", which, I64((1 << self.vectors) - 1))) as (whole, partly):
-            for branch, is_whole in ((whole, True), (partly, False)):
-                with branch:
-                    for i in range(self.vectors):
-                        values = [b.load(self.sums[q * self.vectors + i]) for q in range(self.channels)]
-                        if is_whole:
-                            for row, value in zip(rows, values, strict=True):
-                                e.store(value, e.plus(row, BYTES * i))
-                        else:
-                            with b.if_then(e.has(which, 1 << i)):
-                                for row, value in zip(rows, values, strict=True):
-                                    e.store(value, e.plus(row, BYTES * i))
-
 
 def _convolve(
     typing_context: Any,
@@ -180,7 +149,7 @@ def _convolve(
         inputs, records, pointers, right, left, bias, start, start_stride, masks, out = arguments[2:12]
         out_stride, which, flags, bounds = arguments[12:]
         e, b = Emitter(builder), builder
-        tile = _Tile(e, *counts)
+        tile = _SparseTile(e, *counts)
         cursor = cgutils.alloca_once(b, I64)
         b.store(pointers, cursor)
         stream = {"inputs": inputs, "records": records, "cursor": cursor, "masks": masks}
@@ -189,20 +158,11 @@ def _convolve(
         for value, variable in zip(from_left, kept, strict=True):
             b.store(value, variable)
         tile.side(left, left=True, **stream)
-        biases = [e.splat(e.load(e.plus(bias, 4 * q), F32)) for q in range(tile.channels)]
-        tile.each(lambda v, q, i: b.fadd(b.fadd(v, b.load(kept[q * tile.vectors + i])), biases[q]))
-        with b.if_then(b.icmp_signed("!=", start, I64(0))):
-            rows = [b.add(start, b.mul(start_stride, I64(q))) for q in range(tile.channels)]
-            tile.each(lambda v, q, i: b.fadd(v, e.load(e.plus(rows[q], BYTES * i))))
+        tile.each(lambda v, q, i: b.fadd(v, b.load(kept[q * tile.vectors + i])))
+        tile.add_biases(bias)
+        tile.add_start(start, start_stride)
         tile.accumulate(inputs, records, cursor)
-        with b.if_then(e.has(flags, isa.SWISH)):
-            tile.each(lambda v, _q, _i: e.hard_swish(v))
-        for flag, at, limited in ((isa.CLAMP_LOW, 0, e.at_least), (isa.CLAMP_HIGH, 4, e.at_most)):
-            with b.if_then(e.has(flags, flag)):
-                limit = e.splat(e.load(e.plus(bounds, at), F32))
-                tile.each(lambda v, _q, _i: limited(v, limit))  # noqa: B023
-        with b.if_then(e.has(flags, isa.MASK_OUTPUT)):
-            tile.each(lambda v, _q, i: e.masked(v, e.plus(masks, BYTES * (2 * tile.vectors + i))))
+        tile.finish(flags, bounds, masks)
         tile.store(out, out_stride, which)
         return context.get_dummy_value()
 
