@@ -22,7 +22,7 @@ from sparsemark.machine.fingerprint import commit, machine_name
 from sparsemark.measurement.timing import measure, time_rounds
 from sparsemark.report.conditions import environment
 from sparsemark.report.renderers.markdown import escape, markdown_table
-from sparsemark.specs import FP32, ModelSpec, Protocol, Pruning, Variant
+from sparsemark.specs import FP32, INT8, ModelSpec, Protocol, Pruning, Variant
 from sparsemark.study.conditions import conditions
 from sparsemark.study.file import cell_of, load_study
 from sparsemark.study.prepare import Places
@@ -39,22 +39,30 @@ if TYPE_CHECKING:
 STUDY = Path(__file__).with_name("sparse.toml")
 PROTOCOL = Protocol(pairs=30)
 ENGINE, DENSE_ENGINE = "direct-csr", "onnxruntime"
-EVENLY, GLOBALLY = "magnitude-layerwise", "magnitude"
+EVENLY, GLOBALLY, BLOCKS = "magnitude-layerwise", "magnitude", "block4-layerwise"
 
 
 @dataclass(frozen=True)
 class Target:
-    """Least speedup of `candidate` over `reference`, each given as engine, method, sparsity, threads."""
+    """Least speedup of `candidate` over `reference`, each given as engine, method, sparsity, threads.
+
+    `precisions` are those of the two.
+    """
 
     model: str
     candidate: tuple[str, str, float, int]
     reference: tuple[str, str, float, int]
     at_least: float
+    precisions: tuple[str, str] = (FP32, FP32)
 
     @property
     def words(self) -> str:
         """The target in words."""
         (engine, method, sparsity, threads), (other, _, other_sparsity, other_threads) = self.candidate, self.reference
+        engine, other = (
+            name if precision == FP32 else f"{name} {precision}"
+            for name, precision in zip((engine, other), self.precisions, strict=True)
+        )
         of = f"{engine} at {100 * sparsity:.0f} % ({method}) over {other} at {100 * other_sparsity:.0f} %"
         return f"{self.model}: {of}" + (f", {threads} threads over {other_threads}" if threads > 1 else "")
 
@@ -83,6 +91,15 @@ TARGETS = [
         for engine in (DENSE_ENGINE, "openvino", "ncnn", "torch-compile", "deepsparse")
     ),
     *(Target(model, (ENGINE, "none", 0.0, 1), _dense(), 1 / 1.1) for model in ("cnn9_wide", "residual", "unet")),
+    # What AVX-512 with VNNI must reach: AVX2 multiplies bytes at half that pace at most.
+    *(
+        Target("cnn9_wide", (ENGINE, BLOCKS, sparsity, 1), _dense(), ratio, (INT8, FP32))
+        for sparsity, ratio in ((0.0, 3.3), (0.5, 6.5), (0.8, 14.0), (0.9, 22.0), (0.95, 30.0))
+    ),
+    *(
+        Target("cnn9_wide", (ENGINE, BLOCKS, sparsity, 1), _dense(), ratio, (INT8, INT8))
+        for sparsity, ratio in ((0.0, 1.0), (0.5, 1.0), (0.8, 4.0), (0.9, 6.5), (0.95, 6.5))
+    ),
 ]
 
 
@@ -167,13 +184,17 @@ def _models() -> dict[str, ModelSpec]:
     return {variant.model.name: variant.model for variant in load_study(STUDY).variants}
 
 
-def _cell(model: ModelSpec, side: tuple[str, str, float, int]) -> Cell:
+def _cell(model: ModelSpec, side: tuple[str, str, float, int], precision: str = FP32) -> Cell:
     engine, method, sparsity, threads = side
-    return cell_of(Variant(model, Pruning.of(method, sparsity)), engine, FP32, threads)
+    pruning = Pruning.of(method if sparsity else "none", sparsity)
+    return cell_of(Variant(model, pruning), engine, precision, threads)
 
 
 def _measure(pipeline: Pipeline, model: ModelSpec, target: Target) -> Summary:
-    candidate, reference = _cell(model, target.candidate), _cell(model, target.reference)
+    candidate, reference = (
+        _cell(model, side, precision)
+        for side, precision in zip((target.candidate, target.reference), target.precisions, strict=True)
+    )
     verified = [_verify(pipeline, cell) for cell in (candidate, reference)]
     images = pipeline.inputs(candidate.variant).batches[: PROTOCOL.images]
     protocol = replace(PROTOCOL, threads=max(candidate.threads, reference.threads))
@@ -182,4 +203,4 @@ def _measure(pipeline: Pipeline, model: ModelSpec, target: Target) -> Summary:
 
 
 def _verify(pipeline: Pipeline, cell: Cell) -> Verified:
-    return pipeline.verify(cell, pipeline.export(pipeline.prepare(cell.variant), cell.format))
+    return pipeline.verify(cell, pipeline.artifact(cell))

@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from sparsemark.cli import main
+from sparsemark.formats.csr.graph import load_csr
 from sparsemark.specs import FP32, INT8, ModelSpec, Protocol, Pruning
 from sparsemark.study.file import headline_cells, in_precisions, own_study
 from tests.small_networks import NETWORKS
@@ -41,6 +42,8 @@ def test_a_quantised_cell_is_checked_and_timed_in_a_fresh_process(capsys):
     options = (
         "--engine",
         "onnxruntime",
+        "--engine",
+        "direct-csr",
         "--precision",
         "int8",
         "--rounds",
@@ -55,20 +58,27 @@ def test_a_quantised_cell_is_checked_and_timed_in_a_fresh_process(capsys):
     assert {name: row["precision"] for name, row in rows.items()} == {
         f"{NAME}-onnxruntime": FP32,
         f"{NAME}-onnxruntime-int8": INT8,
+        f"{NAME}-direct-csr": FP32,
+        f"{NAME}-direct-csr-int8": INT8,
     }
+    row = rows[f"{NAME}-direct-csr-int8"]
+    assert row["parity_max_abs"] is not None
+    assert "in int8, in blocks of four" in row["notes"]
     assert all(row["peak_rss_bytes"] for row in rows.values()), "as only a process of its own can say"
     assert "int8 is calibrated on 32 random inputs" in " ".join(capsys.readouterr().out.split())
     kept = {path.name: path.stat().st_size for path in Path("out").iterdir()}
-    assert set(kept) == {f"{NAME}.onnx", f"{NAME}-int8.onnx"}
+    assert set(kept) == {f"{NAME}{end}" for end in (".onnx", "-int8.onnx", ".csr", "-int8.csr")}
     assert rows[f"{NAME}-onnxruntime-int8"]["artifact_bytes"] == kept[f"{NAME}-int8.onnx"]
 
 
 def test_the_quantised_file_is_exported():
     assert main(["export", PLAIN, *INPUT, "--precision", "int8", "--output", "net.onnx"]) == 0
     assert any(node.op_type == "QuantizeLinear" for node in onnx.load("net.onnx").graph.node)
+    assert main(["export", PLAIN, *INPUT, "--precision", "int8", "--output", "net.csr"]) == 0
+    assert load_csr(Path("net.csr")).blocks
 
 
 def test_a_format_without_int8_is_refused(capsys):
-    assert main(["export", PLAIN, *INPUT, "--precision", "int8", "--output", "net.csr"]) == 2
-    assert "net.csr: csr files have no int8 form here" in capsys.readouterr().err
-    assert not Path("net.csr").exists()
+    assert main(["export", PLAIN, *INPUT, "--precision", "int8", "--output", "net.safetensors"]) == 2
+    assert "net.safetensors: dense files have no int8 form here" in capsys.readouterr().err
+    assert not Path("net.safetensors").exists()

@@ -11,8 +11,9 @@ import math
 import numpy as np
 
 from sparsemark.direct import isa
-from sparsemark.direct.ir import Convolution, Matrix
-from sparsemark.direct.layout import PIXELS
+from sparsemark.direct.block_forms import TILES, TOGETHER
+from sparsemark.direct.ir import BlockConvolution, Convolution, Matrix
+from sparsemark.direct.layout import PIXELS, WORDS
 from sparsemark.direct.memory import MARGIN, placed
 from sparsemark.direct.target import LANES
 
@@ -52,6 +53,8 @@ def check_program(program, steps, threads, pixels):
             _check_depthwise(where, _Where(program, rows[i + 1], step, size=size, constants=constants, pixels=pixels))
         elif row[isa.OP] == isa.PRODUCT:
             _check_product(where)
+        elif row[isa.OP] == isa.CONVOLVE_BYTES:
+            _check_byte_convolution(where)
         elif row[isa.OP] == isa.LINEAR:
             _check_matrix(where)
         else:
@@ -115,7 +118,9 @@ def _extent(tensor):
     where = placed(tensor)
     rows = where.height + where.bottom
     used = (where.channels - 1) * where.step + (rows * where.row if not tensor.compact else math.prod(tensor.shape[1:]))
-    return where.position - where.top * where.row, where.position + used
+    # A row of bytes has what lies to its left at the end of the one before: that of the first is a vector apart.
+    before = LANES if tensor.fill is not None else 0
+    return where.position - where.top * where.row - before, where.position + used
 
 
 def _check_within(tensor):
@@ -161,6 +166,12 @@ class _Where:
         _require(found == wanted, "a target that is not the step's")
         low, high = _extent(self.step.target)
         _require(low >= 0 and high <= self.constants[0], "a target beyond the tensors")
+        if self.step.target.fill is not None:
+            _require((self[isa.ROWS_ABOVE], self[isa.ROWS_BELOW]) == (place.top, place.bottom), "other rows around it")
+            _require(self[isa.FILL] == int(np.full(4, self.step.target.fill, np.uint8).view(np.int32)[0]), "a fill")
+            needed = (place.top + place.height + place.bottom) * place.row + LANES
+            _require(place.channels == 1 or place.step >= needed, "what lies around planes overlaps")
+            _require(place.row >= -(-place.width // WORDS) * WORDS, "rows that end within a vector")
 
     def reads_planes(self, tensor, position, step, row, extents):
         """`extents` (planes, rows, columns) that begin at a position lie within a tensor."""
@@ -199,6 +210,68 @@ def _check_product(where):
     first = where[isa.SOURCE] + tiles[:, isa.TILE_INPUT]
     where.reads(first.min(), first.max() + (inputs - 1) * where[isa.SOURCE_STEP] + vectors * LANES)
     _check_stores(where, tiles, vectors)
+
+
+def _check_byte_convolution(where):
+    """Every record of every pixel lies in what was written of the source, and every pixel is made."""
+    step, program = where.step, where.program
+    _require(isinstance(step, BlockConvolution), "a convolution of bytes that is none")
+    source, target = placed(step.source), placed(step.target)
+    found = where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW]
+    _require(found == (source.position, source.step, source.row), f"{step.name}: reads another tensor")
+    _require(step.source.fill is not None and where[isa.SOURCE] != where[isa.TARGET], "reads what it writes")
+    kinds, planes = len(TOGETHER), where[isa.CHANNELS]
+    _require(1 <= where[isa.CHUNKS] <= planes and where[isa.GROUPS] == 1, "chunks without work")
+    _require(where[isa.UNITS] == where[isa.CHUNKS], "units that are no chunks")
+    needed = 4 * kinds * planes + 1
+    pointers = program.pointers[where[isa.POINTERS] : where[isa.POINTERS] + needed].astype(np.int64)
+    _require(where[isa.POINTERS] >= 0 and len(pointers) == needed, "pointers beyond their end")
+    _require(pointers[0] == 0 and (np.diff(pointers) >= 0).all(), "pointers that go backwards")
+    records = program.records[where[isa.RECORDS] : where[isa.RECORDS] + pointers[-1]].astype(np.int64)
+    _require(where[isa.RECORDS] >= 0 and len(records) == pointers[-1], "records beyond their end")
+    offsets = []
+    for kind, together in enumerate(TOGETHER):
+        spans = zip(pointers[kind:-1:kinds], pointers[kind + 1 :: kinds], strict=True)
+        for first, last in spans:
+            _require((last - first) % (2 * together) == 0, "half a record")
+            offsets.append(records[first:last].reshape(-1, 2 * together)[:, :together].reshape(-1))
+    offsets = np.concatenate(offsets) if offsets else np.zeros(0, np.int64)
+    _require((offsets % 4 == 0).all(), "offsets of parts of a word")
+    above = source.top * source.row + LANES
+    plane, place = np.divmod(offsets // 4 + above, source.step)
+    place -= above
+    _require((plane >= 0).all() and (plane < source.channels).all(), f"{step.name}: another plane")
+    last = (target.height - 1) * source.row + target.width
+    _require((place + last <= (source.height + source.bottom) * source.row).all(), f"{step.name}: what nobody wrote")
+    _check_byte_tiles(where, offsets)
+    for column, count in ((isa.BIAS, 4 * planes), (isa.SCALES, 4 * planes), (isa.LEVELS, 4)):
+        where.reads_constant(where[column], count)
+
+
+def _check_byte_tiles(where, offsets):
+    step, program, target = where.step, where.program, placed(where.step.target)
+    first, count = where[isa.TILES], where[isa.GROUP]
+    tiles = program.tiles[first : first + count]
+    _require(first >= 0 and len(tiles) == count > 0, "tiles beyond their end")
+    seen = np.zeros((target.height, target.row), bool)
+    for at, out, position, size in tiles[
+        :, [isa.TILE_INPUT, isa.TILE_OUTPUT, isa.TILE_MASKS, isa.TILE_VECTORS]
+    ].tolist():
+        _require(0 <= size < len(TILES), "a tile that no microkernel has")
+        rows, vectors = TILES[size]
+        y, x = divmod(out, target.row)
+        _require(
+            out >= 0 and y + rows <= target.height and x + WORDS * vectors <= target.row, "stores beside the plane"
+        )
+        _require(at == y * where[isa.SOURCE_ROW] + x, f"{step.name}: reads other pixels than it makes")
+        where.reads_constant(position, WORDS * vectors)
+        mask = program.constants.view(np.int32)[position - where.constants[0] :][: WORDS * vectors]
+        _require(((mask != 0) == (np.arange(x, x + WORDS * vectors) < target.width)).all(), "what is no pixel")
+        seen[y : y + rows, x : x + WORDS * vectors] = True
+        end = at + (rows - 1) * where[isa.SOURCE_ROW] + WORDS * vectors
+        where.reads(where[isa.SOURCE] + at + offsets.min(initial=0) // 4, where[isa.SOURCE] + end)
+        where.reads(where[isa.SOURCE], where[isa.SOURCE] + end + offsets.max(initial=0) // 4)
+    _require(seen[:, : target.width].all(), f"{step.name}: pixels that are not made")
 
 
 def _check_depthwise(where, inner):
@@ -632,7 +705,43 @@ def _check_normalize_pixels(where):
     _require(where.program.scratch >= 2 * PIXELS, "sums beyond the scratch")
 
 
+def _check_conversion(where, of_bytes, of_floats):
+    """Quantising and dequantising: channels in floats, as many words of four."""
+    place = placed(where.step.source)
+    found = where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW]
+    _require(found == (place.position, place.step, place.row), f"{where.step.name}: reads another tensor")
+    _require((of_bytes.fill is None, of_floats.fill is None) == (False, True), "words for floats")
+    _require(of_bytes.shape[1:] == of_floats.shape[1:], f"{where.step.name}: another shape")
+    _require(where[isa.SCALES] == of_floats.channels and of_bytes.channels == -(-of_floats.channels // 4), "channels")
+    where.reads_constant(where[isa.PARAMETERS], 2)
+
+
+def _check_quantize(where):
+    _check_conversion(where, where.step.target, where.step.source)
+
+
+def _check_dequantize(where):
+    _check_conversion(where, where.step.source, where.step.target)
+
+
+def _check_copy_bytes(where):
+    _require(where[isa.ROW_START] == where[isa.COLUMN_START] == 0, "beside the phases")
+    _check_copy(where)
+
+
+def _check_pool_bytes(where):
+    extents = where[isa.CHANNELS], where[isa.SOURCE_HEIGHT], where[isa.SOURCE_WIDTH]
+    where.reads_planes(where.step.source, where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW], extents)
+    # Squares are read in whole vectors, whose last ones reach beyond a row.
+    last = where[isa.SOURCE] + (extents[0] - 1) * where[isa.SOURCE_STEP] + extents[1] * where[isa.SOURCE_ROW]
+    where.reads(where[isa.SOURCE], last + 2 * WORDS)
+
+
 _CHECKS = {
+    isa.QUANTIZE: _check_quantize,
+    isa.DEQUANTIZE: _check_dequantize,
+    isa.COPY_BYTES: _check_copy_bytes,
+    isa.POOL_BYTES: _check_pool_bytes,
     isa.INPUT: _check_copy,
     isa.COPY: _check_copy,
     isa.POOL: _check_pool,

@@ -22,6 +22,7 @@ from sparsemark.direct.target import LANES
 from sparsemark.engines.operators import OPERATORS
 from sparsemark.formats.csr import export as csr_export
 from sparsemark.formats.csr import graph as csr
+from sparsemark.formats.csr.blocks import BlockMatrix
 from sparsemark.formats.csr.graph import CsrMatrix, Graph, Node
 
 WIDE = (130, 200, 300, 16 * LANES, 16 * LANES + 5, 21 * LANES - 1)
@@ -33,7 +34,7 @@ class Sketch:
 
     def __init__(self, *shape):
         self.shape = shape
-        self.nodes, self.matrices, self.shapes, self.constants = [], {}, {}, {}
+        self.nodes, self.matrices, self.shapes, self.constants, self.blocks = [], {}, {}, {}, {}
 
     def node(self, op, *inputs, **attributes):
         made = f"{op.lower()}{len(self.nodes)}"
@@ -77,10 +78,21 @@ class Sketch:
     def linear(self, source, weight, bias=None):
         return self.node("Linear", source, self.matrix(weight), *([] if bias is None else [self.constant(bias)]))
 
+    def quantized(self, source, scale, zero, kind=np.uint8):
+        """Quantise an activation and dequantise it again; the name of the floats."""
+        levels = self.constant(scale), self.constant(zero, kind)
+        return self.node("DequantizeLinear", self.node("QuantizeLinear", source, *levels), *levels)
+
+    def block_weight(self, weight, scales):
+        name = f"blocks{len(self.blocks)}"
+        self.blocks[name] = BlockMatrix.compress(np.asarray(weight, np.int8), np.asarray(scales, np.float32))
+        return name
+
     def graph(self, *outputs):
         last = outputs or self.nodes[-1].outputs
         return Graph(
-            ("x",), tuple(last), tuple(self.nodes), self.matrices, self.shapes, self.constants, self.shape, 20
+            ("x",), tuple(last), tuple(self.nodes), self.matrices, self.shapes, self.constants, self.shape, 20,
+            blocks=self.blocks,
         )  # fmt: skip
 
 
@@ -503,6 +515,8 @@ def content_of(graph):
     tensors = {name: np.array(value, order="C") for name, value in graph.constants.items()}
     for name, matrix in graph.matrices.items():
         tensors |= csr_export._compress(name, matrix.toarray())
+    for name, matrix in graph.blocks.items():
+        tensors |= matrix.tensors(name)
     header = {
         "schema": 2,
         "inputs": list(graph.inputs),
@@ -511,6 +525,7 @@ def content_of(graph):
         "shapes": {name: list(shape) for name, shape in graph.shapes.items()},
         "input_shape": None if graph.input_shape is None else list(graph.input_shape),
         "opset": graph.opset,
+        **({"blocks": {name: matrix.dense for name, matrix in graph.blocks.items()}} if graph.blocks else {}),
     }
     return json.loads(json.dumps(header)), tensors
 

@@ -158,11 +158,32 @@ def _mobile_network():
     return sketch.graph(name)
 
 
+def _quantised_network():
+    """Make a network of bytes: strides, groups, pooling, features, and operators in float32 between them."""
+    generator = np.random.default_rng(6)
+
+    def weight(*shape):
+        return sketch.block_weight(whole_numbers(generator, shape, 127, 0.5), np.full(shape[0], 0.01))
+
+    sketch = Sketch(1, 3, 9, 16)
+    name = sketch.quantized("x", 0.02, 7)
+    name = sketch.node(
+        "Conv", name, weight(6, 3, 3, 3), sketch.constant(np.ones(6)), strides=[2, 1], pads=[1, 1, 1, 1], group=1
+    )
+    name = sketch.quantized(sketch.node("Relu", name), 0.1, 0)
+    name = sketch.node("MaxPool", name, kernel_shape=[2, 2], strides=[1, 2], pads=[0, 0, 0, 0])
+    name = sketch.node("Conv", name, weight(4, 3, 3, 2), group=2, dilations=[1, 2], pads=[1, 0, 1, 2])
+    name = sketch.node("Tanh", sketch.quantized(name, 0.5, 100, np.int8))
+    name = sketch.node("Flatten", sketch.quantized(name, 0.01, 128), axis=1)
+    name = sketch.node("Linear", name, weight(3, 128), sketch.constant(np.ones(3)))
+    return sketch.graph(sketch.quantized(name, 0.3, 9))
+
+
 def networks():
     """Make the networks that are mutated."""
     return [
         _image_network(), _pooled_network(), _vector_network(), _parts_network(), _resampled_network(),
-        _mobile_network(),
+        _mobile_network(), _quantised_network(),
     ]  # fmt: skip
 
 
@@ -191,6 +212,7 @@ _OPERATORS = (
     "Gelu", "Elu", "Erf", "Identity", "Dropout", "BatchNormalization", "Concat", "Flatten", "Reshape", "Squeeze",
     "Unsqueeze", "Softmax", "Resize", "Det", "x.Relu", "", "Split", "Slice", "Transpose", "DepthToSpace",
     "Mish", "Softplus", "PRelu", "Pad", "InstanceNormalization", "GroupNormalization",
+    "QuantizeLinear", "DequantizeLinear",
 )  # fmt: skip
 _KINDS = (np.float64, np.float16, np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64, np.uint64, np.bool_)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemark.direct.choices import remember, schedule_of
 from sparsemark.direct.fingerprint import fingerprint
-from sparsemark.direct.ir import Convolution, Matrix
+from sparsemark.direct.ir import BlockConvolution, Convolution, Matrix
 from sparsemark.direct.target import LANES
 from sparsemark.files import key_of, read_note
 from sparsemark.registry import missing
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from sparsemark.direct.ir import Lowered
+    from sparsemark.direct.ir import Lowered, Operation
     from sparsemark.direct.schedule import Schedule
 
 
@@ -61,7 +61,7 @@ def network_key(lowered: Lowered, ways: Mapping[Convolution, Sequence[Schedule]]
             [way.key for way in ways[operation]],
         )
         if isinstance(operation, Convolution)
-        else (operation.code, operation.target.shape, operation.values.size if isinstance(operation, Matrix) else 0)
+        else (operation.code, operation.target.shape, _size(operation))
         for operation in lowered.operations
     ]
     borders = [
@@ -69,6 +69,12 @@ def network_key(lowered: Lowered, ways: Mapping[Convolution, Sequence[Schedule]]
         for before, part in lowered.dense
     ]
     return key_of(work, borders, lowered.shape, machine)
+
+
+def _size(operation: Operation) -> int:
+    if isinstance(operation, BlockConvolution):
+        return len(operation.blocks.out)
+    return operation.values.size if isinstance(operation, Matrix) else 0
 
 
 def remember_decision(path: Path, decision: Decision) -> None:

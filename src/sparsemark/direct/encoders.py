@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsemark.direct import isa
-from sparsemark.direct.ir import Convolution, Matrix
+from sparsemark.direct.byte_tiles import tiles_of
+from sparsemark.direct.ir import BlockConvolution, Convolution, Matrix
 from sparsemark.direct.layout import Layout, channel_step
 from sparsemark.direct.memory import MARGIN, placed
 from sparsemark.direct.packing import pack
@@ -44,6 +45,8 @@ def encode(tables: Tables, operation: Operation, schedule: Schedule | None) -> l
             return _encode_winograd(tables, row, operation, schedule, placed(operation.source))
         encode_it = _encode_product if schedule.product else _encode_convolution
         encode_it(tables, row, operation, schedule, placed(operation.source))
+    elif isinstance(operation, BlockConvolution):
+        _encode_blocks(tables, row, operation)
     elif isinstance(operation, Matrix):
         row[isa.UNITS] = tables.share(len(operation.rows) - 1)
         row[isa.ROW_POINTERS] = tables.add_matrix(operation.rows, operation.columns, operation.values)
@@ -60,6 +63,9 @@ def _common(operation: Operation) -> Row:
     row[isa.OP] = operation.code
     row[[isa.TARGET, isa.TARGET_STEP, isa.TARGET_ROW]] = target.position, target.step, target.row
     row[[isa.CHANNELS, isa.HEIGHT, isa.WIDTH]] = target.channels, target.height, target.width
+    if operation.target.fill is not None:
+        row[isa.FILL] = _word(operation.target.fill)
+        row[[isa.ROWS_ABOVE, isa.ROWS_BELOW]] = target.top, target.bottom
     if operation.source is None:
         height, width = operation.numbers[isa.SOURCE_HEIGHT], operation.numbers[isa.SOURCE_WIDTH]
         row[[isa.SOURCE_STEP, isa.SOURCE_ROW]] = height * width, width
@@ -71,6 +77,11 @@ def _common(operation: Operation) -> Row:
     for column, value in operation.numbers.items():
         row[column] = value
     return row
+
+
+def _word(byte: int) -> int:
+    """Four equal bytes as a signed word."""
+    return int(np.full(4, byte, np.uint8).view(np.int32)[0])
 
 
 def _turned(kind: int, source: Layout) -> tuple[int, int, int]:
@@ -124,6 +135,25 @@ def _encode_product(tables: Tables, row: Row, convolution: Convolution, schedule
     row[[isa.OP, isa.UNITS, isa.INPUTS]] = isa.PRODUCT, groups * chunks, source.channels
     row[[isa.GROUP, isa.GROUPS, isa.CHUNKS]] = tiles, groups, chunks
     _encode_tiles(tables, row, convolution, schedule, tiling, weights)
+
+
+def _encode_blocks(tables: Tables, row: Row, convolution: BlockConvolution) -> None:
+    """Encode a convolution of bytes: its tiles, its records, and what is done to sums."""
+    if convolution.source is None or convolution.target.fill is None:
+        raise ValueError(f"{convolution.name}: a convolution of bytes reads bytes and makes bytes")
+    source, target = placed(convolution.source), placed(convolution.target)
+    packed = tables.pack_blocks(convolution, source)
+    tiles, masks = tiles_of(target.height, target.width, source.row, target.row)
+    tiles[:, isa.TILE_MASKS] = [tables.add_constant(masks[m]) for m in tiles[:, isa.TILE_MASKS]]
+    # Weights that several tiles read are taken in chunks that stay in the second cache.
+    kept = -(-packed.records.nbytes // _KEPT) if len(tiles) > 1 else 1
+    chunks = min(max(tables.units, kept), target.channels)
+    row[[isa.GROUP, isa.GROUPS, isa.CHUNKS, isa.UNITS]] = len(tiles), 1, chunks, chunks
+    row[isa.TILES] = tables.add_tiles(tiles)
+    row[[isa.RECORDS, isa.POINTERS]] = tables.add_records(packed.records, packed.pointers)
+    row[isa.BIAS] = tables.add_constant(convolution.bias)
+    row[isa.SCALES] = tables.add_constant(convolution.scales)
+    row[isa.LEVELS] = tables.add_constant(np.array([*convolution.levels, row[isa.FILL]], np.int32))
 
 
 def _tiling(convolution: Convolution, schedule: Schedule, source: Layout) -> Tiling:

@@ -10,7 +10,8 @@ import numpy as np
 
 from sparsemark.direct import isa
 from sparsemark.direct.autotune import time_operation
-from sparsemark.direct.ir import Convolution, Dense, Matrix
+from sparsemark.direct.block_forms import FORM
+from sparsemark.direct.ir import BlockConvolution, Convolution, Dense, Matrix
 from sparsemark.direct.mixed import named
 from sparsemark.direct.program import assemble
 from sparsemark.direct.runtime.runner import Runner
@@ -148,12 +149,16 @@ def repeated(plan: Plan) -> Callable[[], None]:
 
 
 def _density(operation: Operation) -> float | None:
+    if isinstance(operation, BlockConvolution):
+        return operation.nonzeros / operation.weights
     if isinstance(operation, Convolution):
         return len(operation.taps.weight) / operation.weights
     return operation.values.size / operation.weights if isinstance(operation, Matrix) else None
 
 
 def _work(operation: Operation) -> int:
+    if isinstance(operation, BlockConvolution):
+        return operation.nonzeros * operation.target.height * operation.target.width
     if isinstance(operation, Convolution):
         return len(operation.taps.weight) * operation.height * operation.width
     return operation.values.size if isinstance(operation, Matrix) else 0
@@ -161,6 +166,8 @@ def _work(operation: Operation) -> int:
 
 def dense_multiply_adds(operation: Operation) -> int:
     """Return the multiply-adds of an operation, an image, with zeros counted."""
+    if isinstance(operation, BlockConvolution):
+        return operation.weights * operation.target.height * operation.target.width
     if isinstance(operation, Convolution):
         return operation.weights * operation.height * operation.width
     return operation.weights if isinstance(operation, Matrix) else 0
@@ -174,6 +181,8 @@ def _products(operation: Operation) -> int:
 
 
 def _kernel(operation: Operation, schedule: Schedule | None) -> str:
+    if isinstance(operation, BlockConvolution):
+        return f"int8 blocks of four, {FORM}"
     if not isinstance(operation, Convolution) or schedule is None:
         return "matrix x vector" if isinstance(operation, Matrix) else "plain loop"
     if schedule.winograd:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct.layout import Layout, row_for
+from sparsemark.direct.blocks import BLOCK
+from sparsemark.direct.layout import Layout, row_for, row_of_words
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sparsemark.direct.blocks import Blocks
     from sparsemark.direct.taps import Taps
     from sparsemark.formats.csr.graph import Graph
 
@@ -28,6 +30,9 @@ class Tensor:
     """Channels x height x width. Compact ones have no zeros around them, so that they are vectors as well.
 
     A part of a whole is every `every`-th of its channels from `first` on.
+
+    With a `fill`, each float is a word of four bytes, of four channels of a pixel, and a byte is the zero point of an
+    int8 network: what lies around the pixels, which whoever makes the tensor writes as well.
     """
 
     channels: int
@@ -41,6 +46,7 @@ class Tensor:
     first: int = 0
     every: int = 1
     placed: Layout | None = None
+    fill: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -52,6 +58,12 @@ def planes(channels: int, height: int, width: int, row: int | None = None) -> Te
     """A tensor whose rows are whole vectors."""
     check_size(channels, height, width)
     return Tensor(channels, height, width, row or row_for(width))
+
+
+def words(channels: int, height: int, width: int, fill: int, row: int | None = None) -> Tensor:
+    """A tensor of bytes for so many channels, four in a word."""
+    check_size(channels, height, width)
+    return Tensor(-(-channels // BLOCK), height, width, row or row_of_words(width), fill=fill)
 
 
 def vector(channels: int, height: int = 1, width: int = 1) -> Tensor:
@@ -144,6 +156,30 @@ class Convolution(Operation):
     def pooled_row(self) -> int | None:
         """Floats in a row after pooling, or None."""
         return self.target.row if self.pooled else None
+
+
+@dataclass(eq=False)
+class BlockConvolution(Operation):
+    """A convolution of bytes, of stride 1, and the rounding of its sums to bytes.
+
+    Args:
+        blocks: of its weights.
+        bias: int32, of each output channel; includes what the zero point of the input adds to its sums.
+        scales: float32, of each output channel: what a sum is multiplied with.
+        levels: zero point of the output, its least and its largest value.
+        weights: zeros counted.
+    """
+
+    blocks: Blocks = field(kw_only=True)
+    bias: NDArray[np.int32] = field(kw_only=True)
+    scales: NDArray[np.float32] = field(kw_only=True)
+    levels: tuple[int, int, int] = field(kw_only=True)
+    weights: int = field(kw_only=True)
+
+    @property
+    def nonzeros(self) -> int:
+        """Weights that are not zero."""
+        return int(np.count_nonzero(self.blocks.weights))
 
 
 @dataclass(eq=False)

@@ -14,11 +14,12 @@ INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, IN
     range(13)
 )
 RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS, DEPTHWISE, PRODUCT = range(13, 19)
+QUANTIZE, DEQUANTIZE, CONVOLVE_BYTES, COPY_BYTES, POOL_BYTES = range(19, 24)
 """Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch. That
 after DEPTHWISE, a convolution of stride 2 of each channel by itself, is CONVOLVE with its phases in the scratch.
 PRODUCT is a convolution of one pixel from all of its weights, zeros among them."""
 
-COLUMNS = 59
+COLUMNS = 62
 """Of a program. Positions count floats of the arena; channels lie STEP apart, their rows ROW."""
 
 (
@@ -48,8 +49,12 @@ COLUMNS = 59
     PARAMETERS, MORE_PARAMETERS,
     # NORMALIZE: channels that share a mean.
     GROUP_CHANNELS,
-    # The row after DEPTHWISE, which has INPUT_HEIGHT, that of a phase, as well: rows of zeros around one.
+    # The row after DEPTHWISE, which has INPUT_HEIGHT, that of a phase, as well: rows of zeros around one. Operations
+    # that make bytes: rows around the target.
     ROWS_ABOVE, ROWS_BELOW,
+    # These: the word that they write around the target. QUANTIZE, DEQUANTIZE: channels in floats; PARAMETERS are scale
+    # and zero point. CONVOLVE_BYTES, which has columns of CONVOLVE: LEVELS are zero point, least, largest, and FILL.
+    FILL, LEVELS, SCALES,
 ) = range(COLUMNS)  # fmt: skip
 
 TILE_INPUT, TILE_OUTPUT, TILE_MASKS, TILE_VECTORS, TILE_POOLED, TILE_ROWS = range(6)

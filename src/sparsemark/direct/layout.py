@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from sparsemark.direct.target import LANES
 
+WORDS = 8
+"""Pixels of a vector of bytes, four channels each: 256 bits, on every processor."""
+
 PIXELS = 4 * LANES
 """Pixels of a row that are normalised together over their channels: their sums stay in the first-level cache."""
 
@@ -39,6 +42,12 @@ class Layout:
 def row_for(width: int) -> int:
     """Floats in a row of `width` pixels: whole vectors, or a power of two that divides one."""
     return 1 << (width - 1).bit_length() if width <= LANES else -(-width // LANES) * LANES
+
+
+def row_of_words(width: int, beside: int = 1) -> int:
+    """Words in a row of `width` pixels and at least as many pixels `beside` them, which rows share: whole vectors."""
+    least = max(WORDS, LANES)
+    return -(-(width + beside) // least) * least
 
 
 def channel_step(height: int, row: int, top: int, bottom: int) -> int:

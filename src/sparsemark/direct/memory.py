@@ -92,7 +92,7 @@ def _root(tensor: Tensor) -> Tensor:
 def _kind(tensor: Tensor) -> tuple[int, ...]:
     if tensor.compact:
         return (math.prod(tensor.shape),)
-    return (tensor.height, tensor.width, tensor.row, tensor.top, tensor.bottom)
+    return (tensor.height, tensor.width, tensor.row, tensor.top, tensor.bottom, tensor.fill is not None)
 
 
 def _share_margins(tensors: Iterable[Tensor]) -> None:

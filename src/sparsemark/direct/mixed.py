@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from sparsemark.direct.ir import Convolution, Matrix
+from sparsemark.direct import isa
+from sparsemark.direct.ir import BlockConvolution, Convolution, Matrix
 from sparsemark.direct.lowering import lower
 from sparsemark.direct.partition import partition, sparse_nodes
 from sparsemark.direct.runtime.parts import Part, Session
@@ -75,7 +76,7 @@ def open_parts(
 
 def has_weights(lowered: Lowered) -> bool:
     """Whether any native operation has weights, without which there is nothing to gain."""
-    return any(isinstance(operation, Convolution | Matrix) for operation in lowered.operations)
+    return any(isinstance(operation, BlockConvolution | Convolution | Matrix) for operation in lowered.operations)
 
 
 def dense_nodes(lowered: Lowered) -> list[Node]:
@@ -90,6 +91,17 @@ def in_words(graph: Graph, lowered: Lowered) -> str:
     layers = sparse_nodes(graph)
     sparse = sum(id(node) not in ids for node in layers)
     return f"{sparse} of {len(layers)} {kinds_of(layers)} sparse; {named(node.op for node in dense)} dense"
+
+
+def bytes_in_words(graph: Graph, lowered: Lowered) -> str:
+    """Return how many of the quantised layers run in int8, and what runs in float32 between them."""
+    layers = [node for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1] in graph.blocks]
+    count = sum(isinstance(operation, BlockConvolution) for operation in lowered.operations)
+    found = f"{count} of {len(layers)} {kinds_of(layers)} in int8, in blocks of four"
+    in_bytes = (isa.QUANTIZE, isa.DEQUANTIZE, isa.CONVOLVE_BYTES, isa.COPY_BYTES, isa.POOL_BYTES, isa.INPUT, isa.COPY)
+    names = {operation.name for operation in lowered.operations if operation.code not in in_bytes}
+    others = named(node.op for node in graph.nodes if node.name in names)
+    return f"{found}; {others} in float32" if others else found
 
 
 def kinds_of(layers: Sequence[Node]) -> str:

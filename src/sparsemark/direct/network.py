@@ -17,7 +17,15 @@ from sparsemark.direct.decisions import Decision, machine_key, network_key, reca
 from sparsemark.direct.ir import Convolution
 from sparsemark.direct.lowering import NotTakenError, lower
 from sparsemark.direct.memory import place
-from sparsemark.direct.mixed import dense_nodes, has_weights, in_words, kinds_of, lower_mixed, open_parts
+from sparsemark.direct.mixed import (
+    bytes_in_words,
+    dense_nodes,
+    has_weights,
+    in_words,
+    kinds_of,
+    lower_mixed,
+    open_parts,
+)
 from sparsemark.direct.partition import sparse_nodes
 from sparsemark.direct.program import assemble
 from sparsemark.direct.runtime.callers import Callers
@@ -146,7 +154,8 @@ class Network:
         if plan.decision.dense:
             layers = sparse_nodes(self._graph)
             return (f"0 of {len(layers)} {kinds_of(layers)} sparse; the whole network dense in ONNX Runtime",)
-        return (in_words(self._graph, plan.lowered),) if plan.lowered.dense else ()
+        in_bytes = (bytes_in_words(self._graph, plan.lowered),) if self._graph.blocks else ()
+        return (*in_bytes, in_words(self._graph, plan.lowered)) if plan.lowered.dense else in_bytes
 
     @property
     def _own_plan(self) -> Plan:

@@ -47,7 +47,8 @@ def partition(graph: Graph, shape: Sequence[int], values: Mapping[str, Value]) -
 
 def sparse_nodes(graph: Graph) -> list[Node]:
     """Return the nodes with a sparse matrix."""
-    return [node for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1] in graph.matrices]
+    sparse = graph.matrices.keys() | graph.blocks.keys()
+    return [node for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1] in sparse]
 
 
 def _stages(graph: Graph, native: Collection[int]) -> list[int]:
@@ -111,12 +112,14 @@ def _part(graph: Graph, members: Sequence[int]) -> Graph:
     read = dict.fromkeys(name for node in nodes for name in node.inputs if name)
     elsewhere = {name for i, node in enumerate(graph.nodes) if i not in chosen for name in node.inputs}
     wanted = elsewhere | set(graph.outputs)
+    stored = graph.constants.keys() | graph.matrices.keys() | graph.blocks.keys()
     return Graph(
-        inputs=tuple(name for name in read if name not in made | graph.constants.keys() | graph.matrices.keys()),
+        inputs=tuple(name for name in read if name not in made | stored),
         outputs=tuple(name for node in nodes for name in node.outputs if name in made & wanted),
         nodes=nodes,
         matrices={name: matrix for name, matrix in graph.matrices.items() if name in read},
         shapes={name: shape for name, shape in graph.shapes.items() if name in read},
         constants={name: constant for name, constant in graph.constants.items() if name in read},
         opset=graph.opset,
+        blocks={name: matrix for name, matrix in graph.blocks.items() if name in read},
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from sparsemark.direct import isa
+from sparsemark.direct.blocks import PackedBlocks, pack_blocks
 from sparsemark.direct.packing import PackedWeights, pack, pack_all
 from sparsemark.direct.target import LANES
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sparsemark.direct.ir import Convolution, Operation
+    from sparsemark.direct.ir import BlockConvolution, Convolution, Operation
     from sparsemark.direct.layout import Layout
     from sparsemark.direct.schedule import Schedule
 
@@ -90,6 +91,10 @@ class Tables:
             if self.packed is not None:
                 self.packed[key] = found
         return found
+
+    def pack_blocks(self, convolution: BlockConvolution, source: Layout) -> PackedBlocks:
+        """Blocks of a convolution in the order in which they are read."""
+        return pack_blocks(convolution.blocks, source, len(convolution.bias))
 
     def need(self, scratch: int) -> None:
         """See that each thread has so many floats of scratch."""

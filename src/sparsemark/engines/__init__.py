@@ -65,6 +65,7 @@ ENGINES: dict[str, Engine] = {
         requires=("numba",),
         label="direct CSR",
         look=Look("#000000", "D", "-"),
+        precisions=PRECISIONS,
         sparse=True,
         code=direct_csr.code,
     ),

@@ -95,13 +95,14 @@ def export(source: Source, name: str, stem: Path) -> Artifact:
 
 
 def quantiser_of(name: str) -> Quantiser:
-    """Return what makes the int8 form of a format.
+    """Return what makes the int8 form of a format, or of the format that it is converted from.
 
     Raises:
         UserError: the format is not known.
         UnsupportedError: it has no int8 form, or what makes it is not installed.
     """
-    quantiser = find(name, FORMATS, "format").quantiser
+    form = find(name, FORMATS, "format")
+    quantiser = form.quantiser or (quantiser_of(form.made_from) if form.made_from else None)
     if quantiser is None:
         raise UnsupportedError(f"{name} files have no int8 form here")
     absent = missing(quantiser.requires)

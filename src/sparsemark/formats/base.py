@@ -71,7 +71,7 @@ class Format:
         count: counts the weights in such a file.
         requires: modules without which it cannot be written.
         made_from: format that it is converted from, or None for the network itself.
-        quantiser: makes its int8 form; None where there is none.
+        quantiser: makes its int8 form; None where there is none, or where that is made from another format's.
     """
 
     suffix: str

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sparsemark import paths
 from sparsemark.errors import NoFloat64Error, UnsupportedError
 from sparsemark.files import key_of
+from sparsemark.formats import FORMATS
 from sparsemark.networks.quantised_reference import quantised_outputs
 from sparsemark.networks.reference import Reference, float64_outputs
 from sparsemark.networks.source import Source
@@ -34,7 +35,7 @@ class ExpectedOutputs:
 
     Args:
         prepare: returns a variant on disk.
-        export: makes its file of a format.
+        export: makes its file of a format, in a precision.
         once: runs a computation once.
         work: folder of the study.
         threads: of engines that stand in for float64.
@@ -43,7 +44,7 @@ class ExpectedOutputs:
     def __init__(
         self,
         prepare: Callable[[Variant], Prepared],
-        export: Callable[[Prepared, str], Artifact],
+        export: Callable[[Prepared, str, str], Artifact],
         once: Once,
         work: Path,
         threads: int,
@@ -71,6 +72,9 @@ class ExpectedOutputs:
         """Return those of the network, or of its quantised graph; arguments and errors as in `of_network`."""
         if cell.precision == FP32:
             return self.of_network(cell.variant, inputs, seconds)
+        origin = FORMATS[artifact.format].made_from
+        if origin is not None:  # the quantised graph is in the file that this one is made from
+            artifact = self._export(self._prepare(cell.variant), origin, cell.precision)
         source = Source(cell.variant.model, artifact.path)
         return self._remembered(
             artifact.sha256, cell.variant, inputs, lambda: quantised_outputs(source, inputs.batches, seconds)
@@ -103,4 +107,6 @@ class ExpectedOutputs:
             return float64_outputs(prepared.source, inputs.batches, seconds)
         except NoFloat64Error as error:
             model = prepared.variant.model
-            return agreed_outputs(lambda form: self._export(prepared, form), model, inputs, self._threads, str(error))
+            return agreed_outputs(
+                lambda form: self._export(prepared, form, FP32), model, inputs, self._threads, str(error)
+            )

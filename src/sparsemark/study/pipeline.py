@@ -190,20 +190,22 @@ class Pipeline:
 
     def export(self, prepared: Prepared, format_name: str, precision: str = FP32) -> Artifact:
         """Export a network to a file, unless it is there; errors as in `formats.export` and `formats.quantise`."""
-        if precision != FP32:
-            return self._quantising.quantise(prepared.variant, self.export(prepared, format_name))
         form = find(format_name, formats.FORMATS, "format")
+        if precision != FP32 and form.made_from is None:
+            return self._quantising.quantise(prepared.variant, self.export(prepared, format_name))
 
         def make() -> Artifact:
-            # Another exporter may write another graph, so its version is part of the name.
-            key = key_of(prepared.key, package_versions(form.requires), MEASUREMENT_VERSION)
-            stem = paths.artifact_stem(self._places.work, prepared.variant.name, key)
-            source = prepared.source
+            source, content, name = prepared.source, prepared.key, prepared.variant.name
             if form.made_from is not None:
-                source = Source(source.model, self.export(prepared, form.made_from).path)
-            return formats.export(source, format_name, stem)
+                made = self.export(prepared, form.made_from, precision)
+                source = Source(source.model, made.path)
+                if precision != FP32:
+                    content, name = made.sha256, f"{name}-{precision}"
+            # Another exporter may write another graph, so its version is part of the name.
+            key = key_of(content, package_versions(form.requires), MEASUREMENT_VERSION)
+            return formats.export(source, format_name, paths.artifact_stem(self._places.work, name, key))
 
-        return self._once(("export", prepared.key, prepared.variant.name, format_name), make)
+        return self._once(("export", prepared.key, prepared.variant.name, format_name, precision), make)
 
     def artifact(self, cell: Cell) -> Artifact:
         """Return the file of a cell, in its precision; errors as in `export`, and as `engines.check_precision`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark.direct import isa
+from sparsemark.direct.kernels.bytes import copy_bytes, dequantize, pool_bytes, quantize
 from sparsemark.direct.kernels.copying import copy, interleave
 from sparsemark.direct.kernels.dispatch import dispatched
 from sparsemark.direct.kernels.elementwise import binary, channelwise, unary
@@ -35,6 +36,10 @@ OPERATIONS: Mapping[int, Function] = {
     isa.NORMALIZE: normalise,
     isa.TURN: turn,
     isa.NORMALIZE_PIXELS: normalise_pixels,
+    isa.QUANTIZE: quantize,
+    isa.DEQUANTIZE: dequantize,
+    isa.COPY_BYTES: copy_bytes,
+    isa.POOL_BYTES: pool_bytes,
 }
 """Functions of a row, a unit of its work, the arena, and where in it this thread's scratch begins."""
 

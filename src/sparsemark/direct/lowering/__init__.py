@@ -20,6 +20,7 @@ from sparsemark.direct.lowering import (
     normalisation,
     pointwise,
     pooling,
+    quantised,
     resampling,
     shaping,
     slicing,
@@ -41,6 +42,7 @@ _OPERATORS: Mapping[str, Lowering] = {
     **normalisation.OPERATORS,
     **pointwise.OPERATORS,
     **pooling.OPERATORS,
+    **quantised.OPERATORS,
     **resampling.OPERATORS,
     **shaping.OPERATORS,
     **slicing.OPERATORS,
@@ -152,7 +154,7 @@ def _lower(context: Context, node: Node) -> str | None:
     if reason is not None:
         return reason
     try:
-        if not channels_last.pointwise_last(context, node):
+        if not quantised.in_bytes(context, node) and not channels_last.pointwise_last(context, node):
             _OPERATORS[node.op](context, node)
     except UnsupportedError as error:
         return str(error)

@@ -36,6 +36,27 @@ class Known:
     parts: Mapping[str, Graph] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Bytes:
+    """An activation in bytes: unsigned, with one scale and zero point.
+
+    Args:
+        tensor: its words.
+        channels: of the activation; the last word of a pixel may have more bytes.
+        scale, zero: a value is `scale` times the difference of a byte and `zero`.
+    """
+
+    tensor: Tensor
+    channels: int
+    scale: np.float32
+    zero: int
+
+    @property
+    def parameters(self) -> NDArray[np.float32]:
+        """Scale and zero point, as operations read them."""
+        return np.array([self.scale, self.zero], np.float32)
+
+
 class Context:
     """The state of one lowering.
 
@@ -54,6 +75,7 @@ class Context:
         last: planes of activations of shape (1, height, width, channels) or (1, tokens, channels).
         outside: activations that it makes and that no native operation reads.
         dense: parts that it runs, each with the number of operations before it.
+        quantised: activations that lie in the arena as bytes: floats that were dequantised, and what they came from.
     """
 
     def __init__(self, graph: Graph, shape: tuple[int, ...]) -> None:
@@ -67,6 +89,7 @@ class Context:
         self.last: dict[str, Tensor] = {}
         self.outside: set[str] = set()
         self.dense: list[tuple[int, Dense]] = []
+        self.quantised: dict[str, Bytes] = {}
         (self.input,) = graph.inputs
         self.shapes[self.input] = shape
         for i, node in enumerate(graph.nodes):
@@ -86,6 +109,8 @@ class Context:
         if name not in self.tensors:
             if name in self.last:
                 return self._channels_turned(name)
+            if name in self.quantised:
+                return self._dequantised(name)
             if name != self.input:
                 raise UnsupportedError(f"operand {name} is no activation")
             if len(self.shape) not in (2, 4) or self.shape[0] != 1:
@@ -94,6 +119,20 @@ class Context:
             extents = (self.shape[1], 1, 1) if is_vector else self.shape[1:]
             self.tensors[name] = self.copied(None, extents, name, compact=is_vector)
         return self.tensors[name]
+
+    def _dequantised(self, name: str) -> Tensor:
+        """Floats of an activation that lies in bytes."""
+        found, shape = self.quantised[name], self.shapes[name]
+        extents = (found.channels, *found.tensor.shape[1:])
+        target = planes(*extents) if len(shape) == 4 else vector(*extents)
+        numbers = {isa.SCALES: found.channels}
+        self.add(Operation(isa.DEQUANTIZE, name, found.tensor, target, numbers=numbers, parameters=found.parameters))
+        if len(shape) == 2:  # features
+            features = vector(shape[1])
+            features.whole = target
+            target = features
+        self.tensors[name] = target
+        return target
 
     def _channels_turned(self, name: str) -> Tensor:
         """Turn an activation whose channels are the last axis into the order of its own axes."""

@@ -90,7 +90,7 @@ def _phases(context: Context, node: Node, taps: Taps, stride: tuple[int, int], o
     name = node.inputs[0]
     _, channels, height, width = context.shapes[name]
     if stride == (1, 1):
-        source = context.tensors.get(name)
+        source = context.tensor(name) if name in context.quantised else context.tensors.get(name)
         if source is None or source.compact or source.row < out_width:
             source = context.copied(
                 source if name != context.input else None,

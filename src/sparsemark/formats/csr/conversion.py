@@ -26,7 +26,7 @@ _TAKE_A_MATRIX = ("Conv", "Linear")
 
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 
-_TURNED = ".T"
+TURNED = ".T"
 """Suffix of a matrix that is stored transposed, rows first."""
 
 
@@ -61,7 +61,7 @@ def convert(model: Any, name: str, shape: Sequence[int]) -> Converted:
         if value is not None:
             found.constants[needed] = np.array(value, order="C")
     for kept in (*found.constants, *found.matrices):
-        constant = scope.constants.get(kept) or scope.constants.get(kept.removesuffix(_TURNED))
+        constant = scope.constants.get(kept) or scope.constants.get(kept.removesuffix(TURNED))
         origin = (kept, kept) if constant is None else (str(constant.root), *map(str, constant.origins()))
         if origin != (kept, kept):
             found.origins[kept] = origin
@@ -212,7 +212,7 @@ def _take_weight(node: Node, value_of: Callable[[str], Array | None], matrices: 
         return node
     rows_first = bool(node.attributes.get("transB", 0))
     # The same constant may be used both ways, so each way has a separate name.
-    stored = name if rows_first else f"{name}{_TURNED}"
+    stored = name if rows_first else f"{name}{TURNED}"
     matrices[stored] = weight if rows_first else weight.T
     return Node("Linear", node.name, (node.inputs[0], stored, *node.inputs[2:]), node.outputs, {})
 

@@ -38,6 +38,7 @@ def count(path: Path) -> Weights:
 def tally_of(graph: Graph) -> Tally:
     """Find the weights of a graph."""
     stored: dict[str, Constant] = {name: _matrix(graph, name) for name in graph.matrices}
+    stored |= {name: _blocks(graph, name) for name in graph.blocks}
     stored |= {name: _constant(graph, name, array) for name, array in graph.constants.items()}
     visitor = Visitor()
     visitor.visit(_operations(graph), dict(stored), "")
@@ -55,6 +56,12 @@ def _matrix(graph: Graph, name: str) -> Constant:
 
     size = math.prod(shape)
     return Constant(*_origin(graph, name, size, dense), nonzero=lambda: matrix.data[matrix.data != 0])
+
+
+def _blocks(graph: Graph, name: str) -> Constant:
+    matrix = graph.blocks[name]
+    size = math.prod(matrix.dense)
+    return Constant(*_origin(graph, name, size, matrix.toarray), nonzero=lambda: matrix.data[matrix.data != 0])
 
 
 def _constant(graph: Graph, name: str, array: NDArray[Any]) -> Constant:

@@ -13,7 +13,7 @@ from sparsemark.formats.csr.shapes import ShapeInference
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sparsemark.formats.csr.graph import Graph
+    from sparsemark.formats.csr.graph import Graph, Node
 
 Value = tuple[int, tuple[int, ...] | None]
 """Element type, of `onnx.TensorProto`, and shape or None where that is open."""
@@ -55,7 +55,8 @@ def _model(graph: Graph, inputs: Mapping[str, Value]) -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
     read = {name for node in graph.nodes for name in node.inputs} | set(graph.outputs)
-    weights = sum(math.prod(shape) for name, shape in graph.shapes.items() if name in read)
+    sizes = {**graph.shapes, **{name: matrix.dense for name, matrix in graph.blocks.items()}}
+    weights = sum(math.prod(shape) for name, shape in sizes.items() if name in read)
     if weights > _MOST:
         raise UnsupportedError(f"dense: {weights} weights, at most {_MOST}")
     dense = {
@@ -65,6 +66,11 @@ def _model(graph: Graph, inputs: Mapping[str, Value]) -> Any:
     extra: dict[str, np.ndarray[Any, Any]] = {}
     for node in graph.nodes:
         operands = list(node.inputs)
+        if len(operands) > 1 and operands[1] in graph.blocks:
+            in_integers, integers = _quantised(graph, node)
+            nodes += in_integers
+            extra |= integers
+            continue
         if node.op == "Linear":
             columns = f"{node.name} columns first"
             extra[columns] = np.ascontiguousarray(dense[operands[1]].T)
@@ -78,7 +84,7 @@ def _model(graph: Graph, inputs: Mapping[str, Value]) -> Any:
             operator, operands, list(node.outputs), name=node.name, domain=domain, **node.attributes
         )
         nodes.append(made)
-    constants = {**dense, **extra, **graph.constants}
+    constants: dict[str, np.ndarray[Any, Any]] = {**dense, **extra, **graph.constants}
     used = {name for node in nodes for name in node.input} | set(graph.outputs)
     initializers = [
         numpy_helper.from_array(np.asarray(value, order="C"), name) for name, value in constants.items() if name in used
@@ -91,3 +97,38 @@ def _model(graph: Graph, inputs: Mapping[str, Value]) -> Any:
         helper.make_graph(nodes, "densified", given, outputs, initializers),
         opset_imports=[helper.make_opsetid("", graph.opset)],
     )
+
+
+def _quantised(graph: Graph, node: Node) -> tuple[list[Any], dict[str, np.ndarray[Any, Any]]]:
+    """Return a node with a quantised weight, in the form that dense engines compute in integers, and its constants."""
+    from onnx import helper
+
+    matrix, name = graph.blocks[node.inputs[1]], node.name or node.outputs[0]
+    operands, nodes = list(node.inputs), []
+    integers = {operands[1]: (matrix.integers(), matrix.scales)}
+    scale = _scale_of(graph, operands[0])
+    if scale is not None and len(operands) > 2 and operands[2] in graph.constants:
+        scales = (scale * matrix.scales).astype(np.float32)
+        bias = np.broadcast_to(graph.constants[operands[2]].reshape(-1), scales.shape)
+        whole = np.rint(bias / np.where(scales > 0, scales, 1).astype(np.float64))
+        operands[2] = f"{name} bias"
+        integers[operands[2]] = np.clip(whole, -(2**31), 2**31 - 1).astype(np.int32), scales
+    constants: dict[str, np.ndarray[Any, Any]] = {}
+    for made, (values, scales) in integers.items():
+        parts = [f"{made} of {name}, {part}" for part in ("integers", "scales", "zeros")]
+        constants |= dict(zip(parts, (values, scales, np.zeros(scales.shape, values.dtype)), strict=True))
+        dequantised = f"{made} of {name}"
+        nodes.append(helper.make_node("DequantizeLinear", parts, [dequantised], axis=0))
+        operands[operands.index(made)] = dequantised
+    attributes = dict(node.attributes) if node.op == "Conv" else {"transB": 1}
+    op = "Conv" if node.op == "Conv" else "Gemm"
+    nodes.append(helper.make_node(op, operands, list(node.outputs), name=node.name, **attributes))
+    return nodes, constants
+
+
+def _scale_of(graph: Graph, name: str) -> np.float32 | None:
+    """Return the scale of an activation that was dequantised; None where it is none, or has several."""
+    makers = (node for node in graph.nodes if name in node.outputs and node.op == "DequantizeLinear")
+    maker = next(makers, None)
+    scale = graph.constants.get(maker.inputs[1]) if maker is not None else None
+    return None if scale is None or scale.size != 1 else np.float32(scale.reshape(-1)[0])

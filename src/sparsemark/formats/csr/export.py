@@ -13,8 +13,10 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.files import write_atomically
 from sparsemark.formats import onnx as onnx_file
 from sparsemark.formats.csr import counting
-from sparsemark.formats.csr.conversion import convert
+from sparsemark.formats.csr.blocks import BlockMatrix
+from sparsemark.formats.csr.conversion import TURNED, convert
 from sparsemark.formats.csr.graph import HEADER, OLDEST_OPSET, SCHEMA, CsrMatrix, Graph, digest
+from sparsemark.formats.csr.quantised import Quantised, detached
 from sparsemark.machine.temporary import temporary_folder
 from sparsemark.networks import onnx_model, onnx_weights
 from sparsemark.networks.onnx_graph import listed_in
@@ -40,6 +42,7 @@ def export(source: Source, path: Path) -> None:
     if len(inputs) != 1:
         raise UnsupportedError(f"csr: the network has {len(inputs)} inputs, expected one")
     _check_dtype(model, inputs[0])
+    model, integers = detached(model)
     original = onnx_weights.tally_of(model)
     listing = listed_in(model)
     try:
@@ -48,6 +51,8 @@ def export(source: Source, path: Path) -> None:
         raise UnsupportedError(f"csr: {error}") from error
     shape = _fixed_shape(model, inputs[0])
     converted = convert(model, inputs[0], shape or source.model.input_shape)
+    blocks = _blocks(converted.matrices, integers)
+    converted.matrices = {name: dense for name, dense in converted.matrices.items() if name not in blocks}
     compressed = {name: _compress(name, dense) for name, dense in converted.matrices.items()}
     graph = Graph(
         inputs=tuple(inputs),
@@ -62,6 +67,7 @@ def export(source: Source, path: Path) -> None:
         buffers=tuple(listing.buffers),
         contents=tuple(map(tuple, listing.contents)),
         origins=converted.origins,
+        blocks=blocks,
     )
     write_atomically(path, _packed(_reconciled(graph, original), compressed.values()))
 
@@ -71,6 +77,8 @@ def _packed(graph: Graph, compressed: Iterable[Mapping[str, Array]]) -> bytes:
     tensors = dict(graph.constants)
     for parts in compressed:
         tensors |= parts
+    for name, matrix in graph.blocks.items():
+        tensors |= matrix.tensors(name)
     header = {
         "schema": SCHEMA,
         "inputs": graph.inputs,
@@ -84,6 +92,8 @@ def _packed(graph: Graph, compressed: Iterable[Mapping[str, Array]]) -> bytes:
         "contents": graph.contents,
         "origins": graph.origins,
     }
+    if graph.blocks:
+        header["blocks"] = {name: matrix.dense for name, matrix in graph.blocks.items()}
     header["digest"] = digest(header, tensors)
     content: bytes = save(tensors, metadata={HEADER: json.dumps(header)})
     return content
@@ -102,6 +112,17 @@ def _fixed_shape(model: Any, name: str) -> tuple[int, ...] | None:
     (value,) = (value for value in model.graph.input if value.name == name)
     sizes = tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
     return sizes if sizes and all(size > 0 for size in sizes) else None
+
+
+def _blocks(matrices: Mapping[str, Array], integers: Mapping[str, Quantised]) -> dict[str, BlockMatrix]:
+    """Return the quantised weights among matrices, whose scales are those of rows."""
+    found = {}
+    for name in matrices:
+        weight = integers.get(name) or integers.get(name.removesuffix(TURNED))
+        rows = weight.rows_first(turned=name not in integers) if weight else None
+        if rows is not None:
+            found[name] = BlockMatrix.compress(*rows)
+    return found
 
 
 def _compress(name: str, dense: Array) -> dict[str, Array]:

@@ -2,9 +2,9 @@
 
 `export.py` writes it; to read it takes NumPy and nothing heavier. The container is safetensors: per matrix
 `<name>.values` (float32), `<name>.columns` (16 bits where the columns fit, else 32) and `<name>.rows` (row pointers),
-other constants as they are, and the graph as JSON in the header. A convolution's matrix has one row per output channel
-and one column per (input channel, kernel row, kernel column), as im2col lays them out; a linear layer's has one row per
-output feature. A digest over all of it tells a damaged file.
+other constants as they are, and the graph as JSON in the header; quantised weights as in `blocks`. A convolution's
+matrix has one row per output channel and one column per (input channel, kernel row, kernel column), as im2col lays them
+out; a linear layer's has one row per output feature. A digest over all of it tells a damaged file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from sparsemark.errors import UserError
+from sparsemark.formats.csr.blocks import BlockMatrix
 from sparsemark.networks.onnx_graph import are_contents
 from sparsemark.references import one_line
 
@@ -85,7 +86,8 @@ class CsrMatrix:
 class Graph:
     """A CSR file in memory.
 
-    `matrices` are the sparse weights, `shapes` their dense shapes, `constants` everything else. `input_shape` is None
+    `matrices` are the sparse weights, `shapes` their dense shapes, `blocks` the weights of a quantised network (second
+    operands of `Conv` and `Linear`), `constants` everything else. `input_shape` is None
     where the network takes several; `opset` is the version of ONNX's operators.
 
     The rest is for counting and absent from older files: `weights` are constants that are weights whatever uses them,
@@ -105,6 +107,7 @@ class Graph:
     buffers: tuple[str, ...] = ()
     origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     contents: tuple[tuple[int, ...], ...] = ()
+    blocks: Mapping[str, BlockMatrix] = field(default_factory=dict)
 
 
 def digest(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray[Any, Any]]) -> str:
@@ -139,10 +142,16 @@ def load_csr(path: Path) -> Graph:
         for name, shape in shapes.items():
             values, columns, rows = (tensors.pop(f"{name}.{part}") for part in ("values", "columns", "rows"))
             matrices[name] = _matrix(values, columns, rows, shape)
+        blocks = {}
+        for name, shape in header.get("blocks", {}).items():
+            data, gaps, scales = (tensors.pop(f"{name}.{part}") for part in ("blocks", "gaps", "scales"))
+            blocks[name] = BlockMatrix.of_tensors(data, gaps, scales, shape)
         nodes = tuple(map(_node, header["nodes"]))
         counting = _names(header.get("weights", [])), _names(header.get("buffers", [])), _origins(header)
         contents = _contents(header.get("contents", []))
-        graph = Graph(inputs, outputs, nodes, matrices, shapes, tensors, input_shape, opset, *counting, contents)
+        graph = Graph(
+            inputs, outputs, nodes, matrices, shapes, tensors, input_shape, opset, *counting, contents, blocks
+        )
         _check_names(graph)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -233,7 +242,7 @@ def _check_names(graph: Graph) -> None:
     """Raise ValueError where a name is given twice, or a node or an output names what nothing before it makes."""
     if not graph.outputs:
         raise ValueError("outputs: expected at least one")
-    known = {"", *graph.inputs, *graph.constants, *graph.matrices}
+    known = {"", *graph.inputs, *graph.constants, *graph.matrices, *graph.blocks}
     for node in graph.nodes:
         twice = [name for name in node.outputs if name and name in known]
         if twice:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemark.direct.explain import explain, repeated
-from sparsemark.direct.ir import Convolution, Matrix
+from sparsemark.direct.ir import BlockConvolution, Convolution, Matrix
 from sparsemark.direct.mixed import in_words
 from sparsemark.direct.network import Network
 from sparsemark.engines.direct_csr import open_network
@@ -106,7 +106,7 @@ def layer_alone(weight: NDArray[Any], attributes: Mapping[str, Any], source: tup
 
 def _label(node: Node | None, step: Operation | Dense) -> str:
     """Return the name of a weight without `.weight`, which users know from their module, else of the node."""
-    if node is None or not isinstance(step, Convolution | Matrix):
+    if node is None or not isinstance(step, BlockConvolution | Convolution | Matrix):
         return step.name
     return next((name.partition(".weight")[0] for name in node.inputs[1:2] if ".weight" in name), step.name)
 
@@ -114,7 +114,7 @@ def _label(node: Node | None, step: Operation | Dense) -> str:
 def _shown(layer: Layer, step: Operation | Dense, node: Node | None) -> ExplainedLayer:
     return ExplainedLayer(
         layer.name,
-        node.op if node is not None and isinstance(step, Convolution | Matrix) else "",
+        node.op if node is not None and isinstance(step, BlockConvolution | Convolution | Matrix) else "",
         layer.shape,
         layer.kernel,
         layer.seconds,
@@ -136,6 +136,8 @@ def _contest(decision: Decision) -> Iterator[str]:
 
 def _window(step: Operation | Dense, layer: ExplainedLayer, node: Node | None, graph: Graph) -> Window | None:
     if not isinstance(step, Convolution) or step.source is None or node is None or node.op != "Conv":
+        return None
+    if node.inputs[1] not in graph.matrices:  # quantised, and run in float32
         return None
     weight = graph.matrices[node.inputs[1]].toarray().reshape(graph.shapes[node.inputs[1]])
     attributes = {name: value for name, value in node.attributes.items() if name != "auto_pad"}

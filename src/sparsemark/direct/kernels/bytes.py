@@ -1,0 +1,179 @@
+"""Operations on bytes, four channels of a pixel in a word: to them and back, copies, pooling, convolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sparsemark.direct import isa
+from sparsemark.direct.block_forms import TILES, TOGETHER
+from sparsemark.direct.kernels.blocks import convolve_blocks, largest_of_squares
+from sparsemark.direct.kernels.copying import copy_row
+from sparsemark.direct.kernels.jit import compiled
+from sparsemark.direct.kernels.units import share
+from sparsemark.direct.layout import WORDS
+from sparsemark.direct.target import LANES
+
+_HALF_EVEN = np.float32(12582912.0)
+"""Three times 2 to the 22nd: a small float that it is added to and taken from again is a whole number, ties to even."""
+
+
+@compiled()
+def _surround(row: Any, plane: int, words: Any) -> None:
+    """Write what lies around the pixels of a plane of the target."""
+    fill = np.int32(row[isa.FILL])
+    height, width, step = row[isa.HEIGHT], row[isa.WIDTH], row[isa.TARGET_ROW]
+    first = row[isa.TARGET] + plane * row[isa.TARGET_STEP]
+    for i in range(first - row[isa.ROWS_ABOVE] * step - LANES, first):
+        words[i] = fill
+    for y in range(height):
+        for i in range(first + y * step + width, first + (y + 1) * step):
+            words[i] = fill
+    for i in range(first + height * step, first + (height + row[isa.ROWS_BELOW]) * step):
+        words[i] = fill
+
+
+@compiled()
+def quantize(row: Any, unit: int, arena: Any, scratch: int) -> None:
+    """Floats to bytes: the nearest level, ties to even, within a byte."""
+    words = arena.view(np.int32)
+    first, last = share(row, unit, row[isa.CHANNELS])
+    scale, zero = arena[row[isa.PARAMETERS]], arena[row[isa.PARAMETERS] + 1]
+    low, high = -zero, np.float32(255) - zero
+    width = row[isa.WIDTH]
+    for plane in range(first, last):
+        for y in range(row[isa.HEIGHT]):
+            t = row[isa.TARGET] + plane * row[isa.TARGET_STEP] + y * row[isa.TARGET_ROW]
+            places = words[t : t + width]
+            for byte in range(min(4, row[isa.SCALES] - 4 * plane)):
+                s = row[isa.SOURCE] + (4 * plane + byte) * row[isa.SOURCE_STEP] + y * row[isa.SOURCE_ROW]
+                values = arena[s : s + width]
+                shift = np.int32(8 * byte)
+                kept = np.int32(0) if byte == 0 else np.int32(-1)
+                for x in range(len(places)):
+                    level = values[x] / scale
+                    level = max(level, low)
+                    level = min(level, high)
+                    level = level + _HALF_EVEN - _HALF_EVEN
+                    places[x] = (places[x] & kept) | (np.int32(level + zero) << shift)
+        _surround(row, plane, words)
+
+
+@compiled()
+def dequantize(row: Any, unit: int, arena: Any, scratch: int) -> None:
+    """Bytes to floats."""
+    words = arena.view(np.int32)
+    first, last = share(row, unit, row[isa.CHANNELS])
+    scale, zero = arena[row[isa.PARAMETERS]], np.int32(arena[row[isa.PARAMETERS] + 1])
+    width = row[isa.WIDTH]
+    for channel in range(first, last):
+        shift = np.int32(channel % 4 * 8)
+        for y in range(row[isa.HEIGHT]):
+            s = row[isa.SOURCE] + channel // 4 * row[isa.SOURCE_STEP] + y * row[isa.SOURCE_ROW]
+            t = row[isa.TARGET] + channel * row[isa.TARGET_STEP] + y * row[isa.TARGET_ROW]
+            values, places = words[s : s + width], arena[t : t + width]
+            for x in range(len(places)):
+                places[x] = np.float32(((values[x] >> shift) & np.int32(255)) - zero) * scale
+
+
+@compiled()
+def copy_bytes(row: Any, unit: int, arena: Any, scratch: int) -> None:
+    """Copy words; each phase of a stride makes a plane of the target."""
+    words = arena.view(np.int32)
+    first, last = share(row, unit, row[isa.CHANNELS])
+    across = row[isa.PHASES] // row[isa.KERNEL_ROWS]
+    stride, width = row[isa.COLUMN_STRIDE], row[isa.WIDTH]
+    for plane in range(first, last):
+        phase = plane % row[isa.PHASES]
+        px = phase % across
+        count = min(width, (row[isa.SOURCE_WIDTH] - px + stride - 1) // stride)
+        for y in range(row[isa.HEIGHT]):
+            sy = phase // across + y * row[isa.ROW_STRIDE]
+            t = row[isa.TARGET] + plane * row[isa.TARGET_STEP] + y * row[isa.TARGET_ROW]
+            done = 0
+            if sy < row[isa.SOURCE_HEIGHT]:
+                s = row[isa.SOURCE] + plane // row[isa.PHASES] * row[isa.SOURCE_STEP] + sy * row[isa.SOURCE_ROW]
+                copy_row(words[s + px :], words[t : t + count], stride)
+                done = count
+            for x in range(done, width):
+                words[t + x] = np.int32(row[isa.FILL])
+        _surround(row, plane, words)
+
+
+@compiled()
+def pool_bytes(row: Any, unit: int, arena: Any, scratch: int) -> None:
+    """Largest of each byte in windows; padding counts for nothing."""
+    words = arena.view(np.int32)
+    base = arena.ctypes.data
+    first, last = share(row, unit, row[isa.CHANNELS])
+    height, width = row[isa.SOURCE_HEIGHT], row[isa.SOURCE_WIDTH]
+    squares = (
+        row[isa.KERNEL_ROWS] == row[isa.KERNEL_COLUMNS] == row[isa.ROW_STRIDE] == row[isa.COLUMN_STRIDE] == 2
+        and row[isa.ROW_START] == row[isa.COLUMN_START] == 0
+        and 2 * row[isa.HEIGHT] <= height
+        and 2 * row[isa.WIDTH] <= width
+    )
+    for plane in range(first, last):
+        source = row[isa.SOURCE] + plane * row[isa.SOURCE_STEP]
+        for y in range(row[isa.HEIGHT]):
+            t = row[isa.TARGET] + plane * row[isa.TARGET_STEP] + y * row[isa.TARGET_ROW]
+            if squares:
+                upper = base + 4 * (source + 2 * y * row[isa.SOURCE_ROW])
+                for v in range((row[isa.WIDTH] + WORDS - 1) // WORDS):
+                    at = upper + 8 * WORDS * v
+                    largest_of_squares(at, at + 4 * row[isa.SOURCE_ROW], base + 4 * (t + WORDS * v))
+                continue
+            y0 = row[isa.ROW_START] + y * row[isa.ROW_STRIDE]
+            for x in range(row[isa.WIDTH]):
+                x0 = row[isa.COLUMN_START] + x * row[isa.COLUMN_STRIDE]
+                made = np.int32(0)
+                for byte in range(4):
+                    shift = np.int32(8 * byte)
+                    most = np.int32(0)
+                    for sy in range(max(y0, 0), min(y0 + row[isa.KERNEL_ROWS], height)):
+                        for sx in range(max(x0, 0), min(x0 + row[isa.KERNEL_COLUMNS], width)):
+                            value = (words[source + sy * row[isa.SOURCE_ROW] + sx] >> shift) & np.int32(255)
+                            most = max(most, value)
+                    made |= most << shift
+                words[t + x] = made
+        _surround(row, plane, words)
+
+
+def _tiles() -> Any:
+    """Return the loop over tiles and output channels, around a microkernel for each size of a tile."""
+    calls = "\n".join(
+        f"""
+            if size == {number}:
+                convolve_blocks(
+                    {rows}, {vectors}, inputs, stride, own, at, bias, scales, levels, masks, out, out_stride
+                )"""
+        for number, (rows, vectors) in enumerate(TILES)
+    )
+    code = f"""
+def convolve_bytes(row, unit, base, records, pointers, tiles, arena):
+    planes, chunks = row[{isa.CHANNELS}], row[{isa.CHUNKS}]
+    first_tile, chunk = row[{isa.TILES}] + unit % row[{isa.GROUPS}] * row[{isa.GROUP}], unit // row[{isa.GROUPS}]
+    first, last = chunk * planes // chunks, (chunk + 1) * planes // chunks
+    own, stride, out_stride = records + 4 * row[{isa.RECORDS}], 4 * row[{isa.SOURCE_ROW}], 4 * row[{isa.TARGET_ROW}]
+    levels = base + 4 * row[{isa.LEVELS}]
+    for t in range(first_tile, first_tile + row[{isa.GROUP}]):
+        inputs, size = base + 4 * (row[{isa.SOURCE}] + tiles[t, {isa.TILE_INPUT}]), tiles[t, {isa.TILE_VECTORS}]
+        masks = base + 4 * tiles[t, {isa.TILE_MASKS}]
+        for plane in range(first, last):
+            at = pointers + 4 * (row[{isa.POINTERS}] + {4 * len(TOGETHER)} * plane)
+            bias, scales = base + 4 * (row[{isa.BIAS}] + 4 * plane), base + 4 * (row[{isa.SCALES}] + 4 * plane)
+            out = base + 4 * (row[{isa.TARGET}] + plane * row[{isa.TARGET_STEP}] + tiles[t, {isa.TILE_OUTPUT}])
+{calls}
+    if unit % row[{isa.GROUPS}] == 0:
+        words = arena.view(int32)
+        for plane in range(first, last):
+            surround(row, plane, words)
+"""
+    namespace: dict[str, Any] = {"convolve_blocks": convolve_blocks, "surround": _surround, "int32": np.int32}
+    exec(code, namespace)  # noqa: S102 - numbers and names of this package alone
+    return compiled()(namespace["convolve_bytes"])
+
+
+convolve_bytes = _tiles()
+"""One unit of work of a convolution of bytes."""
