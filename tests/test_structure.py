@@ -264,7 +264,7 @@ def test_commands_that_only_read_load_nothing_heavy(tmp_path):
         ["history", "--file", "kept.jsonl"],
         ["doctor", "--threads", "9999"],  # more than there are: the verdict comes at once
     ]
-    heavy = ["torch", "onnx", "onnxruntime", "pandas", "lightning"]
+    heavy = ["torch", "onnx", "onnxruntime", "pandas", "lightning", "dask"]
     if importlib.util.find_spec("vl_convert"):  # else the figures of the page are matplotlib's
         heavy.append("matplotlib")
     loads_nothing(commands, heavy, tmp_path)
@@ -295,5 +295,5 @@ def test_help_loads_no_library_at_all():
 
 
 def test_importing_sparsemark_loads_nothing_at_all():
-    code = "import sys, sparsemark\nassert not {'torch', 'numpy', 'rich', 'pytest'} & set(sys.modules)"
+    code = "import sys, sparsemark\nassert not {'torch', 'numpy', 'rich', 'pytest', 'dask'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(SOURCE)})

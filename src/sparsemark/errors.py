@@ -26,3 +26,7 @@ class NoFloat64Error(Exception):
 
 class UnsupportedError(Exception):
     """A case that a pruner, format or engine cannot handle; the cell becomes a row whose `reason` is this message."""
+
+
+class NotMadeError(UnsupportedError):
+    """A network that is not on disk, and must not be made."""

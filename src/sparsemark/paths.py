@@ -99,6 +99,11 @@ def bench_lock(output: Path) -> Path:
     return output.with_name(f"{output.name}.lock")
 
 
+def sweep_token(work: Path) -> Path:
+    """Text that only those read who see this folder."""
+    return work / "sweep.token"
+
+
 def run(machine: str, study: str) -> Path:
     """Result file of a study on a machine."""
     return RESULTS / machine / f"{study}.json"
@@ -107,6 +112,11 @@ def run(machine: str, study: str) -> Path:
 def table(machine: str, study: str, suffix: str) -> Path:
     """Latency-versus-accuracy table of a study on a machine."""
     return RESULTS / "tables" / f"{study}-{machine}.{suffix}"
+
+
+def rankings_table(study: str) -> Path:
+    """Cells of a study whose rank by speedup differs between classes of hosts."""
+    return RESULTS / "tables" / f"{study}-host-classes.md"
 
 
 def targets(machine: str) -> Path:

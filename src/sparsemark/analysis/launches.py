@@ -110,6 +110,8 @@ def merged(rows: Sequence[Measurement], wanted: int) -> Measurement:
         yardstick_ms=_middle([row.yardstick_ms for row in used]),
         yardstick_spread=_yardstick_spread(used),
         lock_wait_s=sum(row.lock_wait_s or 0.0 for row in rows),
+        held_from_s=min((row.held_from_s for row in used if row.held_from_s is not None), default=None),
+        held_until_s=max((row.held_until_s for row in used if row.held_until_s is not None), default=None),
         peak_rss_bytes=max((row.peak_rss_bytes for row in used if row.peak_rss_bytes is not None), default=None),
     )
     return replace(row, launches=len(row.launch_pairs), reference_drift=reference_drift_of(row))

@@ -185,7 +185,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     if options.artifacts is None:
         write("the exported files were temporary; the same command with --artifacts DIR keeps those to deploy\n")
     else:
-        show_artifacts(pipeline, study, run, options.artifacts)
+        show_artifacts(pipeline, study, run.measurements, options.artifacts)
     journal.discard()
     if wanted:
         rmtree(work)

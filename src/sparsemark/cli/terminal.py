@@ -69,12 +69,13 @@ def show(run: Run, bar: Bar | None = None, deployment: Deployment | None = None,
     write(render(run, width=shown, colour=colour, bar=bar, deployment=deployment, whole=whole))
 
 
-def show_artifacts(pipeline: Pipeline, study: Study, run: Run, folder: Path) -> None:
+def show_artifacts(pipeline: Pipeline, study: Study, rows: Sequence[Measurement], folder: Path) -> None:
     """Copy the exported files of what was measured to a folder and name them; errors as in `keep_artifacts`."""
+    from sparsemark.records.measurement import MEASURED
     from sparsemark.study.deploy import keep_artifacts
 
     write("to deploy:\n")
-    ran = {m.name for m in run.measured()}
+    ran = {m.name for m in rows if m.status == MEASURED}
     for path in keep_artifacts(pipeline, [cell for cell in study.cells if cell.name in ran], folder):
         write(f"wrote {path}\n")
 

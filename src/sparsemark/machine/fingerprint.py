@@ -39,7 +39,7 @@ def fingerprint(modules: Iterable[str] = ()) -> dict[str, Any]:
     least, most = frequency.bounds_khz(measured)
     return {
         **_processor(),
-        "microcode": _cpu_field("microcode"),
+        "microcode": microcode(),
         "cpus_allowed": len(allowed_cpus()),
         "smt": topology.smt(),
         "governor": frequency.governor(measured),
@@ -65,13 +65,23 @@ def readings() -> dict[str, Any]:
     """
     (measured,) = measured_cpus(1)
     return {
-        "boot_id": proc.first_line("/proc/sys/kernel/random/boot_id"),
+        "boot_id": boot_id(),
         "measured_cpu": measured if sys.platform == "linux" else None,  # elsewhere nothing is pinned
         "sibling_cpus": topology.siblings((measured,)),
         "frequency_khz": frequency.current_khz(measured),
         "load_1min": load_average(),
         "thread_pools": thread_pools(),
     }
+
+
+def microcode() -> str | None:
+    """Return the version of the processor's microcode."""
+    return _cpu_field("microcode")
+
+
+def boot_id() -> str | None:
+    """Return what identifies the system's latest start."""
+    return proc.first_line("/proc/sys/kernel/random/boot_id")
 
 
 def load_average() -> float | None:

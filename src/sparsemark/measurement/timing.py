@@ -46,7 +46,8 @@ class Timing:
 
     Block i of the one is paired with block i of the other. `steal` and `waited` are shares of the time that other
     guests and other processes took; `lock_wait_s` are seconds until no other measurement ran on this host;
-    `yardstick_s` are those of a fixed workload, half of them before the blocks and half after.
+    `yardstick_s` are those of a fixed workload, half of them before the blocks and half after. The host was held for
+    this timing from and until the seconds `held_s` of the system's clock.
     """
 
     samples_s: tuple[float, ...]
@@ -56,6 +57,7 @@ class Timing:
     waited: float | None = None
     lock_wait_s: float = 0.0
     yardstick_s: tuple[float, ...] = ()
+    held_s: tuple[float, float] | None = None
 
 
 def time_rounds(function: Callable[..., Any], setup: Callable[[], Arguments], rounds: int) -> list[float]:
@@ -95,6 +97,7 @@ def measure(
     """
     with ExitStack() as stack:
         lock_wait = stack.enter_context(nullcontext(0.0) if locked else only_measurement())
+        began = time.time()
         stack.enter_context(settled(protocol.threads))
         stolen = stack.enter_context(stolen_fraction())
         pairing = _Pairing(candidate.predict, reference.predict, batches, protocol)
@@ -104,6 +107,7 @@ def measure(
         samples = rounds(candidate.predict, pairing.next_call, protocol.rounds)
         pairing.finish()
         after = _time_yardstick(yardstick)
+        ended = time.time()
     return Timing(
         tuple(samples),
         tuple(pairing.reference_s),
@@ -112,6 +116,7 @@ def measure(
         waited(),
         lock_wait,
         (*before, *after),
+        (began, ended),
     )
 
 

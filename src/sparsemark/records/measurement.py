@@ -11,7 +11,9 @@ from sparsemark.records.ranges import (  # noqa: TC001 - as above
     Drift,
     Fraction,
     Milliseconds,
+    Moment,
     Positive,
+    Processors,
     Ratio,
     Seconds,
     Seed,
@@ -45,7 +47,8 @@ class Measurement:
     Seconds are raw: `samples_s` in the order of the calls, `reference_s` in the order of theirs, both in blocks of
     `block` calls; block i of the one is paired with block i of the other. `launch_pairs` says how many pairs each fresh
     process gave, in order; those of contaminated launches that were measured again are set aside. Times that end in
-    `_ms` are derived from them. `yardstick_ms` is the median time of a fixed workload beside the cell, and
+    `_ms` are derived from them. `held_from_s` and `held_until_s` enclose the times in which launches held their host.
+    `yardstick_ms` is the median time of a fixed workload beside the cell, and
     `yardstick_spread` how far it moved between the ends of the launches, as a fraction.
     """
 
@@ -119,6 +122,18 @@ class Measurement:
     measured_at: str | None = None
     measured_commit: str | None = None
     peak_rss_bytes: Count | None = None
+
+    # where, in a sweep over several hosts
+    host: str | None = None
+    host_class: str | None = None
+    processor: str | None = None
+    microcode: str | None = None
+    boot_id: str | None = None
+    cgroup_cpus: Processors | None = None
+    cgroup_cpuset: str | None = None
+    cgroup_memory_bytes: Count | None = None
+    held_from_s: Moment | None = None
+    held_until_s: Moment | None = None
 
     samples_s: tuple[Seconds, ...] = field(default=(), repr=False)
     reference_s: tuple[Seconds, ...] = field(default=(), repr=False)

@@ -31,6 +31,12 @@ Seconds = Annotated[float, Meta(ge=1e-15, le=1e9, description="seconds above 0, 
 Wait = Annotated[float, Meta(ge=0, le=1e9, description="seconds from 0 to 1e9")]
 """Time that something was waited for, or not at all."""
 
+Moment = Annotated[float, Meta(ge=0, le=1e11, description="seconds since 1970, from 0 to 1e11")]
+"""Point in time on the system's clock."""
+
+Processors = Annotated[float, Meta(ge=0, le=1e6, description="a number from 0 to 1e6")]
+"""Processors whose time may be taken, such as 1.5."""
+
 Milliseconds = Annotated[float, Meta(ge=1e-12, le=1e12, description="milliseconds above 0, from 1e-12 to 1e12")]
 """The same in milliseconds."""
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeElapsedColumn
 from rich.text import Text
 
 from sparsemark.machine import pace
@@ -78,6 +78,18 @@ class _Answered(Progress):
         yield from super().get_renderables()
 
 
+class _Working(ProgressColumn):
+    """What is at work, asked at each drawing: on several hosts it changes while one item is waited for."""
+
+    def __init__(self, words: Callable[[], str]) -> None:
+        super().__init__()
+        self._words = words
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - rich's protocol
+        """Return the words as they are."""
+        return Text(self._words())
+
+
 class _Left(ProgressColumn):
     """Time left, by what items of the same kind took; a lower bound while a kind is to come of which none is done.
 
@@ -127,8 +139,9 @@ def _is_found(seconds: float, other: float) -> bool:
 def _behind_a_bar(
     items: Sequence[T], what: str, console: Console, left: _Left, answer: Callable[[], str] | None
 ) -> Iterator[T]:
+    current: object = ""
     columns = (
-        TextColumn("{task.description}", markup=False),
+        _Working(lambda: f"{what}: {name}" if (name := _name(current)) else what),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -137,25 +150,26 @@ def _behind_a_bar(
     with _Answered(*columns, console=console) as progress:
         task = progress.add_task(what, total=len(items))
         for item in items:
-            progress.update(task, description=f"{what}: {_name(item)}")
+            current = item
             yield item
             left.advance()
             if answer is not None:
                 progress.answer = harmless(answer(), lines=True)
             progress.advance(task)
-        progress.update(task, description=what)
+        current = ""
 
 
 def _beside_lines(items: Sequence[T], what: str, left: _Left) -> Iterator[T]:
-    started, done, current = time.monotonic(), 0, ""
+    started, done = time.monotonic(), 0
+    current: object = ""
 
     def line() -> str:
         elapsed = _clock(time.monotonic() - started)
-        return f"{what}: {done + 1} of {len(items)}: {current}, {elapsed} elapsed, {left.words()}"
+        return f"{what}: {done + 1} of {len(items)}: {_name(current)}, {elapsed} elapsed, {left.words()}"
 
     with lines_in_a_pipe(line):
         for done, item in enumerate(items):  # noqa: B007 - `line` reads it
-            current = _name(item)
+            current = item
             yield item
             left.advance()
 

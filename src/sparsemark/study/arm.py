@@ -82,8 +82,7 @@ def answer(request: Request) -> Answer:
     found = {}
     for cell in asked:
         checked = pipeline.check(cell)
-        reference = checked.baseline.cell.name if checked.baseline else None
-        found[cell.name] = CheckedCell(to_benchmark(checked.row), checked.job, checked.patience, reference)
+        found[cell.name] = CheckedCell(to_benchmark(checked.row), checked.job, checked.patience, checked.reference)
         sys.stderr.write(f"sparsemark: checked {cell.name}\n")
         sys.stderr.flush()
     engines = {cell.engine for cell in asked} | {study.protocol.reference}

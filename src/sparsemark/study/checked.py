@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.machine.fingerprint import commit
 from sparsemark.measurement.launch import Job, Side
-from sparsemark.study import rows
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sparsemark.formats.base import Artifact
     from sparsemark.measurement.launch import Launch
     from sparsemark.measurement.parity import Verified
@@ -42,20 +41,22 @@ class Checked:
     Args:
         row: all that is known without a latency.
         job: for launches; None where the cell cannot be timed.
-        baseline: what it is timed against.
+        reference: name of the cell that it is timed against.
         patience: seconds after which a launch counts as hung.
     """
 
     row: Measurement
     job: Job | None = None
-    baseline: Baseline | None = None
+    reference: str | None = None
     patience: float = 0.0
 
     def with_launch(self, launch: Launch) -> Measurement:
         """Return the row of one launch."""
-        if self.baseline is None or self.job is None:
+        if self.reference is None or self.job is None:
             raise ValueError(f"{self.row.name}: nothing to time")
-        return rows.with_launch(self.row, launch, self.baseline.cell.name, self.job.reference, **moment())
+        from sparsemark.study import rows  # with torch, which a worker that only times does not need
+
+        return rows.with_launch(self.row, launch, self.reference, self.job.reference, **moment())
 
 
 def job(cell: Cell, artifact: Artifact, baseline: Baseline, data: Path, protocol: Protocol) -> Job:
@@ -70,4 +71,10 @@ def _side(cell: Cell, artifact: Artifact, data: Path) -> Side:
 
 def moment() -> dict[str, Any]:
     """Return when and at which commit something is measured."""
-    return {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "measured_commit": commit().get("id")}
+    return {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "measured_commit": _commit_of(Path.cwd())}
+
+
+@cache
+def _commit_of(_: Path) -> str | None:
+    """Return the commit at the first call: what is committed later is not what runs."""
+    return commit().get("id")

@@ -37,6 +37,7 @@ from sparsemark.specs import (
     usual_sparsity,
 )
 from sparsemark.study.batch_sizes import with_batch
+from sparsemark.study.host_classes import HostEntry, HostTable, tables_of
 from sparsemark.study.inputs import held_inputs
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Study:
         protocol: how they are timed.
         epochs: of fine-tuning in all, for every pruning alike.
         tolerances: of a gate, in place of its own.
+        hosts: classes of hosts, in a sweep over several.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Study:
     protocol: Protocol
     epochs: int = EPOCHS
     tolerances: Tolerances = field(default_factory=Tolerances)
+    hosts: tuple[HostTable, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -128,6 +131,7 @@ class _Document(_Table, frozen=True):
     protocol: _Protocol = _Protocol()
     epochs: int = EPOCHS
     tolerance: dict[str, float | dict[str, float]] = {}
+    host: tuple[HostEntry, ...] = ()
 
 
 def load_study(path: Path) -> Study:
@@ -172,9 +176,9 @@ def _study(document: _Document) -> Study:
             variants[variant] = None
             cells |= dict.fromkeys(_cells(variant, table, protocol.threads))
     tolerances = _tolerances(document.tolerance)
-    return Study(
-        document.name, document.hooks or None, tuple(variants), tuple(cells), protocol, document.epochs, tolerances
-    )
+    hosts = tables_of(document.host, [cell.name for cell in cells])
+    asked, hooks = (tuple(variants), tuple(cells)), document.hooks or None
+    return Study(document.name, hooks, *asked, protocol, document.epochs, tolerances, hosts)
 
 
 def _tolerances(table: Mapping[str, float | Mapping[str, float]]) -> Tolerances:

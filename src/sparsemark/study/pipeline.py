@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemark import engines, formats, paths
 from sparsemark.engines.base import notes_of
-from sparsemark.errors import TaskError, UnsupportedError, UserError, WriteError
+from sparsemark.errors import NotMadeError, TaskError, UnsupportedError, UserError, WriteError
 from sparsemark.files import key_of
 from sparsemark.machine.fingerprint import identity, package_versions
 from sparsemark.measurement.launch_data import LaunchData
@@ -32,6 +32,7 @@ from sparsemark.study.batch_sizes import as_made
 from sparsemark.study.checked import Baseline, Checked, job, moment
 from sparsemark.study.expected import SECONDS, TASK_SECONDS, ExpectedOutputs
 from sparsemark.study.grouped import with_groups
+from sparsemark.study.host_classes import HERE, HostClass
 from sparsemark.study.inputs import inputs_of, timed_batches
 from sparsemark.study.prepare import Places, Prepared, prepare
 from sparsemark.study.quantising import Quantising
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
     from sparsemark.formats.base import Artifact
     from sparsemark.measurement.launch import Job
-    from sparsemark.measurement.parity import Verified
     from sparsemark.measurement.timing import Rounds, Timing
     from sparsemark.pruning.accounting import NetworkCount
     from sparsemark.records.scores import Score
@@ -107,7 +107,7 @@ class Pipeline:
         def finish(row: Measurement, _: Verified, baseline: Baseline | None, artifact: Artifact) -> Measurement:
             if baseline is not None:
                 patience = _LEAST_PATIENCE + _PATIENCE * (time.monotonic() - began)
-                found.append(Checked(row, self._job(cell, artifact, baseline), baseline, patience))
+                found.append(Checked(row, self._job(cell, artifact, baseline), baseline.cell.name, patience))
             return row
 
         row = self._staged(cell, finish, timed=True)
@@ -244,8 +244,12 @@ class Pipeline:
         protocol = replace(self.protocol, threads=cell.threads)
         return measure(candidate, reference, batches, protocol, rounds, yardstick=standard())
 
-    def key(self, cell: Cell) -> str:
+    def key(self, cell: Cell, where: HostClass = HERE) -> str:
         """Hash all that decides a measurement: weights, code, inputs, protocol, machine, versions.
+
+        Args:
+            cell: that is measured.
+            where: hosts that it is measured on.
 
         Raises:
             UnsupportedError: as `measure` would record.
@@ -259,9 +263,28 @@ class Pipeline:
         code = [(package_versions(one.requires), one.code()) for one in timed]
         inputs, task = self.inputs(cell.variant), self._open_task(cell.variant)
         scored = None if task is None else task.scoring_digest
-        conditions = asdict(self.protocol), identity(), MEASUREMENT_VERSION
+        conditions = asdict(self.protocol), where.machine or identity(), MEASUREMENT_VERSION
         quantised = [] if cell.precision == FP32 else [self._quantising.key(cell.variant, cell.format)]
-        return key_of(asdict(cell), networks, inputs.digest, scored, code, *conditions, *quantised)
+        named = [where.name] if where.name else []
+        return key_of(asdict(cell), networks, inputs.digest, scored, code, *conditions, *quantised, *named)
+
+    def has(self, variant: Variant) -> bool:
+        """Return whether `prepare` finds a variant on disk, or knows why it cannot be prepared."""
+        places = self._places
+        self._places = replace(places, may_train=False, may_prune=False)
+        try:
+            self.prepare(variant)
+        except NotMadeError:
+            return False
+        except Exception:
+            return True
+        finally:
+            self._places = places
+        return True
+
+    def recall(self, variant: Variant, error: Exception) -> None:
+        """Remember that a variant cannot be prepared, as another process found: `prepare` raises its error."""
+        self._once.recall(("prepare", variant), error)
 
     def task(self, variant: Variant) -> Task | None:
         """Return the task of a variant's model, seed and fold, or None."""
@@ -367,15 +390,3 @@ class Pipeline:
 def ends_the_run(error: UserError, variant: Variant) -> bool:
     """Return whether an error is not one variant's alone: of the dense network, the disk, or the user's task."""
     return variant.pruning.is_dense or isinstance(error, WriteError | TaskError)
-
-
-def journal_key(pipeline: Pipeline, cell: Cell) -> str | None:
-    """Return the cell's key; None where the network itself cannot be made, which `measure` then says in the row."""
-    try:
-        return pipeline.key(cell)
-    except UserError as error:
-        if ends_the_run(error, cell.variant):
-            raise
-        return None
-    except Exception:
-        return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsemark import paths, pruning
-from sparsemark.errors import TaskError, UnsupportedError, UserError
+from sparsemark.errors import NotMadeError, TaskError, UnsupportedError, UserError
 from sparsemark.files import content_hash, convert_document, key_of
 from sparsemark.networks.channel_plan import NO_PLAN, ChannelPlan
 from sparsemark.networks.checkpoint import (
@@ -122,11 +122,13 @@ class Places:
             factories with the user's weights in them.
         work: for what a rerun would make again.
         may_train: whether networks without a checkpoint are trained or fine-tuned, which can take hours.
+        may_prune: whether networks are pruned that were not pruned yet.
     """
 
     weights: Path | None
     work: Path
     may_train: bool = True
+    may_prune: bool = True
 
 
 def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places: Places, epochs: int) -> Prepared:
@@ -153,7 +155,7 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     if task is not None and task.trains_itself and places.weights is not None:
         path = paths.checkpoint(places.weights, variant.name)
         if not places.may_train and not path.exists():
-            raise UnsupportedError(f"{path}: no such checkpoint, and nothing is to be trained")
+            raise NotMadeError(f"{path}: no such checkpoint, and nothing is to be trained")
         return _kept(variant, dense, task, path=path, work=work, epochs=epochs)
     if dense is None:
         return _built(variant, task, places)
@@ -166,8 +168,8 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     earlier = _earlier(path)
     if earlier is not None and earlier.provenance.get(_MADE_OF) == decided:
         return Prepared.of(variant, path, earlier.provenance)
-    if can_finetune and not places.may_train:
-        raise UnsupportedError("not fine-tuned yet, and nothing is to be trained")
+    if not places.may_prune or (can_finetune and not places.may_train):
+        raise NotMadeError("not fine-tuned yet, and nothing is to be trained")
     with _named(variant):
         prune_from(variant, dense, task, path=path, work=work, epochs=epochs, decided=decided)
     return Prepared.of(variant, path, read_header(path).provenance)

@@ -53,7 +53,7 @@ def latency(
         from sparsemark.records.benchmark_json import extra_info
         from sparsemark.records.measurement import MEASURED, UNSUPPORTED
         from sparsemark.study.interrupts import raised_again
-        from sparsemark.study.pipeline import journal_key
+        from sparsemark.study.journal_keys import journal_key
 
         try:
             with raised_again() as raise_if_interrupted:

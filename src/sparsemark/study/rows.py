@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sparsemark.formats.base import Artifact
+    from sparsemark.machine.host import Host
     from sparsemark.measurement.launch import Launch, Side
     from sparsemark.measurement.parity import Parity, Verified
     from sparsemark.measurement.timing import Timing
@@ -225,6 +226,21 @@ def with_launch(row: Measurement, launch: Launch, reference: str, side: Side, **
     return replace(timed, peak_rss_bytes=launch.peak_rss_bytes)
 
 
+def with_host(row: Measurement, host: Host, host_class: str) -> Measurement:
+    """Add where a launch ran, in a sweep over several hosts."""
+    return replace(
+        row,
+        host=host.name,
+        host_class=host_class or None,
+        processor=host.processor,
+        microcode=host.microcode,
+        boot_id=host.boot_id,
+        cgroup_cpus=host.limits.cpus,
+        cgroup_cpuset=host.limits.cpuset,
+        cgroup_memory_bytes=host.limits.memory_bytes,
+    )
+
+
 def with_timing(
     row: Measurement, timing: Timing, reference: str, engine: str, sha256: str, **moment: Any
 ) -> Measurement:
@@ -249,6 +265,8 @@ def with_timing(
         steal=timing.steal,
         waited=timing.waited,
         lock_wait_s=timing.lock_wait_s,
+        held_from_s=None if timing.held_s is None else timing.held_s[0],
+        held_until_s=None if timing.held_s is None else timing.held_s[1],
         yardstick_ms=1e3 * float(np.median(timing.yardstick_s)) if timing.yardstick_s else None,
         yardstick_spread=spread_of_ends(timing.yardstick_s),
         launch_pairs=(len(timing.samples_s) // timing.block,),

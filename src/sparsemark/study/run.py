@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import NO_NETWORK
@@ -19,8 +20,9 @@ from sparsemark.specs import ONE_SHOT
 from sparsemark.study import rows
 from sparsemark.study.conditions import conditions, engine_notes
 from sparsemark.study.interrupts import raised_again
-from sparsemark.study.launches import measure_in_launches
-from sparsemark.study.pipeline import Pipeline, journal_key
+from sparsemark.study.journal_keys import journal_key
+from sparsemark.study.launches import Here, measure_in_launches
+from sparsemark.study.pipeline import Pipeline
 from sparsemark.study.prepare import check_schedule
 from sparsemark.study.requirements import check_requirements, has_requirements
 from sparsemark.study.sampling import IN_THIS_PROCESS
@@ -28,12 +30,15 @@ from sparsemark.study.task import Task, always, load_task, opener
 from sparsemark.study.watch import kinds_of_cells, kinds_of_variants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import Any
 
     from sparsemark.records.journal import Journal
     from sparsemark.specs import Cell, Variant
+    from sparsemark.study.executor import Executor
     from sparsemark.study.file import Study
+    from sparsemark.study.host_classes import HostClass
     from sparsemark.study.prepare import Places, Prepared
     from sparsemark.study.sampling import Sampling
     from sparsemark.study.watch import Watch
@@ -67,8 +72,16 @@ def open_pipeline(
     return Pipeline(open_task, study.protocol, places, study.epochs)
 
 
-def prepare_variants(pipeline: Pipeline, variants: Sequence[Variant], watch: Watch) -> list[Measurement]:
+def prepare_variants(
+    pipeline: Pipeline, variants: Sequence[Variant], watch: Watch, executor: Executor | None = None
+) -> list[Measurement]:
     """Train, prune and fine-tune whatever has no checkpoint yet.
+
+    Args:
+        pipeline: prepares one variant.
+        variants: in the order of the result.
+        watch: shows progress.
+        executor: where; None is this process.
 
     Returns:
         A row for every variant: its scores at each step, or why there are none; before the first of a seed, what
@@ -76,6 +89,7 @@ def prepare_variants(pipeline: Pipeline, variants: Sequence[Variant], watch: Wat
     """
     found: dict[str, Measurement] = {}
     with raised_again() as raise_if_interrupted:
+        (executor or Here()).prepare_ahead(pipeline, variants, watch)
         for variant in watch(variants, "networks", kinds_of_variants(variants)):
             evaluated = _evaluated(pipeline, variant)
             raise_if_interrupted()  # a row that an interrupt made is none
@@ -135,13 +149,51 @@ def measure_cells(
         watch: shows progress.
         sampling: in which processes.
     """
-    measure = _measured_here if sampling.launches == 0 else partial(measure_in_launches, sampling=sampling)
-    measurements = measure(pipeline, cells, journal, watch)
+    if sampling.launches > 0:
+        (run,) = measure_on(Here(), pipeline, cells, journal, watch=watch, sampling=sampling).values()
+        return run
+    measurements = _measured_here(pipeline, cells, journal, watch)
+    return _run(pipeline, cells, measurements, lambda names: conditions(names, measured_now=journal.has_grown))
+
+
+def measure_on(
+    executor: Executor,
+    pipeline: Pipeline,
+    cells: Sequence[Cell],
+    journal: Journal,
+    *,
+    watch: Watch,
+    sampling: Sampling,
+) -> dict[HostClass, Run]:
+    """Measure the cells that the journal does not hold in fresh processes, on each class of an executor's hosts.
+
+    Args:
+        executor: where.
+        pipeline: prepares and checks one cell.
+        cells: in the order of the result.
+        journal: finished launches; those with the same key are taken as they are.
+        watch: shows progress.
+        sampling: how many launches.
+    """
+    measurements = iter(measure_in_launches(pipeline, cells, journal, watch, sampling, executor=executor))
+    runs = {}
+    for where in executor.classes():
+        own = [cell for cell in cells if where.takes(cell)]
+        known = partial(executor.conditions, where, measured_now=journal.has_grown)
+        runs[where] = _run(pipeline, own, list(islice(measurements, len(own))), known)
+    return runs
+
+
+def _run(
+    pipeline: Pipeline,
+    cells: Sequence[Cell],
+    measurements: Sequence[Measurement],
+    known: Callable[[Iterable[str]], Mapping[str, Any]],
+) -> Run:
     names = {cell.engine for cell in cells} | {pipeline.protocol.reference}
     # But for readings of the moment, a run that takes every cell from the journal is the same document again.
     when = max((m.measured_at for m in measurements if m.measured_at), default=datetime.now(UTC).isoformat())
-    now = conditions(names, measured_now=journal.has_grown)
-    return Run(tuple(measurements), now, commit(), when, engine_notes(names))
+    return Run(tuple(measurements), known(names), commit(), when, engine_notes(names))
 
 
 def _measured_here(pipeline: Pipeline, cells: Sequence[Cell], journal: Journal, watch: Watch) -> list[Measurement]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sparsemark.errors import WriteError
+from sparsemark.errors import NotMadeError, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -26,7 +26,7 @@ class Once:
         if key not in self._done:
             try:
                 self._done[key] = make()
-            except WriteError:
+            except (WriteError, NotMadeError):
                 raise
             except Exception as error:
                 self._done[key] = error
@@ -35,3 +35,7 @@ class Once:
             raise done
         found: T = done
         return found
+
+    def recall(self, key: Hashable, error: Exception) -> None:
+        """Remember what a stage raised elsewhere."""
+        self._done[key] = error

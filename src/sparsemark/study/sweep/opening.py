@@ -1,0 +1,66 @@
+"""Opening of a sweep: a study, a scheduler, and what tells apart this sweep from any other."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsemark import paths
+from sparsemark.errors import UserError
+from sparsemark.files import content_hash, write_atomically
+from sparsemark.study.sweep.cluster import Cluster
+from sparsemark.study.sweep.executor import Sweep
+from sparsemark.study.sweep.order import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sparsemark.study.file import Study
+    from sparsemark.study.prepare import Places
+
+
+@contextmanager
+def opened(scheduler: str, study: Study, file: Path, places: Places, data: Path | None) -> Iterator[Sweep]:
+    """Yield the executor of a study on a scheduler's workers, which are started or joined when they are first needed.
+
+    Args:
+        scheduler: `local:N`, or an address.
+        study: to be run.
+        file: that it was read from.
+        places: folders.
+        data: images, or None.
+
+    Raises:
+        UserError: no scheduler answers; no worker has what timing needs, or another version of what decides a
+            measurement; no host is what the study asks for.
+    """
+    token, content = paths.sweep_token(places.work).absolute(), uuid.uuid4().hex
+    write_atomically(token, content.encode())
+    engines = sorted({cell.engine for cell in study.cells} | {study.protocol.reference})
+    data = None if data is None else data.absolute()
+    order = Order(f"sparsemark-{content}", replace(study, variants=(), cells=(), hosts=()), places, data, Path.cwd())
+    try:
+        with Cluster(scheduler, engines, token, content) as cluster:
+            yield Sweep(cluster, order, study.hosts, _watching(file))
+    finally:
+        with suppress(OSError):
+            token.unlink()
+
+
+def _watching(file: Path) -> Callable[[], None]:
+    """Return a function that raises UserError once a file is no longer what it was."""
+    seen, digest = file.stat(), content_hash(file)
+
+    def check() -> None:
+        try:
+            now = file.stat()
+            is_same = (now.st_mtime_ns, now.st_size) == (seen.st_mtime_ns, seen.st_size) or content_hash(file) == digest
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise UserError(f"{file}: changed while it ran; what was measured is kept, run the same command again")
+
+    return check
