@@ -392,21 +392,21 @@ def exported_by_torch(tmp_path, monkeypatch):
 
 
 class Twins(nn.Module):
-    """Layers that start as copies of each other, as those of a transformer do, and a head tied to the embedding."""
+    """Layers that start as copies of each other, as those of a transformer do, and a last layer tied to the first."""
 
     def __init__(self):
         super().__init__()
         layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
-        self.table, self.head = nn.Embedding(20, 8), nn.Linear(8, 20, bias=False)
-        self.layers, self.head.weight = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False), self.table.weight
+        self.first, self.last = nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False)
+        self.layers, self.last.weight = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False), self.first.weight
 
-    def forward(self, ids):
-        return self.head(self.layers(self.table(ids)))
+    def forward(self, x):
+        return self.last(self.layers(self.first(x)).relu())
 
 
 def test_layers_that_start_as_copies_count_each_and_a_tied_weight_once(exported_by_torch):
-    expected = 160 + 3 * (24 * 8 + 8 * 8 + 2 * 8 * 12)
-    for count in exported_by_torch(Twins(), InputSpec((1, 6), "int64")):
+    expected = 64 + 3 * (24 * 8 + 8 * 8 + 2 * 8 * 12)
+    for count in exported_by_torch(Twins(), InputSpec((1, 6, 8))):
         assert count == Weights(expected, expected)
 
 

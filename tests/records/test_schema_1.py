@@ -20,7 +20,7 @@ from sparsemark.specs import Pruning
 COMMITTED = [
     path
     for path in sorted((Path(__file__).parents[2] / "results").glob("*/*.json"))
-    if "benchmarks" in json.loads(path.read_text())
+    if json.loads(path.read_text()).get("benchmarks")  # a file of scores has none
 ]
 RENAMED = {"agreement": "engine_agreement"}
 GONE = {"schema", "cell", "contaminated", "accuracy_source", "agreement_source", *METRICS} | {

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto
 
 from sparsemark.errors import UserError
+from sparsemark.measurement.parity import Parity, ParityError
+from sparsemark.networks.quantised_reference import NOTE
 from sparsemark.records.measurement import MEASURED, UNSUPPORTED
 from sparsemark.specs import InputSpec, ModelSpec, Protocol, Pruning, Variant
 from sparsemark.study.file import cell_of
 from sparsemark.study.pipeline import Pipeline
 from sparsemark.study.prepare import Places
 from sparsemark.study.task import always
+from tests.networks.onnx_files import model_of, node
 
 FACTORIES = """
 from dataclasses import dataclass
@@ -193,6 +199,41 @@ def test_pruning_that_makes_the_output_constant_is_marked(pipeline, folder):
     row = row_of(pipeline, folder, "plain", "magnitude:0.999", "torch")
     assert row.status == MEASURED
     assert "its output no longer depends on its input" in row.notes
+
+
+@pytest.fixture
+def quantised_by_another(folder):
+    """A user's own quantised ONNX file: a product of bytes, its weights of 7 bits."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.integers(-64, 64, (12, 5), np.int8), "ws": np.float32(0.02), "wz": np.int8(0),
+        "xs": np.float32(0.03), "xz": np.uint8(128), "ys": np.float32(0.1), "yz": np.uint8(120),
+    }  # fmt: skip
+    nodes = [
+        node("QuantizeLinear", ["x", "xs", "xz"], ["xq"]), node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"]),
+        node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]), node("MatMul", ["xd", "wd"], ["y"]),
+        node("QuantizeLinear", ["y", "ys", "yz"], ["yq"]), node("DequantizeLinear", ["yq", "ys", "yz"], ["out"]),
+    ]  # fmt: skip
+    path = folder / "quantised.onnx"
+    onnx.save(model_of(nodes, constants, (1, 12), outputs={"out": TensorProto.FLOAT}), path)
+    return path
+
+
+def test_a_quantised_file_is_held_to_a_step_of_its_output_whoever_quantised_it(pipeline, quantised_by_another):
+    model = ModelSpec("quantised", str(quantised_by_another), (1, 12))
+    row = pipeline.measure(cell_of(Variant(model), "onnxruntime", "fp32", 1), None)
+    assert row.status == MEASURED, row.reason
+    assert NOTE in row.notes
+    assert row.parity_max_abs <= 0.1 + 1e-6
+
+
+def test_a_failure_on_bytes_names_the_processor_where_it_overflows(pipeline, quantised_by_another, monkeypatch):
+    model = ModelSpec("quantised", str(quantised_by_another), (1, 12))
+    cell = cell_of(Variant(model), "onnxruntime", "fp32", 1)
+    failed = ParityError("max |d| is 9 steps", Parity(1.0, 1.0, 0.5, "", 8))
+    for exact, words in ((True, "max |d| is 9 steps"), (False, "weights of 8 bits overflow")):
+        monkeypatch.setattr("sparsemark.study.pipeline.sums_bytes_exactly", lambda exact=exact: exact)
+        assert words in str(pipeline._explained(failed, cell))
 
 
 def test_a_network_that_never_looked_is_marked_before_anything_is_pruned(pipeline, folder):

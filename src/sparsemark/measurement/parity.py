@@ -54,6 +54,14 @@ class ParityError(Exception):
         super().__init__(reason)
         self.parity = parity
 
+    def beside_saturation(self) -> ParityError:
+        """Return the error with what the processor does to products of bytes."""
+        return ParityError(
+            f"{self}; this processor adds products of bytes in 16 bits, where weights of 8 bits overflow and those of "
+            "7 (reduce_range) do not",
+            self.parity,
+        )
+
     def beside_rounding(self, alone: float, *, made_up: bool) -> ParityError:
         """Return the error with what float32 costs the network by itself.
 

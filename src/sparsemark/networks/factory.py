@@ -82,10 +82,11 @@ _RETURNS_ONE: dict[str, bool] = {}
 def _share(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     """Return whether two networks are one, or have the memory of a tensor in common."""
     import torch
+    from torch.nn.parameter import is_lazy
 
     def memory(module: torch.nn.Module) -> set[int]:
-        tensors = (*module.parameters(), *module.buffers())
-        return {tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.layout is torch.strided} - {0}
+        tensors = [one for one in (*module.parameters(), *module.buffers()) if not is_lazy(one)]
+        return {one.untyped_storage().data_ptr() for one in tensors if one.layout is torch.strided} - {0}
 
     return one is other or not memory(one).isdisjoint(memory(other))
 

@@ -17,6 +17,7 @@ from sparsemark.networks.reference import Reference, float64_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -30,6 +31,11 @@ _LEVELS = 255
 
 _SAME_VALUES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 """Operators that leave every value as it is."""
+
+
+def quantises(path: Path) -> bool:
+    """Return whether an ONNX file rounds activations to integers: a quantised network, whoever quantised it."""
+    return any(node.op_type == "QuantizeLinear" for node in load_onnx(path).graph.node)
 
 
 def quantised_outputs(source: Source, batches: Sequence[Batch], seconds: float = float("inf")) -> Reference:

@@ -87,7 +87,7 @@ def redraw(machine: str, name: str) -> Iterator[Path]:
 
 
 def _tables(run: Run | None, evaluated: Sequence[Measurement], name: str, machine: str) -> Iterator[Path]:
-    texts = {}
+    texts: dict[Path, str] = {}
     if run is not None:
         texts |= {
             paths.table(machine, name, "md"): render(run, "markdown"),
