@@ -297,7 +297,7 @@ def segresnet_like() -> nn.Module:
 
     def block(inputs: int, outputs: int) -> nn.Module:
         fitting = (
-            [] if inputs == outputs else [nn.Conv2d(inputs, outputs, 3 if inputs == 3 else 1, padding=inputs == 3)]
+            [] if inputs == outputs else [nn.Conv2d(inputs, outputs, 3 if inputs == 3 else 1, padding=int(inputs == 3))]
         )
         return nn.Sequential(*fitting, residual(outputs))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import breadth
 from bench.breadth import Planned, plan, table
+from sparsemark.networks.factory import build_model
+from sparsemark.networks.outputs import output_tensors
 from sparsemark.specs import DENSE
+from sparsemark.study.file import load_study
 from tests.small_networks import artifact, build, example
 from tests.synthetic import REFERENCE_MS, samples, timed
+
+ROOT = Path(__file__).parents[2]
 
 
 def cell(engine, speedup, sparsity=None, **options):
@@ -79,3 +86,13 @@ def test_a_plan_is_made_once_in_a_process_of_its_own(tmp_path, monkeypatch):
     made = artifact("mlp", "none", "csr")
     assert breadth._remembered(tmp_path, made) == breadth._remembered(tmp_path, made) == Planned(1.5, 7)
     assert [command[:4] for command in calls] == [[sys.executable, "-m", "bench.breadth", "--plan"]]
+
+
+@pytest.mark.parametrize("model", load_study(breadth.STUDY).models, ids=lambda model: model.name)
+def test_every_family_answers_and_looks_at_its_input(model):
+    network = build_model(replace(model, reference=f"{ROOT / model.reference}"))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        one, other = (output_tensors(network.eval()(torch.rand(model.input_shape))) for _ in range(2))
+    assert all(output.isfinite().all() for output in one)
+    assert any((a - b).abs().max() > 1e-6 * a.abs().max() for a, b in zip(one, other, strict=True))
