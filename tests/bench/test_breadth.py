@@ -88,7 +88,10 @@ def test_a_plan_is_made_once_in_a_process_of_its_own(tmp_path, monkeypatch):
     assert [command[:4] for command in calls] == [[sys.executable, "-m", "bench.breadth", "--plan"]]
 
 
-@pytest.mark.parametrize("model", load_study(breadth.STUDY).models, ids=lambda model: model.name)
+FAMILIES = {variant.model.name: variant.model for variant in load_study(breadth.STUDY).variants}
+
+
+@pytest.mark.parametrize("model", FAMILIES.values(), ids=FAMILIES)
 def test_every_family_answers_and_looks_at_its_input(model):
     network = build_model(replace(model, reference=f"{ROOT / model.reference}"))
     torch.manual_seed(0)
