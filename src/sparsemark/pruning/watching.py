@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -74,6 +75,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
             storage = _storage(parameter)
             self._constants.add(storage)
             self._stands_for[storage] = self._stands_for.get(storage, frozenset()) | {key}
+        self._addresses: list[StorageWeakRef] = []  # the address of a value that is gone must not be another's
         self._values = {_storage(one): number for number, one in enumerate(inputs)}
         self._made_from: list[set[int]] = [set() for _ in inputs]
         self._met: list[set[int]] = [set() for _ in inputs]
@@ -198,8 +200,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
             met |= self._all_sources(tensor)
             if storage in self._values:
                 values.add(self._values[storage])
-            elif storage not in self._constants and operator != "lift_fresh":  # as of an array of NumPy
-                self._traceable = False
+            elif storage not in self._constants and not (operator == "lift_fresh" and tensor.ndim == 0):
+                self._traceable = False  # of an array of NumPy; what Python reads by `item` is known
         if not made:
             self._read |= values
         before = {_storage(tensor) for tensor in given}
@@ -207,6 +209,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
             storage = _storage(tensor)
             if storage not in before or storage not in self._values:
                 self._values[storage] = len(self._made_from)
+                if tensor.layout is torch.strided:
+                    self._addresses.append(StorageWeakRef(tensor.untyped_storage()))  # type: ignore[no-untyped-call]  # as above
                 self._made_from.append(set())
                 self._met.append(set())
             self._made_from[self._values[storage]] |= values
