@@ -1,4 +1,4 @@
-"""What `direct-csr` makes of the networks of `families.toml`: speed, share that runs sparse, time to plan.
+"""Table of the networks of `families.toml` in `direct-csr`: speed, share that runs sparse, time to plan.
 
     python -m bench.breadth [options of `sparsemark run`]
 

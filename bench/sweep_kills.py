@@ -1,4 +1,4 @@
-"""What a sweep survives: kill -9 of a worker, a cell's process, the scheduler and the client, at random moments each.
+"""Trials of a sweep under kill -9: of a worker, a cell's process, the scheduler and the client, at random moments.
 
 `python -m bench.sweep_kills [TRIALS]`, in an empty folder: stub cells on two workers with faked hosts. After each kill
 the command is given again until it is done. Every cell must then be in the journal once, and those of one host apart in

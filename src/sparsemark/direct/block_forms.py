@@ -1,4 +1,4 @@
-"""How blocks of four bytes are multiplied on this processor; see `sparsemark.direct.kernels.blocks`."""
+"""Forms of the product of a block of four bytes, by kind of processor; see `sparsemark.direct.kernels.blocks`."""
 
 from __future__ import annotations
 

@@ -267,3 +267,19 @@ def per_channel(constant: NDArray[Any] | None, shape: Sequence[int]) -> NDArray[
     if constant.size != 1 and (len(shape) < 2 or padded != (1, shape[1], *(1,) * (len(shape) - 2))):
         return None
     return np.broadcast_to(np.asarray(constant, np.float64).reshape(-1), (shape[1],)).copy()
+
+
+def window_numbers(
+    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], pads: Sequence[int]
+) -> dict[int, int]:
+    """Return the columns of a pooling that describe its windows; `size` is height and width of what they move over."""
+    return {
+        isa.SOURCE_HEIGHT: size[0],
+        isa.SOURCE_WIDTH: size[1],
+        isa.ROW_STRIDE: stride[0],
+        isa.COLUMN_STRIDE: stride[1],
+        isa.ROW_START: -pads[0],
+        isa.COLUMN_START: -pads[1],
+        isa.KERNEL_ROWS: kernel[0],
+        isa.KERNEL_COLUMNS: kernel[1],
+    }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sparsemark.direct import isa
 from sparsemark.direct.ir import Operation, planes, vector
-from sparsemark.direct.lowering.context import window_of
+from sparsemark.direct.lowering.context import window_numbers, window_of
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -37,17 +37,7 @@ def _pool(context: Context, node: Node, kind: int) -> None:
         size.append(count)
     source = context.tensor(node.inputs[0])
     target = planes(channels, *size)
-    numbers = {
-        isa.KIND: kind,
-        isa.SOURCE_HEIGHT: height,
-        isa.SOURCE_WIDTH: width,
-        isa.ROW_STRIDE: stride[0],
-        isa.COLUMN_STRIDE: stride[1],
-        isa.ROW_START: -pads[0],
-        isa.COLUMN_START: -pads[1],
-        isa.KERNEL_ROWS: kernel[0],
-        isa.KERNEL_COLUMNS: kernel[1],
-    }
+    numbers = {isa.KIND: kind} | window_numbers((height, width), kernel, stride, pads)
     context.set(
         node.outputs[0], context.add(Operation(isa.POOL, node.name, source, target, numbers=numbers, scratch=width))
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sparsemark.direct import isa
 from sparsemark.direct.ir import Operation, Tensor, words
 from sparsemark.direct.lowering.byte_products import convolution_of_bytes, levels_of, linear_of_bytes
-from sparsemark.direct.lowering.context import Bytes, is_shape, window_of
+from sparsemark.direct.lowering.context import Bytes, is_shape, window_numbers, window_of
 from sparsemark.errors import UnsupportedError
 from sparsemark.formats.csr.graph import CsrMatrix
 
@@ -127,16 +127,7 @@ def _pooled(  # noqa: PLR0917 - a window is that much
     pads: Sequence[int],
 ) -> None:
     target = words(source.channels, size[0], size[1], source.zero)
-    numbers = {
-        isa.SOURCE_HEIGHT: source.tensor.height,
-        isa.SOURCE_WIDTH: source.tensor.width,
-        isa.ROW_STRIDE: stride[0],
-        isa.COLUMN_STRIDE: stride[1],
-        isa.ROW_START: -pads[0],
-        isa.COLUMN_START: -pads[1],
-        isa.KERNEL_ROWS: kernel[0],
-        isa.KERNEL_COLUMNS: kernel[1],
-    }
+    numbers = window_numbers((source.tensor.height, source.tensor.width), kernel, stride, pads)
     context.add(Operation(isa.POOL_BYTES, node.name, source.tensor, target, numbers=numbers))
     context.quantised[node.outputs[0]] = replace(source, tensor=target)
 

@@ -73,7 +73,7 @@ class _Named:
 
     @property
     def name(self) -> str:
-        """What is at work now."""
+        """Name of what is at work now."""
         return self.say()
 
 
