@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemark.networks.checkpoint import read_header
 from sparsemark.records.epochs import spent_on
+from training.device import BF16, FP32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_COLUMNS = ("network", "pruning", "seed", "recipe", "epochs", "fine-tuned", "tested on")
+_COLUMNS = ("network", "pruning", "seed", "recipe", "precision", "epochs", "fine-tuned", "tested on")
 _SHOWN = {"accuracy": "accuracy, %", "roc_auc": "ROC AUC, %", "dice_volume": "Dice of the volume, %"}
 """Scores of a card, with the titles of their columns."""
+
+_PRECISIONS = {BF16: "bfloat16", FP32: "float32"}
+"""Precisions of training, by Lightning's names."""
 
 
 def cards(folder: Path) -> str:
@@ -35,6 +39,7 @@ def _card(path: Path) -> Iterator[str]:
     yield "-" if variant.pruning.is_dense else variant.pruning.label
     yield f"{variant.seed}" if variant.fold is None else f"{variant.seed}, fold {variant.fold}"
     yield str(recipe["name"])
+    yield _PRECISIONS.get(recipe["train"]["precision"], recipe["train"]["precision"])
     yield str(recipe["train"]["epochs"])
     # Files from before the epochs were recorded spent what their recipe says.
     yield "-" if variant.pruning.is_dense else str(spent_on(origin) or recipe["finetune"]["epochs"])

@@ -135,9 +135,18 @@ def test_readme_has_a_card_for_each_checkpoint():
 def test_a_card_says_how_it_was_trained_and_what_came_out_on_whom(tmp_path):
     shutil.copy("models/weights/cnn9-magnitude90-seed0-fold1.safetensors", tmp_path)
     row = [cell.strip() for cell in cards(tmp_path).splitlines()[-1].strip("|").split("|")]
-    assert row[:7] == ["`cnn9`", "magnitude90", "0, fold 1", "better", "25", "6", "611 slices of 18 patients"]
-    assert row[7] == "95.3 [93.3, 96.8]"
-    assert row[9] == "-", "a network without a mask has no Dice"
+    assert row[:8] == [
+        "`cnn9`",
+        "magnitude90",
+        "0, fold 1",
+        "better",
+        "float32",
+        "25",
+        "6",
+        "611 slices of 18 patients",
+    ]
+    assert row[8] == "95.3 [93.3, 96.8]"
+    assert row[10] == "-", "a network without a mask has no Dice"
 
 
 def test_wide_network_has_845_million_multiply_adds(table):
