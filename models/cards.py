@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemark.networks.checkpoint import read_header
 from sparsemark.records.epochs import spent_on
-from training.device import BF16, FP32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ _COLUMNS = ("network", "pruning", "seed", "recipe", "precision", "epochs", "fine
 _SHOWN = {"accuracy": "accuracy, %", "roc_auc": "ROC AUC, %", "dice_volume": "Dice of the volume, %"}
 """Scores of a card, with the titles of their columns."""
 
-_PRECISIONS = {BF16: "bfloat16", FP32: "float32"}
+_PRECISIONS = {"bf16-mixed": "bfloat16", "32-true": "float32"}
 """Precisions of training, by Lightning's names."""
 
 
