@@ -145,10 +145,14 @@ def speedup(kind: str, colour: Spec) -> Spec:
                 "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 46}, "fill": ink,
                 "stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 1}, "cursor": {"value": "pointer"},
                 "description": {"field": "label"}}}},
-            {"type": "text", "aria": False, "interactive": False, "from": {"data": "labels"}, "encode": {"update": {
-                "x": {"scale": "x", "field": "x", "offset": 8}, "y": {"field": "place"},
-                "text": {"field": "line"}, "fill": ink, "fontSize": {"value": 12}, "baseline": {"value": "middle"},
-                "opacity": {"signal": "room > 0 ? 1 : 0"}}}},
+            *[
+                {"type": "text", "aria": False, "interactive": False, "from": {"data": "labels"}, "encode": {"update": {
+                    "x": {"scale": "x", "field": "x", "offset": 8}, "y": {"field": "place"},
+                    "text": {"field": "line"}, "fontSize": {"value": 12}, "baseline": {"value": "middle"},
+                    "opacity": {"signal": "room > 0 ? 1 : 0"}, **look}}}
+                # A ground of their own: labels of lines that end early lie on other lines.
+                for look in ({"stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 5}}, {"fill": ink})
+            ],
         ],
     )  # fmt: skip
 

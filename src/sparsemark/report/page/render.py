@@ -34,6 +34,9 @@ PARITY_LIMIT = 1e-5
 _SORTED_BY = {"removed": "removed", SPEEDUP: "speedup", "p50 ms": "ms", "size": "bytes"}
 """Columns that are sorted by a number of the record in place of their text."""
 
+_MODEL, _PRUNED = "model", "pruned"
+_CLASSES = {SPEEDUP: "speedup", _PRUNED: "pruned"}
+"""Columns that the style sheet knows."""
 
 _LINES = 6
 """Lines of advice above the charts; the others are folded."""
@@ -169,19 +172,24 @@ def _frames(
 def _table(content: Content, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return titles and rows of the table of all cells, with what each column is sorted by."""
     known = {record["name"]: record for record in records}
-    rows = [_row(row, content.columns, known[row.name]) for row in content.rows]
-    return {"columns": [(column, column in NUMBERS) for column in (*content.columns, "trust")], "rows": rows}
+    several = len({record["model"] for record in records}) > 1
+    columns = [column for column in content.columns if several or column != _MODEL]
+    rows = [_row(row, content.columns, known[row.name], columns) for row in content.rows]
+    return {"columns": [(column, column in NUMBERS) for column in (*columns, "trust")], "rows": rows}
 
 
-def _row(row: Row, columns: Sequence[str], record: Mapping[str, Any]) -> dict[str, Any]:
+def _row(row: Row, columns: Sequence[str], record: Mapping[str, Any], shown: Sequence[str]) -> dict[str, Any]:
     cells = []
     for column, text in zip(columns, row.texts, strict=True):
+        if column not in shown:
+            continue
         value: float | str | None = None
         if field := _SORTED_BY.get(column):
             found = record[field]
             number = found[0] if isinstance(found, list) else found
             value = "" if number is None else number
-        classes = ("number" if column in NUMBERS else "") + (" speedup" if column == SPEEDUP else "")
-        cells.append(Cell(text, value, classes.strip()))
+        names = ["number"] if column in NUMBERS else []
+        names += [_CLASSES[column]] if column in _CLASSES else []
+        cells.append(Cell(text.replace(" %", "\u00a0%") if column == _PRUNED else text, value, " ".join(names)))
     classes = " ".join(name for name in (row.tone, "reference" if row.is_reference else "") if name)
     return {"name": row.name, "cells": cells, "classes": classes, "grade": record["grade"], "why": record["why"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_dense
+from sparsemark.analysis.cells import is_control, is_dense
 from sparsemark.analysis.contamination import contamination_of
 from sparsemark.analysis.front import answers, fastest
 from sparsemark.report import trust, wording
@@ -88,19 +88,20 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
 def machine_tile(run: Run) -> Tile:
     """Return whether the machine was quiet while the cells were measured."""
     measured = run.measured()
+    cells = [m for m in measured if not is_control(m)] or measured  # of which the answer counts the disturbed ones too
     if not measured:
         return Tile("nothing measured", "no cell has a time", "unfit")
-    disturbed = sum(bool(contamination_of(m)) for m in measured)
+    disturbed = sum(bool(contamination_of(m)) for m in cells)
     against_itself = [m for m in measured if m.control == AA]
     # The control that is off, if one is: the others say nothing for it.
     said = dict(zip([clock_agrees(m) for m in against_itself], controls(run), strict=False))
     wrong = False in said
     aa = said.get(False) or next(iter(said.values()), "")
-    words = f"{disturbed} of {len(measured)} cells disturbed; {aa.partition(') ')[2].rstrip('.') or 'no A/A control'}"
+    words = f"{disturbed} of {len(cells)} cells disturbed; {aa.partition(') ')[2].rstrip('.') or 'no A/A control'}"
     if wrong:
         return Tile("the clock disagrees", words, "unfit")
     if not disturbed:
         return Tile("quiet machine", words, "fit")
-    if 2 * disturbed <= len(measured):
+    if 2 * disturbed <= len(cells):
         return Tile("noisy machine", words, "noisy")
     return Tile("disturbed machine", words, "unfit")

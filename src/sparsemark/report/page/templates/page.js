@@ -45,10 +45,12 @@
       list.append(term, value);
     };
     const row = rowOf.get(cell.name);
-    if (row) all("th", table.tHead).forEach((head, index) => add(head.dataset.title, row.cells[index].textContent.trim()));
-    add("dominated", cell.below);
+    if (row && place !== "strip") all("th", table.tHead).forEach((head, index) => add(head.dataset.title, row.cells[index].textContent.trim()));
+    if (place === "strip" && cell.speedup) add("speedup [95 %]", `${cell.speedup[0].toFixed(2)}x [${cell.speedup[1].toFixed(2)}, ${cell.speedup[2].toFixed(2)}]`);
+    if (place === "strip") add("trust", cell.grade);
+    add("dominated", place === "strip" ? "" : cell.below);
     add("trust lowered by", cell.why);
-    add("from float64", cell.parity ? cell.parity.toExponential(1) : "");
+    add("from float64", place !== "strip" && cell.parity ? cell.parity.toExponential(1) : "");
     add("cell", cell.name);
     out.replaceChildren(list);
   };
@@ -125,6 +127,8 @@
     const scale = view.scale("y"), apart = 15;
     const ends = [...last.values()].map((point) => ({ ...point, place: scale(point.y) }));
     const short = ends.filter((point) => point.x < 75);
+    short.sort((a, b) => a.place - b.place);
+    short.forEach((one, index) => { if (index) one.place = Math.max(one.place, short[index - 1].place + apart); });
     const found = ends.filter((point) => point.x >= 75).map((point) => ({ ...point, x: 100 }));
     found.sort((a, b) => a.place - b.place);
     found.forEach((one, index) => { if (index) one.place = Math.max(one.place, found[index - 1].place + apart); });
@@ -250,7 +254,13 @@
     button.hidden = false;
     button.addEventListener("click", () => navigator.clipboard?.writeText(button.dataset.copy).then(() => { button.textContent = "copied"; }));
   });
-  addEventListener("beforeprint", () => all("details").forEach((fold) => { fold.open = true; }));
+  // Paper cannot unfold: what is folded is printed, but for the tables of charts that are printed themselves.
+  let unfolded = [];
+  addEventListener("beforeprint", () => {
+    unfolded = all("details:not(.data)").filter((fold) => !fold.open);
+    unfolded.forEach((fold) => { fold.open = true; });
+  });
+  addEventListener("afterprint", () => unfolded.forEach((fold) => { fold.open = false; }));
 
   for (const id of Object.keys(page.charts)) draw(id, id === "strip" ? () => {} : onto(id.startsWith("course-") ? "course" : id));
   find("#strip-cell")?.addEventListener("input", drawStrip);
