@@ -13,6 +13,8 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from numba import types
+from numba.core import cgutils, codegen
+from numba.core.registry import cpu_target
 from numba.np.arrayobj import get_cfarray_intrinsic
 
 from sparsemark.direct import isa
@@ -34,6 +36,46 @@ _array: Any = get_cfarray_intrinsic("C", None)
 
 _OF_PYTHON = ("Py", "_Py", "NRT_", "numba_")
 """How the names begin of what is there only where Numba is loaded, or needs the interpreter's lock."""
+
+
+class _Library(codegen.JITCodeLibrary):
+    """Text of one function and the libraries that it calls.
+
+    Numba's own library makes machine code of each function, and copies into its module those of all that it calls.
+    Neither is wanted here: LLVM is given all functions once.
+    """
+
+    def __init__(self, owner: Any, name: str) -> None:
+        super().__init__(owner, name)
+        self._texts: list[str] = []
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        """Keep a module's text."""
+        self._texts.append(cgutils.normalize_ir_text(str(ir_module)))
+
+    def finalize(self) -> None:
+        """Take nothing further."""
+        self._finalized = True
+
+    def get_pointer_to_function(self, _name: str) -> int:
+        """Return 0, which is to Numba a function that Python cannot call."""
+        return 0
+
+    def texts(self) -> list[str]:
+        """Return the modules of this library and of all that it calls, each once."""
+        libraries = [self]
+        for library in libraries:
+            libraries += [one for one in dict.fromkeys(library._linking_libraries) if one not in libraries]
+        return [text for library in libraries for text in library._texts]
+
+
+class _Codegen(codegen.JITCPUCodegen):
+    """Numba's generator of code, with libraries of text."""
+
+    _library_class = _Library
+
+    def set_env(self, _name: str, _environment: Any) -> None:
+        """Do nothing: globals of Python are needed where Python calls a function."""
 
 
 def _execute(
@@ -74,19 +116,16 @@ def _execute(
 
 
 def object_code() -> bytes:
-    """Compile for this processor; the function is called `SYMBOL`.
-
-    Numba itself is to optimise nothing (`NUMBA_OPT=0`, see `machine_code`): it would do so for each function apart, and
-    again for all that call it.
-    """
+    """Compile for this processor; the function is called `SYMBOL`."""
+    cpu_target.target_context._internal_codegen = _Codegen("sparsemark")
     function: Any = compiled()(_execute)
     function.compile(_SIGNATURE)
     (result,) = function.overloads.values()
-    module = llvm.parse_assembly(result.library.get_llvm_str())
+    module = llvm.parse_assembly("")
+    for text in result.library.texts():
+        module.link_in(llvm.parse_assembly(text))
+    module.verify()
     module.get_function(result.fndesc.llvm_func_name).name = SYMBOL
-    calls = [f.name for f in module.functions if f.is_declaration and f.name.startswith(_OF_PYTHON)]
-    if calls:
-        raise RuntimeError(f"the interpreter calls {', '.join(calls)}")
     for one in module.functions:
         if not one.is_declaration and one.name != SYMBOL:
             one.linkage = llvm.Linkage.internal
@@ -94,6 +133,9 @@ def object_code() -> bytes:
         cpu=CPU, features=FEATURES.flatten(), opt=3, reloc="pic", codemodel="default"
     )
     _optimise(module, machine)
+    calls = [f.name for f in module.functions if f.is_declaration and f.name.startswith(_OF_PYTHON)]
+    if calls:
+        raise RuntimeError(f"the interpreter calls {', '.join(calls)}")
     code: bytes = machine.emit_object(module)
     return code
 
