@@ -61,7 +61,6 @@ def execute(
             if unit >= row[isa.UNITS]:
                 break
             if row[isa.OP] == isa.CONVOLVE or row[isa.OP] == isa.WINOGRAD or row[isa.OP] == isa.DEPTHWISE:
-                # Called from one place only: each call is a copy of all kernels to compile.
                 kernel, part, data, sums = row, unit, base, base
                 if row[isa.OP] == isa.WINOGRAD:
                     transform(row, unit, arena, tiles, scratch)
@@ -70,11 +69,13 @@ def execute(
                 elif row[isa.OP] == isa.DEPTHWISE:
                     kernel, data = program[i + 1], base + 4 * scratch
                     split_phases(row, kernel, unit, arena, scratch)
-                convolve_unit(kernel, part, base, data, sums, records, pointers, tiles, scratch)
+                convolve_unit(
+                    kernel[isa.MICROKERNEL], kernel, part, base, data, sums, records, pointers, tiles, scratch
+                )
                 if row[isa.OP] == isa.WINOGRAD:
                     transform_back(row, unit, arena, tiles, scratch)
             elif row[isa.OP] == isa.PRODUCT:
-                multiply_unit(row, unit, base, records, tiles)
+                multiply_unit(row[isa.MICROKERNEL], row, unit, base, records, tiles)
             elif row[isa.OP] == isa.INPUT:
                 copy_channels(row, unit, image, arena)
             elif row[isa.OP] == isa.CONVOLVE_BYTES:

@@ -8,19 +8,21 @@ between such groups, not the inputs: so every load is aligned, and no shifted co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
+from sparsemark.direct import isa
 from sparsemark.direct.kernels.emitter import BYTES, F32, I32, I64, MASK_BITS, VECTOR, ZERO, Emitter
+from sparsemark.direct.kernels.sizes import Microkernel
 from sparsemark.direct.kernels.tile import Tile
 from sparsemark.direct.target import LANES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sparsemark.direct.kernels.sizes import Size
 
 
 class _SparseTile(Tile):
@@ -105,29 +107,10 @@ class _SparseTile(Tile):
         return self.get()
 
 
-def _convolve(
-    typing_context: Any,
-    channels: Any,
-    vectors: Any,
-    inputs: Any,
-    records: Any,
-    pointers: Any,
-    right: Any,
-    left: Any,
-    bias: Any,
-    start: Any,
-    start_stride: Any,
-    masks: Any,
-    out: Any,
-    out_stride: Any,
-    which: Any,
-    flags: Any,
-    bounds: Any,
-) -> Any:
-    """Compute one tile of `channels` output channels over one block of input channels.
+def _convolve(builder: ir.IRBuilder, size: Size, operands: Sequence[ir.Value]) -> None:
+    """Emit one tile of some output channels over one block of input channels.
 
-    Args, 64-bit integers unless said otherwise, addresses and strides in bytes:
-        channels, vectors: literals; size of the tile.
+    Operands, 64-bit integers unless said otherwise, addresses and strides in bytes:
         inputs: where the tile lies in the first input channel.
         records: all of the layer's; each is `channels` weights after an int32 offset.
         pointers: of the groups of this block and these channels, `right + left + 1` int32, and one more for the end.
@@ -140,34 +123,24 @@ def _convolve(
         flags: SWISH, CLAMP_LOW, CLAMP_HIGH, MASK_OUTPUT.
         bounds: of CLAMP_LOW and CLAMP_HIGH, two floats.
     """
-    if not (isinstance(channels, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
-        return None
-    counts = channels.literal_value, vectors.literal_value
-    signature = types.void(channels, vectors, *[types.int64] * 14)
-
-    def generate(context: Any, builder: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
-        inputs, records, pointers, right, left, bias, start, start_stride, masks, out = arguments[2:12]
-        out_stride, which, flags, bounds = arguments[12:]
-        e, b = Emitter(builder), builder
-        tile = _SparseTile(e, *counts)
-        cursor = cgutils.alloca_once(b, I64)
-        b.store(pointers, cursor)
-        stream = {"inputs": inputs, "records": records, "cursor": cursor, "masks": masks}
-        from_left = tile.side(right, left=False, **stream)
-        kept = e.variables(len(from_left))
-        for value, variable in zip(from_left, kept, strict=True):
-            b.store(value, variable)
-        tile.side(left, left=True, **stream)
-        tile.each(lambda v, q, i: b.fadd(v, b.load(kept[q * tile.vectors + i])))
-        tile.add_biases(bias)
-        tile.add_start(start, start_stride)
-        tile.accumulate(inputs, records, cursor)
-        tile.finish(flags, bounds, masks)
-        tile.store(out, out_stride, which)
-        return context.get_dummy_value()
-
-    return signature, generate
+    inputs, records, pointers, right, left, bias, start, start_stride, masks, out = operands[:10]
+    out_stride, which, flags, bounds = operands[10:]
+    e, b = Emitter(builder), builder
+    tile = _SparseTile(e, *size)
+    cursor = cgutils.alloca_once(b, I64)
+    b.store(pointers, cursor)
+    stream = {"inputs": inputs, "records": records, "cursor": cursor, "masks": masks}
+    from_left = tile.side(right, left=False, **stream)
+    kept = e.variables(len(from_left))
+    for value, variable in zip(from_left, kept, strict=True):
+        b.store(value, variable)
+    tile.side(left, left=True, **stream)
+    tile.each(lambda v, q, i: b.fadd(v, b.load(kept[q * tile.vectors + i])))
+    tile.add_biases(bias)
+    tile.add_start(start, start_stride)
+    tile.accumulate(inputs, records, cursor)
+    tile.finish(flags, bounds, masks)
+    tile.store(out, out_stride, which)
 
 
-# Called from compiled code, without the typing context.
-convolve: Any = intrinsic(_convolve)
+CONVOLVE = Microkernel("convolve", 14, isa.MICROKERNELS, _convolve)

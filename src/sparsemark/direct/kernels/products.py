@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from numba import types
-from numba.extending import intrinsic
-
 from sparsemark.direct import isa
-from sparsemark.direct.kernels.dispatch import dispatched
 from sparsemark.direct.kernels.emitter import BYTES, F32, I64, VECTOR, ZERO, Emitter
 from sparsemark.direct.kernels.jit import compiled
+from sparsemark.direct.kernels.sizes import Microkernel, tile_channels, tile_vectors
 from sparsemark.direct.kernels.tile import Tile
 from sparsemark.direct.target import LANES
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 
     from llvmlite import ir
 
-    from sparsemark.direct.kernels.jit import Function
+    from sparsemark.direct.kernels.sizes import Size
 
 
 class _FullTile(Tile):
@@ -60,111 +57,76 @@ class _FullTile(Tile):
         self.put(after)
 
 
-def _multiply(
-    typing_context: Any,
-    channels: Any,
-    vectors: Any,
-    inputs: Any,
-    step: Any,
-    count: Any,
-    weights: Any,
-    ahead: Any,
-    bias: Any,
-    start: Any,
-    start_stride: Any,
-    masks: Any,
-    out: Any,
-    out_stride: Any,
-    which: Any,
-    flags: Any,
-    bounds: Any,
-) -> Any:
-    """Compute one tile of `channels` output channels over all input channels.
+def _emit(builder: ir.IRBuilder, size: Size, operands: Sequence[ir.Value]) -> None:
+    """Emit one tile of some output channels over all input channels.
 
-    Args, 64-bit integers unless said otherwise, addresses and strides in bytes:
-        channels, vectors: literals; size of the tile.
+    Operands, 64-bit integers unless said otherwise, addresses and strides in bytes:
         inputs: where the tile lies in the first input channel; step: to the next one; count: of them.
-        weights: `channels` floats for each input channel.
+        weights: a float of each of the tile's channels for each input channel.
         ahead: from the pixels to those that are read next.
-        The others: as of `microkernels.convolve`.
+        The others: as of `microkernels.CONVOLVE`.
     """
-    if not (isinstance(channels, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
-        return None
-    counts = channels.literal_value, vectors.literal_value
-    signature = types.void(channels, vectors, *[types.int64] * 14)
-
-    def generate(context: Any, builder: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
-        inputs, step, count, weights, ahead, bias, start, start_stride, masks, out = arguments[2:12]
-        out_stride, which, flags, bounds = arguments[12:]
-        e, b = Emitter(builder), builder
-        tile = _FullTile(e, *counts)
-        for q in range(tile.channels):
-            e.prefetch(b.add(out, b.mul(out_stride, I64(q))), write=True)
-        tile.put([ZERO] * len(tile.sums))
-        tile.multiply(inputs, step, weights, count, ahead)
-        tile.add_biases(bias)
-        tile.add_start(start, start_stride)
-        tile.finish(flags, bounds, masks)
-        tile.store(out, out_stride, which)
-        return context.get_dummy_value()
-
-    return signature, generate
+    inputs, step, count, weights, ahead, bias, start, start_stride, masks, out = operands[:10]
+    out_stride, which, flags, bounds = operands[10:]
+    e, b = Emitter(builder), builder
+    tile = _FullTile(e, *size)
+    for q in range(tile.channels):
+        e.prefetch(b.add(out, b.mul(out_stride, I64(q))), write=True)
+    tile.put([ZERO] * len(tile.sums))
+    tile.multiply(inputs, step, weights, count, ahead)
+    tile.add_biases(bias)
+    tile.add_start(start, start_stride)
+    tile.finish(flags, bounds, masks)
+    tile.store(out, out_stride, which)
 
 
-# Called from compiled code, without the typing context.
-multiply: Any = intrinsic(_multiply)
+MULTIPLY = Microkernel("multiply", 14, isa.PRODUCT_KERNELS, _emit)
+_multiply = MULTIPLY.external()
 
 
-def _run_tiles(channels: int, vectors: int) -> Function:
-    """Return the loop around the microkernel of so many output channels and vectors."""
+@compiled()
+def multiply_unit(_size: int, row: Any, unit: int, base: int, records: int, tiles: Any) -> None:
+    """One unit of work: one share of the tiles, one chunk of output channels, whose weights stay in the second cache.
 
-    @compiled()
-    def run(row: Any, unit: int, base: int, records: int, tiles: Any) -> None:
-        """One share of the tiles, one chunk of output channels, whose weights stay in the second cache."""
-        # Read once: see `convolution`.
-        outputs, inputs, step, target_step = (
-            row[isa.CHANNELS],
-            row[isa.INPUTS],
-            row[isa.SOURCE_STEP],
-            row[isa.TARGET_STEP],
-        )
-        residual, residual_step, flags = row[isa.RESIDUAL], row[isa.RESIDUAL_STEP], row[isa.FLAGS]
-        source, target, bias, bounds = row[isa.SOURCE], row[isa.TARGET], row[isa.BIAS], base + 4 * row[isa.BOUNDS]
-        weights, count, shares = records + 4 * row[isa.RECORDS], row[isa.GROUP], row[isa.GROUPS]
-        groups = (outputs + channels - 1) // channels
-        share, chunk, chunks = unit % shares, unit // shares, row[isa.CHUNKS]
-        first, last = chunk * groups // chunks, (chunk + 1) * groups // chunks
-        for t in range(row[isa.TILES] + share * count // shares, row[isa.TILES] + (share + 1) * count // shares):
-            pixels, offset = base + 4 * (source + tiles[t, isa.TILE_INPUT]), tiles[t, isa.TILE_OUTPUT]
-            masks, which = base + 4 * tiles[t, isa.TILE_MASKS], tiles[t, isa.TILE_VECTORS]
-            ahead = 4 * vectors * LANES
-            for g in range(first, last):
-                # The last tile begins as early as it must to be whole, and repeats channels of the one before.
-                channel = min(g * channels, outputs - channels)
-                start = 0
-                if residual >= 0:
-                    start = base + 4 * (residual + channel * residual_step + offset)
-                multiply(
-                    channels,
-                    vectors,
-                    pixels,
-                    4 * step,
-                    inputs,
-                    weights + 4 * g * channels * inputs,
-                    ahead,
-                    base + 4 * (bias + channel),
-                    start,
-                    4 * residual_step,
-                    masks,
-                    base + 4 * (target + channel * target_step + offset),
-                    4 * target_step,
-                    which,
-                    flags,
-                    bounds,
-                )
-
-    return run
-
-
-multiply_unit = dispatched(isa.MICROKERNEL, {n: _run_tiles(*size) for n, size in enumerate(isa.PRODUCT_KERNELS)})
-"""One unit of work of a product of all weights."""
+    `_size` is the place of the tile's size in `isa.PRODUCT_KERNELS`; see `sizes`.
+    """
+    channels, vectors = tile_channels(), tile_vectors()
+    # Read once: see `convolution`.
+    outputs, inputs, step, target_step = (
+        row[isa.CHANNELS],
+        row[isa.INPUTS],
+        row[isa.SOURCE_STEP],
+        row[isa.TARGET_STEP],
+    )
+    residual, residual_step, flags = row[isa.RESIDUAL], row[isa.RESIDUAL_STEP], row[isa.FLAGS]
+    source, target, bias, bounds = row[isa.SOURCE], row[isa.TARGET], row[isa.BIAS], base + 4 * row[isa.BOUNDS]
+    weights, count, shares = records + 4 * row[isa.RECORDS], row[isa.GROUP], row[isa.GROUPS]
+    groups = (outputs + channels - 1) // channels
+    share, chunk, chunks = unit % shares, unit // shares, row[isa.CHUNKS]
+    first, last = chunk * groups // chunks, (chunk + 1) * groups // chunks
+    for t in range(row[isa.TILES] + share * count // shares, row[isa.TILES] + (share + 1) * count // shares):
+        pixels, offset = base + 4 * (source + tiles[t, isa.TILE_INPUT]), tiles[t, isa.TILE_OUTPUT]
+        masks, which = base + 4 * tiles[t, isa.TILE_MASKS], tiles[t, isa.TILE_VECTORS]
+        ahead = 4 * vectors * LANES
+        for g in range(first, last):
+            # The last tile begins as early as it must to be whole, and repeats channels of the one before.
+            channel = min(g * channels, outputs - channels)
+            start = 0
+            if residual >= 0:
+                start = base + 4 * (residual + channel * residual_step + offset)
+            _multiply(
+                pixels,
+                4 * step,
+                inputs,
+                weights + 4 * g * channels * inputs,
+                ahead,
+                base + 4 * (bias + channel),
+                start,
+                4 * residual_step,
+                masks,
+                base + 4 * (target + channel * target_step + offset),
+                4 * target_step,
+                which,
+                flags,
+                bounds,
+            )

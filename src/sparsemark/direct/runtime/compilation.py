@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -20,9 +20,14 @@ from numba.np.arrayobj import get_cfarray_intrinsic
 from sparsemark.direct import isa
 from sparsemark.direct.kernels.interpreter import execute
 from sparsemark.direct.kernels.jit import compiled
+from sparsemark.direct.kernels.microkernels import CONVOLVE
+from sparsemark.direct.kernels.products import MULTIPLY
 from sparsemark.direct.runtime.machine_code import SYMBOL
 from sparsemark.direct.target import CPU, FEATURES
 from sparsemark.machine.children import end_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _INT64, _INT64S = types.int64, types.CPointer(types.int64)
 _INT32S, _FLOATS = types.CPointer(types.int32), types.CPointer(types.float32)
@@ -46,7 +51,7 @@ class _Library(codegen.JITCodeLibrary):
     """
 
     def __init__(self, owner: Any, name: str) -> None:
-        super().__init__(owner, name)
+        super().__init__(owner, name)  # type: ignore[no-untyped-call]
         self._texts: list[str] = []
 
     def add_ir_module(self, ir_module: Any) -> None:
@@ -117,12 +122,12 @@ def _execute(
 
 def object_code() -> bytes:
     """Compile for this processor; the function is called `SYMBOL`."""
-    cpu_target.target_context._internal_codegen = _Codegen("sparsemark")
+    cpu_target.target_context._internal_codegen = _Codegen("sparsemark")  # type: ignore[no-untyped-call]
     function: Any = compiled()(_execute)
     function.compile(_SIGNATURE)
     (result,) = function.overloads.values()
     module = llvm.parse_assembly("")
-    for text in result.library.texts():
+    for text in _sized(result.library.texts()):
         module.link_in(llvm.parse_assembly(text))
     module.verify()
     module.get_function(result.fndesc.llvm_func_name).name = SYMBOL
@@ -138,6 +143,17 @@ def object_code() -> bytes:
         raise RuntimeError(f"the interpreter calls {', '.join(calls)}")
     code: bytes = machine.emit_object(module)
     return code
+
+
+def _sized(texts: list[str]) -> Iterator[str]:
+    """Yield modules, with copies of the loops around microkernels for each size of a tile."""
+    for text in texts:
+        microkernel = next((one for one in (CONVOLVE, MULTIPLY) if f'@"{one.symbol}"' in text), None)
+        if microkernel is None:
+            yield text
+        else:
+            yield from microkernel.copies(text)
+            yield microkernel.functions()
 
 
 def _optimise(module: Any, machine: Any) -> None:

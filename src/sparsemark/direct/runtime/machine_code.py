@@ -100,8 +100,6 @@ def _compile() -> bytes:
 
     # What the user set for other programs of Numba, such as no compilation at all, is not meant for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    # See `compilation.object_code`; only read when Numba is imported.
-    environment["NUMBA_OPT"] = "0"
     environment["PYTHONPATH"] = os.pathsep.join(map(str, sys.path))
     try:
         # By way of a file: whatever is printed while Python starts would be taken for code.
