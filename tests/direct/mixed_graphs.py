@@ -80,6 +80,16 @@ def outputs():
     return sketch.graph(first, turned, last, far, sketch.node("Size", far))
 
 
+def kept():
+    """A dense part whose first result is for another dense part alone, and whose second one is read natively."""
+    sketch = Sketch(1, 3, 8, 8)
+    stem = _conv(sketch, "x", 4, 3)
+    for_later = sketch.node("Sin", stem)
+    last = _conv(sketch, sketch.node("Cos", stem), 4, 4, seed=1)
+    sketch.node("Concat", for_later, last, axis=2)
+    return sketch.graph()
+
+
 def _normalised(sketch, name, width):
     return sketch.node("LayerNormalization", name, *(sketch.constant(noise(width, seed=n)) for n in (7, 8)), axis=-1)
 
@@ -156,5 +166,5 @@ def turned():
 
 ALL = {
     build.__name__: build
-    for build in (middle, start, end, indices, branches, outputs, vision_transformer, conv_next, masked, turned)
+    for build in (middle, start, end, indices, branches, outputs, kept, vision_transformer, conv_next, masked, turned)
 }

@@ -105,7 +105,8 @@ class Session:
             for name in left:
                 binding.bind_output(name)  # anew: memory of the last call is the caller's
             session.run_with_iobinding(binding)
-            made = dict(zip((value.name for value in session.get_outputs()), binding.get_outputs(), strict=True))
+            # In the order in which they were bound, which is not that of the model.
+            made = dict(zip((*outputs, *left), binding.get_outputs(), strict=True))
             return {name: made[name].numpy() for name in left}
 
         return call
