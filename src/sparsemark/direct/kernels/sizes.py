@@ -62,15 +62,15 @@ class Microkernel:
 
     def copies(self, loop: str) -> list[str]:
         """Return the modules that replace the loop's: a copy for each size, and a choice among them."""
-        head = re.search(r'^define [^@]*@"?([^"(]+)"?\((.*)\)[^)]*$', loop, re.MULTILINE)
-        if head is None:
-            raise ValueError(f"no function calls {self.symbol}")
-        name, operands = head[1], head[2]
+        heads = _HEAD.findall(loop)
+        if len(heads) != 1:
+            raise ValueError(f"{self.symbol}: expected one function in the module that calls it, found {len(heads)}")
+        ((name, operands),) = heads
         pairs = _OPERAND.findall(operands)
         number = " ".join(pairs[_FIRST_OPERAND])
         copies, targets, cases = [], [], []
         for place, size in enumerate(self.sizes):
-            copy = loop.replace(name, f"{name}.{place}")
+            copy = loop.replace(f'@"{name}"', f'@"{name}.{place}"')
             for symbol in ("tile_channels", "tile_vectors", self.symbol):
                 copy = copy.replace(f'@"{symbol}"', f'@"{_sized(symbol, self.symbol, size)}"')
             copies.append(copy)
@@ -90,6 +90,9 @@ class Microkernel:
         function.attributes.add("alwaysinline")
         return ir.IRBuilder(function.append_basic_block("entry"))
 
+
+_HEAD = re.compile(r'^define [^@]*@"([^"]+)"\((.*)\)[^)]*$', re.MULTILINE)
+"""Name and operands of a function."""
 
 _OPERAND = re.compile(r'(.+?) (%(?:"[^"]*"|[^", ]+))(?:, |$)')
 """Type and name of one operand; the types of structures hold commas."""

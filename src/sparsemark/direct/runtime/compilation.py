@@ -42,6 +42,9 @@ _array: Any = get_cfarray_intrinsic("C", None)
 _OF_PYTHON = ("Py", "_Py", "NRT_", "numba_")
 """How the names begin of what is there only where Numba is loaded, or needs the interpreter's lock."""
 
+_OF_LOOPS = ("tile_channels", "tile_vectors", CONVOLVE.symbol, MULTIPLY.symbol)
+"""How the names begin of what a loop calls until it is copied for each size of a tile."""
+
 
 class _Library(codegen.JITCodeLibrary):
     """Text of one function and the libraries that it calls.
@@ -138,7 +141,7 @@ def object_code() -> bytes:
         cpu=CPU, features=FEATURES.flatten(), opt=3, reloc="pic", codemodel="default"
     )
     _optimise(module, machine)
-    calls = [f.name for f in module.functions if f.is_declaration and f.name.startswith(_OF_PYTHON)]
+    calls = [f.name for f in module.functions if f.is_declaration and f.name.startswith((*_OF_PYTHON, *_OF_LOOPS))]
     if calls:
         raise RuntimeError(f"the interpreter calls {', '.join(calls)}")
     code: bytes = machine.emit_object(module)
