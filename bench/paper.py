@@ -28,6 +28,7 @@ from sparsemark.machine.fingerprint import machine_name
 from sparsemark.records.run import Run
 from sparsemark.report.renderers.markdown import markdown_table
 from training import search
+from training.device import CPU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,26 +59,35 @@ class Change:
         return f"{self.points:+.1f} [{self.low:+.1f}, {self.high:+.1f}] points, {self.patients} patients{several}"
 
 
+@dataclass(eq=False)
 class Study:
-    """What the tables of a study hold, by the name of the variant."""
+    """What the tables of a study hold, by the name of the variant.
+
+    Args:
+        name: of the study whose networks are scored.
+        timed_by: name of the study that times them.
+    """
+
+    name: str = STUDY
+    timed_by: str = TIMED
 
     @cached_property
     def rows(self) -> Mapping[str, Mapping[str, str]]:
         """Rows of the table of scores; only those with a score."""
-        with paths.accuracy_table(STUDY, "csv").open(newline="") as file:
+        with paths.accuracy_table(self.name, "csv").open(newline="") as file:
             return {row["name"]: row for row in csv.DictReader(file) if row["status"] == "measured"}
 
     @cached_property
     def groups(self) -> Mapping[str, Mapping[str, Groups]]:
         """Each patient's score and weight, by variant and metric."""
-        found: Mapping[str, Mapping[str, Groups]] = json.loads(paths.groups(STUDY).read_text())
+        found: Mapping[str, Mapping[str, Groups]] = json.loads(paths.groups(self.name).read_text())
         return found
 
     @cached_property
     def epochs(self) -> Mapping[str, Sequence[Mapping[str, str]]]:
         """Epochs of each variant in their order."""
         found: dict[str, list[Mapping[str, str]]] = {}
-        with paths.epochs_table(STUDY).open(newline="") as file:
+        with paths.epochs_table(self.name).open(newline="") as file:
             for row in csv.DictReader(file):
                 found.setdefault(row["variant"], []).append(row)
         return found
@@ -85,14 +95,14 @@ class Study:
     @cached_property
     def search(self) -> Mapping[str, Any] | None:
         """Trials of the search for hyperparameters, as `training.search` writes them."""
-        path = search.table(TIMED, "json")
+        path = search.table(self.timed_by, "json")
         found: Mapping[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
         return found
 
     @cached_property
     def run(self) -> Run | None:
         """The newest result file of the timed study."""
-        files = paths.RESULTS.glob(f"*/{TIMED}.json")
+        files = paths.RESULTS.glob(f"*/{self.timed_by}.json")
         runs = [Run.load(path) for path in sorted(files)]
         return max(runs, key=lambda run: run.when or "", default=None)
 
@@ -122,8 +132,10 @@ class Study:
         return Change(100 * (_mean(after) - _mean(before)), -100 * high, -100 * low, len(before), len(pairs))
 
     def seconds_an_epoch(self, name: str) -> float | None:
-        """Return the median over a variant's epochs, or None."""
-        known = [float(row["seconds"]) for row in self.epochs.get(name, ()) if row["seconds"]]
+        """Return the median over those epochs of a variant that ran on a processor, or None."""
+        # Where no device is recorded, it was one.
+        epochs = [row for row in self.epochs.get(name, ()) if row.get("device") in (None, "", CPU)]
+        known = [float(row["seconds"]) for row in epochs if row["seconds"]]
         return float(np.median(known)) if known else None
 
 
@@ -155,7 +167,7 @@ def _figures(study: Study) -> list[str]:
     """Return a line for each figure: those of the paper in its order, figure 10 from the newest timed run."""
     lines = {name: f"![{name}](figures/{FOLDER}/{name}.png)" for name in (*FIGURES, *DRAWN.values())}
     if study.run is not None:
-        timed = f"{TIMED}-{machine_name(study.run.machine_info)}/speedup-sparsity-{TIMED}.png"
+        timed = f"{study.timed_by}-{machine_name(study.run.machine_info)}/speedup-sparsity-{study.timed_by}.png"
         lines["figure-10"] = f"![figure-10, inference time against sparsity](figures/{timed})"
     return [lines[name] for name in sorted(lines)]
 

@@ -3,8 +3,8 @@
     python -m bench.redraw
 
 Nothing is trained or measured. Each result file (`results/<machine>/<study>.json`) and each file of scores
-(`results/tables/<study>-accuracy.json`) gives its tables and figures; `results/paper.md` and the paper's figures
-follow from those.
+(`results/tables/<study>-accuracy.json`) gives its tables and figures; `results/paper.md`, `results/mix.md` and
+the paper's figures follow from those.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from itertools import chain
 
+from bench.best_mix import main as write_mix
 from bench.paper import Study
 from bench.paper import main as write_paper
 from bench.paper_figures import draw_paper
@@ -37,7 +38,7 @@ def main() -> int:
     of_studies = (redraw(machine, name) for machine, name in studies())
     for path in chain(chain.from_iterable(of_studies), draw_paper(Study())):
         sys.stdout.write(f"wrote {path}\n")
-    return write_paper()
+    return write_mix() or write_paper()
 
 
 if __name__ == "__main__":

@@ -102,7 +102,12 @@ def tabulate(budgets: Mapping[str, Budget], threads: int) -> str:
     for name, b in (*budgets.items(), ("all", whole)):
         lines.append(f"| {name} | {b.trained} | {b.spent:.0f} | {b.missing} | {b.expected:.0f} |")
     return "\n".join(
-        [*lines, "", f"Expected on this machine with {threads} threads, from {STEPS} steps of each network."]
+        [
+            *lines,
+            "",
+            "Minutes trained: on whatever device did it. "
+            f"Expected on this machine with {threads} threads, from {STEPS} steps of each network.",
+        ]
     )
 
 

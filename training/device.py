@@ -6,7 +6,8 @@ import torch
 
 from sparsemark.errors import UserError
 
-DEVICES = ("auto", "cpu", "cuda")
+CPU = "cpu"
+DEVICES = ("auto", CPU, "cuda")
 
 FP32 = "32-true"
 BF16 = "bf16-mixed"
@@ -36,3 +37,8 @@ def native_precision(device: str) -> str:
         capabilities = torch.cpu.get_capabilities()
         native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
     return BF16 if native else FP32
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU's model, or `cpu`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -18,7 +18,7 @@ import torch
 from sparsemark.errors import UserError
 from sparsemark.networks.outputs import output_tensors
 from training.batches import Batch, TrainingBatches, steps_per_epoch
-from training.device import BF16
+from training.device import BF16, device_name
 from training.gradients import ANGLE_EVERY, Angles, gradients
 from training.prediction import joined, summarise_slices
 from training.recipe import BEST, ONE_CYCLE
@@ -79,7 +79,7 @@ class Learner(lightning.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.network = network
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
         self._task = task
         self._slices = slices
         self._split = split
@@ -181,9 +181,10 @@ class Learner(lightning.LightningModule):
         validation_seconds = time.perf_counter() - trained_at
         means = {name: float(torch.stack([loss[name] for loss in self._losses]).mean()) for name in self._losses[0]}
         parts = {f"train_loss_{name}": mean for name, mean in means.items() if name} if len(means) > 2 else {}
-        entry = {
+        entry: dict[str, Any] = {
             "epoch": self.current_epoch + 1,
             "image_size": SIZE // 2 if self._half_resolution else SIZE,
+            "device": device_name(self.device),
             "seconds": seconds,
             "validation_seconds": validation_seconds,
             "slices_per_second": len(self._split.train) / seconds,

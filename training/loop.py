@@ -8,7 +8,7 @@ import pickle
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
@@ -46,7 +46,7 @@ def fit(
     device: str = "auto",
     separate: bool = False,
     optimizer: str = ADAM,
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Train `network` in place and return the scores of each epoch.
 
     The state after each epoch goes to `work`, in a file named after all that decides the outcome: starting weights,

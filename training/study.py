@@ -143,7 +143,7 @@ class StudyTask:
             raise UserError(f"{self._model_name}, recipe {self.recipe.name}: {error}") from error
         return {"epochs": history}
 
-    def _fit(self, module: torch.nn.Module, phase: Phase, seed: int, work: Path) -> list[dict[str, float]]:
+    def _fit(self, module: torch.nn.Module, phase: Phase, seed: int, work: Path) -> list[dict[str, Any]]:
         from training.loop import fit  # Lightning takes seconds to import, and a finished study does not train
 
         return fit(

@@ -61,6 +61,7 @@ def test_loss_falls_and_history_tells_every_epoch(fit, split):
             assert 0 <= history[-1][f"{part}_{name}"] <= 1
     last = history[-1]
     assert last["slices_per_second"] * last["seconds"] == pytest.approx(len(split.train))
+    assert last["device"] == "cpu"
 
 
 @pytest.mark.parametrize(("epochs", "batch"), [(1, 100), (2, 100), (2, 18), (5, 100)])
