@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from sparsemark.direct import isa
+from sparsemark.direct import dense_bytes, isa
 from sparsemark.direct.block_forms import TILES, TOGETHER
 from sparsemark.direct.ir import BlockConvolution, Convolution, Matrix
 from sparsemark.direct.layout import PIXELS, WORDS
@@ -53,7 +53,7 @@ def check_program(program, steps, threads, pixels):
             _check_depthwise(where, _Where(program, rows[i + 1], step, size=size, constants=constants, pixels=pixels))
         elif row[isa.OP] == isa.PRODUCT:
             _check_product(where)
-        elif row[isa.OP] == isa.CONVOLVE_BYTES:
+        elif row[isa.OP] in (isa.CONVOLVE_BYTES, isa.CONVOLVE_DENSE_BYTES):
             _check_byte_convolution(where)
         elif row[isa.OP] == isa.LINEAR:
             _check_matrix(where)
@@ -214,28 +214,17 @@ def _check_product(where):
 
 def _check_byte_convolution(where):
     """Every record of every pixel lies in what was written of the source, and every pixel is made."""
-    step, program = where.step, where.program
+    step = where.step
     _require(isinstance(step, BlockConvolution), "a convolution of bytes that is none")
     source, target = placed(step.source), placed(step.target)
     found = where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW]
     _require(found == (source.position, source.step, source.row), f"{step.name}: reads another tensor")
     _require(step.source.fill is not None and where[isa.SOURCE] != where[isa.TARGET], "reads what it writes")
-    kinds, planes = len(TOGETHER), where[isa.CHANNELS]
+    planes = where[isa.CHANNELS]
     _require(1 <= where[isa.CHUNKS] <= planes and where[isa.GROUPS] == 1, "chunks without work")
     _require(where[isa.UNITS] == where[isa.CHUNKS], "units that are no chunks")
-    needed = 4 * kinds * planes + 1
-    pointers = program.pointers[where[isa.POINTERS] : where[isa.POINTERS] + needed].astype(np.int64)
-    _require(where[isa.POINTERS] >= 0 and len(pointers) == needed, "pointers beyond their end")
-    _require(pointers[0] == 0 and (np.diff(pointers) >= 0).all(), "pointers that go backwards")
-    records = program.records[where[isa.RECORDS] : where[isa.RECORDS] + pointers[-1]].astype(np.int64)
-    _require(where[isa.RECORDS] >= 0 and len(records) == pointers[-1], "records beyond their end")
-    offsets = []
-    for kind, together in enumerate(TOGETHER):
-        spans = zip(pointers[kind:-1:kinds], pointers[kind + 1 :: kinds], strict=True)
-        for first, last in spans:
-            _require((last - first) % (2 * together) == 0, "half a record")
-            offsets.append(records[first:last].reshape(-1, 2 * together)[:, :together].reshape(-1))
-    offsets = np.concatenate(offsets) if offsets else np.zeros(0, np.int64)
+    is_dense = where[isa.OP] == isa.CONVOLVE_DENSE_BYTES
+    offsets = _dense_offsets(where) if is_dense else _block_offsets(where)
     _require((offsets % 4 == 0).all(), "offsets of parts of a word")
     above = source.top * source.row + LANES
     plane, place = np.divmod(offsets // 4 + above, source.step)
@@ -243,12 +232,42 @@ def _check_byte_convolution(where):
     _require((plane >= 0).all() and (plane < source.channels).all(), f"{step.name}: another plane")
     last = (target.height - 1) * source.row + target.width
     _require((place + last <= (source.height + source.bottom) * source.row).all(), f"{step.name}: what nobody wrote")
-    _check_byte_tiles(where, offsets)
+    _check_byte_tiles(where, offsets, *((dense_bytes.TILES, dense_bytes.PIXELS) if is_dense else (TILES, WORDS)))
     for column, count in ((isa.BIAS, 4 * planes), (isa.SCALES, 4 * planes), (isa.LEVELS, 4)):
         where.reads_constant(where[column], count)
 
 
-def _check_byte_tiles(where, offsets):
+def _records_of(where, needed):
+    """Pointers, so many, and the records that they delimit."""
+    program = where.program
+    pointers = program.pointers[where[isa.POINTERS] : where[isa.POINTERS] + needed].astype(np.int64)
+    _require(where[isa.POINTERS] >= 0 and len(pointers) == needed, "pointers beyond their end")
+    _require(pointers[0] == 0 and (np.diff(pointers) >= 0).all(), "pointers that go backwards")
+    records = program.records[where[isa.RECORDS] : where[isa.RECORDS] + pointers[-1]].astype(np.int64)
+    _require(where[isa.RECORDS] >= 0 and len(records) == pointers[-1], "records beyond their end")
+    return pointers, records
+
+
+def _dense_offsets(where):
+    pointers, records = _records_of(where, where[isa.CHANNELS] + 1)
+    size = 1 + dense_bytes.TOGETHER
+    _require((pointers % size == 0).all(), "half a record")
+    return records.reshape(-1, size)[:, 0]
+
+
+def _block_offsets(where):
+    kinds = len(TOGETHER)
+    pointers, records = _records_of(where, 4 * kinds * where[isa.CHANNELS] + 1)
+    offsets = []
+    for kind, together in enumerate(TOGETHER):
+        spans = zip(pointers[kind:-1:kinds], pointers[kind + 1 :: kinds], strict=True)
+        for first, last in spans:
+            _require((last - first) % (2 * together) == 0, "half a record")
+            offsets.append(records[first:last].reshape(-1, 2 * together)[:, :together].reshape(-1))
+    return np.concatenate(offsets) if offsets else np.zeros(0, np.int64)
+
+
+def _check_byte_tiles(where, offsets, sizes, pixels):
     step, program, target = where.step, where.program, placed(where.step.target)
     first, count = where[isa.TILES], where[isa.GROUP]
     tiles = program.tiles[first : first + count]
@@ -257,18 +276,17 @@ def _check_byte_tiles(where, offsets):
     for at, out, position, size in tiles[
         :, [isa.TILE_INPUT, isa.TILE_OUTPUT, isa.TILE_MASKS, isa.TILE_VECTORS]
     ].tolist():
-        _require(0 <= size < len(TILES), "a tile that no microkernel has")
-        rows, vectors = TILES[size]
+        _require(0 <= size < len(sizes), "a tile that no microkernel has")
+        rows, vectors = sizes[size]
+        wide = pixels * vectors
         y, x = divmod(out, target.row)
-        _require(
-            out >= 0 and y + rows <= target.height and x + WORDS * vectors <= target.row, "stores beside the plane"
-        )
+        _require(out >= 0 and y + rows <= target.height and x + wide <= target.row, "stores beside the plane")
         _require(at == y * where[isa.SOURCE_ROW] + x, f"{step.name}: reads other pixels than it makes")
-        where.reads_constant(position, WORDS * vectors)
-        mask = program.constants.view(np.int32)[position - where.constants[0] :][: WORDS * vectors]
-        _require(((mask != 0) == (np.arange(x, x + WORDS * vectors) < target.width)).all(), "what is no pixel")
-        seen[y : y + rows, x : x + WORDS * vectors] = True
-        end = at + (rows - 1) * where[isa.SOURCE_ROW] + WORDS * vectors
+        where.reads_constant(position, wide)
+        mask = program.constants.view(np.int32)[position - where.constants[0] :][:wide]
+        _require(((mask != 0) == (np.arange(x, x + wide) < target.width)).all(), "what is no pixel")
+        seen[y : y + rows, x : x + wide] = True
+        end = at + (rows - 1) * where[isa.SOURCE_ROW] + wide
         where.reads(where[isa.SOURCE] + at + offsets.min(initial=0) // 4, where[isa.SOURCE] + end)
         where.reads(where[isa.SOURCE], where[isa.SOURCE] + end + offsets.max(initial=0) // 4)
     _require(seen[:, : target.width].all(), f"{step.name}: pixels that are not made")

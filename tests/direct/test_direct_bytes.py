@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llvmlite import ir
 
-from sparsemark.direct import isa
+from sparsemark.direct import dense_bytes, isa
 from sparsemark.direct.block_forms import FORM, PAIRS, PLAIN, TILES, TOGETHER, VNNI, form_for
 from sparsemark.direct.blocks import Blocks, pack_blocks
 from sparsemark.direct.byte_tiles import tiles_of
@@ -154,21 +154,22 @@ def test_threads_share_a_layer_and_its_memory_may_hold_anything_before():
         np.testing.assert_array_equal(found, layer.expected(image + np.float32(number)))
 
 
-def test_every_pixel_is_in_a_tile_and_every_size_of_a_tile_is_used():
+@pytest.mark.parametrize(("sizes", "pixels"), [(TILES, WORDS), (dense_bytes.TILES, dense_bytes.PIXELS)])
+def test_every_pixel_is_in_a_tile_and_every_size_of_a_tile_is_used(sizes, pixels):
     used = set()
     for height in range(1, 20):
         for width in (1, 7, 8, 9, 16, 17, 40, 64, 100, 200):
-            row = row_of_words(width)
-            tiles, masks = tiles_of(height, width, row, row)
+            row = -(-row_of_words(width) // pixels) * pixels
+            tiles, masks = tiles_of(height, width, row, row, sizes, pixels)
             seen = np.zeros((height, row), int)
             for out, mask, size in tiles[:, [isa.TILE_OUTPUT, isa.TILE_MASKS, isa.TILE_VECTORS]].tolist():
-                rows, vectors = TILES[size]
+                rows, vectors = sizes[size]
                 y, x = divmod(out, row)
                 used.add((rows, vectors))
-                seen[y : y + rows, x : x + WORDS * vectors] += (masks[mask][: WORDS * vectors] != 0).astype(int)
+                seen[y : y + rows, x : x + pixels * vectors] += (masks[mask][: pixels * vectors] != 0).astype(int)
             assert (seen[:, :width] >= 1).all()
             assert not seen[:, width:].any()
-    assert used == set(TILES)
+    assert used == set(sizes)
 
 
 @SOME

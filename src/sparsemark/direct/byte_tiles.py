@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsemark.direct import isa
-from sparsemark.direct.block_forms import TILES
-from sparsemark.direct.layout import WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+Size = tuple[int, int]
+"""Rows, and vectors of each."""
 
-def tiles_of(height: int, width: int, source_row: int, target_row: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+
+def tiles_of(  # noqa: PLR0917 - an image in two layouts, and two numbers of a microkernel
+    height: int, width: int, source_row: int, target_row: int, sizes: Sequence[Size], pixels: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return the table of tiles of an image, and masks of the lanes that are pixels.
 
     Args:
@@ -24,38 +27,40 @@ def tiles_of(height: int, width: int, source_row: int, target_row: int) -> tuple
         width: of the image.
         source_row: words from one row to the next of what is read.
         target_row: the same of what is made.
+        sizes: rows, and vectors of each, of the tiles that the microkernel computes.
+        pixels: of a vector.
 
     Returns:
-        Rows with the columns of `isa.TILE_COLUMNS`, of which TILE_VECTORS is the number of the tile's size in `TILES`,
-        and TILE_MASKS that of the masks: int32, shape (n, 8 * WORDS), a mask for each vector of a tile's row.
+        Rows with the columns of `isa.TILE_COLUMNS`, of which TILE_VECTORS is the number of the tile's size in `sizes`,
+        and TILE_MASKS that of the masks: int32, shape (n, pixels of the widest tile), a mask for each vector of a row.
     """
     masks: list[NDArray[np.int32]] = []
     rows = []
-    for x, vectors in _across(-(-width // WORDS)):
-        columns = WORDS * x + np.arange(WORDS * vectors)
-        mask = np.zeros(WORDS * max(v for _, v in TILES), np.int32)
+    for x, vectors in _across(-(-width // pixels), sizes):
+        columns = pixels * x + np.arange(pixels * vectors)
+        mask = np.zeros(pixels * max(wide for _, wide in sizes), np.int32)
         mask[: len(columns)] = -(columns < width).astype(np.int32)
         masks.append(mask)
-        for y, high in _down(height, vectors):
+        for y, high in _down(height, [high for high, wide in sizes if wide == vectors]):
             tile = np.zeros(isa.TILE_COLUMNS, np.int64)
-            tile[[isa.TILE_INPUT, isa.TILE_OUTPUT]] = y * source_row + WORDS * x, y * target_row + WORDS * x
-            tile[[isa.TILE_MASKS, isa.TILE_VECTORS, isa.TILE_ROWS]] = len(masks) - 1, TILES.index((high, vectors)), high
+            tile[[isa.TILE_INPUT, isa.TILE_OUTPUT]] = y * source_row + pixels * x, y * target_row + pixels * x
+            tile[[isa.TILE_MASKS, isa.TILE_VECTORS, isa.TILE_ROWS]] = len(masks) - 1, sizes.index((high, vectors)), high
             rows.append(tile)
     return np.array(rows), np.array(masks)
 
 
-def _across(vectors: int) -> Iterator[tuple[int, int]]:
+def _across(vectors: int, sizes: Sequence[Size]) -> Iterator[tuple[int, int]]:
     """First vector and number of vectors of each column of tiles."""
     done = 0
     while done < vectors:
-        wide = max(wide for _, wide in TILES if wide <= vectors - done)
+        wide = max(wide for _, wide in sizes if wide <= vectors - done)
         yield done, wide
         done += wide
 
 
-def _down(height: int, vectors: int) -> Iterator[tuple[int, int]]:
+def _down(height: int, heights: Sequence[int]) -> Iterator[tuple[int, int]]:
     """First row and number of rows of each tile of a column; the last ones may begin early, and repeat rows."""
-    sizes = sorted(high for high, wide in TILES if wide == vectors)
+    sizes = sorted(heights)
     done = 0
     while done < height:
         left = height - done

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct import isa
+from sparsemark.direct import block_forms, dense_bytes, isa
 from sparsemark.direct.byte_tiles import tiles_of
 from sparsemark.direct.ir import BlockConvolution, Convolution, Matrix
-from sparsemark.direct.layout import Layout, channel_step
+from sparsemark.direct.layout import WORDS, Layout, channel_step
 from sparsemark.direct.memory import MARGIN, placed
 from sparsemark.direct.packing import pack
 from sparsemark.direct.schedule import FIRST_CACHE, tiling_of
@@ -142,8 +142,14 @@ def _encode_blocks(tables: Tables, row: Row, convolution: BlockConvolution) -> N
     if convolution.source is None or convolution.target.fill is None:
         raise ValueError(f"{convolution.name}: a convolution of bytes reads bytes and makes bytes")
     source, target = placed(convolution.source), placed(convolution.target)
-    packed = tables.pack_blocks(convolution, source)
-    tiles, masks = tiles_of(target.height, target.width, source.row, target.row)
+    extents = target.height, target.width, source.row, target.row
+    if dense_bytes.is_dense(convolution):
+        row[isa.OP] = isa.CONVOLVE_DENSE_BYTES
+        packed = dense_bytes.pack_dense(convolution.blocks, source, len(convolution.bias))
+        tiles, masks = tiles_of(*extents, dense_bytes.TILES, dense_bytes.PIXELS)
+    else:
+        packed = tables.pack_blocks(convolution, source)
+        tiles, masks = tiles_of(*extents, block_forms.TILES, WORDS)
     tiles[:, isa.TILE_MASKS] = [tables.add_constant(masks[m]) for m in tiles[:, isa.TILE_MASKS]]
     # Weights that several tiles read are taken in chunks that stay in the second cache.
     kept = -(-packed.records.nbytes // _KEPT) if len(tiles) > 1 else 1

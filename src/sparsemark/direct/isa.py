@@ -14,10 +14,11 @@ INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, IN
     range(13)
 )
 RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS, DEPTHWISE, PRODUCT = range(13, 19)
-QUANTIZE, DEQUANTIZE, CONVOLVE_BYTES, COPY_BYTES, POOL_BYTES = range(19, 24)
+QUANTIZE, DEQUANTIZE, CONVOLVE_BYTES, COPY_BYTES, POOL_BYTES, CONVOLVE_DENSE_BYTES = range(19, 25)
 """Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch. That
 after DEPTHWISE, a convolution of stride 2 of each channel by itself, is CONVOLVE with its phases in the scratch.
-PRODUCT is a convolution of one pixel from all of its weights, zeros among them."""
+PRODUCT is a convolution of one pixel from all of its weights, zeros among them, and CONVOLVE_DENSE_BYTES one of bytes
+from nearly all of its blocks."""
 
 COLUMNS = 62
 """Of a program. Positions count floats of the arena; channels lie STEP apart, their rows ROW."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.direct import isa
+from sparsemark.direct import dense_bytes, isa
 from sparsemark.direct.block_forms import TILES, TOGETHER
 from sparsemark.direct.kernels.blocks import convolve_blocks, largest_of_squares
 from sparsemark.direct.kernels.copying import copy_row
+from sparsemark.direct.kernels.dense_bytes import convolve_dense_blocks
 from sparsemark.direct.kernels.jit import compiled
 from sparsemark.direct.kernels.units import share
 from sparsemark.direct.layout import WORDS
 from sparsemark.direct.target import LANES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _HALF_EVEN = np.float32(12582912.0)
 """Three times 2 to the 22nd: a small float that it is added to and taken from again is a whole number, ties to even."""
@@ -140,15 +144,19 @@ def pool_bytes(row: Any, unit: int, arena: Any, scratch: int) -> None:
         _surround(row, plane, words)
 
 
-def _tiles() -> Any:
-    """Return the loop over tiles and output channels, around a microkernel for each size of a tile."""
+def _over_tiles(microkernel: Any, sizes: Sequence[tuple[int, int]], pointers: int) -> Any:
+    """Return the loop over tiles and output channels, around a microkernel for each size of a tile.
+
+    Args:
+        microkernel: computes a tile of four output channels.
+        sizes: rows and vectors of the tiles.
+        pointers: to the records of four output channels.
+    """
     calls = "\n".join(
         f"""
             if size == {number}:
-                convolve_blocks(
-                    {rows}, {vectors}, inputs, stride, own, at, bias, scales, levels, masks, out, out_stride
-                )"""
-        for number, (rows, vectors) in enumerate(TILES)
+                microkernel({rows}, {vectors}, inputs, stride, own, at, bias, scales, levels, masks, out, out_stride)"""
+        for number, (rows, vectors) in enumerate(sizes)
     )
     code = f"""
 def convolve_bytes(row, unit, base, records, pointers, tiles, arena):
@@ -161,7 +169,7 @@ def convolve_bytes(row, unit, base, records, pointers, tiles, arena):
         inputs, size = base + 4 * (row[{isa.SOURCE}] + tiles[t, {isa.TILE_INPUT}]), tiles[t, {isa.TILE_VECTORS}]
         masks = base + 4 * tiles[t, {isa.TILE_MASKS}]
         for plane in range(first, last):
-            at = pointers + 4 * (row[{isa.POINTERS}] + {4 * len(TOGETHER)} * plane)
+            at = pointers + 4 * (row[{isa.POINTERS}] + {pointers} * plane)
             bias, scales = base + 4 * (row[{isa.BIAS}] + 4 * plane), base + 4 * (row[{isa.SCALES}] + 4 * plane)
             out = base + 4 * (row[{isa.TARGET}] + plane * row[{isa.TARGET_STEP}] + tiles[t, {isa.TILE_OUTPUT}])
 {calls}
@@ -170,10 +178,13 @@ def convolve_bytes(row, unit, base, records, pointers, tiles, arena):
         for plane in range(first, last):
             surround(row, plane, words)
 """
-    namespace: dict[str, Any] = {"convolve_blocks": convolve_blocks, "surround": _surround, "int32": np.int32}
+    namespace: dict[str, Any] = {"microkernel": microkernel, "surround": _surround, "int32": np.int32}
     exec(code, namespace)  # noqa: S102 - numbers and names of this package alone
     return compiled()(namespace["convolve_bytes"])
 
 
-convolve_bytes = _tiles()
+convolve_bytes = _over_tiles(convolve_blocks, TILES, 4 * len(TOGETHER))
 """One unit of work of a convolution of bytes."""
+
+convolve_dense_bytes = _over_tiles(convolve_dense_blocks, dense_bytes.TILES if dense_bytes.RUNS_HERE else (), 1)
+"""The same of its dense form."""

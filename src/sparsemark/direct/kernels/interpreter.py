@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from sparsemark.direct import isa
-from sparsemark.direct.kernels.bytes import convolve_bytes
+from sparsemark.direct.kernels.bytes import convolve_bytes, convolve_dense_bytes
 from sparsemark.direct.kernels.convolution import convolve_unit
 from sparsemark.direct.kernels.copying import copy_channels
 from sparsemark.direct.kernels.depthwise import split_phases
@@ -80,6 +80,8 @@ def execute(
                 copy_channels(row, unit, image, arena)
             elif row[isa.OP] == isa.CONVOLVE_BYTES:
                 convolve_bytes(row, unit, base, records, pointers, tiles, arena)
+            elif row[isa.OP] == isa.CONVOLVE_DENSE_BYTES:
+                convolve_dense_bytes(row, unit, base, records, pointers, tiles, arena)
             elif row[isa.OP] == isa.LINEAR:
                 multiply(row, unit, arena, rows, columns, values)
             else:

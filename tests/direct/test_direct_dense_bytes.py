@@ -1,0 +1,184 @@
+"""Dense form of a convolution of bytes: the bytes of the sparse one, and chosen where it is faster."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from dataclasses import replace
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from llvmlite import ir
+
+from sparsemark.direct import dense_bytes, isa
+from sparsemark.direct.blocks import Blocks
+from sparsemark.direct.dense_bytes import PIXELS, TILES, TOGETHER, is_dense, pack_dense
+from sparsemark.direct.explain import explain
+from sparsemark.direct.ir import BlockConvolution
+from sparsemark.direct.kernels.dense_bytes import emit_dense_tile
+from sparsemark.direct.layout import Layout
+from sparsemark.direct.network import Network
+from tests.direct.bounds import OutOfBoundsError, check_places, check_program
+from tests.direct.checks import SOME
+from tests.direct.graphs import Prepared
+from tests.direct.test_direct_bytes import Quantised, image_of, quantised_layers
+
+runs_here = pytest.mark.skipif(not dense_bytes.RUNS_HERE, reason="needs AVX-512 with VNNI")
+
+FULL = Quantised(20, 33, (19, 37), (3, 3), (1, 1), (1, 1), (1,) * 4, 1, (5, 9), 64, 1.0, None, 3)
+
+
+def forms_of(prepared):
+    return [code for code in prepared.program({}).table[:, isa.OP] if code in CODES]
+
+
+CODES = (isa.CONVOLVE_BYTES, isa.CONVOLVE_DENSE_BYTES)
+
+
+@runs_here
+@SOME
+@given(quantised_layers())
+def test_bytes_are_those_of_plain_loops_however_few_blocks_there_are(layer):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dense_bytes, "_BLOCK", math.inf)
+        graph = layer.graph()[0]
+        prepared, image = Prepared(graph), image_of(layer)
+        has_blocks = any(len(s.blocks.out) for s in prepared.lowered.operations if isinstance(s, BlockConvolution))
+        assert forms_of(prepared) == [CODES[has_blocks]]
+        check_places(prepared.lowered, prepared.floats)
+        for threads in (1, 3):
+            program = prepared.program({}, threads)
+            check_program(program, prepared.lowered.operations, threads, math.prod(graph.input_shape))
+        (found,) = prepared.runner({})(image)
+    np.testing.assert_array_equal(found, layer.expected(image))
+
+
+@runs_here
+@pytest.mark.parametrize(("rows", "vectors"), TILES)
+def test_every_size_of_a_tile_gives_the_bytes_of_plain_loops(rows, vectors):
+    layer = replace(FULL, size=(rows, PIXELS * vectors - 3), most=127)
+    prepared = Prepared(layer.graph()[0])
+    tiles = prepared.program({}).tiles
+    assert tiles[:, isa.TILE_VECTORS].tolist() == [TILES.index((rows, vectors))]
+    image = image_of(layer)
+    (found,) = prepared.runner({})(image)
+    np.testing.assert_array_equal(found, layer.expected(image))
+
+
+@runs_here
+def test_threads_share_a_dense_layer():
+    prepared, image = Prepared(FULL.graph()[0]), image_of(FULL)
+    assert forms_of(prepared) == [isa.CONVOLVE_DENSE_BYTES]
+    run = prepared.runner({}, 3)
+    for number in range(4):
+        (found,) = run(image + number)
+        np.testing.assert_array_equal(found, FULL.expected(image + np.float32(number)))
+
+
+@runs_here
+def test_the_form_follows_the_share_of_blocks():
+    shares = {density: forms_of(Prepared(replace(FULL, density=density).graph()[0])) for density in (1.0, 0.02)}
+    assert shares == {1.0: [isa.CONVOLVE_DENSE_BYTES], 0.02: [isa.CONVOLVE_BYTES]}
+    # Four output channels that read four groups share no load.
+    apart = replace(FULL, channels=32 * 4, outputs=32, group=32)
+    assert forms_of(Prepared(apart.graph()[0])) == [isa.CONVOLVE_BYTES]
+
+
+def test_a_processor_without_the_instructions_keeps_the_sparse_form(monkeypatch):
+    monkeypatch.setattr(dense_bytes, "RUNS_HERE", False)
+    assert forms_of(Prepared(FULL.graph()[0])) == [isa.CONVOLVE_BYTES]
+
+
+@SOME
+@given(st.integers(0, 2**16), st.integers(1, 9), st.sampled_from([0.1, 0.6, 1.0]), st.integers(8, 30))
+def test_records_hold_every_block_once(seed, outputs, density, row):
+    """Also where two taps of a plane lie at one offset: a row's last neighbour is the next one's first."""
+    random = np.random.default_rng(seed)
+    all_places = np.array(list(itertools.product(range(outputs), range(3), (-1, 0, 1), (-8, 0, 8))))
+    out, plane, dy, dx = all_places[random.random(len(all_places)) < density].T
+    weights = random.integers(-128, 128, (len(out), 4)).astype(np.int8)
+    layout = Layout(3, 5, 9, row, 1, 1, 600, 30)
+    padded = TOGETHER * -(-outputs // TOGETHER)
+    packed = pack_dense(Blocks(out, plane, dy, dx, weights), layout, padded)
+    found, wanted = np.zeros((padded, 4000, 4), np.int64), np.zeros((padded, 4000, 4), np.int64)
+    np.add.at(wanted, (out, 1000 + plane * 600 + dy * row + dx), weights)
+    assert len(packed.pointers) == padded // TOGETHER + 1
+    for quad, (first, last) in enumerate(itertools.pairwise(packed.pointers)):
+        for record in packed.records[first:last].reshape(-1, 1 + TOGETHER):
+            four = record[1:].copy().view(np.int8).reshape(TOGETHER, 4)
+            assert four.any() or not weights.all()
+            found[TOGETHER * quad : TOGETHER * (quad + 1), 1000 + record[0] // 4] += four
+    np.testing.assert_array_equal(found, wanted)
+    assert packed.pointers[-1] == packed.records.size
+
+
+@pytest.mark.skipif(not llvm.get_process_triple().startswith("x86"), reason="instructions of x86-64")
+def test_a_load_serves_four_products():
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    module = ir.Module()
+    module.triple = llvm.get_process_triple()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 10), "tile")
+    builder = ir.IRBuilder(function.append_basic_block())
+    emit_dense_tile(builder, 1, 4, function.args)
+    builder.ret_void()
+    target = llvm.Target.from_triple(module.triple).create_target_machine(cpu="cascadelake", opt=3)
+    parsed = llvm.parse_assembly(str(module))
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    llvm.create_pass_builder(target, options).getModulePassManager().run(
+        parsed, llvm.create_pass_builder(target, options)
+    )
+    lines = target.emit_assembly(parsed).splitlines()
+    products = [line for line in lines if "vpdpbusd" in line]
+    assert len(products) == 4 * TOGETHER
+    assert all("zmm" in line and "(" not in line for line in products)
+    assert not [line for line in lines if "zmm" in line and "(%rsp)" in line]
+
+
+@runs_here
+def test_spoiled_programs_of_the_dense_form_are_seen_as_such():
+    prepared = Prepared(FULL.graph()[0])
+    program, steps, pixels = prepared.program({}), prepared.lowered.operations, 20 * 19 * 37
+    check_program(program, steps, 1, pixels)
+    mine = program.table[:, isa.OP] == isa.CONVOLVE_DENSE_BYTES
+    columns = (
+        isa.SOURCE, isa.SOURCE_STEP, isa.SOURCE_ROW, isa.TARGET, isa.TARGET_STEP, isa.TARGET_ROW, isa.CHANNELS,
+        isa.RECORDS, isa.POINTERS, isa.GROUP, isa.GROUPS, isa.CHUNKS, isa.UNITS, isa.TILES, isa.BIAS, isa.SCALES,
+        isa.LEVELS,
+    )  # fmt: skip
+    for column in columns:
+        spoiled = copy.deepcopy(program)
+        spoiled.table[mine, column] += 10**6
+        with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
+            check_program(spoiled, steps, 1, pixels)
+    for column, by in itertools.product((isa.TILE_INPUT, isa.TILE_OUTPUT, isa.TILE_VECTORS), (1, -1, 10**6)):
+        spoiled = copy.deepcopy(program)
+        spoiled.tiles[:, column] += by
+        with pytest.raises((OutOfBoundsError, IndexError, ValueError)):
+            check_program(spoiled, steps, 1, pixels)
+    for by in (1, 4 * 10**7, -4 * 10**7):
+        spoiled = copy.deepcopy(program)
+        spoiled.records[0] += by
+        with pytest.raises(OutOfBoundsError):
+            check_program(spoiled, steps, 1, pixels)
+
+
+@runs_here
+def test_a_dense_layer_is_explained_as_such():
+    network = Network(FULL.graph()[0], 1)
+    (layer,) = (layer for layer in explain(network.plan((1, 20, 19, 37))) if layer.dense)
+    assert "all blocks" in layer.kernel
+    assert layer.products == layer.dense == 33 * 20 * 9 * 19 * 37
+
+
+def test_a_layer_without_blocks_is_not_dense():
+    step = next(
+        step
+        for step in Prepared(replace(FULL, density=0.0).graph()[0]).lowered.operations
+        if isinstance(step, BlockConvolution)
+    )
+    assert not is_dense(step)
