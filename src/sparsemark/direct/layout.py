@@ -13,6 +13,9 @@ from sparsemark.direct.target import LANES
 WORDS = 8
 """Pixels of a vector of bytes, four channels each: 256 bits, on every processor."""
 
+LINE = 64
+"""Bytes of a line of the cache."""
+
 PIXELS = 4 * LANES
 """Pixels of a row that are normalised together over their channels: their sums stay in the first-level cache."""
 

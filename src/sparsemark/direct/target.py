@@ -20,5 +20,7 @@ FEATURES = _features()
 LANES = 16 if FEATURES.get("avx512f") else 8 if FEATURES.get("avx") else 4
 """Floats in one vector register of this processor."""
 
-REGISTERS = 16 if llvm.get_process_triple().startswith("x86") and not FEATURES.get("avx512f") else 32
+IS_X86: bool = llvm.get_process_triple().startswith("x86")
+
+REGISTERS = 16 if IS_X86 and not FEATURES.get("avx512f") else 32
 """Vector registers of this processor."""

@@ -1,8 +1,10 @@
 """The machine that runs a planned network: one native call an image, whatever the network.
 
 A program is a table of int64 with a row an operation; `isa` names its columns. The machine is compiled once for all
-networks, by Numba, and kept on disk. Any number of threads may run one program together: each takes units of work from
-a counter, and goes on to the next operation when all units of this one are done.
+networks, by Numba, and kept on disk. Any number of threads may run one program together. Each has a range of the units
+of work of an operation, takes them one by one from its counter, and then those that others have left; it goes on to the
+next operation when all units of this one are done. Ranges are of neighbouring rows, so that a thread reads what it made
+itself: activations that another core made come slowly where the two share no cache.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from sparsemark.direct.kernels.jit import compiled
 from sparsemark.direct.kernels.matrix import multiply
 from sparsemark.direct.kernels.operations import operate
 from sparsemark.direct.kernels.products import multiply_unit
-from sparsemark.direct.kernels.vectors import fetch_add
+from sparsemark.direct.kernels.vectors import fetch_add, wait_for
 from sparsemark.direct.kernels.winograd import transform, transform_back
+from sparsemark.direct.layout import LINE
 
 
 @compiled(inline="always")
@@ -36,6 +39,8 @@ def execute(
     values: Any,
     counters: int,
     scratch: int,
+    thread: int,
+    threads: int,
 ) -> None:
     """Run a program, alone or beside other threads that run the same one.
 
@@ -50,16 +55,26 @@ def execute(
         rows: int32; row pointers of all linear layers, one after the other.
         columns: int32; their columns.
         values: float32; their non-zeros.
-        counters: address of two int64 an operation, all 0 at first.
+        counters: address of lines of the cache, for each operation as many as threads and one more, all 0 at first.
         scratch: where in the arena this thread's own floats begin.
+        thread: number of this one.
+        threads: that may run the program.
     """
     for i in range(len(program)):
         row = program[i]
-        taken, finished = counters + 16 * i, counters + 16 * i + 8
-        while True:
-            unit: Any = fetch_add(taken, 1)
-            if unit >= row[isa.UNITS]:
-                break
+        units, own = row[isa.UNITS], counters + LINE * (threads + 1) * i
+        groups = row[isa.GROUPS] if row[isa.GROUPS] >= threads else units
+        chunks, done, turn = units // max(groups, 1), 0, 0
+        while turn < threads:
+            # Of each chunk of output channels, a share of the tiles; of an operation without tiles, of all units.
+            whose = (thread + turn) % threads
+            first = whose * groups // threads
+            count = (whose + 1) * groups // threads - first
+            number: Any = fetch_add(own + LINE * whose, 1)
+            if number >= count * chunks:
+                turn += 1
+                continue
+            unit: Any = number // count * groups + first + number % count
             if row[isa.OP] == isa.CONVOLVE or row[isa.OP] == isa.WINOGRAD or row[isa.OP] == isa.DEPTHWISE:
                 kernel, part, data, sums = row, unit, base, base
                 if row[isa.OP] == isa.WINOGRAD:
@@ -86,6 +101,8 @@ def execute(
                 multiply(row, unit, arena, rows, columns, values)
             else:
                 operate(row, unit, arena, scratch)
-            fetch_add(finished, 1)
-        while fetch_add(finished, 0) < row[isa.UNITS]:
-            pass
+            done += 1
+        finished = own + LINE * threads
+        if done:
+            fetch_add(finished, done)
+        wait_for(finished, units)

@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from sparsemark.direct.kernels.emitter import BYTES, F32, I32, I64, MASK_BITS, UNDEFINED, Emitter, places_of
-from sparsemark.direct.target import LANES
+from sparsemark.direct.target import IS_X86, LANES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,27 @@ def _fetch_add(typing_context: Any, address: Any, amount: Any) -> Any:
         return b.atomic_rmw("add", b.inttoptr(arguments[0], I64.as_pointer()), arguments[1], "seq_cst")
 
     return types.int64(types.int64, types.int64), generate
+
+
+def _wait_for(typing_context: Any, address: Any, least: Any) -> Any:
+    """Wait until the int64 at an address is no less than a number; what other threads wrote before is seen then.
+
+    It only reads: an addition of zero would take the line of the cache away from the threads that are still at work.
+    """
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        look, done = (b.append_basic_block(name) for name in ("look", "reached"))
+        b.branch(look)
+        b.position_at_end(look)
+        if IS_X86:
+            name, kind = "llvm.x86.sse2.pause", ir.FunctionType(ir.VoidType(), [])
+            b.call(b.module.globals.get(name) or ir.Function(b.module, kind, name), [])
+        found = b.load_atomic(b.inttoptr(arguments[0], I64.as_pointer()), "seq_cst", 8)
+        b.cbranch(b.icmp_signed(">=", found, arguments[1]), done, look)
+        b.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
 
 
 def _split_columns(typing_context: Any, source: Any, even: Any, odd: Any) -> Any:
@@ -118,6 +139,7 @@ def _as_float(typing_context: Any, bits: Any) -> Any:
 # Called from compiled code, without the typing context.
 largest_of_four: Any = intrinsic(_largest_of_four)
 fetch_add: Any = intrinsic(_fetch_add)
+wait_for: Any = intrinsic(_wait_for)
 as_float: Any = intrinsic(_as_float)
 split_columns: Any = intrinsic(_split_columns)
 halve_columns: Any = intrinsic(_halve_columns)

@@ -33,7 +33,7 @@ _INT64, _INT64S = types.int64, types.CPointer(types.int64)
 _INT32S, _FLOATS = types.CPointer(types.int32), types.CPointer(types.float32)
 _SIGNATURE = types.void(
     _INT64S, _INT64, _FLOATS, _INT64, _INT64, _INT64, _INT64S, _INT64, _INT32S, _INT64, _INT32S, _FLOATS, _INT64,
-    _INT64, _FLOATS, _INT64, _INT64,
+    _INT64, _FLOATS, _INT64, _INT64, _INT64, _INT64,
 )  # fmt: skip
 
 # `numba.carray` itself is a function that returns an array, which needs reference counts.
@@ -104,6 +104,8 @@ def _execute(
     image: Any,
     pixels: int,
     scratch: int,
+    thread: int,
+    threads: int,
 ) -> None:
     """`execute` as a C function: pointers in place of arrays."""
     memory = _array(arena, (floats,))
@@ -120,6 +122,8 @@ def _execute(
         _array(values, (nonzeros,)),
         counters,
         scratch,
+        thread,
+        threads,
     )
 
 

@@ -32,7 +32,7 @@ SYMBOL = "execute"
 
 Execute = Callable[..., int]
 
-_OPERANDS = 17
+_OPERANDS = 19
 """Of `compilation._execute`: 64-bit integers and addresses."""
 
 _FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * _OPERANDS)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sparsemark.direct.layout import LINE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-LINE = 64
-"""Bytes of a line of the cache."""
 
 HUGE = 2 << 20
 """Bytes of a huge page on x86-64, and of the usual one on aarch64."""

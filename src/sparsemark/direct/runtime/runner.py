@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsemark.direct.layout import LINE
 from sparsemark.direct.memory import placed
 from sparsemark.direct.runtime.machine_code import load
+from sparsemark.direct.runtime.pages import floats
 from sparsemark.machine.forks import renewed_after_fork
 
 if TYPE_CHECKING:
@@ -41,7 +44,9 @@ class Runner:
     def __init__(self, program: Program, threads: int, parts: Sequence[Part] = ()) -> None:
         self._program = program
         self._arena = program.arena(threads)
-        self._counters = np.zeros((max(len(program.table), 1), 2), np.int64)
+        # Of each operation a line of the cache for each thread's share, and one for what is done of it.
+        shape = len(program.table), threads + 1, LINE // 8
+        self._counters = floats(2 * math.prod(shape)).view(np.int64).reshape(shape)
         self._execute = load()
         self._stages = tuple(self._planned(parts))
         self._operands: tuple[int, ...] = ()
@@ -159,7 +164,8 @@ class Runner:
     def share(self, thread: int) -> None:
         """Do a thread's share of the call in progress."""
         image = self._image
-        self._execute(*self._operands, image.ctypes.data, len(image), self._program.scratch_at(thread))
+        own = self._program.scratch_at(thread), thread, self._threads
+        self._execute(*self._operands, image.ctypes.data, len(image), *own)
 
     def _copy_of(self, tensor: Tensor) -> NDArray[Any]:
         where = placed(tensor)
