@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 from dataclasses import replace
 
 import llvmlite.binding as llvm
@@ -14,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llvmlite import ir
 
-from sparsemark.direct import dense_bytes, isa
+from sparsemark.direct import autotune, dense_bytes, isa
 from sparsemark.direct.blocks import Blocks
-from sparsemark.direct.dense_bytes import PIXELS, TILES, TOGETHER, is_dense, pack_dense
+from sparsemark.direct.dense_bytes import PIXELS, TILES, TOGETHER, pack_dense
 from sparsemark.direct.explain import explain
 from sparsemark.direct.ir import BlockConvolution
 from sparsemark.direct.kernels.dense_bytes import emit_dense_tile
 from sparsemark.direct.layout import Layout
 from sparsemark.direct.network import Network
+from sparsemark.direct.schedule import Schedule, byte_options
 from tests.direct.bounds import OutOfBoundsError, check_places, check_program
 from tests.direct.checks import SOME
 from tests.direct.graphs import Prepared
@@ -31,29 +31,28 @@ runs_here = pytest.mark.skipif(not dense_bytes.RUNS_HERE, reason="needs AVX-512 
 
 FULL = Quantised(20, 33, (19, 37), (3, 3), (1, 1), (1, 1), (1,) * 4, 1, (5, 9), 64, 1.0, None, 3)
 
-
-def forms_of(prepared):
-    return [code for code in prepared.program({}).table[:, isa.OP] if code in CODES]
+BY_BLOCKS, DENSE = Schedule(0), Schedule(0, product=True)
 
 
-CODES = (isa.CONVOLVE_BYTES, isa.CONVOLVE_DENSE_BYTES)
+def prepared_as(layer, schedule=DENSE):
+    """A layer with its place in memory, and how its convolution of bytes is to run."""
+    prepared = Prepared(layer.graph()[0])
+    (step,) = (step for step in prepared.lowered.operations if isinstance(step, BlockConvolution))
+    return prepared, step, {step: schedule}
 
 
 @runs_here
 @SOME
 @given(quantised_layers())
 def test_bytes_are_those_of_plain_loops_however_few_blocks_there_are(layer):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dense_bytes, "_BLOCK", math.inf)
-        graph = layer.graph()[0]
-        prepared, image = Prepared(graph), image_of(layer)
-        has_blocks = any(len(s.blocks.out) for s in prepared.lowered.operations if isinstance(s, BlockConvolution))
-        assert forms_of(prepared) == [CODES[has_blocks]]
-        check_places(prepared.lowered, prepared.floats)
-        for threads in (1, 3):
-            program = prepared.program({}, threads)
-            check_program(program, prepared.lowered.operations, threads, math.prod(graph.input_shape))
-        (found,) = prepared.runner({})(image)
+    prepared, _, choices = prepared_as(layer)
+    image = image_of(layer)
+    check_places(prepared.lowered, prepared.floats)
+    for threads in (1, 3):
+        program = prepared.program(choices, threads)
+        assert isa.CONVOLVE_DENSE_BYTES in program.table[:, isa.OP]
+        check_program(program, prepared.lowered.operations, threads, image.size)
+    (found,) = prepared.runner(choices)(image)
     np.testing.assert_array_equal(found, layer.expected(image))
 
 
@@ -61,36 +60,56 @@ def test_bytes_are_those_of_plain_loops_however_few_blocks_there_are(layer):
 @pytest.mark.parametrize(("rows", "vectors"), TILES)
 def test_every_size_of_a_tile_gives_the_bytes_of_plain_loops(rows, vectors):
     layer = replace(FULL, size=(rows, PIXELS * vectors - 3), most=127)
-    prepared = Prepared(layer.graph()[0])
-    tiles = prepared.program({}).tiles
+    prepared, _, choices = prepared_as(layer)
+    tiles = prepared.program(choices).tiles
     assert tiles[:, isa.TILE_VECTORS].tolist() == [TILES.index((rows, vectors))]
     image = image_of(layer)
-    (found,) = prepared.runner({})(image)
+    (found,) = prepared.runner(choices)(image)
     np.testing.assert_array_equal(found, layer.expected(image))
 
 
 @runs_here
 def test_threads_share_a_dense_layer():
-    prepared, image = Prepared(FULL.graph()[0]), image_of(FULL)
-    assert forms_of(prepared) == [isa.CONVOLVE_DENSE_BYTES]
-    run = prepared.runner({}, 3)
+    prepared, _, choices = prepared_as(FULL)
+    image, run = image_of(FULL), prepared.runner(choices, 3)
     for number in range(4):
         (found,) = run(image + number)
         np.testing.assert_array_equal(found, FULL.expected(image + np.float32(number)))
 
 
 @runs_here
-def test_the_form_follows_the_share_of_blocks():
-    shares = {density: forms_of(Prepared(replace(FULL, density=density).graph()[0])) for density in (1.0, 0.02)}
-    assert shares == {1.0: [isa.CONVOLVE_DENSE_BYTES], 0.02: [isa.CONVOLVE_BYTES]}
+def test_the_dense_form_is_tried_where_most_blocks_are_present():
+    for density, wanted in ((1.0, [BY_BLOCKS, DENSE]), (0.02, [BY_BLOCKS]), (0.0, [BY_BLOCKS])):
+        _, step, _ = prepared_as(replace(FULL, density=density))
+        assert byte_options(step) == wanted
     # Four output channels that read four groups share no load.
-    apart = replace(FULL, channels=32 * 4, outputs=32, group=32)
-    assert forms_of(Prepared(apart.graph()[0])) == [isa.CONVOLVE_BYTES]
+    _, step, _ = prepared_as(replace(FULL, channels=32 * 4, outputs=32, group=32))
+    assert byte_options(step) == [BY_BLOCKS]
 
 
 def test_a_processor_without_the_instructions_keeps_the_sparse_form(monkeypatch):
     monkeypatch.setattr(dense_bytes, "RUNS_HERE", False)
-    assert forms_of(Prepared(FULL.graph()[0])) == [isa.CONVOLVE_BYTES]
+    _, step, _ = prepared_as(FULL)
+    assert byte_options(step) == [BY_BLOCKS]
+
+
+@runs_here
+@pytest.mark.parametrize("faster", [BY_BLOCKS, DENSE])
+def test_the_faster_form_is_chosen_and_remembered(faster, tmp_path, monkeypatch):
+    timed = []
+
+    def time_operation(operation, schedules, *_, **__):
+        timed.append(schedules[operation])
+        return 1.0 if schedules[operation] == faster else 2.0
+
+    monkeypatch.setattr(autotune, "time_operation", time_operation)
+    networks = [Network(FULL.graph()[0], 1, tmp_path) for _ in range(2)]
+    assert set(timed) == {BY_BLOCKS, DENSE}
+    assert len(timed) == 4  # twice each, by the first network
+    image = image_of(FULL)
+    for network in networks:
+        assert list(network.plan(image.shape).schedules.values()) == [faster]
+        np.testing.assert_array_equal(network(image)[0], FULL.expected(image))
 
 
 @SOME
@@ -141,8 +160,8 @@ def test_a_load_serves_four_products():
 
 @runs_here
 def test_spoiled_programs_of_the_dense_form_are_seen_as_such():
-    prepared = Prepared(FULL.graph()[0])
-    program, steps, pixels = prepared.program({}), prepared.lowered.operations, 20 * 19 * 37
+    prepared, _, choices = prepared_as(FULL)
+    program, steps, pixels = prepared.program(choices), prepared.lowered.operations, 20 * 19 * 37
     check_program(program, steps, 1, pixels)
     mine = program.table[:, isa.OP] == isa.CONVOLVE_DENSE_BYTES
     columns = (
@@ -169,16 +188,10 @@ def test_spoiled_programs_of_the_dense_form_are_seen_as_such():
 
 @runs_here
 def test_a_dense_layer_is_explained_as_such():
-    network = Network(FULL.graph()[0], 1)
-    (layer,) = (layer for layer in explain(network.plan((1, 20, 19, 37))) if layer.dense)
-    assert "all blocks" in layer.kernel
-    assert layer.products == layer.dense == 33 * 20 * 9 * 19 * 37
-
-
-def test_a_layer_without_blocks_is_not_dense():
-    step = next(
-        step
-        for step in Prepared(replace(FULL, density=0.0).graph()[0]).lowered.operations
-        if isinstance(step, BlockConvolution)
-    )
-    assert not is_dense(step)
+    plan = Network(FULL.graph()[0], 1).plan((1, 20, 19, 37))
+    (step,) = (step for step in plan.lowered.operations if isinstance(step, BlockConvolution))
+    for schedule, kernel in ((DENSE, "int8, all blocks"), (BY_BLOCKS, "int8 blocks of four")):
+        (layer,) = (one for one in explain(replace(plan, schedules={step: schedule})) if one.dense)
+        assert layer.kernel.startswith(kernel)
+        assert layer.dense == 33 * 20 * 9 * 19 * 37
+        assert layer.products == (layer.dense if schedule == DENSE else layer.multiply_adds)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsemark.direct.choices import Choice, recall_choice, remember_choice
+from sparsemark.direct.dense_bytes import count_records
 from sparsemark.direct.estimate import promising
+from sparsemark.direct.ir import BlockConvolution, Convolution
 from sparsemark.direct.memory import placed
 from sparsemark.direct.program import assemble
 from sparsemark.direct.runtime.runner import Runner
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from sparsemark.direct.ir import Convolution, Operation
+    from sparsemark.direct.ir import Operation
     from sparsemark.direct.schedule import Schedule
     from sparsemark.direct.tables import Packed
 
@@ -45,8 +47,8 @@ _NO_IMAGE = np.zeros(1, np.float32)
 
 
 def choose(
-    ways: Mapping[Convolution, Sequence[Schedule]], floats: int, memory: Path | None = None, machine: str = ""
-) -> dict[Convolution, Choice]:
+    ways: Mapping[Operation, Sequence[Schedule]], floats: int, memory: Path | None = None, machine: str = ""
+) -> dict[Operation, Choice]:
     """Choose a schedule for each convolution: remembered, or timed now, once for all of one kind.
 
     Args:
@@ -76,13 +78,21 @@ def is_due(again_at: float | None) -> bool:
     return again_at is not None and time.time() >= again_at
 
 
-def _kind(operation: Convolution, ways: Sequence[Schedule]) -> tuple[object, ...]:
+def _kind(operation: Operation, ways: Sequence[Schedule]) -> tuple[object, ...]:
     """Return what the time of a convolution goes by; what is added to its sums and their bounds are not of it."""
     if operation.source is None:
         raise ValueError("a convolution reads channels")
-    source, taps = placed(operation.source), operation.taps
+    source = placed(operation.source)
+    layout = source.channels, source.height, source.width, source.row, source.step
+    if isinstance(operation, BlockConvolution):
+        blocks = operation.blocks
+        work = _alike(len(blocks.out)), _alike(count_records(blocks)), int(np.ptp(blocks.dy)), int(np.ptp(blocks.dx))
+        return layout, placed(operation.target).row, operation.target.shape, work, [way.key for way in ways]
+    if not isinstance(operation, Convolution):
+        raise TypeError(f"{operation.name} is no convolution")
+    taps = operation.taps
     return (
-        (source.channels, source.height, source.width, source.row, source.step),
+        layout,
         (
             operation.outputs,
             operation.height,
@@ -92,19 +102,24 @@ def _kind(operation: Convolution, ways: Sequence[Schedule]) -> tuple[object, ...
             operation.split is None,
         ),
         (taps.right, taps.left, taps.above, taps.below),
-        round(math.log(max(len(taps.weight), 1)) / _ALIKE),
+        _alike(len(taps.weight)),
         [way.key for way in ways],
     )
 
 
-def _measured(operation: Convolution, ways: Sequence[Schedule], floats: int) -> Choice:
+def _alike(count: int) -> int:
+    """Return a number that counts of non-zeros have in common which differ by little."""
+    return round(math.log(max(count, 1)) / _ALIKE)
+
+
+def _measured(operation: Operation, ways: Sequence[Schedule], floats: int) -> Choice:
     packed: Packed = {}
 
     def seconds(schedule: Schedule, least: float = math.inf) -> float:
         return time_operation(operation, {operation: schedule}, floats, packed, least=least)
 
     timed: dict[Schedule, float] = {}
-    for schedule in promising(operation, ways):
+    for schedule in promising(operation, ways) if isinstance(operation, Convolution) else ways:
         timed[schedule] = seconds(schedule, min(timed.values(), default=math.inf))
     finalists = sorted(timed, key=timed.__getitem__)[:_FINALISTS]
     # The least of a few runs may be that of a busy moment: once more, at another one.

@@ -48,7 +48,7 @@ def machine_key(threads: int, dense: Sequence[str]) -> str:
     return key_of(threads, LANES, identity(), versions, fingerprint())
 
 
-def network_key(lowered: Lowered, ways: Mapping[Convolution, Sequence[Schedule]], machine: str) -> str:
+def network_key(lowered: Lowered, ways: Mapping[Operation, Sequence[Schedule]], machine: str) -> str:
     """Return the key of a network, as far as how it runs goes by it."""
     work = [
         (
@@ -61,7 +61,7 @@ def network_key(lowered: Lowered, ways: Mapping[Convolution, Sequence[Schedule]]
             [way.key for way in ways[operation]],
         )
         if isinstance(operation, Convolution)
-        else (operation.code, operation.target.shape, _size(operation))
+        else (operation.code, operation.target.shape, _size(operation), len(ways.get(operation, ())))
         for operation in lowered.operations
     ]
     borders = [
@@ -82,7 +82,7 @@ def remember_decision(path: Path, decision: Decision) -> None:
     remember(path, asdict(decision))
 
 
-def recall_decision(path: Path, ways: Mapping[Convolution, Sequence[Schedule]]) -> Decision | None:
+def recall_decision(path: Path, ways: Mapping[Operation, Sequence[Schedule]]) -> Decision | None:
     """Return a remembered decision; None unless it is whole and each schedule is a way of its convolution."""
     stored = read_note(path)
     if stored is None:

@@ -46,7 +46,7 @@ def encode(tables: Tables, operation: Operation, schedule: Schedule | None) -> l
         encode_it = _encode_product if schedule.product else _encode_convolution
         encode_it(tables, row, operation, schedule, placed(operation.source))
     elif isinstance(operation, BlockConvolution):
-        _encode_blocks(tables, row, operation)
+        _encode_blocks(tables, row, operation, is_dense=schedule is not None and schedule.product)
     elif isinstance(operation, Matrix):
         row[isa.UNITS] = tables.share(len(operation.rows) - 1)
         row[isa.ROW_POINTERS] = tables.add_matrix(operation.rows, operation.columns, operation.values)
@@ -137,13 +137,13 @@ def _encode_product(tables: Tables, row: Row, convolution: Convolution, schedule
     _encode_tiles(tables, row, convolution, schedule, tiling, weights)
 
 
-def _encode_blocks(tables: Tables, row: Row, convolution: BlockConvolution) -> None:
+def _encode_blocks(tables: Tables, row: Row, convolution: BlockConvolution, *, is_dense: bool) -> None:
     """Encode a convolution of bytes: its tiles, its records, and what is done to sums."""
     if convolution.source is None or convolution.target.fill is None:
         raise ValueError(f"{convolution.name}: a convolution of bytes reads bytes and makes bytes")
     source, target = placed(convolution.source), placed(convolution.target)
     extents = target.height, target.width, source.row, target.row
-    if dense_bytes.is_dense(convolution):
+    if is_dense:
         row[isa.OP] = isa.CONVOLVE_DENSE_BYTES
         packed = dense_bytes.pack_dense(convolution.blocks, source, len(convolution.bias))
         tiles, masks = tiles_of(*extents, dense_bytes.TILES, dense_bytes.PIXELS)

@@ -11,7 +11,6 @@ import numpy as np
 from sparsemark.direct import isa
 from sparsemark.direct.autotune import time_operation
 from sparsemark.direct.block_forms import FORM
-from sparsemark.direct.dense_bytes import is_dense
 from sparsemark.direct.ir import BlockConvolution, Convolution, Dense, Matrix
 from sparsemark.direct.mixed import named
 from sparsemark.direct.program import assemble
@@ -82,8 +81,7 @@ def explain(plan: Plan) -> Iterator[Layer]:
         work, kernel = _work(operation), _kernel(operation, schedule)
         winograd = schedule is not None and schedule.winograd
         product = schedule is not None and schedule.product
-        whole = product or (isinstance(operation, BlockConvolution) and is_dense(operation))
-        products = _products(operation) if winograd else dense_multiply_adds(operation) if whole else work
+        products = _products(operation) if winograd else dense_multiply_adds(operation) if product else work
         yield Layer(
             operation.name,
             operation.target.shape,
@@ -184,7 +182,7 @@ def _products(operation: Operation) -> int:
 
 def _kernel(operation: Operation, schedule: Schedule | None) -> str:
     if isinstance(operation, BlockConvolution):
-        return f"int8, all blocks, {FORM}" if is_dense(operation) else f"int8 blocks of four, {FORM}"
+        return f"int8, all blocks, {FORM}" if schedule and schedule.product else f"int8 blocks of four, {FORM}"
     if not isinstance(operation, Convolution) or schedule is None:
         return "matrix x vector" if isinstance(operation, Matrix) else "plain loop"
     if schedule.winograd:

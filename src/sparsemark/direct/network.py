@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sparsemark.direct.autotune import choose, is_due
 from sparsemark.direct.decisions import Decision, machine_key, network_key, recall_decision, remember_decision
-from sparsemark.direct.ir import Convolution
+from sparsemark.direct.ir import BlockConvolution, Convolution
 from sparsemark.direct.lowering import NotTakenError, lower
 from sparsemark.direct.memory import place
 from sparsemark.direct.mixed import (
@@ -30,7 +30,7 @@ from sparsemark.direct.partition import sparse_nodes
 from sparsemark.direct.program import assemble
 from sparsemark.direct.runtime.callers import Callers
 from sparsemark.direct.runtime.parts import Part, Session, all_finite
-from sparsemark.direct.schedule import Schedule, options
+from sparsemark.direct.schedule import Schedule, byte_options, options
 from sparsemark.errors import UnsupportedError
 from sparsemark.formats.csr.densified import densified
 from sparsemark.machine.forks import renewed_after_fork
@@ -184,11 +184,7 @@ class Network:
     def _make_plan(self, shape: tuple[int, ...]) -> Plan:
         lowered, open_dense_parts = self._lower(shape)
         floats = place(lowered)
-        ways = {
-            operation: options(operation, self._threads)
-            for operation in lowered.operations
-            if isinstance(operation, Convolution)
-        }
+        ways = _ways(lowered, self._threads)
         machine = machine_key(self._threads, _DENSE)
         path = self._memory / f"{network_key(lowered, ways, machine)}.json" if self._memory else None
         decision = recall_decision(path, ways) if path else None
@@ -334,6 +330,17 @@ class Network:
         if self._dense is None:
             self._dense = self._open_dense()
         return _image_by_image(self._dense, image)
+
+
+def _ways(lowered: Lowered, threads: int) -> dict[Operation, list[Schedule]]:
+    """Return the ways to run each convolution that has a choice."""
+    found: dict[Operation, list[Schedule]] = {}
+    for operation in lowered.operations:
+        if isinstance(operation, Convolution):
+            found[operation] = options(operation, threads)
+        elif isinstance(operation, BlockConvolution) and len(by_blocks := byte_options(operation)) > 1:
+            found[operation] = by_blocks
+    return found
 
 
 @contextmanager

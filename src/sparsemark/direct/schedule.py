@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sparsemark.direct import isa
+from sparsemark.direct.dense_bytes import may_be_faster
 from sparsemark.direct.layout import Layout
 from sparsemark.direct.memory import placed
 from sparsemark.direct.target import LANES
@@ -13,7 +14,7 @@ from sparsemark.direct.tiling import overlap_of, tile
 from sparsemark.direct.winograd import microkernels
 
 if TYPE_CHECKING:
-    from sparsemark.direct.ir import Convolution, Tensor
+    from sparsemark.direct.ir import BlockConvolution, Convolution, Tensor
     from sparsemark.direct.taps import Taps
     from sparsemark.direct.tiling import Tiling
 
@@ -39,7 +40,8 @@ class Schedule:
         block: input channels that are taken at a time; 0: all.
         winograd: by Winograd's products instead of non-zeros.
         flat: pixels beside the centre are loaded from where they are, in rows that end in zeros; sums are not shifted.
-        product: of one pixel, from all weights in their order, zeros among them: no offset is read.
+        product: of one pixel, from all weights in their order, zeros among them: no offset is read. Of a convolution of
+            bytes, which has no other choice: in its dense form.
     """
 
     microkernel: int
@@ -102,6 +104,11 @@ def options(convolution: Convolution, threads: int = 1) -> list[Schedule]:
     )
     by_tiles = [Schedule(microkernel, winograd=True) for microkernel in microkernels(convolution, threads)]
     return found + by_tiles + _products(convolution)
+
+
+def byte_options(convolution: BlockConvolution) -> list[Schedule]:
+    """Ways to run a convolution of bytes; the first needs no measuring where it is the only one."""
+    return [Schedule(0), Schedule(0, product=True)] if may_be_faster(convolution) else [Schedule(0)]
 
 
 def _products(convolution: Convolution) -> list[Schedule]:
