@@ -45,6 +45,35 @@ def test_same_answer_from_one_two_and_three_threads():
                     np.testing.assert_array_equal(one, other)
 
 
+def test_threads_have_equal_shares_and_a_caller_without_helpers_does_them_all():
+    """In a process that can be ended: who waits for a share that nobody takes waits for ever."""
+    code = (
+        "import numpy as np\n"
+        "from sparsemark.direct import isa\n"
+        "from sparsemark.direct.runtime.runner import Runner\n"
+        "from tests.direct.checks import noise, pyramid\n"
+        "from tests.direct.graphs import Prepared\n"
+        "prepared, threads = Prepared(pyramid()), 3\n"
+        "for choices in prepared.ways():\n"
+        "    program = prepared.program(choices, threads)\n"
+        "    outputs = tuple(tensor for tensor, _ in prepared.lowered.outputs)\n"
+        "    wanted = Runner(prepared.program(choices), 1)(noise(1, 3, 32, 32), outputs)\n"
+        "    run = Runner(program, threads)\n"
+        "    run._wakes = []\n"
+        "    for one, other in zip(run(noise(1, 3, 32, 32), outputs), wanted, strict=True):\n"
+        "        np.testing.assert_array_equal(one, other)\n"
+        "    *shares, done = (run._counters[:, : threads + 1, 0] - [1, 1, 1, 0]).T\n"
+        "    units, groups = program.table[:, [isa.UNITS, isa.GROUPS]].T\n"
+        "    parts = np.where(groups < threads, units, groups)\n"
+        "    assert (sum(shares) == units).all() and (done == units).all()\n"
+        "    most = -(-parts // threads) * (units // np.maximum(parts, 1))\n"
+        "    assert (np.max(shares, axis=0) <= most).all(), (shares, most)\n"
+    )
+    source, root = Path(sparsemark.__file__).parents[1], Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(root)])}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_two_callers_at_once_both_get_their_own_answer(threads, no_contest, quick):
     graph = chain(4)
