@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import itertools
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from sparsemark.direct.kernels.dense_bytes import emit_dense_tile
 from sparsemark.direct.layout import Layout
 from sparsemark.direct.network import Network
 from sparsemark.direct.schedule import Schedule, byte_options
+from sparsemark.direct.target import CPU, FEATURES
 from tests.direct.bounds import OutOfBoundsError, check_places, check_program
 from tests.direct.checks import SOME
 from tests.direct.graphs import Prepared
@@ -135,27 +137,48 @@ def test_records_hold_every_block_once(seed, outputs, density, row):
     assert packed.pointers[-1] == packed.records.size
 
 
-@pytest.mark.skipif(not llvm.get_process_triple().startswith("x86"), reason="instructions of x86-64")
-def test_a_load_serves_four_products():
+def compiled_tile(rows, vectors, cpu, features):
+    """Module with one tile, optimised for a processor, and its target."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     module = ir.Module()
     module.triple = llvm.get_process_triple()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 10), "tile")
     builder = ir.IRBuilder(function.append_basic_block())
-    emit_dense_tile(builder, 1, 4, function.args)
+    emit_dense_tile(builder, rows, vectors, function.args)
     builder.ret_void()
-    target = llvm.Target.from_triple(module.triple).create_target_machine(cpu="cascadelake", opt=3)
+    target = llvm.Target.from_triple(module.triple).create_target_machine(cpu=cpu, features=features, opt=3)
     parsed = llvm.parse_assembly(str(module))
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    llvm.create_pass_builder(target, options).getModulePassManager().run(
-        parsed, llvm.create_pass_builder(target, options)
-    )
-    lines = target.emit_assembly(parsed).splitlines()
+    passes = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(parsed, passes)
+    return parsed, target
+
+
+@pytest.mark.skipif(not llvm.get_process_triple().startswith("x86"), reason="instructions of x86-64")
+def test_a_load_serves_four_products():
+    module, target = compiled_tile(1, 4, "cascadelake", "")
+    lines = target.emit_assembly(module).splitlines()
     products = [line for line in lines if "vpdpbusd" in line]
     assert len(products) == 4 * TOGETHER
     assert all("zmm" in line and "(" not in line for line in products)
     assert not [line for line in lines if "zmm" in line and "(%rsp)" in line]
+
+
+@runs_here
+def test_a_tile_writes_what_surrounds_the_image_beside_its_pixels():
+    """Nobody else need do so: sums of the first two channels are their bias, 7 and 300, of which a byte holds 255."""
+    module, target = compiled_tile(1, 2, CPU, FEATURES.flatten())
+    engine = llvm.create_mcjit_compiler(module, target)
+    engine.finalize_object()
+    tile = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 10)(engine.get_function_address("tile"))
+    made = np.zeros(3 * PIXELS, np.int32)
+    pixels, none, pointers = np.zeros(2 * PIXELS, np.int32), np.zeros(1, np.int32), np.zeros(2, np.int32)
+    bias, scales, levels = np.array([7, 300, 2, 1], np.int32), np.ones(4, np.float32), [3, 5, 255, 0x09090909]
+    masks = -(np.arange(2 * PIXELS) < 2 * PIXELS - 5).astype(np.int32)
+    arrays = none, pointers, bias, scales, np.array(levels, np.int32), masks, made
+    tile(pixels.ctypes.data, 0, *(one.ctypes.data for one in arrays), 0)
+    found = made.view(np.uint8).reshape(-1, 4).tolist()
+    assert found == [[10, 255, 5, 5]] * (2 * PIXELS - 5) + [[9] * 4] * 5 + [[0] * 4] * PIXELS
 
 
 @runs_here
