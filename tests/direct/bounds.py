@@ -755,11 +755,21 @@ def _check_pool_bytes(where):
     where.reads(where[isa.SOURCE], last + 2 * WORDS)
 
 
+def _check_add_bytes(where):
+    step = where.step
+    _require(step.source.fill is not None and step.second.fill is not None, f"{step.name}: adds what are no bytes")
+    _require(step.source.shape == step.second.shape == step.target.shape, f"{step.name}: another shape")
+    _check_binary(where)
+    _require(where[isa.SECOND_STEP] == placed(step.second).step, f"{step.name}: one plane for all")
+    where.reads_constant(where[isa.PARAMETERS], 8)
+
+
 _CHECKS = {
     isa.QUANTIZE: _check_quantize,
     isa.DEQUANTIZE: _check_dequantize,
     isa.COPY_BYTES: _check_copy_bytes,
     isa.POOL_BYTES: _check_pool_bytes,
+    isa.ADD_BYTES: _check_add_bytes,
     isa.INPUT: _check_copy,
     isa.COPY: _check_copy,
     isa.POOL: _check_pool,

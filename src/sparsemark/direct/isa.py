@@ -14,7 +14,7 @@ INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, IN
     range(13)
 )
 RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS, DEPTHWISE, PRODUCT = range(13, 19)
-QUANTIZE, DEQUANTIZE, CONVOLVE_BYTES, COPY_BYTES, POOL_BYTES, CONVOLVE_DENSE_BYTES = range(19, 25)
+QUANTIZE, DEQUANTIZE, CONVOLVE_BYTES, COPY_BYTES, POOL_BYTES, CONVOLVE_DENSE_BYTES, ADD_BYTES = range(19, 26)
 """Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch. That
 after DEPTHWISE, a convolution of stride 2 of each channel by itself, is CONVOLVE with its phases in the scratch.
 PRODUCT is a convolution of one pixel from all of its weights, zeros among them, and CONVOLVE_DENSE_BYTES one of bytes
@@ -44,7 +44,8 @@ COLUMNS = 62
     KIND,
     # Second operand of BINARY. SECOND_STEP is 0 if all channels share one, SECOND_ROW if a channel has one value.
     SECOND, SECOND_STEP, SECOND_ROW,
-    # Floats of the operation itself: two of UNARY; of CHANNELWISE a factor and, in MORE_PARAMETERS, a term a channel;
+    # Floats of the operation itself: two of UNARY; of ADD_BYTES scale and zero point of both operands, bounds of their
+    # sum, scale and zero point of the result; of CHANNELWISE a factor and, in MORE_PARAMETERS, a term a channel;
     # of NORMALIZE and NORMALIZE_PIXELS the same, with epsilon behind the factors; of RESAMPLE a value and, in
     # MORE_PARAMETERS, its places.
     PARAMETERS, MORE_PARAMETERS,

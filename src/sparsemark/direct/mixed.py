@@ -98,7 +98,10 @@ def bytes_in_words(graph: Graph, lowered: Lowered) -> str:
     layers = [node for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1] in graph.blocks]
     count = sum(isinstance(operation, BlockConvolution) for operation in lowered.operations)
     found = f"{count} of {len(layers)} {kinds_of(layers)} in int8, in blocks of four"
-    in_bytes = (isa.QUANTIZE, isa.DEQUANTIZE, isa.CONVOLVE_BYTES, isa.COPY_BYTES, isa.POOL_BYTES, isa.INPUT, isa.COPY)
+    in_bytes = (
+        isa.QUANTIZE, isa.DEQUANTIZE, isa.CONVOLVE_BYTES, isa.COPY_BYTES, isa.POOL_BYTES, isa.ADD_BYTES, isa.INPUT,
+        isa.COPY,
+    )  # fmt: skip
     names = {operation.name for operation in lowered.operations if operation.code not in in_bytes}
     others = named(node.op for node in graph.nodes if node.name in names)
     return f"{found}; {others} in float32" if others else found

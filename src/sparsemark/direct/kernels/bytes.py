@@ -19,12 +19,12 @@ from sparsemark.direct.target import LANES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_HALF_EVEN = np.float32(12582912.0)
+HALF_EVEN = np.float32(12582912.0)
 """Three times 2 to the 22nd: a small float that it is added to and taken from again is a whole number, ties to even."""
 
 
 @compiled()
-def _surround(row: Any, plane: int, words: Any) -> None:
+def surround(row: Any, plane: int, words: Any) -> None:
     """Write what lies around the pixels of a plane of the target."""
     fill = np.int32(row[isa.FILL])
     height, width, step = row[isa.HEIGHT], row[isa.WIDTH], row[isa.TARGET_ROW]
@@ -59,9 +59,9 @@ def quantize(row: Any, unit: int, arena: Any, scratch: int) -> None:
                     level = values[x] / scale
                     level = max(level, low)
                     level = min(level, high)
-                    level = level + _HALF_EVEN - _HALF_EVEN
+                    level = level + HALF_EVEN - HALF_EVEN
                     places[x] = (places[x] & kept) | (np.int32(level + zero) << shift)
-        _surround(row, plane, words)
+        surround(row, plane, words)
 
 
 @compiled()
@@ -102,7 +102,7 @@ def copy_bytes(row: Any, unit: int, arena: Any, scratch: int) -> None:
                 done = count
             for x in range(done, width):
                 words[t + x] = np.int32(row[isa.FILL])
-        _surround(row, plane, words)
+        surround(row, plane, words)
 
 
 @compiled()
@@ -141,7 +141,7 @@ def pool_bytes(row: Any, unit: int, arena: Any, scratch: int) -> None:
                             most = max(most, value)
                     made |= most << shift
                 words[t + x] = made
-        _surround(row, plane, words)
+        surround(row, plane, words)
 
 
 def _over_tiles(microkernel: Any, sizes: Sequence[tuple[int, int]], pointers: int) -> Any:
@@ -178,7 +178,7 @@ def convolve_bytes(row, unit, base, records, pointers, tiles, arena):
         for plane in range(first, last):
             surround(row, plane, words)
 """
-    namespace: dict[str, Any] = {"microkernel": microkernel, "surround": _surround, "int32": np.int32}
+    namespace: dict[str, Any] = {"microkernel": microkernel, "surround": surround, "int32": np.int32}
     exec(code, namespace)  # noqa: S102 - numbers and names of this package alone
     return compiled()(namespace["convolve_bytes"])
 

@@ -126,7 +126,7 @@ def _product(  # noqa: PLR0917 - a convolution is that much
     size: tuple[int, int],
 ) -> bool:
     """Append a convolution whose result is quantised right away; False where it is not, or takes more than 32 bits."""
-    following = _quantized(context, node.outputs[0])
+    following = quantized_next(context, node.outputs[0])
     if following is None or (source.tensor.fill != source.zero):
         return False
     places, last, (low, high) = following
@@ -178,7 +178,7 @@ def _level(bound: float, scale: np.float32, zero: int) -> int:
     return int(np.clip(np.rint(np.float32(bound) / scale) + zero, 0, 255))
 
 
-def _quantized(context: Context, name: str) -> tuple[list[int], Node, tuple[float, float]] | None:
+def quantized_next(context: Context, name: str) -> tuple[list[int], Node, tuple[float, float]] | None:
     """Return what quantises an activation that nothing else reads, the places of its nodes, and bounds before it."""
     places, bounds = [], (-math.inf, math.inf)
     following = context.only_user(name)
@@ -219,7 +219,8 @@ def _phases(  # noqa: PLR0917 - as above
         if beside > LANES:
             return blocks, None
         target = words(BLOCK * read.channels * count, high, wide, source.zero, row_of_words(wide, beside))
-        read = context.add(_copied(read, target, node.name, stride))
+        made = _copied(read, target, node.name, stride)
+        read = _known(context, made) or context.add(made)
     elif _beside(blocks, read.width, size[1]) > read.row - read.width:
         beside = _beside(blocks, read.width, size[1])
         if beside > LANES:
@@ -229,6 +230,15 @@ def _phases(  # noqa: PLR0917 - as above
     read.top = max(read.top, -int(blocks.dy.min(initial=0)))
     read.bottom = max(read.bottom, size[0] + int(blocks.dy.max(initial=0)) - read.height)
     return blocks, read
+
+
+def _known(context: Context, copy: Operation) -> Tensor | None:
+    """Return what an earlier operation made that copies the same into as long rows; None where there is none."""
+    for operation in context.operations:
+        same = (operation.code, operation.source, operation.numbers) == (copy.code, copy.source, copy.numbers)
+        if same and (operation.target.shape, operation.target.row) == (copy.target.shape, copy.target.row):
+            return operation.target
+    return None
 
 
 def _beside(blocks: Blocks, width: int, outputs: int) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sparsemark.direct import isa
 from sparsemark.direct.ir import Operation, Tensor, words
 from sparsemark.direct.lowering.byte_products import convolution_of_bytes, levels_of, linear_of_bytes
+from sparsemark.direct.lowering.byte_sums import add_in_bytes
 from sparsemark.direct.lowering.context import Bytes, is_shape, window_numbers, window_of
 from sparsemark.errors import UnsupportedError
 from sparsemark.formats.csr.graph import CsrMatrix
@@ -150,6 +151,7 @@ def _reshaped(context: Context, node: Node) -> bool:
 
 
 _ON_BYTES: Mapping[str, Callable[[Context, Node], bool]] = {
+    "Add": add_in_bytes,
     "Dropout": _reshaped,
     "Flatten": _reshaped,
     "GlobalMaxPool": _global_max_pool,
