@@ -12,14 +12,16 @@ pytest.importorskip("numba")
 
 import onnx
 
+from sparsemark import formats
 from sparsemark.cli import main
 from sparsemark.direct.explain import explain
 from sparsemark.direct.peak import measure_peak
 from sparsemark.direct.runtime.machine_code import load
 from sparsemark.errors import UnsupportedError
 from sparsemark.measurement.explanation import onnx_linters
+from sparsemark.networks.source import Source
 from tests.direct.graphs import Prepared, Sketch
-from tests.small_networks import artifact
+from tests.small_networks import NETWORKS, artifact, batches
 
 
 @pytest.fixture
@@ -109,8 +111,20 @@ def test_an_input_that_the_network_cannot_take_is_one_line(unet, capsys):
 
 
 def test_sharing_a_load_is_never_slower_than_a_load_each():
-    peak = measure_peak()
+    peak = measure_peak(of_bytes=True)
     assert peak.multiply_adds >= peak.loads > 0
+    assert peak.of_bytes > 0
+    assert measure_peak().of_bytes is None
+
+
+def test_layers_of_bytes_have_their_channels_and_a_peak_of_their_own(tmp_path):
+    file = formats.quantise(artifact("plain", "none", "onnx"), tmp_path / "net", batches("plain", 8))
+    csr = formats.export(Source(NETWORKS["plain"], file.path), "csr", tmp_path / "net")
+    assert main(["explain", str(csr.path), "--json", str(tmp_path / "layers.json")]) == 0
+    found = json.loads((tmp_path / "layers.json").read_text())
+    layers = [layer for layer in found["layers"] if layer["precision"] == "int8"]
+    assert [layer["shape"][0] for layer in layers[:2]] == [8, 8]  # six of them, in words of four; eight
+    assert found["peak_int8"] > 0
 
 
 def test_layer_by_tiles_carries_out_a_quarter_of_what_a_dense_one_is():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -24,6 +25,15 @@ FACTS = {
     "cache": {"bytes": 524288, "largest": 2_000_000},
     "engine": {"work_left": 0.5},
 }
+
+
+def test_bytes_are_held_against_the_peak_of_bytes_and_against_none_where_there_is_none():
+    of_bytes = dataclasses.replace(LAYERS[0], precision="int8")
+    whole = dataclasses.replace(EXPLANATION, layers=(*LAYERS, of_bytes), peak_int8=16e9)
+    assert whole.share_of_peak(LAYERS[0]) == pytest.approx(0.5)
+    assert whole.share_of_peak(of_bytes) == pytest.approx(0.125)
+    assert "; 16.0 in 8-bit integers" in as_explanation(whole, [], width=200, colour=False)
+    assert dataclasses.replace(whole, peak_int8=None).share_of_peak(of_bytes) is None
 
 
 def advice(name, gain):

@@ -11,6 +11,7 @@ import numpy as np
 from sparsemark.direct import isa
 from sparsemark.direct.autotune import time_operation
 from sparsemark.direct.block_forms import FORM
+from sparsemark.direct.blocks import BLOCK
 from sparsemark.direct.ir import BlockConvolution, Convolution, Dense, Matrix
 from sparsemark.direct.mixed import named
 from sparsemark.direct.program import assemble
@@ -46,6 +47,7 @@ class Layer:
         products: multiply-adds that are carried out for them; Winograd's tiles take fewer, and have no zeros.
         winograd: whether such tiles run it.
         dense: multiply-adds with zeros counted, an image.
+        of_bytes: whether it multiplies 8-bit integers.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Layer:
     products: int
     winograd: bool
     dense: int
+    of_bytes: bool = False
 
     @property
     def rate(self) -> float | None:
@@ -84,7 +87,7 @@ def explain(plan: Plan) -> Iterator[Layer]:
         products = _products(operation) if winograd else dense_multiply_adds(operation) if product else work
         yield Layer(
             operation.name,
-            operation.target.shape,
+            _shape(operation.target),
             _density(operation),
             kernel,
             seconds,
@@ -92,7 +95,14 @@ def explain(plan: Plan) -> Iterator[Layer]:
             products,
             winograd,
             dense_multiply_adds(operation),
+            of_bytes=isinstance(operation, BlockConvolution),
         )
+
+
+def _shape(tensor: Tensor) -> tuple[int, int, int]:
+    """Channels, height, width; of bytes, channels that fill the last word count."""
+    channels, height, width = tensor.shape
+    return channels if tensor.fill is None else BLOCK * channels, height, width
 
 
 def _layer_of(part: Dense, seconds: float | None) -> Layer:

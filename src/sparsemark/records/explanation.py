@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sparsemark.specs import FP32
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,6 +32,7 @@ class ExplainedLayer:
         left: the same on non-zeros.
         carried_out: multiply-adds that the kernel does for them: all of them in a dense engine, fewer by tiles.
         density: non-zeros over weights; None where there are no weights.
+        precision: of its multiply-adds.
     """
 
     name: str
@@ -41,6 +44,7 @@ class ExplainedLayer:
     left: int = 0
     carried_out: int = 0
     density: float | None = None
+    precision: str = FP32
 
     @property
     def rate(self) -> float | None:
@@ -80,6 +84,7 @@ class Explanation:
         layers: in the order in which they run.
         peak: multiply-adds a second that one core reaches in this engine's best kernel, measured.
         loads: the same where each multiply-add needs a load of its own; None where that limits nothing.
+        peak_int8: the same as `peak` in 8-bit integers; None where it was not measured.
         notes: what else the engine decided, in words.
     """
 
@@ -91,7 +96,13 @@ class Explanation:
     layers: tuple[ExplainedLayer, ...]
     peak: float | None
     loads: float | None = None
+    peak_int8: float | None = None
     notes: tuple[str, ...] = ()
+
+    def share_of_peak(self, layer: ExplainedLayer) -> float | None:
+        """Return the multiply-adds a second of a layer over the most of its precision; None where one is not known."""
+        peak = self.peak if layer.precision == FP32 else self.peak_int8
+        return layer.rate / peak if layer.rate and peak else None
 
     @property
     def layer_seconds(self) -> float:

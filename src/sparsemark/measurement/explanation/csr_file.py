@@ -17,6 +17,7 @@ from sparsemark.formats.csr.graph import CsrMatrix, Graph, Node, load_csr
 from sparsemark.measurement.explanation.pairs import time_calls
 from sparsemark.measurement.explanation.subject import CsrSubject, Window
 from sparsemark.records.explanation import ExplainedLayer, Explanation
+from sparsemark.specs import FP32, INT8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -85,6 +86,7 @@ def timed_file(path: Path, network: Network, plan: Plan, peak: Peak) -> tuple[Cs
         shown,
         peak.multiply_adds,
         peak.loads,
+        peak.of_bytes,
         (*_contest(plan.decision), *([in_words(graph, plan.lowered)] if plan.lowered.dense else [])),
     )
     return CsrSubject(explanation, graph, plan, windows), layers
@@ -122,6 +124,7 @@ def _shown(layer: Layer, step: Operation | Dense, node: Node | None) -> Explaine
         layer.multiply_adds,
         layer.products,
         layer.density,
+        INT8 if layer.of_bytes else FP32,
     )
 
 

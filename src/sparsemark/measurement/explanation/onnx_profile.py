@@ -17,6 +17,7 @@ from sparsemark.engines.onnx_runtime import open_session
 from sparsemark.errors import UnsupportedError
 from sparsemark.machine.temporary import temporary_folder
 from sparsemark.records.explanation import ExplainedLayer
+from sparsemark.specs import FP32, INT8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,6 +28,9 @@ BLOCKED = "NCHWc"
 """Layout of ONNX Runtime's fast convolutions: channels in blocks of one SIMD register."""
 
 _DOMAIN = "com.microsoft.nchwc"
+_OF_BYTES = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
+"""Beginnings of the names of operators whose products are of 8-bit integers."""
+
 REORDERS = ("ReorderInput", "ReorderOutput")
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators whose constant operand is a weight that is multiplied by."""
@@ -152,7 +156,16 @@ def _layer(
     carried = stored * positions
     return (
         ExplainedLayer(
-            original.label(node), operator, true[1:], kernel, seconds, work, left, carried, nonzeros / max(stored, 1)
+            original.label(node),
+            operator,
+            true[1:],
+            kernel,
+            seconds,
+            work,
+            left,
+            carried,
+            nonzeros / max(stored, 1),
+            INT8 if operator.startswith(_OF_BYTES) else FP32,
         ),
         node,
     )

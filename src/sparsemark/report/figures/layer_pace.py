@@ -23,13 +23,16 @@ def draw_layer_pace(layers: Sequence[Layer], peak: Peak, conditions: Sequence[st
         UserError: matplotlib is not installed, or the file cannot be written.
     """
     shown = [(layer, pace) for layer in layers if (pace := layer.pace) is not None and layer.density is not None]
-    shares = [100 * pace / peak.multiply_adds for _, pace in shown]
+    of_bytes = any(layer.of_bytes for layer, _ in shown)
+    limits = [peak.of_bytes if layer.of_bytes else peak.multiply_adds for layer, _ in shown]
+    shares = [100 * pace / limit for (_, pace), limit in zip(shown, limits, strict=True) if limit]
     span = f"{min(shares):.0f} to {max(shares):.0f} %" if shares else "nothing"
     figure = new_figure(9, 4.2, f"The layers reach {span} of the multiply-adds that one core can do")
     axes = figure.add_subplot()
     for limit, dashes, words in (
         (peak.multiply_adds, "-", "multiply-adds"),
         (peak.loads, "--", "one load for each"),
+        *([(peak.of_bytes, ":", "in bytes")] if of_bytes and peak.of_bytes else []),
     ):
         axes.axhline(limit / _GIGA, color="0.2", linestyle=dashes, linewidth=1.2)
         axes.text(len(shown) - 0.5, limit / _GIGA, f" {words}", va="center", fontsize=9)

@@ -65,6 +65,8 @@ def limits_in_words(explanation: Explanation) -> list[str]:
     text = f"peak of one core, measured: {explanation.peak / _GIGA:.1f} G multiply-adds a second"
     if explanation.loads is not None:
         text += f", {explanation.loads / _GIGA:.1f} where each needs a load of its own, as every non-zero does"
+    if explanation.peak_int8 is not None:
+        text += f"; {explanation.peak_int8 / _GIGA:.1f} in 8-bit integers"
     return [text]
 
 
@@ -79,7 +81,7 @@ def _row(layer: ExplainedLayer, explanation: Explanation) -> tuple[str, ...]:
         "" if timed is None or not total else percent(timed / total),
         f"{layer.multiply_adds / _MEGA:.2f}" if layer.multiply_adds else "",
         f"{layer.left / _MEGA:.2f}" if layer.multiply_adds else "",
-        percent(layer.rate / explanation.peak) if layer.rate and explanation.peak else "",
+        "" if (reached := explanation.share_of_peak(layer)) is None else percent(reached),
     )
 
 
