@@ -171,6 +171,7 @@ def _quantised_network():
         "Conv", name, weight(6, 3, 3, 3), sketch.constant(np.ones(6)), strides=[2, 1], pads=[1, 1, 1, 1], group=1
     )
     name = sketch.quantized(sketch.node("Relu", name), 0.1, 0)
+    name = sketch.quantized(sketch.node("Clip", sketch.node("Add", name, name)), 0.2, 3)
     name = sketch.node("MaxPool", name, kernel_shape=[2, 2], strides=[1, 2], pads=[0, 0, 0, 0])
     name = sketch.node("Conv", name, weight(4, 3, 3, 2), group=2, dilations=[1, 2], pads=[1, 0, 1, 2])
     name = sketch.node("Tanh", sketch.quantized(name, 0.5, 100, np.int8))
