@@ -63,7 +63,7 @@ def test_a_quantised_cell_is_checked_and_timed_in_a_fresh_process(capsys):
     }
     row = rows[f"{NAME}-direct-csr-int8"]
     assert row["parity_max_abs"] is not None
-    assert "in int8, in blocks of four" in row["notes"]
+    assert "linear layers in int8" in row["notes"]
     assert all(row["peak_rss_bytes"] for row in rows.values()), "as only a process of its own can say"
     assert "int8 is calibrated on 32 random inputs" in " ".join(capsys.readouterr().out.split())
     kept = {path.name: path.stat().st_size for path in Path("out").iterdir()}

@@ -336,7 +336,7 @@ def test_what_has_no_form_in_bytes_runs_in_float32_between_them(tmp_path, quick)
     graph = load_csr(written(sketch.graph(name), tmp_path / "net.csr"))
     network = Network(graph, 1)
     (note,) = network.notes
-    assert note.startswith("2 of 2 convolutions and linear layers in int8, in blocks of four; ")
+    assert note.startswith("2 of 2 convolutions and linear layers in int8; ")
     assert all(op in note for op in ("AveragePool", "Sigmoid")), note
     dense = open_dense(densified(graph), 1)
     for seed in range(4):

@@ -97,7 +97,7 @@ def bytes_in_words(graph: Graph, lowered: Lowered) -> str:
     """Return how many of the quantised layers run in int8, and what runs in float32 between them."""
     layers = [node for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1] in graph.blocks]
     count = sum(isinstance(operation, BlockConvolution) for operation in lowered.operations)
-    found = f"{count} of {len(layers)} {kinds_of(layers)} in int8, in blocks of four"
+    found = f"{count} of {len(layers)} {kinds_of(layers)} in int8"
     in_bytes = (
         isa.QUANTIZE, isa.DEQUANTIZE, isa.CONVOLVE_BYTES, isa.COPY_BYTES, isa.POOL_BYTES, isa.ADD_BYTES, isa.INPUT,
         isa.COPY,
