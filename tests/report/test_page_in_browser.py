@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import pytest
 
+from bench import screenshots
+from bench.screenshots import executables
 from sparsemark.analysis.cells import is_control
+from sparsemark.analysis.merging import load_run
 from sparsemark.report import render
+from sparsemark.report.layers import read_layers
 from tests.report.pages import HOSTILE, LONG, many, named
 from tests.report.runs import RUNS
+from tests.report.test_layers import written
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert, which brings the charts, is not installed")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
+pytestmark = pytest.mark.skipif(not all(executables()), reason="chromium and chromedriver are not installed")
 
 SHOWN = sum(not is_control(m) for m in RUNS["study"].measured())
 """Cells that are shown at first: all but the controls."""
 
-ARGUMENTS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_page_load_timeout(60)
-    yield driver
-    driver.quit()
+def browser():
+    with screenshots.browser() as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +37,11 @@ def opened(browser, tmp_path_factory):
     """Function that opens the page of a run, whose log must stay empty, and waits for its charts."""
     folder = tmp_path_factory.mktemp("pages")
 
-    def open_page(run, width=1280, scheme="light"):
+    def open_page(run, width=1280, scheme="light", **more):
         path = folder / "page.html"
-        path.write_text(render(run, "html"), encoding="utf-8")
-        browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        )
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        path.write_text(run if isinstance(run, str) else render(run, "html", **more), encoding="utf-8")
         browser.get_log("performance")
-        browser.get(path.as_uri())
-        browser.execute_async_script(
-            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()));"
-        )
+        screenshots.show(browser, path, width, scheme)
         assert browser.get_log("browser") == []
         return browser
 
@@ -213,3 +189,134 @@ def test_an_automatic_check_of_accessibility_finds_nothing_serious(opened, schem
         for one in found["violations"]
         if one["impact"] in ("serious", "critical")
     ] == []
+
+
+COMMITTED = sorted((Path(__file__).parents[2] / "results").glob("*/cnn9.json"))
+
+BOXES = """
+    return [...document.querySelectorAll(arguments[0])].filter(e => e.textContent || e.localName === 'path')
+        .map(e => e.getBoundingClientRect()).filter(r => r.width && r.height)
+        .map(r => [r.left, r.top, r.right, r.bottom])
+"""
+
+
+def touching(boxes, others):
+    """Pairs that share more than a pixel."""
+    return [
+        (a, b)
+        for a in boxes
+        for b in others
+        if a is not b and min(a[2], b[2]) - max(a[0], b[0]) > 1 and min(a[3], b[3]) - max(a[1], b[1]) > 1
+    ]
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("width", [390, 900, 1440])
+def test_names_of_the_front_lie_on_no_other_and_on_no_point(opened, path, width):
+    browser = opened(load_run(path), width=width)
+    names = browser.execute_script(BOXES, "#front .names text")
+    points = browser.execute_script(
+        "return [...document.querySelectorAll('#front .points path')].filter(e => e.__data__.datum.onFront)"
+        ".map(e => e.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"
+    )
+    assert 2 < len(names) <= len(points)
+    assert touching(names, names) == []
+    assert touching(names, points) == []
+    texts = browser.execute_script(
+        "return [...document.querySelectorAll('#front .names text')].map(e => e.textContent)"
+    )
+    assert width == 390 or any("deploy" in text for text in texts)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_labels_of_lines_lie_on_no_line_and_on_no_other(opened, path):
+    browser = opened(load_run(path), width=1440)
+    for chart in ("course-0", "course-1"):
+        labels = browser.execute_script(BOXES, f"#{chart} .names text")
+        assert len(labels) > 2
+        assert touching(labels, labels) == []
+        points = browser.execute_script(
+            """
+            const found = [];
+            for (const path of document.querySelectorAll(`#${arguments[0]} .mark-line path`)) {
+              if (path.getAttribute('stroke-dasharray')) continue;
+              const matrix = path.getScreenCTM();
+              for (let at = 0; at <= path.getTotalLength(); at += 4) {
+                const point = path.getPointAtLength(at).matrixTransform(matrix);
+                found.push([point.x - 1, point.y - 1, point.x + 1, point.y + 1]);
+              }
+            }
+            return found
+            """,
+            chart,
+        )
+        assert len(points) > 100
+        assert touching(labels, points) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_print_cuts_no_chart_and_is_dark_on_white(opened, tmp_path, scheme):
+    """A sheet is narrower than the window that the charts were drawn for, and white in a dark scheme too."""
+    browser = opened(RUNS["study"], width=1280, scheme=scheme, layers=read_layers(*written(tmp_path)))
+    charts = len(browser.find_elements("css selector", ".chart svg"))
+    assert charts >= 7
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    try:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
+        # As in a printer's layout, no event tells the charts of the narrower sheet.
+        browser.execute_script("addEventListener('resize', e => e.stopImmediatePropagation(), true)")
+        screenshots.resize(browser, 718, 1000)  # A4 between margins of 1 cm, at 96 dots an inch
+        cut = browser.execute_script(
+            "return [...document.querySelectorAll('.chart')].filter(c => c.checkVisibility()).filter(c => {"
+            "  const svg = c.querySelector('svg').getBoundingClientRect(), own = c.getBoundingClientRect();"
+            "  return svg.right > own.right + 1 || svg.bottom > own.bottom + 1 || own.right > 718 ||"
+            "    Math.abs(svg.width / svg.height - c.querySelector('svg').viewBox.baseVal.width /"
+            "      c.querySelector('svg').viewBox.baseVal.height) > 0.02 * svg.width / svg.height }).map(c => c.id)"
+        )
+        assert cut == []
+        inks = browser.execute_script(
+            """
+            const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+            const luminance = (colour) => {
+              const [r, g, b] = channels(colour).slice(0, 3).map((c) => c / 255)
+                .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+              return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const faint = [];
+            for (const one of document.querySelectorAll('main *')) {
+              if (!one.checkVisibility()) continue;
+              if (![...one.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+              const style = getComputedStyle(one), ink = one.closest('svg') ? style.fill : style.color;
+              if (ink === 'none' || style.stroke === 'rgb(255, 255, 255)') continue;
+              const contrast = 1.05 / (luminance(ink) + 0.05), needed = one.closest('svg') ? 3 : 4.5;
+              if (contrast < needed) faint.push([one.textContent.slice(0, 40), ink, contrast]);
+            }
+            return [getComputedStyle(document.body).backgroundColor, faint]
+            """
+        )
+        assert inks == ["rgb(255, 255, 255)", []]
+        for hidden in ("#filters", ".record", "#ask"):
+            assert not browser.find_element("css selector", hidden).is_displayed()
+        sheets = browser.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})["data"]
+        assert len(sheets) > 10_000
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
+
+
+def test_the_layers_are_bars_that_the_keyboard_reaches(opened, tmp_path):
+    browser = opened(RUNS["study"], layers=read_layers(*written(tmp_path)))
+    labels = marks(browser, "layers-time")
+    assert "features.0, dense: 3, NCHWc Conv, 50 % of the peak" in labels
+    browser.execute_script("document.querySelector('#layers-time .points [tabindex=\"0\"]').focus()")
+    record = browser.find_element("id", "layers-record").text
+    assert "direct, 8 vectors" in record
+    assert "features.0" in record
+    tops = browser.execute_script(
+        "return [...document.querySelectorAll('#layers-time .points path')].map(p => p.getBoundingClientRect().top)"
+    )
+    assert len(set(tops)) == len(tops)
+
+
+def test_a_filter_of_one_precision_is_not_shown(opened):
+    browser = opened(RUNS["study"])
+    assert not browser.find_element("css selector", "#filters [name=precision]").is_displayed()

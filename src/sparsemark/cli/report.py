@@ -29,6 +29,13 @@ def add(commands: Commands) -> None:
         help="write a page for each file beside PATH, and PATH, which links them; the files are runs of their own",
     )
     parser.add_argument(
+        "--layers",
+        nargs=2,
+        type=Path,
+        metavar=("DENSE.json", "PRUNED.json"),
+        help="with --format html: the layers of two files side by side, from sparsemark explain --json",
+    )
+    parser.add_argument(
         "--all", action="store_true", help="on a terminal: findings, controls and conditions too (a pipe has them)"
     )
     add_bar(parser)
@@ -39,19 +46,26 @@ def execute(options: argparse.Namespace) -> int:
     """Render a run to the terminal or to a file."""
     from sparsemark.analysis.merging import load_run
     from sparsemark.cli.terminal import show, write
+    from sparsemark.errors import UserError
     from sparsemark.files import write_atomically
     from sparsemark.report import render
     from sparsemark.report.deployment import Deployment
+    from sparsemark.report.layers import read_layers
 
     asked = bar(options)
+    if options.layers is not None and (options.format != "html" or options.index is not None):
+        raise UserError("--layers: expected --format html beside it, and no --index")
     if options.index is not None:
         write_index(options.runs, options.index, asked)
         return 0
     run, files = load_run(*options.runs), Deployment(results=tuple(options.runs))
     if options.output is None and options.format == "table":
         show(run, asked, files, whole=options.all)
-    elif options.output is None:
-        write(render(run, options.format, bar=asked, deployment=files))
+        return 0
+    layers = None if options.layers is None else read_layers(*options.layers)
+    text = render(run, options.format, bar=asked, deployment=files, layers=layers)
+    if options.output is None:
+        write(text)
     else:
-        write_atomically(options.output, render(run, options.format, bar=asked, deployment=files).encode())
+        write_atomically(options.output, text.encode())
     return 0

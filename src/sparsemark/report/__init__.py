@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sparsemark.records.run import Run
     from sparsemark.report.deployment import Deployment
     from sparsemark.report.document import Content
+    from sparsemark.report.layers import Layers
 
 __all__ = ["DEFAULT_WIDTH", "FORMATS", "findings", "headlines", "notebook", "render"]
 
@@ -28,7 +29,7 @@ __all__ = ["DEFAULT_WIDTH", "FORMATS", "findings", "headlines", "notebook", "ren
 def _page(run: Run, wanted: Wanted) -> str:
     from sparsemark.report.page import as_page  # with Jinja, which no other format needs
 
-    return as_page(run, wanted.bar, wanted.deployment)
+    return as_page(run, wanted.bar, wanted.deployment, wanted.layers)
 
 
 FORMATS: dict[str, Callable[[Run, Wanted], str]] = {
@@ -51,6 +52,7 @@ class Wanted:
     bar: Bar | None = None
     deployment: Deployment | None = None
     whole: bool = True
+    layers: Layers | None = None
 
 
 def _content(run: Run, wanted: Wanted) -> Content:
@@ -66,6 +68,7 @@ def render(
     bar: Bar | None = None,
     deployment: Deployment | None = None,
     whole: bool = True,
+    layers: Layers | None = None,
 ) -> str:
     """Write a run as text that ends in a newline.
 
@@ -78,13 +81,14 @@ def render(
         bar: what a network may lose and still keep its score; None takes each metric's own tolerance.
         deployment: where the run's files are; None where a result file is all that is known.
         whole: with the lists below the table; else they are named. `table` only.
+        layers: of the dense network and of a pruned one; `html` only.
 
     Raises:
         UserError: there is no such format.
     """
     if form not in FORMATS:
         raise UserError(f"--format {form!r}: expected one of {', '.join(FORMATS)}")
-    return FORMATS[form](run, Wanted(width, colour, bar, deployment, whole))
+    return FORMATS[form](run, Wanted(width, colour, bar, deployment, whole, layers))
 
 
 def notebook(run: Run) -> str:

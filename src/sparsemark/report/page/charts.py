@@ -80,13 +80,17 @@ def front(colour: Spec) -> Spec:
                 "strokeWidth": {"value": 1}, "opacity": fade, "cursor": {"value": "pointer"},
                 "description": {"field": "label"},
             }}},
-            {"type": "text", "from": {"data": "onFront"}, "aria": False, "interactive": False,
-             "encode": {"update": {
-                "x": {"scale": "x", "field": "x"}, "y": {"scale": "y", "field": "y", "offset": -15},
-                "text": {"field": "text"},
-                "align": {"value": "center"}, "fontSize": {"value": 12},
-                "fontWeight": {"value": "bold"}, "fill": {"value": INK},
-            }}},
+            *[
+                {"type": "text", "name": name, "from": {"data": "onFront"}, "aria": False, "interactive": False,
+                 "encode": {"update": {
+                    "x": {"scale": "x", "field": "x", "offset": {"field": "dx"}},
+                    "y": {"scale": "y", "field": "y", "offset": {"field": "dy"}}, "text": {"field": "text"},
+                    "align": {"value": "center"}, "baseline": {"value": "middle"}, "fontSize": {"value": 12},
+                    "fontWeight": {"value": "bold"}, **look}}}
+                # A ground of their own, since they lie on the intervals of their points.
+                for name, look in (("grounds", {"stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 4}}),
+                                   ("names", {"fill": {"value": INK}}))
+            ],
         ],
     )  # fmt: skip
 
@@ -145,13 +149,17 @@ def speedup(kind: str, colour: Spec) -> Spec:
                 "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 46}, "fill": ink,
                 "stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 1}, "cursor": {"value": "pointer"},
                 "description": {"field": "label"}}}},
+            rule(x=value("x", "x"), y=value("y", "y"), x2={"field": "left", "offset": 8},
+                 y2={"signal": "datum.place + (datum.place < scale('y', datum.y) ? 6 : -6)"}, stroke=ink,
+                 opacity={"signal": "datum.led ? 0.6 : 0"}) | {"from": {"data": "labels"}},
             *[
-                {"type": "text", "aria": False, "interactive": False, "from": {"data": "labels"}, "encode": {"update": {
-                    "x": {"scale": "x", "field": "x", "offset": 8}, "y": {"field": "place"},
-                    "text": {"field": "line"}, "fontSize": {"value": 12}, "baseline": {"value": "middle"},
-                    "opacity": {"signal": "room > 0 ? 1 : 0"}, **look}}}
-                # A ground of their own: labels of lines that end early lie on other lines.
-                for look in ({"stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 5}}, {"fill": ink})
+                {"type": "text", "name": name, "aria": False, "interactive": False, "from": {"data": "labels"},
+                 "encode": {"update": {
+                    "x": {"field": "left"}, "y": {"field": "place"},
+                    "text": {"field": "line"}, "fontSize": {"value": 12}, "baseline": {"value": "middle"}, **look}}}
+                # A ground of their own: bands and the dashes lie below them.
+                for name, look in (("grounds", {"stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 5}}),
+                                   ("names", {"fill": ink}))
             ],
         ],
     )  # fmt: skip

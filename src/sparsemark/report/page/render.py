@@ -13,7 +13,7 @@ from sparsemark.report.deployment import Deployment
 from sparsemark.report.document import NUMBERS, content_of
 from sparsemark.report.front import SPEEDUP, places
 from sparsemark.report.harmless import harmless_run
-from sparsemark.report.page import charts, library, rows, vega
+from sparsemark.report.page import charts, layers, library, rows, vega
 from sparsemark.report.page.cells import CONTROL, KINDS, cell_records, course
 from sparsemark.report.page.colours import engine_colours
 from sparsemark.report.page.files import written
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sparsemark.analysis.front import Standing
     from sparsemark.records.run import Run
     from sparsemark.report.document import Content, Row
+    from sparsemark.report.layers import Layers
 
 PARITY_LIMIT = 1e-5
 """Of float32, relative; `measurement.parity` decides by the same."""
@@ -51,13 +52,16 @@ class Cell:
     classes: str
 
 
-def as_page(run: Run, bar: Bar | None = None, deployment: Deployment | None = None) -> str:
+def as_page(
+    run: Run, bar: Bar | None = None, deployment: Deployment | None = None, explained: Layers | None = None
+) -> str:
     """Write a run as one HTML document that loads nothing.
 
     Args:
         run: what was measured.
         bar: what a network may lose and still keep its score; None takes each metric's own tolerance.
         deployment: where its files are; None where a result file is all that is known.
+        explained: layers of its dense network and of a pruned one; None leaves them out.
     """
     content = content_of(run, bar, deployment)
     run = harmless_run(run)
@@ -75,6 +79,10 @@ def as_page(run: Run, bar: Bar | None = None, deployment: Deployment | None = No
     for record in records:
         record["chosen"] = any(summary.cell == record["name"] for summary in found)
     data, view = _charts(records, judged, scoring) if records else ({}, {})
+    if explained is not None and records:
+        specs, values = layers.charts(explained)
+        data["charts"] |= specs
+        data["values"] = values
     return written(
         "page.html",
         data if interactive else None,
@@ -99,8 +107,20 @@ def as_page(run: Run, bar: Bar | None = None, deployment: Deployment | None = No
         trust_legend=trust.LEGEND,
         figures=[] if interactive else static_figures(run),
         install=library.INSTALL,
+        layers=None if explained is None else _layers(explained),
         **view,
     )
+
+
+def _layers(explained: Layers) -> dict[str, Any]:
+    """Return what the template shows of the layers."""
+    return {
+        "columns": [(column, place >= layers.TEXTS) for place, column in enumerate(layers.COLUMNS)],
+        "rows": layers.table(explained),
+        "totals": layers.totals(explained),
+        "changes": layers.changes(explained),
+        "charts": ((layers.TIME, "Time"), (layers.WORK, "Multiply-adds")),
+    }
 
 
 _OUTLINES = {

@@ -1,4 +1,4 @@
-"""Charts with a line for each cell: two runs beside each other, and the tails of the calls."""
+"""Charts with a line for each cell or layer: two runs beside each other, two files, and the tails of the calls."""
 
 from __future__ import annotations
 
@@ -14,6 +14,42 @@ _ROW = 30
 
 _TONES = {"name": "colour", "type": "ordinal", "domain": ["slower", "faster", "not told apart"],
           "range": ["var(--bad)", "var(--good)", "var(--dim)"]}  # fmt: skip
+
+
+SIDES = ("dense", "pruned")
+"""Files whose layers stand beside each other."""
+
+_BAR = 6
+"""Height of a bar: two of them and a name fit into a line."""
+
+
+def bars(description: str, title: str, rows: int) -> Spec:
+    """Return the chart of two bars a line, from 0.
+
+    Args:
+        description: for those who do not see it.
+        title: of the axis, with the unit.
+        rows: lines.
+    """
+    tones = {"name": "colour", "type": "ordinal", "domain": list(SIDES), "range": ["var(--dim)", "var(--accent)"]}
+    top = {"signal": f"{_ROW} * datum.place + (datum.run === '{SIDES[0]}' ? 15 : {15 + _BAR})"}
+    return specification(
+        description,
+        _ROW * rows,
+        tones,
+        data=[{"name": "cells"}],
+        scales=[{"name": "x", "type": "linear", "range": "width", "zero": True, "nice": True,
+                 "domain": {"data": "cells", "field": "x"}}],
+        axes=[{"scale": "x", "orient": "bottom", "grid": True, "title": title, "tickCount": 5}],
+        marks=[
+            *_names("text", "1"),
+            {"type": "rect", "name": "points", "from": {"data": "cells"}, "description": "layers",
+             "encode": {"update": {
+                "x": {"value": 0}, "x2": value("x", "x"), "y": top, "height": {"value": _BAR - 1},
+                "fill": {"scale": "colour", "field": "run"}, "cursor": {"value": "pointer"},
+                "description": {"field": "label"}}}},
+        ],
+    )  # fmt: skip
 
 
 def changes(rows: int, cells: Sequence[Mapping[str, Any]]) -> Spec:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sparsemark.report.harmless import harmless
 from sparsemark.report.knobs import changes, others
+from sparsemark.report.layers import MARK, SCHEMA
 from sparsemark.report.renderers.terminal import draw, grid
 from sparsemark.report.wording import engine_name, milliseconds, percent
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from sparsemark.analysis.gains import Ranked
     from sparsemark.records.explanation import ExplainedLayer, Explanation
-
-SCHEMA = 1
-"""Of the document: 1, layers and ranked changes."""
 
 _COLUMNS = ("layer", "makes", "density", "runs as", "ms", "share", "dense", "left", "of peak")
 _NUMBERS = ("density", "ms", "share", "dense", "left", "of peak")
@@ -47,7 +45,7 @@ def as_explanation(explanation: Explanation, ranked: Sequence[Ranked], *, width:
 def as_json(explanation: Explanation, ranked: Sequence[Ranked], machine: dict[str, Any]) -> str:
     """Write the same as data: layers, pairs of seconds with their gain, and the machine."""
     document = {
-        "sparsemark_explanation": SCHEMA,
+        MARK: SCHEMA,
         **asdict(explanation),
         "changes": [
             asdict(one.advice) | {"gain_s": one.gain_s and asdict(one.gain_s), "pays": one.pays} for one in ranked

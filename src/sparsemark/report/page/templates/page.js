@@ -44,14 +44,15 @@
       value.textContent = text;
       list.append(term, value);
     };
-    const row = rowOf.get(cell.name);
+    const row = cell.facts ? null : rowOf.get(cell.name);
+    for (const [term, text] of cell.facts ?? []) add(term, text);
     if (row && place !== "strip") all("th", table.tHead).forEach((head, index) => add(head.dataset.title, row.cells[index].textContent.trim()));
     if (place === "strip" && cell.speedup) add("speedup [95 %]", `${cell.speedup[0].toFixed(2)}x [${cell.speedup[1].toFixed(2)}, ${cell.speedup[2].toFixed(2)}]`);
     if (place === "strip") add("trust", cell.grade);
     add("dominated", place === "strip" ? "" : cell.below);
     add("trust lowered by", cell.why);
     add("from float64", place !== "strip" && cell.parity ? cell.parity.toExponential(1) : "");
-    add("cell", cell.name);
+    add(cell.facts ? "layer" : "cell", cell.name);
     out.replaceChildren(list);
   };
 
@@ -92,19 +93,35 @@
     for (const [name, value] of [["ys", frame.ratios], ["yticks", frame.ticks], ["over", frame.over]]) view.signal(name, value);
   };
 
+  // ---- labels: boxes in pixels, as [left, top, right, bottom]
+  const box = (x, y, text, wide) => [x - (wide * text.length) / 2, y - 8, x + (wide * text.length) / 2, y + 8];
+  const touch = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
   const name = (view) => {
-    // Names of the front, the cell to deploy first, but where two would lie on each other.
-    const taken = [], named = view.data("cells").slice();
-    named.sort((a, b) => b.chosen - a.chosen);
+    // Names of the front, the cell to deploy first: above, below or beside their points, and left out where each place
+    // is taken by a point of the front or by another name, or would seem to name another point.
+    const named = view.data("cells").filter((one) => one.onFront).sort((a, b) => b.chosen - a.chosen);
+    const at = (one) => [view.scale("x")(one.x), view.scale("y")(one.y)];
+    const taken = named.map((one) => { const [x, y] = at(one), half = one.chosen ? 12 : 8; return [x - half, y - half, x + half, y + half]; });
+    const nearest = (one, [x, y]) => named.every((other) => {
+      const away = (point) => Math.hypot(at(point)[0] - x, at(point)[1] - y);
+      return other === one || away(other) > 1.2 * away(one);
+    });
     for (const one of named) {
-      if (!one.onFront) continue;
-      const text = one.chosen ? `${one.place}: deploy` : one.place, half = 4 * text.length;
-      const at = [view.scale("x")(one.x), view.scale("y")(one.y)];
-      if (taken.some(([x, y, other]) => Math.abs(x - at[0]) < half + other + 4 && Math.abs(y - at[1]) < 16)) continue;
-      taken.push([...at, half]);
-      one.text = text;
+      const [x, y] = at(one);
+      for (const text of one.chosen ? [`${one.place}: deploy`, one.place] : [one.place]) {
+        const beside = 15 + 4 * text.length;
+        const free = [[0, -21], [0, 21], [beside, 0], [-beside, 0]].find(([dx, dy]) => {
+          const own = box(x + dx, y + dy, text, 8);
+          return (one.chosen || nearest(one, [x + dx, y + dy])) && own[0] >= 0 && own[2] <= view.width() && own[1] >= 0 && own[3] <= view.height() && !taken.some((other) => touch(own, other));
+        });
+        if (!free) continue;
+        Object.assign(one, { text, dx: free[0], dy: free[1] });
+        taken.push(box(x + free[0], y + free[1], text, 8));
+        break;
+      }
     }
-    put("front", "cells", view.data("cells").map((one) => ({ ...one })));
+    // Copies without Vega's own number, by which it would take them for what it has drawn already.
+    put("front", "cells", view.data("cells").map((one) => Object.fromEntries(Object.entries(one))));
     return settle("front");
   };
   const drawFront = (shown) => {
@@ -114,21 +131,18 @@
       ["score", frame.score], ["dense", frame.dense], ["least", frame.least]]) view.signal(name, value);
     put("front", "cells", shown.filter((cell) => cell.speedup && cell.score).map((cell) => ({
       cell: cell.name, runner: cell.runner, kind: cell.kind, onFront: cell.onFront, chosen: cell.chosen, place: cell.place, label: label(cell),
-      text: "", x: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2],
+      text: "", dx: 0, dy: 0, x: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2],
       y: cell.score[0], yLow: cell.score[1] ?? cell.score[0], yHigh: cell.score[2] ?? cell.score[0],
     })).sort((a, b) => a.onFront - b.onFront));
     settle("front").then(() => name(view));
   };
 
-  const place = (view, points, room) => {
+  const place = (view, points) => {
     // Labels at the ends of lines, pushed apart where they would touch.
     const last = new Map();
     for (const point of points) if (!last.has(point.line) || last.get(point.line).x <= point.x) last.set(point.line, point);
     const scale = view.scale("y"), apart = 15;
     const ends = [...last.values()].map((point) => ({ ...point, place: scale(point.y) }));
-    const short = ends.filter((point) => point.x < 75);
-    short.sort((a, b) => a.place - b.place);
-    short.forEach((one, index) => { if (index) one.place = Math.max(one.place, short[index - 1].place + apart); });
     const found = ends.filter((point) => point.x >= 75).map((point) => ({ ...point, x: 100 }));
     found.sort((a, b) => a.place - b.place);
     found.forEach((one, index) => { if (index) one.place = Math.max(one.place, found[index - 1].place + apart); });
@@ -136,6 +150,32 @@
     if (over > 0) {
       found[found.length - 1].place -= over;
       for (let index = found.length - 2; index >= 0; index--) found[index].place = Math.min(found[index].place, found[index + 1].place - apart);
+    }
+    // A line that ends early has its label near its end, where lines and labels leave room; a thin line leads there.
+    const edge = view.scale("x")(100) + 8, wide = 7;
+    for (const one of found) one.left = edge;
+    const taken = found.map((one) => box(edge + (wide * one.line.length) / 2, one.place, one.line, wide));
+    const lines = view.data("lines").map((one) => ({ line: one.line, at: [view.scale("x")(one.x), scale(one.y)] }))
+      .sort((a, b) => a.line.localeCompare(b.line) || a.at[0] - b.at[0]);
+    for (let index = 1; index < lines.length; index++) {
+      const [from, to] = [lines[index - 1], lines[index]];
+      if (from.line !== to.line) continue;
+      const steps = Math.ceil(Math.hypot(to.at[0] - from.at[0], to.at[1] - from.at[1]) / 5) || 1;
+      for (let step = 0; step <= steps; step++) {
+        const [x, y] = [0, 1].map((axis) => from.at[axis] + (step / steps) * (to.at[axis] - from.at[axis]));
+        taken.push([x - 2, y - 2, x + 2, y + 2]);
+      }
+    }
+    const short = ends.filter((point) => point.x < 75).sort((a, b) => a.place - b.place);
+    for (const one of short) {
+      const half = (wide * one.line.length) / 2, end = view.scale("x")(one.x);
+      const places = [0, 14, 28, 42, 56, 70, 84].flatMap((apart) => [-apart, apart])
+        .flatMap((apart) => (apart ? [end + 8 + half, end, end - half] : [end + 8 + half]).map((x) => box(x, one.place + apart, one.line, wide)));
+      const inside = places.filter((own) => own[0] > 0 && own[1] > 0 && own[3] < view.height());
+      const own = inside.find((own) => !taken.some((other) => touch(own, other))) ?? places[0];
+      one.led = Math.abs(own[1] + 8 - one.place) > 14;
+      [one.left, one.place] = [own[0], own[1] + 8];
+      taken.push(own);
     }
     return [...found, ...short];
   };
@@ -160,7 +200,7 @@
       put(id, "cells", points);
       put(id, "labels", []);
       document.getElementById(id).closest("figure").hidden = !points.length;
-      view.runAsync().then(() => { put(id, "labels", place(view, points, room)); return view.runAsync(); }).then(() => focusable(id));
+      view.runAsync().then(() => { put(id, "labels", room ? place(view, points) : []); return view.runAsync(); }).then(() => focusable(id));
     }
   };
 
@@ -208,7 +248,8 @@
   };
 
   const byName = new Map(cells.map((cell) => [cell.name, cell]));
-  const onto = (place) => (datum) => datum?.cell !== undefined && show(place, byName.get(datum.cell) ?? { name: datum.cell });
+  const onto = (place) => (datum) => datum?.cell !== undefined &&
+    show(place, datum.facts ? { name: datum.cell, facts: datum.facts } : byName.get(datum.cell) ?? { name: datum.cell });
 
   const update = () => {
     if (!find("#filters")) return;
@@ -262,7 +303,7 @@
   });
   addEventListener("afterprint", () => unfolded.forEach((fold) => { fold.open = false; }));
 
-  for (const id of Object.keys(page.charts)) draw(id, id === "strip" ? () => {} : onto(id.startsWith("course-") ? "course" : id));
+  for (const id of Object.keys(page.charts)) draw(id, id === "strip" ? () => {} : onto(id.replace(/^(course|layers)-.*/, "$1")));
   find("#strip-cell")?.addEventListener("input", drawStrip);
   update();
   drawStrip();
