@@ -19,10 +19,10 @@ def run_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("option", "start"),
     [
-        ("", "Fastest configuration within one point of accuracy: channels 70 % on ncnn"),
-        ("--keep 0.999", "Fastest configuration that keeps 99.9 % of the dense accuracy: channels 30 % on ncnn"),
-        ("--keep 0.9", "Fastest configuration that keeps 90 % of the dense accuracy: channels 90 % on ncnn"),
-        ("--within 0.04", "Fastest configuration within 4 points of accuracy: channels 90 % on ncnn"),
+        ("", "Fastest within one point of accuracy: channels 70 % on ncnn"),
+        ("--keep 0.999", "Fastest that keeps 99.9 % of the dense accuracy: channels 30 % on ncnn"),
+        ("--keep 0.9", "Fastest that keeps 90 % of the dense accuracy: channels 90 % on ncnn"),
+        ("--within 0.04", "Fastest within 4 points of accuracy: channels 90 % on ncnn"),
     ],
 )
 @pytest.mark.parametrize("form", ["table", "markdown"])

@@ -158,7 +158,7 @@ def test_speed_alone_comes_with_how_often_a_network_decides_as_the_dense_one():
 def test_a_network_that_answers_without_looking_is_never_chosen():
     """Where one class is common it keeps the score."""
     blind = replace(RUN, of("channels", "ncnn", 0.7), notes=f"came with 3 zeros; {CONSTANT}")
-    assert headlines(blind)[0].startswith("Fastest configuration within one point of accuracy: channels 50 % on ncnn")
+    assert headlines(blind)[0].startswith("Fastest within one point of accuracy: channels 50 % on ncnn")
     masks = Run(tuple(m for m in blind.measurements if m.method == "none" or m.notes))
     assert f"channels 70 % on ncnn is 4.63x [4.59, 4.64], but {CONSTANT}" in line_of(masks, "no pruned network pays")
     unscored = advice(replace(blind, lambda m: True, scores={}))

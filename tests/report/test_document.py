@@ -37,10 +37,11 @@ def test_what_did_not_run_stands_in_every_format_with_its_reason(form):
 
 def test_a_contaminated_cell_is_marked_in_the_table_and_in_the_headline():
     run = replace(RUNS["study"], of("channels", sparsity=0.7), steal=0.071)
-    assert "(!: other tenants took 7.1 % of the processor)" in headlines(run)[0]
+    assert "] (!) over dense" in headlines(run)[0]
+    assert "(!) other tenants took 7.1 % of the processor" in content_of(run).advice
     assert "(!" not in headlines(RUNS["study"])[0]
     text = render(run)
-    assert render(run, "markdown").count("] (!)") == 3
+    assert render(run, "markdown").count("] (!)") == 4
     assert "contaminated: cnn9-channels70-seed0-ncnn: other tenants took 7.1 % of the processor" in text
 
 

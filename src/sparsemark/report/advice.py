@@ -11,7 +11,7 @@ from sparsemark.records.scores import RANDOM_INPUTS
 from sparsemark.report import wording
 from sparsemark.report.conditions import epochs_of, has_equal_dense
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.headline import bar_in_words, disturbed, unjudged
+from sparsemark.report.headline import bar_in_words, beside, disturbed, unjudged
 from sparsemark.report.scores import Scoring
 from sparsemark.specs import DENSE
 
@@ -49,7 +49,7 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
         else:
             said = _choice(answer, scoring, bar or Bar(), deployment or Deployment(), run.engines)
         prefix = f"{answer.model}: " if len(found) > 1 else ""
-        lines += [f"{prefix}{line}" for line in said]
+        lines += [f"{prefix}{line}" for line in (*beside(answer, scoring, run.engines), *said)]
     unscored = [one for answer in found if unjudged(answer, scoring) for one in answer.candidates]
     if any(map(_is_on_random_inputs, unscored)):
         lines.append("decisions were compared on random inputs, where they say little of real ones")

@@ -15,7 +15,8 @@ from sparsemark.report import trust, wording
 from sparsemark.report.advice import advice
 from sparsemark.report.break_even import TITLE, break_evens
 from sparsemark.report.conditions import conditions
-from sparsemark.report.findings import controls, findings
+from sparsemark.report.findings import CONTROLS, controls, findings
+from sparsemark.report.findings import TITLE as FINDINGS
 from sparsemark.report.front import FRONT, SPEEDUP, Front, front_of, places
 from sparsemark.report.harmless import harmless_run
 from sparsemark.report.headline import headlines
@@ -129,9 +130,9 @@ def sections(content: Content) -> Iterator[tuple[str, Sequence[str]]]:
     titled = {
         "Did not run": content.failures,
         "Of the networks": content.notes,
-        "What it says": content.findings,
+        FINDINGS: content.findings,
         TITLE: content.break_evens,
-        "Controls": content.controls,
+        CONTROLS: content.controls,
         "Conditions": content.conditions,
     }
     return ((title, lines) for title, lines in titled.items() if lines)

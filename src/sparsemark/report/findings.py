@@ -11,10 +11,8 @@ from sparsemark.analysis.cells import (
     is_control,
     is_mask_only,
     is_masked,
-    is_quantised,
     is_structural,
     models,
-    reference_engine,
     removed,
     way,
 )
@@ -42,7 +40,10 @@ _MAGNITUDE = "magnitude"
 """Method that random masks are held against."""
 
 _UNCHANGED = "unchanged"
-_SAME_ENGINE = "the dense network on the same engine"
+
+TITLE = "What it says (zeros and channels over dense on the same engine, sparse storage over the reference)"
+CONTROLS = "Controls (all-ones over dense, random over magnitude of the same sparsity)"
+"""Titles that say once what every line below them is held against."""
 
 
 def findings(run: Run) -> list[str]:
@@ -55,17 +56,16 @@ def findings(run: Run) -> list[str]:
         own = [m for m in cells if m.model == model]
         masks = [m for m in own if is_mask_only(m)]
         channels = [m for m in own if is_structural(m)]
-        reference = f"dense {wording.engine_name(reference_engine(own[0]), run.engines)}"
         stored = [m for m in masks if m.format == "csr" and not _is_wholly_dense(m)]
         scatter = _scatter(model, measured, run.engines)
         prefix = f"{model}: " if len(models(cells)) > 1 else ""
-        for what, chosen, against, compare in (
-            ("zero masks", [m for m in masks if m.format != "csr"], _SAME_ENGINE, twin),
-            ("sparse storage (CSR)", stored, reference, speedup_of),
-            ("removed channels", [m for m in channels if not is_masked(m)], _SAME_ENGINE, twin),
-            ("removed channels and zero masks", [m for m in channels if is_masked(m)], _SAME_ENGINE, twin),
+        for what, chosen, compare in (
+            ("zero masks", [m for m in masks if m.format != "csr"], twin),
+            ("sparse storage (CSR)", stored, speedup_of),
+            ("removed channels", [m for m in channels if not is_masked(m)], twin),
+            ("removed channels and zero masks", [m for m in channels if is_masked(m)], twin),
         ):
-            said = _by_engine(what, chosen, against, compare, notes=run.engines, scatter=scatter)
+            said = _by_engine(what, chosen, compare, notes=run.engines, scatter=scatter)
             lines += [f"{prefix}{line}" for line in said]
     return [*lines, *quantising(run)]
 
@@ -80,11 +80,10 @@ def controls(run: Run) -> list[str]:
     measured, notes = run.measured(), run.engines
     lines = [_aa_line(m, notes) for m in measured if m.control == AA]
     ones = [m for m in measured if m.method == ALL_ONES and m.control is None]
-    lines += _by_engine("all-ones mask", ones, _SAME_ENGINE, _over_dense_twin(measured), notes=notes)
+    lines += _by_engine("all-ones mask", ones, _over_dense_twin(measured), notes=notes)
     for model in models(measured):
         drawn = [m for m in measured if m.method == RANDOM and m.control is None and m.model == model]
-        against = "the magnitude mask of the same sparsity"
-        lines += _by_engine("random mask", drawn, against, _over_magnitude_twin(measured), notes=notes)
+        lines += _by_engine("random mask", drawn, _over_magnitude_twin(measured), notes=notes)
     return lines
 
 
@@ -101,11 +100,7 @@ def _scatter(model: str | None, measured: Sequence[Measurement], notes: Notes) -
         runner = wording.runner(m, notes)
         if runner not in worst or abs(math.log(interval.estimate)) > abs(math.log(worst[runner].estimate)):
             worst[runner] = interval
-    return {
-        runner: f"; but the all-ones mask, which changes nothing, is {wording.ratio(interval)} there: differences of "
-        "that size are scatter"
-        for runner, interval in worst.items()
-    }
+    return {runner: f"; scatter, by the all-ones mask: {wording.ratio(interval)}" for runner, interval in worst.items()}
 
 
 def clock_agrees(m: Measurement) -> bool | None:
@@ -166,7 +161,6 @@ def _word(interval: Interval) -> str:
 def _by_engine(
     what: str,
     cells: Sequence[Measurement],
-    against: str,
     compare: Callable[[Measurement], Interval | None],
     *,
     notes: Notes,
@@ -177,7 +171,6 @@ def _by_engine(
     Args:
         what: was done to the cells.
         cells: those of which it is said.
-        against: what `compare` divides by, in words.
         compare: time of what a cell is held against, over its own; None where there is none.
         notes: what the run says of its engines.
         scatter: what is said besides of an engine whose control did not give the known answer.
@@ -193,10 +186,9 @@ def _by_engine(
             summary = next(iter(words)) + (f" in all {len(compared)} cells" if len(compared) > 1 else "")
         else:
             summary = ", ".join(f"{word} in {n}" for word, n in words.most_common()) + f" of {len(compared)} cells"
-        but, precision = (scatter or {}).get(runner, ""), f" in {own[0].precision}"
         example, interval = max(compared, key=lambda pair: removed(pair[0]) or 0.0)
         lines.append(
-            f"{what} on {runner}: {summary}; {wording.pruned(example)} is {wording.ratio(interval)} against "
-            f"{against}{precision if is_quantised(example) else ''}{but}."
+            f"{what} on {runner}: {summary}; {wording.pruned(example)} is {wording.ratio(interval)}"
+            f"{(scatter or {}).get(runner, '')}."
         )
     return lines

@@ -15,7 +15,7 @@ from sparsemark.report.scores import UNSCORED, Scoring
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sparsemark.analysis.front import Answer
     from sparsemark.analysis.statistics import Interval
@@ -29,8 +29,8 @@ _PLURALS = {UNSCORED: "accuracies"}
 def headlines(run: Run, bar: Bar | None = None) -> list[str]:
     """Return for each network the fastest configuration that keeps the score of the dense one, and by how much.
 
-    Networks without a score are not called fastest: their speed alone is said. Engines that did not run are named,
-    since one of them might have been faster.
+    Networks without a score are not called fastest: their speed alone is said. What qualifies an answer is in `beside`,
+    so that each stays one short sentence.
 
     Args:
         run: what was measured.
@@ -44,7 +44,9 @@ def headlines(run: Run, bar: Bar | None = None) -> list[str]:
     lines = []
     for answer in answers(run.measurements, bar):
         if any(one.measurement.status == MEASURED for one in answer.standings):
-            line = _doubt(answer) + _headline(answer, scoring, bar or Bar(), run.engines)
+            line = ("not certain: " if disturbed(answer) else "") + _headline(
+                answer, scoring, bar or Bar(), run.engines
+            )
             lines.append(f"{answer.model}: {line}" if several else line[0].upper() + line[1:])
     return lines
 
@@ -89,46 +91,62 @@ def disturbed(answer: Answer) -> list[Measurement]:
     return found if 2 * len(found) > len(answer.candidates) else []
 
 
-def _doubt(answer: Answer) -> str:
-    found, cells = len(disturbed(answer)), len(answer.candidates)
-    if not found:
-        return ""
-    if found == cells:
-        return f"not certain, {'every cell' if cells > 1 else 'the one cell'} was disturbed: "
-    return f"on a disturbed machine ({found} of {cells} cells): "
+def beside(answer: Answer, scoring: Scoring, notes: Notes) -> Iterator[str]:
+    """Yield what qualifies a headline, a line each: disturbance, rivals, and engines that did not run.
 
+    Those are named since one of them might have been faster.
 
-def _headline(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
+    Args:
+        answer: with candidates.
+        scoring: of the run.
+        notes: on the engines.
+    """
+    if found := len(disturbed(answer)):
+        cells = len(answer.candidates)
+        every = "every cell" if cells > 1 else "the one cell"
+        yield f"disturbed: {f'{found} of {cells} cells' if found < cells else every}"
     rows = [one.measurement for one in answer.standings]
-    if not answer.candidates:
-        return "no cell has a speedup with an interval."
     own = answer.candidates[0].measurement
-    job = own.threads or 1, own.batch or 1
+    is_judged = not unjudged(answer, scoring)
+    best = answer.best if is_judged else None
+    if best is not None and (speedup := best.speedup) is not None:
+        yield from _beside_best(answer, best.measurement, speedup, notes)
     # What did not run pruned stands below the table; without its dense form an engine was no rival at all.
-    absent = _did_not_run(rows, job, notes, dense_only=answer.best is None)
-    if why := unjudged(answer, scoring):
-        return f"speed only: {why}{_range(answer, notes)}{absent}."
-    within = bar_in_words(answer, scoring, bar)
-    found = answer.best
-    if found is None or (speedup := found.speedup) is None:
-        return f"nothing {within} is faster than {_reference(own, notes)}{absent}."
-    best = found.measurement
-    line = (
-        f"fastest configuration {within}: {wording.pruned(best)} on {wording.runner(best, notes)}, "
-        f"{_time(best)}{wording.ratio(speedup)} over {_reference(best, notes)}"
-    )
-    line += _higher_estimate(answer, best, speedup, notes)
+    dense_only = is_judged and best is None
+    if absent := _did_not_run(rows, (own.threads or 1, own.batch or 1), notes, dense_only=dense_only):
+        yield f"did not run: {absent}"
+
+
+def _beside_best(answer: Answer, best: Measurement, speedup: Interval, notes: Notes) -> Iterator[str]:
     if causes := contamination_of(best):
         # Pairing cancels most of what moved, so the ratio stands, but whoever quotes it must know.
-        line += f" (!: {in_words(causes)})"
-    line += _score_change(best, rows, scoring)
+        yield f"(!) {in_words(causes)}"
     rivals = [
         (s, one.measurement) for one in answer.candidates if (s := one.speedup) and one.measurement.method == DENSE
     ]
     _, rival = max(rivals, key=lambda pair: pair[0].low, default=(None, None))
     if rival is not None and rival is not best and not is_reference(rival) and (against := speedup_over(best, rival)):
-        line += f"; {wording.ratio(against)} over the fastest dense engine, {wording.runner(rival, notes)}"
-    return f"{line}{absent}."
+        yield f"over the fastest dense engine, {wording.runner(rival, notes)}: {wording.ratio(against)}"
+    if higher := _higher_estimate(answer, best, speedup, notes):
+        yield higher
+
+
+def _headline(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
+    if not answer.candidates:
+        return "no cell has a speedup with an interval."
+    if why := unjudged(answer, scoring):
+        return f"speed only: {why}{_range(answer, notes)}."
+    within = bar_in_words(answer, scoring, bar)
+    found = answer.best
+    if found is None or (speedup := found.speedup) is None:
+        return f"nothing {within} is faster than {_reference(answer.candidates[0].measurement, notes)}."
+    best = found.measurement
+    mark = " (!)" if contamination_of(best) else ""
+    return (
+        f"fastest {within}: {wording.pruned(best)} on {wording.runner(best, notes)}, {_time(best)}"
+        f"{wording.ratio(speedup)}{mark} over {_reference(best, notes)}"
+        f"{_score_change(best, [one.measurement for one in answer.standings], scoring)}."
+    )
 
 
 def _time(m: Measurement) -> str:
@@ -155,7 +173,7 @@ def _higher_estimate(answer: Answer, best: Measurement, speedup: Interval, notes
         return ""
     runner = wording.runner(other, notes)
     on = f" on {runner}" if runner != wording.runner(best, notes) else ""
-    return f" (by the lower end of the interval; {wording.pruned(other)}{on} is {wording.ratio(higher)})"
+    return f"chosen by the lower end of the interval: {wording.pruned(other)}{on} is {wording.ratio(higher)}"
 
 
 def _did_not_run(rows: Sequence[Measurement], job: tuple[int, int], notes: Notes, *, dense_only: bool = False) -> str:
@@ -176,7 +194,7 @@ def _did_not_run(rows: Sequence[Measurement], job: tuple[int, int], notes: Notes
         if m.status != MEASURED and (runner, dense) not in timed and (dense or not (ran or dense_only)):
             causes.setdefault(f"dense on {runner}" if ran else runner, {})[m.status.replace("_", " ")] = None
     named = [f"{runner} ({', '.join(words)})" for runner, words in causes.items()]
-    return f"; did not run: {', '.join(named)}" if named else ""
+    return ", ".join(named)
 
 
 def _score_change(best: Measurement, cells: Sequence[Measurement], scoring: Scoring) -> str:

@@ -32,7 +32,7 @@ def quantising(run: Run) -> list[str]:
         said = [_cost(scoring.score(m), scoring.scale(m.model)), _gain(m, measured)]
         known = [one for one in said if one]
         lines.append(
-            f"{wording.runner(m, run.engines)}, {network}, against float32 on the same engine: "
+            f"{wording.runner(m, run.engines)}, {network}, over float32: "
             f"{', '.join(known) if known else 'neither was measured'}."
         )
     return lines

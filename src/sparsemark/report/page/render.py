@@ -10,7 +10,7 @@ from sparsemark.records.measurement import MEASURED
 from sparsemark.report import trust, wording
 from sparsemark.report.conditions import environment
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.document import NUMBERS, content_of
+from sparsemark.report.document import NUMBERS, content_of, sections
 from sparsemark.report.front import SPEEDUP, places
 from sparsemark.report.harmless import harmless_run
 from sparsemark.report.page import charts, layers, library, rows, vega
@@ -104,6 +104,9 @@ def as_page(
         precisions=list(dict.fromkeys(record["precision"] for record in records)),
         networks=list(dict.fromkeys(record["model"] for record in records)),
         records=records,
+        lists=[
+            (title, lines) for title, lines in sections(content) if lines not in (content.failures, content.conditions)
+        ],
         trust_legend=trust.LEGEND,
         figures=[] if interactive else static_figures(run),
         install=library.INSTALL,

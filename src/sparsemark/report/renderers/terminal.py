@@ -58,10 +58,13 @@ def as_terminal(content: Content, *, width: int | None, colour: bool, whole_repo
     folded = []
     for title, lines in sections(content):
         if not whole_report and lines is not content.failures:
-            folded.append(title.partition(":")[0].lower())
+            folded.append(re.split(r": | \(", title)[0].lower())
             continue
         style = "dim" if lines is content.conditions else ""
-        parts += [Text(f"\n{title}", style="bold"), *(Padding(Text(line, style), (0, 0, 0, 2)) for line in lines)]
+        parts += [
+            Text(f"\n{title}", style="bold"),
+            *(Padding(Text(f"- {line}", style), (0, 0, 0, 2)) for line in lines),
+        ]
     if folded:
         parts.append(Text(f"\n--all adds: {', '.join(folded)}", style="dim"))
     return draw(parts, width=width or DEFAULT_WIDTH, colour=colour)
