@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,40 @@ def test_a_path_that_cannot_be_written_is_refused_before_anything_is_measured(fo
     Path("file").touch()
     assert main(["bench", "absent.py:build", "--html", "file/page.html"]) == 2
     assert "file/page.html" in capsys.readouterr().err
+
+
+def charts_of(page):
+    text = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)[1]
+    return json.loads(text)
+
+
+def test_old_and_new_lie_over_each_other_in_front_and_course(folder, capsys):
+    old = study_run()
+    halved = [
+        m if m.engine != "ncnn" or m.speedup is None
+        else dataclasses.replace(
+            m, speedup=m.speedup / 2, speedup_low=m.speedup_low / 2, speedup_high=m.speedup_high / 2, samples_s=()
+        )
+        for m in old.measurements
+    ]  # fmt: skip
+    old.save(Path("old.json"))
+    dataclasses.replace(old, measurements=tuple(halved)).save(Path("new.json"))
+    assert main(["compare", "old.json", "new.json", "--format", "html", "--output", "two.html"]) == 0
+    assert main(["gate", "--baseline", "old.json", "new.json", "--html", "gate.html"]) in (0, 1, 3)
+    for file in ("two.html", "gate.html"):
+        values = charts_of(Path(file).read_text())["values"]
+        assert {"both-front-0", "both-course-0", "both-course-1"} <= set(values)
+        front = {(point["cell"], point["run"]): point for point in values["both-front-0"]}
+        before, after = (front["cnn9-channels70-seed0-ncnn", run] for run in ("old", "new"))
+        assert after["x"] == pytest.approx(before["x"] / 2)
+        assert after["was"] == {"x": before["x"], "y": before["y"]}
+        assert before["was"] is None
+        assert {point["run"] for point in values["both-course-0"]} == {"old", "new"}
+        page = Path(file).read_text()
+        assert all(f'id="{name}"' in page for name in ("both-front-0", "both-course-1", "both-front-record"))
+
+
+def test_two_runs_without_scores_have_no_front(folder, capsys):
+    saved((QUIET, OTHER), (slower(QUIET, 1.5), OTHER))
+    assert main(["compare", "0.json", "1.json", "--format", "html"]) == 0
+    assert "both-" not in json.dumps(charts_of(capsys.readouterr().out)["charts"])

@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,7 @@ from sparsemark.analysis.comparison import speedup_of
 from sparsemark.measurement.parity import TOLERANCE
 from sparsemark.records.run import Run
 from sparsemark.report import render, trust
+from sparsemark.report.advice import advice
 from sparsemark.report.page import colours, files, library, summary, vega
 from sparsemark.report.page import render as page_render
 from sparsemark.report.page.cells import kind_of
@@ -197,3 +202,46 @@ def test_one_engine_is_enough_for_charts():
     rows = tuple(m for m in RUNS["study"].measurements if m.engine == "onnxruntime")
     data = data_of(render(dataclasses.replace(RUNS["study"], measurements=rows), "html"))
     assert {"front", "course-0", "course-1", "strip", "tails"} <= set(data["charts"])
+
+
+ROWS = [m for m in RUNS["study"].measured() if m.control is None]
+BAD = {
+    "one cell": Run(tuple(ROWS[:1])),
+    "only failures": Run(FAILED),
+    "one engine": Run(tuple(m for m in ROWS if m.engine == "ncnn")),
+    "no accuracy": replace(RUNS["study"], lambda m: True, scores={}),
+    "two thousand cells": many(2000),
+}
+SCRIPTS = {"Arabic": "\u0634\u0628", "Devanagari": "\u0928\u093e", "emoji": "\U0001f9e0\U0001f4c8", "Latin": "ab"}
+BAD |= {f"names of 200 in {script}": named(word * 100) for script, word in SCRIPTS.items()}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_and_odd_runs_have_a_page_that_says_what_is_there(name):
+    run = BAD[name]
+    page = render(run, "html")
+    assert page.count("<h1>") >= 1
+    assert page.count("<tr data-name=") == len([m for m in run.measured() if m.control is None])
+    if run.measured():
+        assert {record["name"] for record in data_of(page)["cells"]} == {m.name for m in run.measured()}
+    for m in run.measurements:
+        assert m.reason is None or m.reason in page
+
+
+def test_the_answer_says_the_same_counts_as_the_tile():
+    noisy = replace(RUNS["study"], lambda m: m.engine in ("onnxruntime", "torch", "torch-csr"), steal=0.3)
+    (line,) = (line for line in advice(noisy) if line.startswith("disturbed: "))
+    assert summary.machine_tile(noisy).words.startswith(line.removeprefix("disturbed: ") + " disturbed")
+
+
+def test_a_page_is_written_without_torch_and_is_small():
+    script = (
+        "import sys; from pathlib import Path; from sparsemark.records.run import Run; "
+        "from sparsemark.report import render; run = Run.load(Path(sys.argv[1])); page = render(run, 'html'); "
+        "assert 'torch' not in sys.modules; print(len(page.encode()))"
+    )
+    committed = Path(__file__).parents[2] / "results/amd-epyc-2cpu-avx2/cnn9.json"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(committed)], check=True, capture_output=True, text=True, env=os.environ
+    )
+    assert int(done.stdout) < 1_000_000

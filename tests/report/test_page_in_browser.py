@@ -11,6 +11,7 @@ from bench import screenshots
 from bench.screenshots import executables
 from sparsemark.analysis.cells import is_control
 from sparsemark.analysis.merging import load_run
+from sparsemark.cli.pages import comparison_page
 from sparsemark.report import render
 from sparsemark.report.layers import read_layers
 from tests.report.pages import HOSTILE, LONG, many, named
@@ -320,3 +321,14 @@ def test_the_layers_are_bars_that_the_keyboard_reaches(opened, tmp_path):
 def test_a_filter_of_one_precision_is_not_shown(opened):
     browser = opened(RUNS["study"])
     assert not browser.find_element("css selector", "#filters [name=precision]").is_displayed()
+
+
+def test_two_runs_are_drawn_over_each_other(opened):
+    new = dataclasses.replace(RUNS["study"], measurements=RUNS["study"].measurements[:-8])
+    browser = opened(comparison_page(RUNS["study"], new), width=390)
+    for chart in ("both-front-0", "both-course-0"):
+        runs = {label.partition(":")[0] for label in marks(browser, chart)}
+        assert runs == {"old", "new"}
+    browser.execute_script("document.querySelector('#both-front-0 .points [tabindex=\"0\"]').focus()")
+    assert "cell" in browser.find_element("id", "both-front-record").text
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390

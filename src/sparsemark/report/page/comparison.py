@@ -18,6 +18,7 @@ from sparsemark.report.harmless import (
 )
 from sparsemark.report.page import library, rows
 from sparsemark.report.page.files import written
+from sparsemark.report.page.overlaid import overlaid
 from sparsemark.report.renderers.verdicts import OTHER_MACHINE, change_text, noticeable, summary_line
 from sparsemark.report.scores import Scoring
 
@@ -55,10 +56,18 @@ def as_comparison_page(
     moved = [one for one in comparisons if one.latency is not None][:_DRAWN]
     interactive = library.is_installed() and bool(moved)
     judged = {one.cell: one for one in noticeable(verdicts) if one.quantity == LATENCY}
+    both = overlaid(
+        [one.baseline for one in comparisons if one.baseline], [one.candidate for one in comparisons if one.candidate]
+    )
+    data = _data(moved, judged) if interactive else None
+    if data is not None:
+        data["charts"] |= both.specs
+        data["values"] |= both.values
     return written(
         "comparison.html",
-        _data(moved, judged) if interactive else None,
-        {},
+        data,
+        both.colours,
+        overlaid=both,
         title="two runs",
         when="",
         headline=_headline(comparisons, verdicts),

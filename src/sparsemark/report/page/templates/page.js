@@ -303,7 +303,7 @@
   });
   addEventListener("afterprint", () => unfolded.forEach((fold) => { fold.open = false; }));
 
-  for (const id of Object.keys(page.charts)) draw(id, id === "strip" ? () => {} : onto(id.replace(/^(course|layers)-.*/, "$1")));
+  for (const id of Object.keys(page.charts)) draw(id, id === "strip" ? () => {} : onto(id.replace(/-(\d+|time|work)$/, "")));
   find("#strip-cell")?.addEventListener("input", drawStrip);
   update();
   drawStrip();
