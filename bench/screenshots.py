@@ -1,9 +1,10 @@
 """Screenshots of pages in headless Chromium: three widths, light and dark, whole pages.
 
+    python -m bench.screenshots                      # the committed results
     python -m bench.screenshots PAGE.html... --output build/screenshots
     python -m bench.screenshots results/cnn9-amd-epyc-2cpu-avx2.html --readme results/figures/page.png
 
-Needs chromium and chromedriver on the path, and the package selenium.
+Needs chromium and chromedriver on the path, and the packages selenium and pillow.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ import base64
 import shutil
 import sys
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+from sparsemark import paths
+from sparsemark.cli.pages import write_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +32,11 @@ WIDTHS = (390, 900, 1440)
 
 SCHEMES = ("light", "dark")
 
-README = (1100, 780)
-"""Pixels of the picture in the README: the answer and the top of the front."""
+README = (1100, 1270)
+"""Pixels of the picture in the README: the answer and the front."""
+
+_COLOURS = 256
+"""Of the picture in the README, which keeps it below 150 kB."""
 
 _TALLEST = 16_000
 """Pixels: Chromium's surface ends there, and what lies below would be drawn as its first part again."""
@@ -99,25 +107,42 @@ def picture(driver: Chrome, *, height: int | None = None) -> bytes:
 def main(arguments: list[str] | None = None) -> int:
     """Write the pictures and name each; 2 where there is no browser."""
     parser = argparse.ArgumentParser(prog="python -m bench.screenshots", description="screenshots of pages")
-    parser.add_argument("pages", nargs="+", type=Path, metavar="PAGE.html")
+    parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE.html", help="default: of the committed results")
     parser.add_argument("--output", type=Path, default=Path("build/screenshots"), help="folder (default: %(default)s)")
-    parser.add_argument("--readme", type=Path, metavar="PNG", help="write the top of the first page there, no others")
+    parser.add_argument("--readme", type=Path, metavar="PNG", help="write the top of one page there, and nothing else")
     options = parser.parse_args(arguments)
+    if options.readme and len(options.pages) != 1:
+        parser.error("--readme: expected one page")
     if not all(executables()):
         sys.stderr.write("chromium and chromedriver: not on the path, expected both\n")
         return 2
     with browser() as driver:
         if options.readme:
             show(driver, options.pages[0], README[0], SCHEMES[0], height=README[1])
-            _write(options.readme, picture(driver, height=README[1]))
+            _write(options.readme, _few_colours(picture(driver, height=README[1])))
             return 0
         options.output.mkdir(parents=True, exist_ok=True)
-        for page in options.pages:
+        for page in options.pages or _pages_of_results(options.output):
             for scheme in SCHEMES:
                 for width in WIDTHS:
                     show(driver, page, width, scheme)
                     _write(options.output / f"{page.stem}-{width}-{scheme}.png", picture(driver))
     return 0
+
+
+def _pages_of_results(folder: Path) -> list[Path]:
+    """Write the pages of the committed results and their index into a folder, and return them."""
+    files = [path for path in sorted(paths.RESULTS.glob("*/*.json")) if path.parent.name != "tables"]
+    write_index(files, folder / "index.html", None)
+    return sorted(folder.glob("*.html"))
+
+
+def _few_colours(content: bytes) -> bytes:
+    from PIL import Image
+
+    file = BytesIO()
+    Image.open(BytesIO(content)).convert("RGB").quantize(_COLOURS).save(file, format="png", optimize=True)
+    return file.getvalue()
 
 
 def _write(path: Path, content: bytes) -> None:
