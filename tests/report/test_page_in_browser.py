@@ -15,7 +15,7 @@ from sparsemark.cli.pages import comparison_page
 from sparsemark.report import render
 from sparsemark.report.layers import read_layers
 from tests.report.pages import HOSTILE, LONG, many, named
-from tests.report.runs import RUNS
+from tests.report.runs import RUNS, replace
 from tests.report.test_layers import written
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
@@ -332,3 +332,12 @@ def test_two_runs_are_drawn_over_each_other(opened):
     browser.execute_script("document.querySelector('#both-front-0 .points [tabindex=\"0\"]').focus()")
     assert "cell" in browser.find_element("id", "both-front-record").text
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+
+
+def test_a_long_note_makes_no_tall_row(opened):
+    new = replace(RUNS["study"], lambda m: m.status == "measured", steal=0.071, reference_drift=0.18)
+    browser = opened(comparison_page(RUNS["study"], new), width=390)
+    heights = browser.execute_script(
+        "return [...document.querySelectorAll('#cells tbody tr')].map(r => r.getBoundingClientRect().height)"
+    )
+    assert 0 < max(heights) < 160
