@@ -27,7 +27,7 @@ from sparsemark.machine.children import children
 from sparsemark.records.journal import Journal
 
 KINDS = ("worker", "cell", "scheduler", "client")
-CELLS, SECONDS, LONGEST = 16, 0.05, 2.5
+CELLS, SECONDS, LONGEST = 16, 0.1, 1.2
 ADDRESS = "tcp://127.0.0.1:28786"
 HOSTS = ("a", "b")
 

@@ -18,9 +18,8 @@ from sparsemark.study.sweep.order import describe, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
-    from sparsemark.study.sweep.order import Described
+    from sparsemark.study.sweep.order import Described, Token
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,13 +42,12 @@ class Cluster:
     Args:
         scheduler: `local:N`, or an address.
         engines: whose versions must be the same everywhere.
-        token: file in the command's folder, by which workers are told that see it.
-        content: of that file.
+        token: in the command's folder, by which workers are told that see it.
     """
 
-    def __init__(self, scheduler: str, engines: Iterable[str], token: Path, content: str) -> None:
-        self._scheduler, self._engines = scheduler, tuple(engines)
-        self._token, self._content = token, content
+    def __init__(self, scheduler: str, engines: Iterable[str], token: Token) -> None:
+        self._scheduler, self._engines, self._token = scheduler, tuple(engines), token
+        self._all_see_folder = True
         self._stack = contextlib.ExitStack()
         self._client: Client | None = None
         self._known: dict[str, Described] = {}
@@ -144,7 +142,9 @@ class Cluster:
         is_first = not self._known and not self._refused
         new = [address for address in there if address not in self._known and address not in self._refused]
         if new:
-            answers = client.run(describe, self._engines, self._token, self._content, workers=new, on_error="return")
+            answers = client.run(describe, self._engines, self._token, workers=new, on_error="return")
+            if is_first:
+                self._all_see_folder = all(getattr(answer, "sees_folder", True) for answer in answers.values())
             for address, answer in answers.items():
                 self._meet(address, answer, is_first=is_first)
         self._known = {address: one for address, one in self._known.items() if address in there}
@@ -175,8 +175,8 @@ class Cluster:
         for name, version in own.items():
             if answer.versions.get(name) != version:
                 return f"{name} is {answer.versions.get(name)} there and {version} here; install the same"
-        if not answer.sees_folder:
-            return f"it does not see {self._token.parent}; share the command's folder with it under the same path"
+        if not answer.sees_folder and self._all_see_folder:
+            return "it does not see the command's folder, as all others did; give the command again to send files"
         return None
 
     def timers(self) -> Mapping[str, str]:
@@ -201,6 +201,20 @@ class Cluster:
     def host(self, address: str) -> Host:
         """Return the host of a worker."""
         return self._known[address].host
+
+    def sees_folder(self, address: str) -> bool:
+        """Return whether a worker sees the command's folder."""
+        return self._known[address].sees_folder
+
+    @property
+    def all_see_folder(self) -> bool:
+        """Whether all workers that there were at first see the command's folder."""
+        return self._all_see_folder
+
+    @property
+    def size(self) -> int:
+        """Number of workers that there were lately, at least one."""
+        return max(1, len(self._known))
 
     def lost(self, error: object = None) -> UserError:
         """Return the error of a scheduler that is gone."""

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import logging
-import math
 import queue
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparsemark import engines
 from sparsemark.errors import UserError
-from sparsemark.measurement.launch import FAILURES, Answer, LaunchError
 from sparsemark.records.measurement import ERROR
 from sparsemark.references import one_line
 from sparsemark.registry import find
 from sparsemark.study import rows
 from sparsemark.study.checked import Checked
 from sparsemark.study.conditions import conditions
-from sparsemark.study.executor import Outcome
 from sparsemark.study.host_classes import classes_of
 from sparsemark.study.sweep import worker
-from sparsemark.study.sweep.cluster import CELL
-from sparsemark.study.sweep.queue import ATTEMPTS, LaunchQueue
+from sparsemark.study.sweep.batches import Batches
+from sparsemark.study.sweep.launching import POLL, Launching
+from sparsemark.study.sweep.parcels import Folder, walked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -34,35 +29,23 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
     from sparsemark.specs import Cell, Variant
-    from sparsemark.study.executor import Turn
+    from sparsemark.study.executor import Outcome, Turn
     from sparsemark.study.host_classes import HostClass, HostTable
     from sparsemark.study.pipeline import Pipeline
     from sparsemark.study.sweep.cluster import Cluster
     from sparsemark.study.sweep.order import Order
+    from sparsemark.study.sweep.parcels import Parcel
     from sparsemark.study.watch import Watch
 
 _LOG = logging.getLogger(__name__)
 
-_POLL = 0.5
-"""Seconds after which a wait for a launch looks whether its host is still there."""
+T = TypeVar("T")
 
-_GRACE = 60.0
-"""Seconds that a lost host is waited for, whose cells have launches."""
+_EACH = 2
+"""Tasks of checks that a worker has at hand; more would only lie in memory."""
 
-
-_AHEAD, _MOST_AHEAD, _AHEAD_S = 2, 32, 1.0
-"""Launches that a host has at hand, so that it does not wait for the client between two: those of a second, but so many
-at least and at most."""
-
-
-@dataclass(frozen=True)
-class _Flight:
-    key: str
-    future: Future[Any]
-    turn: Turn
-    host: str
-    address: str
-    sent: float
+_LAST_WORDS = 3.0
+"""Seconds for the workers to forget a sweep."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +76,8 @@ class Sweep:
         self._cluster, self._order, self._check_unchanged = cluster, order, check_unchanged
         self._classes = classes_of(tables, cluster.hosts())
         self._checked: dict[Cell, Checked] = {}
-        self._flights: dict[str, _Flight] = {}
-        self._back: queue.SimpleQueue[tuple[str, Answer | BaseException]] = queue.SimpleQueue()
-        self._notices: dict[str, str] = {}
-        self._pace: dict[str, float] = {}
-        self._last: dict[str, float] = {}
+        self._folder = Folder(order.folder, order.store, order.made)
+        self._launching = Launching(cluster, self._classes, self._folder, self._submit, check_unchanged)
         self._numbers = count()
         self._is_open = False
 
@@ -105,32 +85,41 @@ class Sweep:
         """Return the classes of its hosts."""
         return self._classes
 
+    def close(self) -> None:
+        """Have the workers forget the sweep, whose networks and files they hold."""
+        if self._is_open:
+            client = self._cluster.client
+            with suppress(Exception):  # a scheduler that is gone
+                client.sync(client._unregister_worker_plugin, self._order.name, callback_timeout=_LAST_WORDS)
+
     def _client(self) -> Client:
         """Return the client of workers that know the sweep."""
         client = self._cluster.client
         if not self._is_open:
-            client.register_plugin(worker.Workshop(self._order))
-            client.subscribe_topic(self._order.name, self._told)
+            order = self._order
+            if not self._cluster.all_see_folder:
+                order = replace(order, sources=Folder(order.folder, order.store).pack(walked(order.folder)))
+            self._order = order
+            client.register_plugin(worker.Workshop(order))
+            client.subscribe_topic(order.name, self._launching.told)
             self._is_open = True
         return client
 
     def _submit(self, function: Callable[..., Any], *arguments: Any, key: str, **options: Any) -> Future[Any]:
         """Submit a task; its key is no other sweep's."""
-        name = self._order.name
-        return self._client().submit(function, name, *arguments, key=f"{key}-{name}", **options)
+        client, name = self._client(), self._order.name
+        return client.submit(function, name, *arguments, key=f"{key}-{name}", **options)
 
-    def _told(self, event: tuple[float, Mapping[str, str]]) -> None:
-        """Take what a worker tells of a launch; Dask's thread calls this."""
-        told = event[1]
-        if "answer" in told:
-            self._back.put((told["key"], msgspec.json.decode(told["answer"], type=Answer)))
-        else:
-            self._notices[told["key"]] = told["notice"]
-
-    def _ended(self, future: Future[Any]) -> None:
-        """Take the end of a launch's task that has no answer."""
-        if future.status == "error":
-            self._back.put((str(future.key), future.exception()))
+    def _files(self, pipeline: Pipeline, variants: Iterable[Variant]) -> Parcel:
+        """Return the networks of variants, where files travel."""
+        self._client()
+        if not self._order.ships:
+            return ()
+        found = []
+        for variant in variants:
+            with suppress(Exception):  # the worker says why
+                found.append(pipeline.prepare(variant).source.path)
+        return self._folder.pack(found)
 
     def prepare_ahead(self, pipeline: Pipeline, variants: Sequence[Variant], watch: Watch) -> None:
         """Prepare what is not on disk, a network's dense one before what is pruned from it."""
@@ -139,37 +128,73 @@ class Sweep:
         for variant in missing:
             for one in dict.fromkeys((variant.dense, variant)):
                 if one not in futures and (one in missing or not pipeline.has(one)):
-                    needs = None if one == one.dense else futures.get(one.dense)
+                    needs: Future[Any] | Parcel = ()
+                    if one != one.dense:
+                        needs = futures[one.dense] if one.dense in futures else self._files(pipeline, [one.dense])
                     futures[one] = self._submit(worker.prepare, one, needs, key=f"prepare {one.name}")
-        for variant, error in self._results(futures, "networks prepared", watch):
-            if isinstance(error, Exception):
-                pipeline.recall(variant, error)
+        left = iter(futures.items())
+        shown = self._progress(list(futures), "networks prepared", watch)
+        for variant, found in self._results(lambda: next(left, None), lambda: len(futures)):
+            if isinstance(found, Exception):
+                pipeline.recall(variant, found)
+            else:
+                self._folder.unpack(found)
+            next(shown, None)
 
     def check_ahead(self, pipeline: Pipeline, cells: Callable[[], Iterable[Cell]], watch: Watch) -> None:
         """Check cells, those of one variant by one worker, after what their dense network's need."""
         groups: dict[Variant, list[Cell]] = {}
         for cell in cells():
             groups.setdefault(cell.variant, []).append(cell)
-        formats: dict[Variant, dict[str, None]] = {}
-        for variant, of in groups.items():
-            formats.setdefault(variant.dense, {}).update(dict.fromkeys(cell.format for cell in of))
-        reference = find(pipeline.protocol.reference, engines.ENGINES, "engine").formats[0]
-        grounds = {
-            dense: self._submit(worker.found, dense, [*dict.fromkeys((reference, *needed))], key=f"found {dense.name}")
-            for dense, needed in formats.items()
-        }
-        futures: dict[Variant, Future[Any]] = {}
-        for dense, ground in grounds.items():  # in one message each: 10 ms a task else
-            own = [variant for variant in groups if variant.dense == dense]
-            keys = [f"check {variant.name}-{self._order.name}" for variant in own]
-            cells_of = [groups[variant] for variant in own]
-            tasks = self._client().map(worker.check, [self._order.name] * len(own), cells_of, key=keys, ground=ground)
-            futures |= dict(zip(own, tasks, strict=True))
-        for variant, found in self._results(futures, "networks checked", watch):
+        batches = Batches(groups)
+        grounds: dict[Variant, Future[Any]] = {}
+
+        def submitted() -> tuple[list[Variant], Future[Any]] | None:
+            batch = batches.take()
+            if not batch:
+                return None
+            dense = batch[0].dense
+            if dense not in grounds:  # tasks that wait for an earlier one hold that
+                grounds.clear()
+                formats = self._formats(pipeline, groups, dense)
+                own = self._files(pipeline, [dense])
+                grounds[dense] = self._submit(worker.found, dense, formats, own, key=f"found {dense.name}")
+            cells_of, own = [groups[variant] for variant in batch], self._files(pipeline, batch)
+            key = f"check {batch[0].name} {next(self._numbers)}"
+            return batch, self._submit(worker.check, cells_of, own, grounds[dense], key=key)
+
+        shown = self._progress(list(groups), "networks checked", watch)
+        for batch, result in self._results(submitted, lambda: _EACH * self._cluster.size):
+            if isinstance(result, Exception) and len(batch) > 1 and not isinstance(result, UserError):
+                batches.again(batch)  # whichever of them it was
+                continue
+            if not isinstance(result, BaseException):
+                batches.took(batch, result[1])
+            self._remember(groups, batch, result)
+            for _ in batch:
+                next(shown, None)
+
+    def _remember(self, groups: Mapping[Variant, Sequence[Cell]], batch: Sequence[Variant], result: Any) -> None:
+        """Take what `worker.check` returned of some variants, or raised.
+
+        Raises:
+            UserError: it ends the run.
+        """
+        answers = [result] * len(batch)
+        if not isinstance(result, BaseException):
+            answers, _, files = result
+            self._folder.unpack(files)
+        for variant, found in zip(batch, answers, strict=True):
             if isinstance(found, UserError):
                 raise found
             for index, cell in enumerate(groups[variant]):
                 self._checked[cell] = found[index] if isinstance(found, list) else _broken(cell, found)
+
+    def _formats(self, pipeline: Pipeline, groups: Mapping[Variant, Sequence[Cell]], dense: Variant) -> list[str]:
+        """Return the formats that a dense network's variants are timed in, its own reference's first."""
+        reference = find(pipeline.protocol.reference, engines.ENGINES, "engine").formats[0]
+        own = (cell.format for variant, cells in groups.items() if variant.dense == dense for cell in cells)
+        return [*dict.fromkeys((reference, *own))]
 
     def check(self, pipeline: Pipeline, cell: Cell) -> Checked:
         """Return what a worker found of a cell."""
@@ -177,21 +202,33 @@ class Sweep:
             self.check_ahead(pipeline, lambda: [cell], lambda items, what, kinds=None: items)  # noqa: ARG005
         return self._checked[cell]
 
-    def _results(
-        self, futures: Mapping[Variant, Future[Any]], what: str, watch: Watch
-    ) -> Iterator[tuple[Variant, Any]]:
-        """Yield what tasks returned, as they come; for one whose workers died, the error."""
-        back: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
-        of = {future: variant for variant, future in futures.items()}
-        for future in futures.values():
-            future.add_done_callback(back.put)
-        kinds: Sequence[Hashable] = [variant.pruning.is_dense for variant in futures]
-        shown = iter(watch([_Named(lambda: f"{len(of)} to come")] * len(of), what, kinds) if futures else ())
+    def _progress(self, variants: Sequence[Variant], what: str, watch: Watch) -> Iterator[Any]:
+        """Return an iterator that shows one more variant as done at each step; the first one begins."""
+        kinds: Sequence[Hashable] = [variant.pruning.is_dense for variant in variants]
+        workers = _Named(lambda: f"on {self._cluster.size} workers")
+        shown = iter(watch([workers] * len(variants), what, kinds) if variants else ())
         next(shown, None)
-        while of:
+        return shown
+
+    def _results(
+        self, submitted: Callable[[], tuple[T, Future[Any]] | None], at_once: Callable[[], int]
+    ) -> Iterator[tuple[T, Any]]:
+        """Yield what tasks returned, as they come; for one whose workers died, the error.
+
+        Args:
+            submitted: submits the next task, and returns it with what it is of; None where there is none now.
+            at_once: returns how many tasks may be under way.
+        """
+        back: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+        of: dict[Future[Any], T] = {}
+        while True:
+            while len(of) < at_once() and (task := submitted()) is not None:
+                of[task[1]] = task[0]
+                task[1].add_done_callback(back.put)
+            if not of:
+                return
             for future, result in self._returned(back):
                 yield of.pop(future), result
-                next(shown, None)
 
     def _returned(self, back: queue.SimpleQueue[Future[Any]]) -> list[tuple[Future[Any], Any]]:
         """Wait a moment for tasks that are done; return those that are, with their results or errors, in one message.
@@ -201,7 +238,7 @@ class Sweep:
         """
         futures: list[Future[Any]] = []
         with suppress(queue.Empty):
-            futures.append(back.get(timeout=_POLL))
+            futures.append(back.get(timeout=POLL))
             while True:
                 futures.append(back.get_nowait())
         self._cluster.timers()  # raises where the scheduler is gone
@@ -223,105 +260,11 @@ class Sweep:
 
     def shown(self, turns: Sequence[Turn]) -> Sequence[_Named]:
         """Return an item a turn that says what runs where."""
-        return [_Named(self._at_work)] * len(turns)
-
-    def _at_work(self) -> str:
-        first: dict[str, _Flight] = {}
-        for flight in list(self._flights.values()):
-            first.setdefault(flight.host, flight)
-        words = {host: self._notices.get(flight.key, flight.turn.name) for host, flight in first.items()}
-        return "; ".join(f"{host}: {words[host]}" for host in sorted(words))
+        return [_Named(self._launching.at_work)] * len(turns)
 
     def launch(self, turns: Sequence[Turn]) -> Iterator[Outcome | None]:
         """Do launches, one a host at a time, and yield what came of them."""
-        to_come = LaunchQueue(turns)
-        gone: dict[str | HostClass, float] = {}
-        looked = 0.0
-        while to_come:
-            timers = self._cluster.timers()
-            if time.monotonic() - looked > _POLL:  # it goes through all cells
-                yield from self._look_after(to_come, timers, gone)
-                looked = time.monotonic()
-            for host, address in timers.items():
-                self._supply(to_come, host, address)
-            with suppress(queue.Empty):
-                key, result = self._back.get(timeout=_POLL)
-                flight = self._flights.pop(key, None)
-                self._notices.pop(key, None)
-                if flight is not None:  # else of a host that was given up
-                    self._check_unchanged()
-                    flight.future.release()
-                    now = time.monotonic()
-                    self._pace[flight.host] = now - max(flight.sent, self._last.get(flight.host, 0.0))
-                    self._last[flight.host] = now
-                    outcome = self._outcome(flight, result)
-                    to_come.done(flight.turn, failed=isinstance(outcome.launch, Exception))
-                    yield outcome
-
-    def _supply(self, to_come: LaunchQueue, host: str, address: str) -> None:
-        """Send launches to a host that soon has none at hand, in one message: each costs the scheduler milliseconds."""
-        at_hand = sum(flight.host == host for flight in self._flights.values())
-        wanted = min(_MOST_AHEAD, max(_AHEAD, math.ceil(_AHEAD_S / max(self._pace.get(host, _AHEAD_S), 1e-3))))
-        if at_hand > wanted // 2:
-            return
-        classes = [where for where in self._classes if where.holds(self._cluster.host(address))]
-        turns: list[Turn] = []
-        while at_hand + len(turns) < wanted and (turn := to_come.take(host, classes)) is not None:
-            turns.append(turn)
-        if not turns:
-            return
-        keys = [f"launch {turn.name} {next(self._numbers)}-{self._order.name}" for turn in turns]
-        futures = self._client().map(
-            worker.measure,
-            [self._order.name] * len(turns),
-            keys,
-            [turn.progress.job() for turn in turns],
-            [turn.progress.checked.patience if turn.progress.checked else 0.0 for turn in turns],
-            key=keys,
-            workers=[address],
-            resources={CELL: 1},
-            pure=False,
-        )
-        for key, future, turn in zip(keys, futures, turns, strict=True):
-            self._flights[key] = _Flight(key, future, turn, host, address, time.monotonic())
-            future.add_done_callback(self._ended)
-
-    def _look_after(
-        self, to_come: LaunchQueue, timers: Mapping[str, str], gone: dict[str | HostClass, float]
-    ) -> Iterator[Outcome]:
-        """Take launches back from hosts that were lost; yield the cells that are given up."""
-        lost: dict[str, list[Turn]] = {}
-        for key, flight in list(self._flights.items()):
-            if timers.get(flight.host) != flight.address:
-                flight.future.cancel()
-                del self._flights[key]
-                lost.setdefault(flight.host, []).append(flight.turn)
-        for host, (at_work, *_) in lost.items():
-            given_up = to_come.lose(host, at_work)
-            if given_up is not None:
-                why = f"its worker was lost {ATTEMPTS} times, the last one on {host}"
-                yield Outcome(given_up, LaunchError(why))
-        there = [self._cluster.host(address) for address in timers.values()]
-        hosts = to_come.hosts() - set(timers)
-        classes = {where for where in to_come.classes() if not any(map(where.holds, there))}
-        now = time.monotonic()
-        for absent in set(gone) - hosts - classes:
-            del gone[absent]
-        late = {absent for absent in hosts | classes if now - gone.setdefault(absent, now) > _GRACE}
-        for host in hosts & late:
-            to_come.leave(host)
-        for where in classes & late:
-            for progress in to_come.give_up(where):
-                why = f"no host of class {where.name or where.folder} was there for {_GRACE:.0f} s"
-                yield Outcome(progress, LaunchError(why))
-
-    def _outcome(self, flight: _Flight, result: Answer | BaseException) -> Outcome:
-        progress, host = flight.turn.progress, self._cluster.host(flight.address)
-        if isinstance(result, BaseException):
-            return Outcome(progress, LaunchError(one_line(result)), host)
-        if result.launch is None:
-            return Outcome(progress, FAILURES.get(result.failure, LaunchError)(result.reason), host)
-        return Outcome(progress, result.launch, host)
+        yield from self._launching.run(turns)
 
     def conditions(self, where: HostClass, engines: Iterable[str], *, measured_now: bool) -> Mapping[str, Any]:
         """Return machine and versions of a class, as one of its workers describes them."""

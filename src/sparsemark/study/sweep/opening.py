@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -13,7 +14,7 @@ from sparsemark.errors import UserError
 from sparsemark.files import content_hash, write_atomically
 from sparsemark.study.sweep.cluster import Cluster
 from sparsemark.study.sweep.executor import Sweep
-from sparsemark.study.sweep.order import Order
+from sparsemark.study.sweep.order import Order, Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened(scheduler: str, study: Study, file: Path, places: Places, data: Path | None) -> Iterator[Sweep]:
+def opened(
+    scheduler: str, study: Study, file: Path, places: Places, data: Path | None, *, store: str | None = None
+) -> Iterator[Sweep]:
     """Yield the executor of a study on a scheduler's workers, which are started or joined when they are first needed.
 
     Args:
@@ -32,22 +35,28 @@ def opened(scheduler: str, study: Study, file: Path, places: Places, data: Path 
         file: that it was read from.
         places: folders.
         data: images, or None.
+        store: URL where files are left for workers that do not see this folder; None sends them in messages.
 
     Raises:
         UserError: no scheduler answers; no worker has what timing needs, or another version of what decides a
-            measurement; no host is what the study asks for.
+            measurement; no host is what the study asks for; the store cannot be opened.
     """
-    token, content = paths.sweep_token(places.work).absolute(), uuid.uuid4().hex
-    write_atomically(token, content.encode())
+    token = Token(paths.sweep_token(places.work).absolute(), uuid.uuid4().hex)
+    write_atomically(token.path, token.content.encode())
     engines = sorted({cell.engine for cell in study.cells} | {study.protocol.reference})
-    data = None if data is None else data.absolute()
-    order = Order(f"sparsemark-{content}", replace(study, variants=(), cells=(), hosts=()), places, data, Path.cwd())
+    arguments = replace(study, variants=(), cells=(), hosts=()), places, None if data is None else data.absolute()
+    made = (places.work,) if places.weights is None else (places.work, places.weights)
+    order = Order(f"sparsemark-{token.content}", pickle.dumps(arguments), made, Path.cwd(), token, store)
     try:
-        with Cluster(scheduler, engines, token, content) as cluster:
-            yield Sweep(cluster, order, study.hosts, _watching(file))
+        with Cluster(scheduler, engines, token) as cluster:
+            sweep = Sweep(cluster, order, study.hosts, _watching(file))
+            try:
+                yield sweep
+            finally:
+                sweep.close()
     finally:
         with suppress(OSError):
-            token.unlink()
+            token.path.unlink()
 
 
 def _watching(file: Path) -> Callable[[], None]:

@@ -16,8 +16,7 @@ from sparsemark.registry import find
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sparsemark.study.file import Study
-    from sparsemark.study.prepare import Places
+    from sparsemark.study.sweep.parcels import Parcel
 
 
 @dataclass(frozen=True)
@@ -26,17 +25,43 @@ class Order:
 
     Args:
         name: of this sweep, other than that of any other one.
-        study: without its variants and cells, which come with the tasks.
-        places: folders, relative to `folder`.
-        data: images, or None.
+        pipeline: pickled arguments of `run.open_pipeline`: they are read with torch, which a worker that only times
+            does not need.
+        made: folders of what is made, relative to `folder`.
         folder: working folder of the command, which references in the study are relative to.
+        token: a file in it, and its content, by which workers are told that see the folder.
+        store: URL of the files of workers that do not; None sends them in messages.
+        sources: what those need of the folder; empty where all see it.
     """
 
     name: str
-    study: Study
-    places: Places
-    data: Path | None
+    pipeline: bytes
+    made: tuple[Path, ...]
     folder: Path
+    token: Token
+    store: str | None = None
+    sources: Parcel = ()
+
+    @property
+    def ships(self) -> bool:
+        """Whether files travel."""
+        return bool(self.sources)
+
+
+@dataclass(frozen=True)
+class Token:
+    """File in the command's folder whose content no other file has."""
+
+    path: Path
+    content: str
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether this process sees it."""
+        try:
+            return self.path.read_text() == self.content
+        except (OSError, ValueError):
+            return False
 
 
 @dataclass(frozen=True)
@@ -54,19 +79,14 @@ class Described:
     sees_folder: bool
 
 
-def describe(engines: Iterable[str], token: Path, content: str) -> Described:
+def describe(engines: Iterable[str], token: Token) -> Described:
     """Describe the worker of this process.
 
     Args:
         engines: whose versions count.
-        token: file in the command's folder.
-        content: of that file, which no other file has.
+        token: in the command's folder.
     """
-    try:
-        sees = token.read_text() == content
-    except OSError:
-        sees = False
-    return Described(this_host(), versions(engines), sees)
+    return Described(this_host(), versions(engines), token.is_seen)
 
 
 def versions(engines: Iterable[str]) -> dict[str, Any]:
