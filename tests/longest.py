@@ -16,6 +16,7 @@ LONGEST = (
     "study/test_scratch_package.py",
     "training/test_training_joint.py",
     "cli/test_signals.py",
+    "cli/test_scheduled_runs.py",
     "study/test_study.py",
     "training/test_training_commands.py",
     "cli/test_bench.py",

@@ -14,8 +14,8 @@ STUBS = Path(bench.sweep_stubs.__file__)
 
 
 @contextmanager
-def stub_cluster(folder, hosts, **environment):
-    """Yield a cluster with one worker for each host, which has a lock of its own."""
+def stub_cluster(folder, hosts, preload=STUBS, **environment):
+    """Yield a cluster with one worker for each host, which has a lock of its own and runs a file at its start."""
     workers = {
         host: {
             "cls": Nanny,
@@ -23,7 +23,8 @@ def stub_cluster(folder, hosts, **environment):
                 "nthreads": 1,
                 "memory_limit": 0,
                 "resources": {"cell": 1},
-                "preload": [str(STUBS)],
+                "preload": [str(preload)],
+                "local_directory": str(folder),
                 "env": {"SPARSEMARK_HOST": host, "SPARSEMARK_HOST_LOCK": str(folder / f"{host}.lock"), **environment},
             },
         }

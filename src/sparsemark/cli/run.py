@@ -63,6 +63,12 @@ def add(commands: Commands) -> None:
         help="prepare on all workers of Dask and time on one of each host: N processes of this machine, or the workers "
         "of a scheduler such as tcp://192.0.2.1:8786 (needs sparsemark[sweep])",
     )
+    parser.add_argument(
+        "--files",
+        metavar="URL",
+        help="with --scheduler: where files are left for workers that do not see this folder, as fsspec opens it, such "
+        "as s3://bucket/folder (default: small ones in Dask's messages)",
+    )
     add_bar(parser)
     add_html(parser)
     parser.set_defaults(execute=execute)

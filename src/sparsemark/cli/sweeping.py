@@ -20,9 +20,12 @@ def check_scheduler(options: argparse.Namespace) -> None:
     """Check that a scheduler can be used as it is asked for.
 
     Raises:
-        UserError: Dask is not installed, the scheduler has another form, or nothing is to be timed in other processes.
+        UserError: Dask is not installed, the scheduler has another form, nothing is to be timed in other processes, or
+            there is no scheduler whose workers files could be left for.
     """
     if options.scheduler is None:
+        if options.files is not None:
+            raise UserError(f"--files {options.files}: expected --scheduler with it; this process needs no store")
         return
     from sparsemark.registry import missing
 
@@ -41,5 +44,5 @@ def sweep(options: argparse.Namespace, study: Study, places: Places) -> Iterator
     """Yield the executor of a study; errors as in `sweep.opening.opened`."""
     from sparsemark.study.sweep.opening import opened
 
-    with opened(options.scheduler, study, options.study, places, options.data) as executor:
+    with opened(options.scheduler, study, options.study, places, options.data, store=options.files) as executor:
         yield executor

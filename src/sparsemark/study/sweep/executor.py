@@ -22,6 +22,7 @@ from sparsemark.study.sweep import worker
 from sparsemark.study.sweep.batches import Batches
 from sparsemark.study.sweep.launching import POLL, Launching
 from sparsemark.study.sweep.parcels import Folder, walked
+from sparsemark.study.sweep.queue import ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -78,6 +79,8 @@ class Sweep:
         self._checked: dict[Cell, Checked] = {}
         self._folder = Folder(order.folder, order.store, order.made)
         self._launching = Launching(cluster, self._classes, self._folder, self._submit, check_unchanged)
+        self._grounds: dict[Variant, Future[Any]] = {}
+        self._untold: dict[Variant, Future[Any]] = {}
         self._numbers = count()
         self._is_open = False
 
@@ -100,10 +103,26 @@ class Sweep:
             if not self._cluster.all_see_folder:
                 order = replace(order, sources=Folder(order.folder, order.store).pack(walked(order.folder)))
             self._order = order
-            client.register_plugin(worker.Workshop(order))
+            self._register(client, order)
             client.subscribe_topic(order.name, self._launching.told)
             self._is_open = True
         return client
+
+    def _register(self, client: Client, order: Order) -> None:
+        """Tell the workers of the sweep; again where one of them died meanwhile.
+
+        Raises:
+            UserError: the scheduler is gone.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                client.register_plugin(worker.Workshop(order))
+            except OSError as error:
+                if attempt + 1 == ATTEMPTS:
+                    raise self._cluster.lost(error) from error
+                self._cluster.workers()  # raises where the scheduler is gone
+            else:
+                return
 
     def _submit(self, function: Callable[..., Any], *arguments: Any, key: str, **options: Any) -> Future[Any]:
         """Submit a task; its key is no other sweep's."""
@@ -147,21 +166,15 @@ class Sweep:
         for cell in cells():
             groups.setdefault(cell.variant, []).append(cell)
         batches = Batches(groups)
-        grounds: dict[Variant, Future[Any]] = {}
 
         def submitted() -> tuple[list[Variant], Future[Any]] | None:
             batch = batches.take()
             if not batch:
                 return None
-            dense = batch[0].dense
-            if dense not in grounds:  # tasks that wait for an earlier one hold that
-                grounds.clear()
-                formats = self._formats(pipeline, groups, dense)
-                own = self._files(pipeline, [dense])
-                grounds[dense] = self._submit(worker.found, dense, formats, own, key=f"found {dense.name}")
+            ground = self._ground(pipeline, groups, batch[0].dense)
             cells_of, own = [groups[variant] for variant in batch], self._files(pipeline, batch)
             key = f"check {batch[0].name} {next(self._numbers)}"
-            return batch, self._submit(worker.check, cells_of, own, grounds[dense], key=key)
+            return batch, self._submit(worker.check, cells_of, own, ground, key=key)
 
         shown = self._progress(list(groups), "networks checked", watch)
         for batch, result in self._results(submitted, lambda: _EACH * self._cluster.size):
@@ -184,17 +197,26 @@ class Sweep:
         if not isinstance(result, BaseException):
             answers, _, files = result
             self._folder.unpack(files)
+            if batch[0].dense in self._untold:
+                self._folder.unpack(self._untold.pop(batch[0].dense).result())
         for variant, found in zip(batch, answers, strict=True):
             if isinstance(found, UserError):
                 raise found
             for index, cell in enumerate(groups[variant]):
                 self._checked[cell] = found[index] if isinstance(found, list) else _broken(cell, found)
 
-    def _formats(self, pipeline: Pipeline, groups: Mapping[Variant, Sequence[Cell]], dense: Variant) -> list[str]:
-        """Return the formats that a dense network's variants are timed in, its own reference's first."""
-        reference = find(pipeline.protocol.reference, engines.ENGINES, "engine").formats[0]
-        own = (cell.format for variant, cells in groups.items() if variant.dense == dense for cell in cells)
-        return [*dict.fromkeys((reference, *own))]
+    def _ground(self, pipeline: Pipeline, groups: Mapping[Variant, Sequence[Cell]], dense: Variant) -> Future[Any]:
+        """Return the task that makes what the cells of a dense network's variants are held against."""
+        if dense not in self._grounds:
+            self._grounds.clear()  # tasks that wait for an earlier one hold that
+            reference = find(pipeline.protocol.reference, engines.ENGINES, "engine").formats[0]
+            own = (cell.format for variant, cells in groups.items() if variant.dense == dense for cell in cells)
+            formats = [*dict.fromkeys((reference, *own))]
+            files = self._files(pipeline, [dense])
+            self._grounds[dense] = self._submit(worker.found, dense, formats, files, key=f"found {dense.name}")
+            if self._order.ships:
+                self._untold[dense] = self._grounds[dense]
+        return self._grounds[dense]
 
     def check(self, pipeline: Pipeline, cell: Cell) -> Checked:
         """Return what a worker found of a cell."""
@@ -275,8 +297,10 @@ class Sweep:
         address = next((one for one in timers if where.holds(self._cluster.host(one))), None)
         if address is None:  # its last host has gone meanwhile
             return where.machine
-        found = self._cluster.client.run(worker.describe_conditions, names, workers=[address])
-        return dict(found[address])
+        try:
+            return dict(self._cluster.client.run(worker.describe_conditions, names, workers=[address])[address])
+        except OSError:  # gone meanwhile, as above
+            return where.machine
 
 
 def _broken(cell: Cell, error: object) -> Checked:
