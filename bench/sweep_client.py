@@ -1,4 +1,7 @@
-"""Client of a sweep of stub cells: `python -m bench.sweep_client ADDRESS CELLS JOURNAL`, in the folder of its work."""
+"""Client of a sweep of stub cells: `python -m bench.sweep_client ADDRESS CELLS JOURNAL`, in the folder of its work.
+
+The address `none` measures the same cells in this process, without a scheduler.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import json
 import resource
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
-from bench.sweep_stubs import StubPipeline, study
+from bench.sweep_stubs import StubPipeline, stub_launches, study
 from sparsemark.errors import UserError
 from sparsemark.records.journal import Journal
 from sparsemark.records.measurement import MEASURED
@@ -33,17 +37,22 @@ def sweep(address: str, count: int, journal: Path) -> dict[str, float]:
             yield item
 
     began = time.monotonic()
-    with opened(address, asked, file, Places(None, Path("work")), None) as executor:
-        connected = time.monotonic()
+    alone = address == "none"
+    if alone:
+        stub_launches()
+    places = Places(None, Path("work"))
+    with nullcontext() if alone else opened(address, asked, file, places, None) as executor:
+        connected, processor = time.monotonic(), time.process_time()
         found = measure_in_launches(
             StubPipeline(), asked.cells, Journal(journal), watch, Sampling(1), executor=executor
         )
-        ended = time.monotonic()
+        ended, processor = time.monotonic(), time.process_time() - processor
     return {
         "cells": len(found),
         "measured": sum(row.status == MEASURED for row in found),
         "connect_s": connected - began,
         "ms_a_cell": 1e3 * (ended - connected) / count,
+        "processor_ms_a_cell": 1e3 * processor / count,
         "launches_s": launching[-1] - launching[0] if launching else 0.0,
         "seconds": time.monotonic() - began,
         "grown_mib": memory[-1] - memory[0] if memory else 0.0,

@@ -8,6 +8,7 @@ time.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -94,20 +95,22 @@ def rows(journal: Path) -> list[dict[str, object]]:
     return [{"key": line["key"], **line["benchmark"]["extra_info"]} for line in lines]
 
 
-def trial(processes: Processes, kind: str, journal: Path) -> tuple[Processes, int]:
-    """Kill one process of a kind; return how many cells were journalled by then."""
+def trial(processes: Processes, kind: str, journal: Path) -> tuple[Processes, int | None]:
+    """Kill one process of a kind; return how many cells were journalled by then, None where the command was done."""
     process = client(journal)
     time.sleep(random.uniform(0, LONGEST))  # noqa: S311 - no secret
-    found = {
+    find = {
         "worker": processes.workers,
         "cell": processes.cells,
         "scheduler": lambda: [processes.scheduler.pid],
         "client": lambda: [process.pid],
-    }[kind]()
-    for one in found[:1]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
-    by_then = len(rows(journal))
+    }[kind]
+    by_then = None
+    while by_then is None and process.is_alive():
+        for one in random.sample(found := find(), min(1, len(found))):
+            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile, as cells do
+                os.kill(one, signal.SIGKILL)
+                by_then = len(rows(journal))
     process.join()
     if kind == "scheduler":
         processes.end()
@@ -129,10 +132,10 @@ def main(trials: int) -> None:
     processes = Processes()
     try:
         for kind in KINDS:
-            began, by_then = time.monotonic(), []
-            for number in range(trials):
-                processes, count = trial(processes, kind, Path(f"{kind}{number}.jsonl"))
-                by_then.append(count)
+            began, by_then, numbers = time.monotonic(), [], itertools.count()
+            while len(by_then) < trials:
+                processes, done = trial(processes, kind, Path(f"{kind}{next(numbers)}.jsonl"))
+                by_then += [] if done is None else [done]
             seconds = time.monotonic() - began
             sys.stdout.write(f"{kind}: {trials} kills with {by_then} of {CELLS} cells done, {seconds:.0f} s\n")
             sys.stdout.flush()

@@ -36,8 +36,8 @@ class Model:
     launches: int = 3
     launch_s: float = 7.0
     least: float = 0.8
-    client_s: float = 0.012
-    scheduler_s: float = 0.004
+    client_s: float = 0.003
+    scheduler_s: float = 0.0025
     hours_between_failures: float = 200.0
     back_s: float = 300.0
     stragglers: float = 0.02

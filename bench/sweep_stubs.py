@@ -51,6 +51,10 @@ class StubPipeline:
         """Return a key of the cell."""
         return key_of(cell.name, where.name)
 
+    def check(self, cell: Cell) -> Checked:
+        """Return the cell as if it had been checked."""
+        return checked(cell)
+
 
 def checked(cell: Cell) -> Checked:
     """Return a cell as if it had been checked."""
@@ -77,6 +81,13 @@ def _launch(job: Job, *_: object) -> Launch:
                 raise LaunchError(f"the process ended with code {code}")
         held = began, time.time()
     return Launch(Timing((1e-3,) * count, (2e-3,) * count, job.protocol.block, None, None, waited, (), held), 1)
+
+
+def stub_launches() -> None:
+    """Put the stub in place of launches in this process."""
+    from sparsemark.study import launches
+
+    launches.launch = _launch
 
 
 def dask_setup(_: object) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -34,6 +36,9 @@ _LOOK = 1.0
 
 _QUIET = {"distributed.worker.profile.enabled": False, "distributed.comm.timeouts.connect": f"{_PATIENCE}s"}
 """Dask's configuration: its profiler would wake up a hundred times a second in workers that are started here."""
+
+_NO_LEAKS = "ignore::UserWarning:multiprocessing.resource_tracker"
+"""Filter of warnings, as `python -W` takes it."""
 
 
 class Cluster:
@@ -106,6 +111,7 @@ class Cluster:
                 ) from error
             self._stack.enter_context(client)
             return client
+        _silence_tracker()
         cluster = LocalCluster(
             n_workers=local,
             threads_per_worker=1,
@@ -223,3 +229,15 @@ class Cluster:
             f"--scheduler {self._scheduler}: the scheduler is gone{why}; what was measured is kept, and the same "
             "command goes on once it is back"
         )
+
+
+def _silence_tracker() -> None:
+    """Start multiprocessing's tracker of semaphores without its warning of those that a killed worker held.
+
+    It would write it to stderr after the command's last line.
+    """
+    sys.warnoptions.append(_NO_LEAKS)
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.remove(_NO_LEAKS)
