@@ -31,6 +31,8 @@ KINDS = ("worker", "cell", "scheduler", "client")
 CELLS, SECONDS, LONGEST = 16, 0.1, 1.2
 ADDRESS = "tcp://127.0.0.1:28786"
 HOSTS = ("a", "b")
+PATIENCE = 10.0
+"""Seconds for a process to end."""
 
 
 class Processes:
@@ -72,7 +74,11 @@ class Processes:
         for process in (*self.nannies, self.scheduler):
             process.terminate()
         for process in (*self.nannies, self.scheduler):
-            process.wait()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:  # Dask's nanny, at times, where its scheduler was killed
+                process.kill()
+                process.wait()
 
 
 def client(journal: Path) -> multiprocessing.Process:

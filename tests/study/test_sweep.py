@@ -74,6 +74,22 @@ def test_cells_of_one_host_never_overlap_and_those_of_two_do(cluster, here):
     assert all(row.boot_id and row.processor and row.lock_wait_s is not None for row in found)
 
 
+def test_short_checks_and_launches_go_several_to_a_task(cluster, here, monkeypatch):
+    submitted = []
+    plain = module.Sweep._submit
+
+    def submit(self, function, *arguments, **options):
+        submitted.append(function.__name__.strip("_"))
+        return plain(self, function, *arguments, **options)
+
+    monkeypatch.setattr(module.Sweep, "_submit", submit)
+    found = sweep(cluster, here, cells=40)
+    assert [row.status for row in found] == [MEASURED] * 40
+    assert submitted.count("check") < 20
+    assert submitted.count("measure") < 30
+    assert submitted.count("found") == 1
+
+
 def killing(cluster, host, often=1):
     """Return a watch that kills the worker of a host when its first launches are at work."""
     left = [often]

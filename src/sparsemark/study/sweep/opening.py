@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -44,9 +43,10 @@ def opened(
     token = Token(paths.sweep_token(places.work).absolute(), uuid.uuid4().hex)
     write_atomically(token.path, token.content.encode())
     engines = sorted({cell.engine for cell in study.cells} | {study.protocol.reference})
-    arguments = replace(study, variants=(), cells=(), hosts=()), places, None if data is None else data.absolute()
+    name, known = f"sparsemark-{token.content}", vars(replace(study, variants=(), cells=(), hosts=()))
+    data = None if data is None else data.absolute()
     made = (places.work,) if places.weights is None else (places.work, places.weights)
-    order = Order(f"sparsemark-{token.content}", pickle.dumps(arguments), made, Path.cwd(), token, store)
+    order = Order(name, known, vars(places), data, made, Path.cwd(), token, store)
     try:
         with Cluster(scheduler, engines, token) as cluster:
             sweep = Sweep(cluster, order, study.hosts, _watching(file))

@@ -25,8 +25,10 @@ class Order:
 
     Args:
         name: of this sweep, other than that of any other one.
-        pipeline: pickled arguments of `run.open_pipeline`: they are read with torch, which a worker that only times
-            does not need.
+        study: fields of the study but for its variants and cells, which come with the tasks. It is put together where
+            it is needed, since that takes torch, which a worker that only times does not need.
+        places: fields of the folders, relative to `folder`.
+        data: images, or None.
         made: folders of what is made, relative to `folder`.
         folder: working folder of the command, which references in the study are relative to.
         token: a file in it, and its content, by which workers are told that see the folder.
@@ -35,7 +37,9 @@ class Order:
     """
 
     name: str
-    pipeline: bytes
+    study: Mapping[str, Any]
+    places: Mapping[str, Any]
+    data: Path | None
     made: tuple[Path, ...]
     folder: Path
     token: Token

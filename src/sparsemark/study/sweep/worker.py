@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import threading
 import time
@@ -79,14 +78,16 @@ class Workshop(WorkerPlugin):
     @contextmanager
     def opened(self) -> Iterator[Pipeline]:
         """Yield the pipeline, in the command's folder."""
-        from sparsemark.study.run import open_pipeline  # with torch, which a worker that only times does not need
+        from sparsemark.study.file import Study  # with torch, which a worker that only times does not need
+        from sparsemark.study.prepare import Places
+        from sparsemark.study.run import open_pipeline
 
         before = os.getcwd()  # noqa: PTH109 - as the next line
         os.chdir(self.folder.root)
         try:
             if self._pipeline is None:
-                study, places, data = pickle.loads(self.order.pipeline)  # noqa: S301 - of a message that is a pickle
-                self._pipeline = open_pipeline(study, places, data=data)
+                order = self.order
+                self._pipeline = open_pipeline(Study(**order.study), Places(**order.places), data=order.data)
             yield self._pipeline
         finally:
             os.chdir(before)
