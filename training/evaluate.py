@@ -146,8 +146,8 @@ def summarise(checkpoint: Checkpoint, slices: Slices, report: Mapping[str, Any])
     overall = report["overall"]
     trained_on = checkpoint.provenance.get("data", "unknown images")
     lines = [
-        f"{checkpoint.variant.name} on {overall['slices']} slices of {overall['patients']} patients: {slices.origin}; "
-        f"{slices.ignored} other files ignored",
+        f"{checkpoint.variant.name} on {overall['slices']} slices of {overall['patients']} patients: {slices.origin}"
+        f"{slices.passed_over}",
         f"trained on {trained_on}",
         _line("network", overall),
         *(_line(f"{name} baseline", scores) for name, scores in report["baselines"].items()),

@@ -46,6 +46,11 @@ class Slices:
     def __len__(self) -> int:
         return len(self.patients)
 
+    @property
+    def passed_over(self) -> str:
+        """Words on the files that were ignored, to stand behind the set; empty where there are none."""
+        return f"; other files ignored: {self.ignored}" if self.ignored else ""
+
     @cached_property
     def patient_ids(self) -> tuple[str, ...]:
         """The patients, sorted, each once."""

@@ -35,6 +35,8 @@ from training.study import open_task
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from sparsemark.records.scores import DataNote
+
 WORK = paths.WORK / "training"
 MODEL = "cnn9"
 
@@ -62,11 +64,33 @@ def _train(options: argparse.Namespace) -> int:
         epochs=options.epochs,
     )
     task = Task(study, "training.study")
-    print(f"{task.note.words}\n{study.slices.ignored} other files ignored")  # noqa: T201 - a command
+    print(f"{task.note.words}{study.slices.passed_over}")  # noqa: T201 - a command
+    _check_unlike(path, task.note, recipe=study.recipe.describe())
     with only_process(paths.lock(work), f"training.train of {variant.name}"), _progress(variant.name):
         train_dense(variant, task, path, work)
     print(f"{summarise(read_header(path).provenance)}\n{path}")  # noqa: T201 - a command
     return 0
+
+
+def _check_unlike(path: Path, data: DataNote, *, recipe: dict[str, Any]) -> None:
+    """Check that no checkpoint of other data or another recipe would be overwritten.
+
+    Raises:
+        UserError: there is one, or a file that is no checkpoint.
+    """
+    if not path.exists():
+        return
+    made = read_header(path).provenance
+    differences = [
+        name
+        for name, one, other in (("data", made.get("key"), data.key), ("recipe", made.get("recipe"), recipe))
+        if one != other
+    ]
+    if differences:
+        raise UserError(
+            f"{path}: holds a network of other {' and '.join(differences)} ({made.get('data', 'unknown images')}); "
+            "expected another folder with --out, or that you delete it"
+        )
 
 
 @contextmanager

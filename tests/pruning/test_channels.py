@@ -9,6 +9,7 @@ from torch import nn
 from sparsemark.errors import UserError
 from sparsemark.networks.channel_plan import replay
 from sparsemark.pruning import Request, prune
+from sparsemark.pruning.alignment import MISALIGNED
 from sparsemark.pruning.weights import named_layers
 from sparsemark.specs import PruneStep
 from tests.pruning.pruned import outputs, parameters, pruned
@@ -129,3 +130,57 @@ def test_channels_leave_frozen_parameters_frozen():
     assert not module[0].weight.requires_grad
     assert module[2].weight.requires_grad
     assert again[0].weight.requires_grad
+
+
+class Tied(nn.Module):
+    """Two convolutions with one weight, as recursive networks have them, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.head, self.b.weight = nn.Linear(8, 4), self.a.weight
+
+    def forward(self, x):
+        return self.head(self.b(self.a(self.stem(x).relu()).relu()).mean((2, 3)))
+
+
+class Embedded(nn.Module):
+    """The embedding is the head's weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.body, self.head = nn.Embedding(50, 16), nn.Linear(16, 16), nn.Linear(16, 50, bias=False)
+        self.head.weight = self.words.weight
+
+    def forward(self, x):
+        return self.head(self.body(self.words(x).mean(1)).relu())
+
+
+@pytest.mark.parametrize(
+    ("make", "example", "names"),
+    [
+        (Tied, torch.randn(1, 3, 6, 6), "a.weight, b.weight"),
+        (Embedded, torch.tensor([[1, 2, 3]]), "words.weight, head.weight"),
+    ],
+)
+def test_tied_weights_that_a_cut_separates_are_named_and_all_of_them_counted(make, example, names):
+    torch.manual_seed(0)
+    module = make().eval()
+    before = parameters(module)
+    found = prune(module, Request(PruneStep("channels", 0.5), (example,)))
+    assert found.notes[0].startswith(f"{names} were one tied weight")
+    assert MISALIGNED not in found.notes
+    gone = 1 - parameters(module) / before
+    said = [note for note in found.notes if note.startswith(f"{100 * gone:.0f} % of the parameters removed")]
+    assert len(said) == (abs(gone - 0.5) >= 0.03)
+
+
+@pytest.mark.parametrize("round_to", [1, 16])
+def test_a_share_far_from_the_one_asked_for_is_explained(round_to):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 4)).eval()
+    before = parameters(module)
+    found = prune(module, Request(PruneStep("channels", 0.3, round_to), (torch.randn(1, 12),)))
+    gone = 1 - parameters(module) / before
+    nearest = f"{100 * gone:.0f} % of the parameters removed, the nearest to 30 % that was found"
+    assert found.notes == ((f"{nearest}: channels go in multiples of 16",) if round_to == 16 else ())

@@ -233,6 +233,28 @@ def segmented(trained, tmp_path_factory):
     return place / "joint-dense-seed0.safetensors"
 
 
+@pytest.mark.parametrize("change", [["--epochs", "2"], ["--data", "other"]])
+def test_a_checkpoint_of_other_data_or_another_recipe_is_never_overwritten(
+    trained, elsewhere, tmp_path, capsys, change
+):
+    if change[0] == "--data":
+        write_set(tmp_path / "other", PATIENTS[1:])
+        change = ["--data", str(tmp_path / "other")]
+    made = trained[1].read_bytes()
+    assert train.main(command(trained[0], "--epochs", "1", *change)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    what = "data" if change[0] == "--data" else "recipe"
+    assert f"{trained[1]}: holds a network of other {what} (" in line
+    assert "--out" in line
+    assert trained[1].read_bytes() == made
+
+
+def test_the_same_training_may_be_repeated_over_its_checkpoint(trained, elsewhere):
+    digest = load_checkpoint(trained[1]).header.digest
+    assert train.main(command(trained[0], "--epochs", "1")) == 0
+    assert load_checkpoint(trained[1]).header.digest == digest
+
+
 def test_a_recipe_for_one_network_trains_it_and_names_the_checkpoint(segmented):
     header = read_header(segmented)
     assert (header.variant.model.name, header.variant.model.reference) == ("joint", "models/unet_head.py:unet_head")

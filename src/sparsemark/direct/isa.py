@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from sparsemark.direct.target import REGISTERS
 
-INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, WINOGRAD, NOTHING = (
-    range(13)
-)
-RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS, DEPTHWISE, PRODUCT = range(13, 19)
-QUANTIZE, DEQUANTIZE, CONVOLVE_BYTES, COPY_BYTES, POOL_BYTES, CONVOLVE_DENSE_BYTES, ADD_BYTES = range(19, 26)
+OPERATIONS = 26
+
+(
+    INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, WINOGRAD,
+    NOTHING, RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS, DEPTHWISE, PRODUCT, QUANTIZE, DEQUANTIZE, CONVOLVE_BYTES,
+    COPY_BYTES, POOL_BYTES, CONVOLVE_DENSE_BYTES, ADD_BYTES,
+) = range(OPERATIONS)  # fmt: skip
 """Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch. That
 after DEPTHWISE, a convolution of stride 2 of each channel by itself, is CONVOLVE with its phases in the scratch.
 PRODUCT is a convolution of one pixel from all of its weights, zeros among them, and CONVOLVE_DENSE_BYTES one of bytes

@@ -75,14 +75,18 @@ def assemble(
         start: floats of the arena that the tensors take.
         threads: that will share the work.
         packed: weights packed by earlier calls, to which new ones are added.
+
+    Raises:
+        RuntimeError: a row names an operation or a tile size that the interpreter does not have.
     """
     tables = Tables(start, threads, packed)
     encoded = [encode(tables, operation, schedules.get(operation)) for operation in operations]
-    table = [row for rows in encoded for row in rows]
+    table = np.array([row for rows in encoded for row in rows], np.int64).reshape(-1, isa.COLUMNS)
+    check_numbers(table)
     records, pointers = tables.records()
     rows, columns, values = tables.matrices()
     return Program(
-        np.array(table, np.int64).reshape(-1, isa.COLUMNS),
+        table,
         tables.tiles(),
         records,
         pointers,
@@ -94,3 +98,25 @@ def assemble(
         -(-tables.scratch // LANES) * LANES + LANES,
         (0, *itertools.accumulate(map(len, encoded))),
     )
+
+
+def check_numbers(table: NDArray[np.int64]) -> None:
+    """Check the numbers by which the interpreter chooses code: it skips a row with an unknown one without a word.
+
+    Args:
+        table: as in `Program`.
+
+    Raises:
+        RuntimeError: an operation is not in `isa`, or a tile size not in the list that the operation chooses from.
+    """
+    codes, sizes = table[:, isa.OP], table[:, isa.MICROKERNEL]
+    counts = np.where(codes == isa.PRODUCT, len(isa.PRODUCT_KERNELS), len(isa.MICROKERNELS))
+    sized = np.isin(codes, (isa.CONVOLVE, isa.NOTHING, isa.PRODUCT))  # NOTHING: products of the row before it
+    for what, numbers, ends in (
+        ("operation", codes, np.full_like(codes, isa.OPERATIONS)),
+        ("tile size", np.where(sized, sizes, 0), counts),
+    ):
+        wrong = np.flatnonzero((numbers < 0) | (numbers >= ends))
+        if len(wrong):
+            row = wrong[0]
+            raise RuntimeError(f"program, row {row}: {what} {numbers[row]}, expected 0 to {ends[row] - 1}")

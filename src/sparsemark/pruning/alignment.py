@@ -13,7 +13,7 @@ from torch import nn
 
 from sparsemark.networks.channel_graph import RECURRENT, call
 from sparsemark.networks.outputs import output_tensors
-from sparsemark.pruning.weights import LAYERS
+from sparsemark.pruning.weights import LAYERS, tied_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +64,7 @@ class RemovedInputs:
         if self._unknown:
             return True
         with torch.no_grad():
+            _untie(whole)
             for name, left in self._left.items():
                 layer = whole.get_submodule(name)
                 for weight in _input_weights(layer):
@@ -75,6 +76,15 @@ class RemovedInputs:
             one.shape != other.shape or _distance(one, other) <= _SAME
             for one, other in zip(expected, found, strict=True)
         )
+
+
+def _untie(module: nn.Module) -> None:
+    """Copy tied weights in place, so that zeros in one layer's inputs are none of another layer's, as after the cut."""
+    for _, *others in tied_weights(module):
+        for name in others:
+            owner, _, own = name.rpartition(".")
+            layer = module.get_submodule(owner)
+            layer.register_parameter(own, nn.Parameter(getattr(layer, own).detach().clone()))
 
 
 def _input_weights(layer: Any) -> list[torch.Tensor]:

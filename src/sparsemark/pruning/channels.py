@@ -21,10 +21,10 @@ from sparsemark.pruning.alignment import MISALIGNED, RemovedInputs
 from sparsemark.pruning.base import Pruned, Pruner
 from sparsemark.pruning.coupling import output_shapes, smallest_of_coupled, stuck_layers, widths
 from sparsemark.pruning.output_layers import last_outputs, output_layers
-from sparsemark.pruning.weights import listed, named_layers, prunable, usage
+from sparsemark.pruning.weights import listed, named_layers, prunable, tied_weights, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sparsemark.networks.channel_plan import ChannelPlan
     from sparsemark.pruning.base import Request
@@ -38,6 +38,9 @@ _NEAR = 1e-3
 
 _SLACK = 1e-9
 """Taken off a given fraction: torch-pruning rounds what is left down, and a last digit must not cost a channel."""
+
+_FAR = 0.03
+"""Distance between the share removed and the one asked for from which a note gives the reason."""
 
 _MOST = 0.9
 """Largest ratio where some layers had to be left alone: cutting the rest to the bone would be another network."""
@@ -110,6 +113,8 @@ def _remove(module: nn.Module, request: Request, importances: Importances) -> Pr
     if not any(f"{name}.weight".lstrip(".") in running for name, _ in named_layers(module)):
         raise UnsupportedError("no channels to remove: no convolution or linear layer takes part in a forward pass")
     total = request.whole or sum(running.values())
+    # A cut makes tied weights separate ones: all their names count then.
+    names = frozenset(running).union(*(tied for tied in tied_weights(module) if not running.keys().isdisjoint(tied)))
     shapes = output_shapes(module, request.inputs)
     given = _given(module, request)
     for features in (True, False):
@@ -117,7 +122,7 @@ def _remove(module: nn.Module, request: Request, importances: Importances) -> Pr
         outputs = output_layers(module, request.inputs, features=features)
         last = list(range(len(shapes))) if features else last_outputs(module, request.inputs)
         kept = frozenset(layers[id(layer)] for layer in outputs)
-        job = _Job(request, frozenset(running), total, kept, tuple(last), importances, given)
+        job = _Job(request, names, total, kept, tuple(last), importances, given)
         pruned = _removed(module, job)
         # Where every layer makes an output, those that others are computed from are features, and may lose channels.
         if pruned is not None:
@@ -173,11 +178,11 @@ def _removed(module: nn.Module, job: _Job) -> Pruned | None:
         raise UnsupportedError(f"{alone}; what is left is too little") from failed
     if ratio is None:
         return Pruned()
-    whole, removed = copy.deepcopy(module), RemovedInputs()
+    whole, removed, tied = copy.deepcopy(module), RemovedInputs(), tied_weights(module)
     plan = _cut(module, ratio, job, removed)
     if not plan and stuck and not job.is_exact:
         raise UnsupportedError(f"torch-pruning found no channel that it can remove: {alone}")
-    notes = ((alone,) if stuck else ()) + _notes(module, job)
+    notes = ((alone,) if stuck else ()) + _notes(module, job) + _untied(module, tied) + _share(module, job, ratio)
     notes += () if removed.fit(whole, module, request.inputs) else (MISALIGNED,)
     return Pruned(plan, notes=notes) if plan else None
 
@@ -194,6 +199,32 @@ def _notes(module: nn.Module, job: _Job) -> tuple[str, ...]:
         if name not in job.given and name not in job.kept and f"{name}.weight".lstrip(".") in job.running
     }
     return notes + job.request.ratios.notes(unnamed)
+
+
+def _untied(module: nn.Module, tied: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return, in words, which weights were one parameter before the cut and are several now."""
+    own = dict(module.named_parameters(remove_duplicate=False))
+    return tuple(
+        f"{', '.join(names)} were one tied weight; without the removed channels each is its own parameter"
+        for names in tied
+        if len({id(own[name]) for name in names}) > 1
+    )
+
+
+def _share(module: nn.Module, job: _Job, ratio: float) -> tuple[str, ...]:
+    """Return, in words, why the share of parameters that is gone is far from the one asked for, where it is."""
+    request = job.request
+    gone, asked = 1 - _parameter_count(module, job) / job.total, request.spec.sparsity
+    if request.more or request.ratios is not None or abs(gone - asked) < _FAR:
+        return ()
+    multiple = request.spec.round_to
+    if ratio > _MOST and gone < asked:
+        why = "all that is left is needed"
+    elif multiple > 1:
+        why = f"channels go in multiples of {multiple}"
+    else:
+        why = "coupled layers lose channels together"
+    return (f"{100 * gone:.0f} % of the parameters removed, the nearest to {100 * asked:g} % that was found: {why}",)
 
 
 def _solve_ratio(module: nn.Module, job: _Job) -> float | None:

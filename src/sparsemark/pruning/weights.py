@@ -177,6 +177,14 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
 
 
+def tied_weights(module: nn.Module) -> list[list[str]]:
+    """Return the names of each parameter that has several, such as an embedding that is the head's weight as well."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [shared for shared in names.values() if len(shared) > 1]
+
+
 def listed(names: dict[str, int]) -> str:
     """Return the first few names, and how many more there are."""
     shown = 3

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def dispatched(column: int, functions: Mapping[int, Function]) -> Function:
     """Return a compiled function that calls one of several.
 
-    One flat function of comparisons, of which LLVM makes a jump table. Closures that call each other would do as well,
-    but Numba optimises at each level what all further ones call: that doubled the time to compile.
+    One flat function of comparisons, of which LLVM makes a jump table: nested closures would be a chain of calls.
 
     Args:
         column: of the row, the first operand, that has the number of the function.
-        functions: by their numbers, of the same operands; where a row has another number, nothing is called.
+        functions: by their numbers, of the same operands; where a row has another number, nothing is called, so
+            `program.assemble` refuses it.
     """
     python: Any = next(iter(functions.values()))
     operands = ", ".join(inspect.signature(python.py_func).parameters)

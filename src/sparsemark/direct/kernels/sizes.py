@@ -1,7 +1,8 @@
-"""Loops around a tile that Numba compiles once, and LLVM for each size of the tile.
+"""Loops around microkernels: translated by Numba once, then copied as text and optimised by LLVM for each tile size.
 
-Such a loop asks for its size by `tile_channels` and `tile_vectors`, and calls its microkernel by a symbol. A copy of
-its text for each size calls symbols with that size in their names instead; LLVM takes them into the copy.
+Such a loop reads its tile size from `tile_channels` and `tile_vectors` and calls its microkernel by a symbol. In each
+copy these symbols carry the size in their names; the functions behind them are constants and a microkernel of that
+size, which LLVM inlines.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Microkernel:
     Args:
         symbol: by which the loop around it calls it.
         operands: how many.
-        sizes: of the tile; the first operand of the loop is the place of one of them.
+        sizes: of the tile; the first operand of the loop is the place of one of them. With any other number the loop
+            does nothing, so `program.assemble` refuses it.
         emit: write the body, given a builder, the size and the operands.
     """
 

@@ -62,7 +62,7 @@ class _Library(codegen.JITCodeLibrary):
         self._texts.append(cgutils.normalize_ir_text(str(ir_module)))
 
     def finalize(self) -> None:
-        """Take nothing further."""
+        """Mark the library complete, as Numba expects; there is no machine code to make yet."""
         self._finalized = True
 
     def get_pointer_to_function(self, _name: str) -> int:

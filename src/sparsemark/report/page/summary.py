@@ -88,7 +88,8 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
 def machine_tile(run: Run) -> Tile:
     """Return whether the machine was quiet while the cells were measured."""
     measured = run.measured()
-    cells = [m for m in measured if not is_control(m)] or measured  # of which the answer counts the disturbed ones too
+    # The answer counts its disturbed cells without controls; the two must agree.
+    cells = [m for m in measured if not is_control(m)] or measured
     if not measured:
         return Tile("nothing measured", "no cell has a time", "unfit")
     disturbed = sum(bool(contamination_of(m)) for m in cells)
