@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,21 @@ def test_no_pickle():
 def test_a_module_is_short_and_says_what_it_is_for():
     assert not [named(path) for path in MODULES if len(path.read_text().splitlines()) >= LONGEST]
     assert not [named(path) for path in MODULES if path.stat().st_size and not ast.get_docstring(tree(path))]
+
+
+def test_text_after_a_table_is_no_row_of_it():
+    """Markdown reads a line right below a table as a row."""
+    pages = [
+        ROOT / "README.md",
+        *(page for folder in (*STUDY, "results", "src") for page in ROOT.glob(f"{folder}/**/*.md")),
+    ]
+    swallowed = []
+    for page in pages:
+        lines = page.read_text().splitlines()
+        swallowed += [
+            f"{page}: {after}" for row, after in pairwise(lines) if row.startswith("|") and after[:1] not in ("", "|")
+        ]
+    assert not swallowed
 
 
 def test_the_public_names_are_there_and_sorted():

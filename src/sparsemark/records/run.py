@@ -145,7 +145,9 @@ def _parsed(path: Path, content: bytes) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: expected JSON from --benchmark-json: {error}") from error
+        raise UserError(
+            f"{path}: expected a result file of sparsemark (JSON, as --json OUT writes it): {error}"
+        ) from error
 
 
 def _measurements(document: Mapping[str, Any]) -> list[Measurement]:
