@@ -106,7 +106,7 @@ def tabulate(budgets: Mapping[str, Budget], threads: int) -> str:
             *lines,
             "",
             "Minutes trained: on whatever device did it. "
-            f"Expected on this machine with {threads} threads, from {STEPS} steps of each network.",
+            f"Expected on this machine, threads: {threads}, from {STEPS} steps of each network.",
         ]
     )
 

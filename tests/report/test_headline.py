@@ -57,6 +57,10 @@ def test_without_a_winner_the_headline_says_so():
     ]
     assert headlines(Run(FAILED)) == ["Nothing was measured: 1 unsupported, 1 parity_failed, 1 error."]
     assert headlines(Run((BARE,))) == ["No cell has a speedup with an interval."]
+    few = cell(1, name="few", method="none", model="m", engine="onnxruntime", speedup_low=None, speedup_high=None)
+    assert headlines(Run((few,))) == [
+        "No cell has a speedup with an interval; more timed calls (--rounds) give it one."
+    ]
 
 
 def test_without_a_score_no_network_is_called_fastest():

@@ -31,7 +31,9 @@ VERDICTS = [
 
 def test_verdicts_come_worst_first_and_what_is_ok_is_only_counted():
     text = render_verdicts(VERDICTS)
-    assert text.startswith("Gate - parity failure: 1, regression: 2, inconclusive: 1, improvement: 1, ok: 1 (6 cells)")
+    assert text.startswith(
+        "Gate - parity failure: 1, regression: 2, inconclusive: 1, improvement: 1, ok: 1 (6 values of 6 cells)"
+    )
     places = [text.index(f" {name} ") for name in ("wrong", "slower", "slow", "vague", "fast")]
     assert places == sorted(places)
     assert " fine " not in text

@@ -133,7 +133,8 @@ def _beside_best(answer: Answer, best: Measurement, speedup: Interval, notes: No
 
 def _headline(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
     if not answer.candidates:
-        return "no cell has a speedup with an interval."
+        timed = any(one.measurement.p50_ms is not None for one in answer.standings)
+        return f"no cell has a speedup with an interval{'; more timed calls (--rounds) give it one' if timed else ''}."
     if why := unjudged(answer, scoring):
         return f"speed only: {why}{_range(answer, notes)}."
     within = bar_in_words(answer, scoring, bar)

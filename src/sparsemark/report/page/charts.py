@@ -87,7 +87,7 @@ def front(colour: Spec) -> Spec:
                     "y": {"scale": "y", "field": "y", "offset": {"field": "dy"}}, "text": {"field": "text"},
                     "align": {"value": "center"}, "baseline": {"value": "middle"}, "fontSize": {"value": 12},
                     "fontWeight": {"value": "bold"}, **look}}}
-                # A ground of their own, since they lie on the intervals of their points.
+                # An outline in the background colour, since they lie on the intervals of their points.
                 for name, look in (("grounds", {"stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 4}}),
                                    ("names", {"fill": {"value": INK}}))
             ],
@@ -157,7 +157,7 @@ def speedup(kind: str, colour: Spec) -> Spec:
                  "encode": {"update": {
                     "x": {"field": "left"}, "y": {"field": "place"},
                     "text": {"field": "line"}, "fontSize": {"value": 12}, "baseline": {"value": "middle"}, **look}}}
-                # A ground of their own: bands and the dashes lie below them.
+                # An outline in the background colour: bands and the dashes lie below them.
                 for name, look in (("grounds", {"stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 5}}),
                                    ("names", {"fill": ink}))
             ],

@@ -55,10 +55,10 @@ _SHORT = 60  # characters of a condition that are shown
 
 
 def summary_line(verdicts: Sequence[Verdict]) -> str:
-    """Return counts, the worst first: `regression: 1, inconclusive: 2, ok: 44 (12 cells)`."""
+    """Return counts, the worst first: `regression: 1, inconclusive: 2, ok: 44 (47 values of 12 cells)`."""
     counts = Counter(verdict.outcome for verdict in verdicts)
     said = ", ".join(f"{outcome}: {counts[outcome]}" for outcome in ORDER if counts[outcome])
-    return f"{said} ({len({verdict.cell for verdict in verdicts})} cells)"
+    return f"{said} ({len(verdicts)} values of {len({verdict.cell for verdict in verdicts})} cells)"
 
 
 def render_verdicts(
