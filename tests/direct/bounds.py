@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from sparsemark.direct import dense_bytes, isa
-from sparsemark.direct.block_forms import TILES, TOGETHER
+from sparsemark.direct import dense_bytes, isa, wide_blocks
+from sparsemark.direct.block_forms import FORM, TILES, TOGETHER, VNNI
 from sparsemark.direct.ir import BlockConvolution, Convolution, Matrix
 from sparsemark.direct.layout import PIXELS, WORDS
 from sparsemark.direct.memory import MARGIN, placed
@@ -224,7 +224,11 @@ def _check_byte_convolution(where):
     _require(1 <= where[isa.CHUNKS] <= planes and where[isa.GROUPS] == 1, "chunks without work")
     _require(where[isa.UNITS] == where[isa.CHUNKS], "units that are no chunks")
     is_dense = where[isa.OP] == isa.CONVOLVE_DENSE_BYTES
-    offsets = _dense_offsets(where) if is_dense else _block_offsets(where)
+    is_wide = FORM == VNNI and not is_dense
+    if is_wide:
+        read, offsets = _wide_offsets(where)
+    else:
+        read = offsets = _dense_offsets(where) if is_dense else _block_offsets(where)
     _require((offsets % 4 == 0).all(), "offsets of parts of a word")
     above = source.top * source.row + LANES
     plane, place = np.divmod(offsets // 4 + above, source.step)
@@ -232,8 +236,9 @@ def _check_byte_convolution(where):
     _require((plane >= 0).all() and (plane < source.channels).all(), f"{step.name}: another plane")
     last = (target.height - 1) * source.row + target.width
     _require((place + last <= (source.height + source.bottom) * source.row).all(), f"{step.name}: what nobody wrote")
-    _check_byte_tiles(where, offsets, *((dense_bytes.TILES, dense_bytes.PIXELS) if is_dense else (TILES, WORDS)))
-    for column, count in ((isa.BIAS, 4 * planes), (isa.SCALES, 4 * planes), (isa.LEVELS, 4)):
+    sizes = wide_blocks.TILES if is_wide else dense_bytes.TILES if is_dense else TILES
+    _check_byte_tiles(where, read, sizes, WORDS if sizes is TILES else dense_bytes.PIXELS)
+    for column, count in ((isa.BIAS, (12 if is_wide else 4) * planes), (isa.SCALES, 4 * planes), (isa.LEVELS, 4)):
         where.reads_constant(where[column], count)
 
 
@@ -253,6 +258,29 @@ def _dense_offsets(where):
     size = 1 + dense_bytes.TOGETHER
     _require((pointers % size == 0).all(), "half a record")
     return records.reshape(-1, size)[:, 0]
+
+
+def _wide_offsets(where):
+    """Offsets that are read, and those of the pixels whose sums are moved to where they belong."""
+    planes, source, fill = where[isa.CHANNELS], placed(where.step.source), where.step.source.fill
+    pointers, records = _records_of(where, 12 * planes + 1)
+    _require((pointers % 2 == 0).all(), "half a record")
+    records = records.reshape(-1, 2)
+    counts = np.diff(pointers) // 2
+    column = np.repeat(np.tile([1, 0, -1], 4 * planes), counts)
+    sums = fill * records[:, 1].astype(np.int32).view(np.int8).reshape(-1, 4).sum(axis=1, dtype=np.int64)
+    added = np.bincount(np.repeat(np.arange(12 * planes), counts), sums, 12 * planes).reshape(-1, 3)
+    bias = where.step.bias
+    edges = np.stack([bias, bias + added[:, 0], added[:, 2]]).reshape(3, -1, 4).transpose(1, 0, 2)
+    found = where.program.constants.view(np.int32)[where[isa.BIAS] - where.constants[0] :][: edges.size]
+    _require((found == edges.reshape(-1)).all(), "sums that are not those of what surrounds the image")
+    if column.any():
+        tiles = where.program.tiles[where[isa.TILES] : where[isa.TILES] + where[isa.GROUP]]
+        for at, size in tiles[:, [isa.TILE_INPUT, isa.TILE_VECTORS]].tolist():
+            wide = dense_bytes.PIXELS * wide_blocks.TILES[size][1]
+            whole = at % source.row == 0 and wide >= max(source.width, where[isa.WIDTH])
+            _require(whole, "sums that move in from beside the tile")
+    return records[:, 0], records[:, 0] + 4 * column
 
 
 def _block_offsets(where):

@@ -20,6 +20,7 @@ from sparsemark.direct.dense_bytes import PIXELS, TILES, TOGETHER, pack_dense
 from sparsemark.direct.explain import explain
 from sparsemark.direct.ir import BlockConvolution
 from sparsemark.direct.kernels.dense_bytes import emit_dense_tile
+from sparsemark.direct.kernels.wide import WideTile
 from sparsemark.direct.layout import Layout
 from sparsemark.direct.network import Network
 from sparsemark.direct.schedule import Schedule, byte_options
@@ -137,7 +138,7 @@ def test_records_hold_every_block_once(seed, outputs, density, row):
     assert packed.pointers[-1] == packed.records.size
 
 
-def compiled_tile(rows, vectors, cpu, features):
+def compiled_tile(emit, rows, vectors, cpu, features):
     """Module with one tile, optimised for a processor, and its target."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -145,7 +146,7 @@ def compiled_tile(rows, vectors, cpu, features):
     module.triple = llvm.get_process_triple()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 10), "tile")
     builder = ir.IRBuilder(function.append_basic_block())
-    emit_dense_tile(builder, rows, vectors, function.args)
+    emit(WideTile(builder, rows, vectors), function.args)
     builder.ret_void()
     target = llvm.Target.from_triple(module.triple).create_target_machine(cpu=cpu, features=features, opt=3)
     parsed = llvm.parse_assembly(str(module))
@@ -156,7 +157,7 @@ def compiled_tile(rows, vectors, cpu, features):
 
 @pytest.mark.skipif(not llvm.get_process_triple().startswith("x86"), reason="instructions of x86-64")
 def test_a_load_serves_four_products():
-    module, target = compiled_tile(1, 4, "cascadelake", "")
+    module, target = compiled_tile(emit_dense_tile, 1, 4, "cascadelake", "")
     lines = target.emit_assembly(module).splitlines()
     products = [line for line in lines if "vpdpbusd" in line]
     assert len(products) == 4 * TOGETHER
@@ -167,7 +168,7 @@ def test_a_load_serves_four_products():
 @runs_here
 def test_a_tile_writes_what_surrounds_the_image_beside_its_pixels():
     """Nobody else need do so: sums of the first two channels are their bias, 7 and 300, of which a byte holds 255."""
-    module, target = compiled_tile(1, 2, CPU, FEATURES.flatten())
+    module, target = compiled_tile(emit_dense_tile, 1, 2, CPU, FEATURES.flatten())
     engine = llvm.create_mcjit_compiler(module, target)
     engine.finalize_object()
     tile = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 10)(engine.get_function_address("tile"))

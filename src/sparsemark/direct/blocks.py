@@ -95,7 +95,7 @@ def pack_blocks(blocks: Blocks, source: Layout, outputs: int, form: str = FORM) 
         else:
             groups, left = _together(left, out, _sums(weights), together)
         kinds.append(groups)
-    return _records(out, offsets, weights, kinds, outputs)
+    return records_of(out, offsets, weights, kinds, outputs)
 
 
 def _halved(out: Numbers, offsets: Numbers, weights: NDArray[np.int8]) -> tuple[Numbers, Numbers, NDArray[np.int8]]:
@@ -152,10 +152,21 @@ def _grouped(order: Numbers, out: Numbers, together: int) -> tuple[Numbers, Numb
     return order[inside][np.argsort(number, kind="stable")].reshape(-1, together), order[~inside]
 
 
-def _records(
+def records_of(
     out: Numbers, offsets: Numbers, weights: NDArray[np.int8], kinds: list[Numbers], outputs: int
 ) -> PackedBlocks:
-    """Lay groups of each kind out by output channel, kind, and the place of the first input."""
+    """Lay groups of each kind out by output channel, kind, and the place of the first input.
+
+    Args:
+        out: output channel of each block.
+        offsets: in bytes, of what each reads.
+        weights: of each.
+        kinds: numbers of the blocks in each group of a kind: shape (groups, blocks of a group).
+        outputs: channels.
+
+    Returns:
+        Records: offsets and then weights of a group. Pointers: for each channel and kind the word where they begin.
+    """
     words = np.ascontiguousarray(weights).view(np.int32).reshape(-1)
     key, size, start = [], [], []
     for kind, groups in enumerate(kinds):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sparsemark.direct import block_forms, dense_bytes, isa
+from sparsemark.direct import block_forms, dense_bytes, isa, wide_blocks
 from sparsemark.direct.byte_tiles import tiles_of
 from sparsemark.direct.ir import BlockConvolution, Convolution, Matrix
 from sparsemark.direct.layout import WORDS, Layout, channel_step
@@ -142,11 +142,16 @@ def _encode_blocks(tables: Tables, row: Row, convolution: BlockConvolution, *, i
     if convolution.source is None or convolution.target.fill is None:
         raise ValueError(f"{convolution.name}: a convolution of bytes reads bytes and makes bytes")
     source, target = placed(convolution.source), placed(convolution.target)
-    extents = target.height, target.width, source.row, target.row
+    extents, bias = (target.height, target.width, source.row, target.row), convolution.bias
     if is_dense:
         row[isa.OP] = isa.CONVOLVE_DENSE_BYTES
         packed = dense_bytes.pack_dense(convolution.blocks, source, len(convolution.bias))
         tiles, masks = tiles_of(*extents, dense_bytes.TILES, dense_bytes.PIXELS)
+    elif block_forms.FORM == block_forms.VNNI:
+        aligned = wide_blocks.is_aligned(convolution, source)
+        packed = wide_blocks.pack_wide(convolution.blocks, source, len(convolution.bias), aligned=aligned)
+        tiles, masks = wide_blocks.wide_tiles(*extents, aligned=aligned)
+        bias = wide_blocks.edges_of(convolution, convolution.source.fill or 0, aligned=aligned)
     else:
         packed = tables.pack_blocks(convolution, source)
         tiles, masks = tiles_of(*extents, block_forms.TILES, WORDS)
@@ -157,7 +162,7 @@ def _encode_blocks(tables: Tables, row: Row, convolution: BlockConvolution, *, i
     row[[isa.GROUP, isa.GROUPS, isa.CHUNKS, isa.UNITS]] = len(tiles), 1, chunks, chunks
     row[isa.TILES] = tables.add_tiles(tiles)
     row[[isa.RECORDS, isa.POINTERS]] = tables.add_records(packed.records, packed.pointers)
-    row[isa.BIAS] = tables.add_constant(convolution.bias)
+    row[isa.BIAS] = tables.add_constant(bias)
     row[isa.SCALES] = tables.add_constant(convolution.scales)
     row[isa.LEVELS] = tables.add_constant(np.array([*convolution.levels, row[isa.FILL]], np.int32))
 

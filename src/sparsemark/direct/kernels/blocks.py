@@ -7,11 +7,12 @@ the output.
 
 How a block is multiplied depends on the processor:
 
-- `VNNI`: one instruction (`vpdpbusd`) multiplies and adds.
 - `PAIRS`, for AVX2: `vpmaddubsw` adds two products in 16 bits, which could saturate; `vpmaddwd` adds two of these in 32
   bits. `sparsemark.direct.blocks` puts only such blocks together, four or two, whose sums fit into 16 bits whatever the
   activations are; then one `vpmaddwd` serves them all.
 - `PLAIN`: products in 32 bits, for any processor.
+
+Processors with AVX-512 and VNNI run `kernels.wide_blocks` instead.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sparsemark.direct.block_forms import FORM, PAIRS, PLAIN, TOGETHER, VNNI
+from sparsemark.direct.block_forms import FORM, PAIRS, PLAIN, TOGETHER
 from sparsemark.direct.kernels.emitter import I32, I64
 from sparsemark.direct.layout import WORDS
 
@@ -87,10 +88,6 @@ class Tile:
     def dot(self, total: ir.Value, pixels: Sequence[ir.Value], weights: Sequence[ir.Value]) -> ir.Value:
         """Add to 32-bit sums the four products of each of some blocks."""
         b = self.b
-        if self.form == VNNI:
-            for one, weight in zip(pixels, weights, strict=True):
-                total = self.call("llvm.x86.avx512.vpdpbusd.256", _WORDS, total, one, weight)
-            return total
         if self.form == PAIRS:
             sums = self.products(pixels[0], weights[0])
             for one, weight in zip(pixels[1:], weights[1:], strict=True):

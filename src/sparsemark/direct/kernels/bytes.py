@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.direct import dense_bytes, isa
-from sparsemark.direct.block_forms import TILES, TOGETHER
+from sparsemark.direct import dense_bytes, isa, wide_blocks
+from sparsemark.direct.block_forms import FORM, TILES, TOGETHER, VNNI
 from sparsemark.direct.kernels.blocks import convolve_blocks, largest_of_squares
 from sparsemark.direct.kernels.copying import copy_row
 from sparsemark.direct.kernels.dense_bytes import convolve_dense_blocks
 from sparsemark.direct.kernels.jit import compiled
 from sparsemark.direct.kernels.units import share
+from sparsemark.direct.kernels.wide_blocks import convolve_wide_blocks
 from sparsemark.direct.layout import WORDS
 from sparsemark.direct.target import LANES
 
@@ -144,13 +145,14 @@ def pool_bytes(row: Any, unit: int, arena: Any, scratch: int) -> None:
         surround(row, plane, words)
 
 
-def _over_tiles(microkernel: Any, sizes: Sequence[tuple[int, int]], pointers: int) -> Any:
+def _over_tiles(microkernel: Any, sizes: Sequence[tuple[int, int]], pointers: int, biases: int = 4) -> Any:
     """Return the loop over tiles and output channels, around a microkernel for each size of a tile.
 
     Args:
         microkernel: computes a tile of four output channels.
         sizes: rows and vectors of the tiles.
         pointers: to the records of four output channels.
+        biases: numbers of four output channels.
     """
     calls = "\n".join(
         f"""
@@ -170,7 +172,8 @@ def convolve_bytes(row, unit, base, records, pointers, tiles, arena):
         masks = base + 4 * tiles[t, {isa.TILE_MASKS}]
         for plane in range(first, last):
             at = pointers + 4 * (row[{isa.POINTERS}] + {pointers} * plane)
-            bias, scales = base + 4 * (row[{isa.BIAS}] + 4 * plane), base + 4 * (row[{isa.SCALES}] + 4 * plane)
+            bias = base + 4 * (row[{isa.BIAS}] + {biases} * plane)
+            scales = base + 4 * (row[{isa.SCALES}] + 4 * plane)
             out = base + 4 * (row[{isa.TARGET}] + plane * row[{isa.TARGET_STEP}] + tiles[t, {isa.TILE_OUTPUT}])
 {calls}
     if unit % row[{isa.GROUPS}] == 0:
@@ -183,7 +186,11 @@ def convolve_bytes(row, unit, base, records, pointers, tiles, arena):
     return compiled()(namespace["convolve_bytes"])
 
 
-convolve_bytes = _over_tiles(convolve_blocks, TILES, 4 * len(TOGETHER))
+convolve_bytes = (
+    _over_tiles(convolve_wide_blocks, wide_blocks.TILES, 4 * len(wide_blocks.COLUMNS), 4 * wide_blocks.EDGES)
+    if FORM == VNNI
+    else _over_tiles(convolve_blocks, TILES, 4 * len(TOGETHER))
+)
 """One unit of work of a convolution of bytes."""
 
 convolve_dense_bytes = _over_tiles(convolve_dense_blocks, dense_bytes.TILES if dense_bytes.RUNS_HERE else (), 1)
