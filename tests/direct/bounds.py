@@ -53,7 +53,7 @@ def check_program(program, steps, threads, pixels):
             _check_depthwise(where, _Where(program, rows[i + 1], step, size=size, constants=constants, pixels=pixels))
         elif row[isa.OP] == isa.PRODUCT:
             _check_product(where)
-        elif row[isa.OP] in (isa.CONVOLVE_BYTES, isa.CONVOLVE_DENSE_BYTES):
+        elif row[isa.OP] in (isa.CONVOLVE_BYTES, isa.CONVOLVE_DENSE_BYTES, isa.CONVOLVE_POOLED_BYTES):
             _check_byte_convolution(where)
         elif row[isa.OP] == isa.LINEAR:
             _check_matrix(where)
@@ -234,9 +234,21 @@ def _check_byte_convolution(where):
     plane, place = np.divmod(offsets // 4 + above, source.step)
     place -= above
     _require((plane >= 0).all() and (plane < source.channels).all(), f"{step.name}: another plane")
-    last = (target.height - 1) * source.row + target.width
+    is_pooled = where[isa.OP] == isa.CONVOLVE_POOLED_BYTES
+    _require(is_pooled == step.pooled, f"{step.name}: pools what it must not")
+    by = 2 if is_pooled else 1
+    _require((target.height, target.width) == (step.height // by, step.width // by), f"{step.name}: another size")
+    last = (by * target.height - 1) * source.row + by * target.width
     _require((place + last <= (source.height + source.bottom) * source.row).all(), f"{step.name}: what nobody wrote")
-    sizes = wide_blocks.TILES if is_wide else dense_bytes.TILES if is_dense else TILES
+    sizes = (
+        wide_blocks.POOLED_TILES
+        if is_pooled
+        else wide_blocks.TILES
+        if is_wide
+        else dense_bytes.TILES
+        if is_dense
+        else TILES
+    )
     _check_byte_tiles(where, read, sizes, WORDS if sizes is TILES else dense_bytes.PIXELS)
     for column, count in ((isa.BIAS, (12 if is_wide else 4) * planes), (isa.SCALES, 4 * planes), (isa.LEVELS, 4)):
         where.reads_constant(where[column], count)
@@ -277,8 +289,10 @@ def _wide_offsets(where):
     if column.any():
         tiles = where.program.tiles[where[isa.TILES] : where[isa.TILES] + where[isa.GROUP]]
         for at, size in tiles[:, [isa.TILE_INPUT, isa.TILE_VECTORS]].tolist():
-            wide = dense_bytes.PIXELS * wide_blocks.TILES[size][1]
-            whole = at % source.row == 0 and wide >= max(source.width, where[isa.WIDTH])
+            sizes = wide_blocks.POOLED_TILES if where.step.pooled else wide_blocks.TILES
+            _require(0 <= size < len(sizes), "a tile that no microkernel has")
+            wide = dense_bytes.PIXELS * sizes[size][1]
+            whole = at % source.row == 0 and wide >= max(source.width, where.step.width)
             _require(whole, "sums that move in from beside the tile")
     return records[:, 0], records[:, 0] + 4 * column
 
@@ -305,16 +319,19 @@ def _check_byte_tiles(where, offsets, sizes, pixels):
         :, [isa.TILE_INPUT, isa.TILE_OUTPUT, isa.TILE_MASKS, isa.TILE_VECTORS]
     ].tolist():
         _require(0 <= size < len(sizes), "a tile that no microkernel has")
-        rows, vectors = sizes[size]
+        high, across = sizes[size]
+        by = 2 if step.pooled else 1
+        rows, vectors = high // by, -(-across // by)
         wide = pixels * vectors
         y, x = divmod(out, target.row)
         _require(out >= 0 and y + rows <= target.height and x + wide <= target.row, "stores beside the plane")
-        _require(at == y * where[isa.SOURCE_ROW] + x, f"{step.name}: reads other pixels than it makes")
+        _require(at == by * (y * where[isa.SOURCE_ROW] + x), f"{step.name}: reads other pixels than it makes")
+        _require(high == by * rows, f"{step.name}: half a square")
         where.reads_constant(position, wide)
         mask = program.constants.view(np.int32)[position - where.constants[0] :][:wide]
         _require(((mask != 0) == (np.arange(x, x + wide) < target.width)).all(), "what is no pixel")
         seen[y : y + rows, x : x + wide] = True
-        end = at + (rows - 1) * where[isa.SOURCE_ROW] + wide
+        end = at + (high - 1) * where[isa.SOURCE_ROW] + pixels * across
         where.reads(where[isa.SOURCE] + at + offsets.min(initial=0) // 4, where[isa.SOURCE] + end)
         where.reads(where[isa.SOURCE], where[isa.SOURCE] + end + offsets.max(initial=0) // 4)
     _require(seen[:, : target.width].all(), f"{step.name}: pixels that are not made")

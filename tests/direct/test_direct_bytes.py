@@ -54,7 +54,8 @@ class Quantised:
         weight = random.integers(-self.most - 1, self.most + 1, shape)
         return np.where(random.random(shape) < self.density, weight, 0).astype(np.int8)
 
-    def graph(self):
+    def graph(self, further=None):
+        """Its graph, with what `further` makes of a sketch and the name of its result as outputs."""
         random = np.random.default_rng(self.seed + 1)
         sketch = Sketch(1, self.channels, *self.size)
         weight = self.weight()
@@ -68,7 +69,8 @@ class Quantised:
             name = sketch.node("Clip", name, *map(sketch.constant, self.clip))
         step = np.float32(max(1.0, self.most * 64 * math.sqrt(weight[0].size * max(self.density, 0.1))) / 128)
         name = sketch.quantized(name, step, self.zeros[1])
-        return sketch.graph(name), scales, bias, step
+        made = further(sketch, name) if further else name
+        return sketch.graph(*(made if isinstance(made, tuple) else (made,))), scales, bias, step
 
     def expected(self, image):
         """Plain loops over integers; rounding in float32, as engines do it."""

@@ -19,9 +19,10 @@ from sparsemark.direct.kernels.wide_blocks import emit_wide_tile
 from sparsemark.direct.layout import Layout, row_of_words
 from sparsemark.direct.memory import placed
 from sparsemark.direct.schedule import Schedule
-from sparsemark.direct.wide_blocks import COLUMNS, TILES, is_aligned, pack_wide, wide_tiles
+from sparsemark.direct.wide_blocks import COLUMNS, POOLED_TILES, TILES, is_aligned, pack_wide, wide_tiles
 from tests.direct.bounds import OutOfBoundsError, check_places, check_program
 from tests.direct.checks import SOME
+from tests.direct.graphs import Prepared
 from tests.direct.test_direct_bytes import Quantised, image_of
 from tests.direct.test_direct_dense_bytes import compiled_tile, prepared_as
 
@@ -178,3 +179,52 @@ def test_spoiled_programs_are_seen_as_such():
         spoiled.constants.view(np.int32)[place] += 1
         with refused:
             check_program(spoiled, steps, 1, pixels)
+
+
+def pooled_graph(layer, kernel=(2, 2), strides=(2, 2)):
+    """A layer and the pooling of what it makes."""
+    return layer.graph(lambda sketch, name: sketch.node("MaxPool", name, kernel_shape=kernel, strides=strides))[0]
+
+
+def pooling_of(graph):
+    """Codes of convolutions and pooling."""
+    prepared = Prepared(graph)
+    found = [step.code for step in prepared.lowered.operations]
+    return prepared, [code for code in found if code not in (isa.INPUT, isa.QUANTIZE, isa.DEQUANTIZE)]
+
+
+@runs_here
+@pytest.mark.parametrize("missing", [0, 1, 2, PIXELS - 2])
+@pytest.mark.parametrize(("rows", "vectors"), POOLED_TILES)
+def test_a_convolution_makes_the_largest_bytes_of_squares(rows, vectors, missing):
+    layer = replace(LAYER, size=(rows + missing % 2, PIXELS * vectors - missing), density=0.1, clip=(-100.0, 700.0))
+    prepared, codes = pooling_of(pooled_graph(layer))
+    assert codes == [isa.CONVOLVE_POOLED_BYTES]
+    program, image = prepared.program({}), image_of(layer)
+    check_places(prepared.lowered, prepared.floats)
+    check_program(program, prepared.lowered.operations, 1, image.size)
+    assert POOLED_TILES.index((rows, vectors)) in program.tiles[:, isa.TILE_VECTORS]
+    (found,) = prepared.runner({})(image)
+    before = layer.expected(image)[:, :, : layer.size[0] // 2 * 2, : layer.size[1] // 2 * 2]
+    shape = 1, layer.outputs, layer.size[0] // 2, 2, layer.size[1] // 2, 2
+    np.testing.assert_array_equal(found, before.reshape(shape).max(axis=(3, 5)))
+
+
+@runs_here
+def test_pooling_stays_by_itself_where_it_is_of_other_squares_or_something_else_reads_what_it_does():
+    alone, sparse = [isa.CONVOLVE_BYTES, isa.POOL_BYTES], replace(LAYER, density=0.1)
+    for kernel, strides in (((3, 3), (2, 2)), ((2, 2), (1, 1)), ((2, 1), (2, 2))):
+        assert pooling_of(pooled_graph(sparse, kernel, strides))[1] == alone
+    for layer in (replace(sparse, kernel=(3, 5), pads=(1, 2, 1, 2)), replace(sparse, size=(4, 300))):
+        assert pooling_of(pooled_graph(layer))[1] == alone
+    # A dense form may be the faster.
+    assert pooling_of(pooled_graph(replace(LAYER, outputs=8, density=1.0)))[1] == alone
+
+    def both(sketch, name):
+        pooled = sketch.node("MaxPool", name, kernel_shape=[2, 2], strides=[2, 2])
+        return sketch.node("MaxPool", pooled, kernel_shape=[2, 2], strides=[2, 2]), name
+
+    prepared, codes = pooling_of(sparse.graph(both)[0])
+    assert codes == [*alone, isa.POOL_BYTES]
+    found = prepared.runner({})(image_of(sparse))
+    np.testing.assert_array_equal(found[1], sparse.expected(image_of(sparse)))

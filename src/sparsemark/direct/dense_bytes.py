@@ -12,7 +12,6 @@ import numpy as np
 
 from sparsemark.direct.block_forms import FORM, VNNI
 from sparsemark.direct.blocks import PackedBlocks
-from sparsemark.direct.layout import WORDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,17 +33,15 @@ RUNS_HERE = FORM == VNNI
 """Whether this processor has the instructions."""
 
 _WORTH = 1.3
-"""Products of this form over those of the sparse one, of vectors half as wide, up to which this one may be faster: on
-Zen 4 the two took the same time at 0.8 to 1.0."""
+"""Products of this form over those of the sparse one up to which this one may be faster."""
 
 
 def may_be_faster(convolution: BlockConvolution) -> bool:
     """Whether this form may take less time than blocks one by one do."""
-    blocks, width = convolution.blocks, convolution.target.width
+    blocks = convolution.blocks
     if not RUNS_HERE or not len(blocks.out):
         return False
-    products = TOGETHER * count_records(blocks) * -(-width // PIXELS)
-    return products <= _WORTH * len(blocks.out) * -(-width // WORDS)
+    return TOGETHER * count_records(blocks) <= _WORTH * len(blocks.out)
 
 
 def count_records(blocks: Blocks) -> int:

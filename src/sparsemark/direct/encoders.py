@@ -150,7 +150,10 @@ def _encode_blocks(tables: Tables, row: Row, convolution: BlockConvolution, *, i
     elif block_forms.FORM == block_forms.VNNI:
         aligned = wide_blocks.is_aligned(convolution, source)
         packed = wide_blocks.pack_wide(convolution.blocks, source, len(convolution.bias), aligned=aligned)
-        tiles, masks = wide_blocks.wide_tiles(*extents, aligned=aligned)
+        if convolution.pooled:
+            tiles, masks = wide_blocks.pooled_tiles(target.height, convolution.width, source.row, target.row)
+        else:
+            tiles, masks = wide_blocks.wide_tiles(*extents, aligned=aligned)
         bias = wide_blocks.edges_of(convolution, convolution.source.fill or 0, aligned=aligned)
     else:
         packed = tables.pack_blocks(convolution, source)

@@ -168,7 +168,7 @@ def _density(operation: Operation) -> float | None:
 
 def _work(operation: Operation) -> int:
     if isinstance(operation, BlockConvolution):
-        return operation.nonzeros * operation.target.height * operation.target.width
+        return operation.nonzeros * operation.height * operation.width
     if isinstance(operation, Convolution):
         return len(operation.taps.weight) * operation.height * operation.width
     return operation.values.size if isinstance(operation, Matrix) else 0
@@ -177,7 +177,7 @@ def _work(operation: Operation) -> int:
 def dense_multiply_adds(operation: Operation) -> int:
     """Return the multiply-adds of an operation, an image, with zeros counted."""
     if isinstance(operation, BlockConvolution):
-        return operation.weights * operation.target.height * operation.target.width
+        return operation.weights * operation.height * operation.width
     if isinstance(operation, Convolution):
         return operation.weights * operation.height * operation.width
     return operation.weights if isinstance(operation, Matrix) else 0
@@ -192,7 +192,8 @@ def _products(operation: Operation) -> int:
 
 def _kernel(operation: Operation, schedule: Schedule | None) -> str:
     if isinstance(operation, BlockConvolution):
-        return f"int8, all blocks, {FORM}" if schedule and schedule.product else f"int8 blocks of four, {FORM}"
+        kind = f"int8, all blocks, {FORM}" if schedule and schedule.product else f"int8 blocks of four, {FORM}"
+        return kind + _taken_in(None, pooled=operation.pooled)
     if not isinstance(operation, Convolution) or schedule is None:
         return "matrix x vector" if isinstance(operation, Matrix) else "plain loop"
     if schedule.winograd:

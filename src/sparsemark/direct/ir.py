@@ -168,6 +168,8 @@ class BlockConvolution(Operation):
         scales: float32, of each output channel: what a sum is multiplied with.
         levels: zero point of the output, its least and its largest value.
         weights: zeros counted.
+        height, width: before it pools.
+        pooled: whether it makes the largest of 2 x 2 squares.
     """
 
     blocks: Blocks = field(kw_only=True)
@@ -175,6 +177,9 @@ class BlockConvolution(Operation):
     scales: NDArray[np.float32] = field(kw_only=True)
     levels: tuple[int, int, int] = field(kw_only=True)
     weights: int = field(kw_only=True)
+    height: int = field(kw_only=True)
+    width: int = field(kw_only=True)
+    pooled: bool = False
 
     @property
     def nonzeros(self) -> int:

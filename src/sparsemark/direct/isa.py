@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from sparsemark.direct.target import REGISTERS
 
-OPERATIONS = 26
+OPERATIONS = 27
 
 (
     INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, WINOGRAD,
     NOTHING, RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS, DEPTHWISE, PRODUCT, QUANTIZE, DEQUANTIZE, CONVOLVE_BYTES,
-    COPY_BYTES, POOL_BYTES, CONVOLVE_DENSE_BYTES, ADD_BYTES,
+    COPY_BYTES, POOL_BYTES, CONVOLVE_DENSE_BYTES, ADD_BYTES, CONVOLVE_POOLED_BYTES,
 ) = range(OPERATIONS)  # fmt: skip
 """Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch. That
 after DEPTHWISE, a convolution of stride 2 of each channel by itself, is CONVOLVE with its phases in the scratch.
 PRODUCT is a convolution of one pixel from all of its weights, zeros among them, and CONVOLVE_DENSE_BYTES one of bytes
-from nearly all of its blocks."""
+from nearly all of its blocks. CONVOLVE_POOLED_BYTES makes the largest bytes of 2 x 2 squares."""
 
 COLUMNS = 62
 """Of a program. Positions count floats of the arena; channels lie STEP apart, their rows ROW."""

@@ -98,11 +98,9 @@ def bytes_in_words(graph: Graph, lowered: Lowered) -> str:
     layers = [node for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1] in graph.blocks]
     count = sum(isinstance(operation, BlockConvolution) for operation in lowered.operations)
     found = f"{count} of {len(layers)} {kinds_of(layers)} in int8"
-    in_bytes = (
-        isa.QUANTIZE, isa.DEQUANTIZE, isa.CONVOLVE_BYTES, isa.COPY_BYTES, isa.POOL_BYTES, isa.ADD_BYTES, isa.INPUT,
-        isa.COPY,
-    )  # fmt: skip
-    names = {operation.name for operation in lowered.operations if operation.code not in in_bytes}
+    in_bytes = isa.QUANTIZE, isa.DEQUANTIZE, isa.COPY_BYTES, isa.POOL_BYTES, isa.ADD_BYTES, isa.INPUT, isa.COPY
+    floats = (one for one in lowered.operations if one.code not in in_bytes and not isinstance(one, BlockConvolution))
+    names = {operation.name for operation in floats}
     others = named(node.op for node in graph.nodes if node.name in names)
     return f"{found}; {others} in float32" if others else found
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsemark.direct.blocks import Blocks
-    from sparsemark.direct.ir import BlockConvolution
+    from sparsemark.direct.ir import BlockConvolution, Tensor
     from sparsemark.direct.layout import Layout
 
 TILES = (
@@ -28,6 +28,9 @@ TILES = (
     *((4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (2, 1), (1, 1)),
 )
 """Rows, and vectors of each, of the tiles that the microkernel computes."""
+
+POOLED_TILES = ((2, 8), (2, 4), (2, 3), (4, 2), (2, 2), (8, 1), (2, 1))
+"""The same, before pooling, where it pools 2 x 2 squares."""
 
 COLUMNS = (1, 0, -1)
 """Columns of the input relative to the output's, in the order in which an output channel has its blocks."""
@@ -37,12 +40,21 @@ EDGES = 3
 edge after the first column; what the last column adds at the left edge."""
 
 
-def is_aligned(convolution: BlockConvolution, source: Layout) -> bool:
+def is_aligned(convolution: BlockConvolution, source: Layout | Tensor) -> bool:
     """Whether sums may be moved instead of loads; where not, all blocks count as the centre's."""
-    dx, vectors = convolution.blocks.dx, -(-convolution.target.width // PIXELS)
+    dx, vectors = convolution.blocks.dx, -(-convolution.width // PIXELS)
     is_near = dx.min(initial=0) >= -1 and dx.max(initial=0) <= 1
     # Nothing but what surrounds the image may lie to the right of a tile.
     return is_near and vectors in {wide for _, wide in TILES} and source.width <= PIXELS * vectors
+
+
+def is_pooled_in_tiles(convolution: BlockConvolution) -> bool:
+    """Whether a convolution may make the largest of 2 x 2 squares instead of what it makes."""
+    source, vectors = convolution.source, -(-convolution.width // PIXELS)
+    if source is None or vectors not in {wide for _, wide in POOLED_TILES}:
+        return False
+    # With a scale below zero the largest sum makes the least byte.
+    return is_aligned(convolution, source) and bool((convolution.scales >= 0).all())
 
 
 def pack_wide(blocks: Blocks, source: Layout, outputs: int, *, aligned: bool) -> PackedBlocks:
@@ -83,3 +95,15 @@ def wide_tiles(
     tiles, masks = tiles_of(height, width, source_row, target_row, sizes, PIXELS)
     tiles[:, isa.TILE_VECTORS] = [TILES.index(sizes[size]) for size in tiles[:, isa.TILE_VECTORS]]
     return tiles, masks
+
+
+def pooled_tiles(
+    height: int, width: int, source_row: int, target_row: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the same of a convolution that pools, by places in POOLED_TILES; `height` is that of what it makes."""
+    sizes = [size for size in POOLED_TILES if size[1] == -(-width // PIXELS)]
+    halves = [(rows // 2, vectors) for rows, vectors in sizes]
+    tiles, _ = tiles_of(height, width, 2 * source_row, target_row, halves, PIXELS)
+    tiles[:, isa.TILE_VECTORS] = [POOLED_TILES.index(sizes[size]) for size in tiles[:, isa.TILE_VECTORS]]
+    columns = np.arange(PIXELS * -(-sizes[0][1] // 2))
+    return tiles, -(columns < width // 2).astype(np.int32)[None]

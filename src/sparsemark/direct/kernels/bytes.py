@@ -13,7 +13,7 @@ from sparsemark.direct.kernels.copying import copy_row
 from sparsemark.direct.kernels.dense_bytes import convolve_dense_blocks
 from sparsemark.direct.kernels.jit import compiled
 from sparsemark.direct.kernels.units import share
-from sparsemark.direct.kernels.wide_blocks import convolve_wide_blocks
+from sparsemark.direct.kernels.wide_blocks import convolve_wide_blocks, pool_wide_blocks
 from sparsemark.direct.layout import WORDS
 from sparsemark.direct.target import LANES
 
@@ -186,12 +186,17 @@ def convolve_bytes(row, unit, base, records, pointers, tiles, arena):
     return compiled()(namespace["convolve_bytes"])
 
 
+_WIDE = 4 * len(wide_blocks.COLUMNS), 4 * wide_blocks.EDGES
+
 convolve_bytes = (
-    _over_tiles(convolve_wide_blocks, wide_blocks.TILES, 4 * len(wide_blocks.COLUMNS), 4 * wide_blocks.EDGES)
+    _over_tiles(convolve_wide_blocks, wide_blocks.TILES, *_WIDE)
     if FORM == VNNI
     else _over_tiles(convolve_blocks, TILES, 4 * len(TOGETHER))
 )
 """One unit of work of a convolution of bytes."""
+
+convolve_pooled_bytes = _over_tiles(pool_wide_blocks, wide_blocks.POOLED_TILES if FORM == VNNI else (), *_WIDE)
+"""The same, with 2 x 2 squares pooled."""
 
 convolve_dense_bytes = _over_tiles(convolve_dense_blocks, dense_bytes.TILES if dense_bytes.RUNS_HERE else (), 1)
 """The same of its dense form."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from sparsemark.direct import isa
-from sparsemark.direct.kernels.bytes import convolve_bytes, convolve_dense_bytes
+from sparsemark.direct.kernels.bytes import convolve_bytes, convolve_dense_bytes, convolve_pooled_bytes
 from sparsemark.direct.kernels.convolution import convolve_unit
 from sparsemark.direct.kernels.copying import copy_channels
 from sparsemark.direct.kernels.depthwise import split_phases
@@ -95,6 +95,8 @@ def execute(
                 copy_channels(row, unit, image, arena)
             elif row[isa.OP] == isa.CONVOLVE_BYTES:
                 convolve_bytes(row, unit, base, records, pointers, tiles, arena)
+            elif row[isa.OP] == isa.CONVOLVE_POOLED_BYTES:
+                convolve_pooled_bytes(row, unit, base, records, pointers, tiles, arena)
             elif row[isa.OP] == isa.CONVOLVE_DENSE_BYTES:
                 convolve_dense_bytes(row, unit, base, records, pointers, tiles, arena)
             elif row[isa.OP] == isa.LINEAR:

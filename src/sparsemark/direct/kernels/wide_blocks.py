@@ -74,8 +74,29 @@ class _Sums:
             moved.append(self.b.shuffle_vector(preceding, value, places_of([lane, *range(PIXELS, 2 * PIXELS - 1)])))
         self.put(moved)
 
+    def largest(self) -> list[ir.Value]:
+        """Return the largest of each 2 x 2 square, row by row; the last vector of a row may be half of one."""
+        b, tile, vectors = self.b, self.tile, self.tile.vectors
+        old, found = self.get(), []
+        places = [places_of(range(start, 2 * PIXELS, 2)) for start in (0, 1)]
 
-def emit_wide_tile(tile: WideTile, arguments: Sequence[ir.Value]) -> None:
+        def larger(one: ir.Value, other: ir.Value) -> ir.Value:
+            return tile.call(f"llvm.smax.v{PIXELS}i32", WORDS, one, other)
+
+        for first in range(0, len(old), 2 * vectors):
+            row = [larger(old[first + i], old[first + vectors + i]) for i in range(vectors)]
+            for i in range(0, vectors, 2):
+                pair = row[i], row[min(i + 1, vectors - 1)]
+                found.append(larger(*(b.shuffle_vector(*pair, lanes) for lanes in places)))
+        return found
+
+
+def emit_pooled_tile(tile: WideTile, arguments: Sequence[ir.Value]) -> None:
+    """Emit a tile whose 2 x 2 squares are pooled: half as many rows of half as many vectors."""
+    emit_wide_tile(tile, arguments, pooled=True)
+
+
+def emit_wide_tile(tile: WideTile, arguments: Sequence[ir.Value], *, pooled: bool = False) -> None:
     """Emit the tile.
 
     The arguments are the operands of `wide.microkernel`. Pointers: for each channel, where the records of each column
@@ -83,9 +104,10 @@ def emit_wide_tile(tile: WideTile, arguments: Sequence[ir.Value]) -> None:
     """
     b = tile.b
     inputs, stride, records, pointers, bias, scales, levels, masks, out, out_stride = arguments
+    made = WideTile(b, tile.count // tile.vectors // 2, -(-tile.vectors // 2)) if pooled else tile
     sums, rows = _Sums(tile), [b.add(inputs, b.mul(stride, I64(row))) for row in range(tile.count // tile.vectors)]
     with b.goto_entry_block():  # not Numba's own way, which would fill it with zeros at each call
-        results = b.alloca(ir.ArrayType(WORDS, TOGETHER * tile.count))
+        results = b.alloca(ir.ArrayType(WORDS, TOGETHER * made.count))
     cursor, channel = cgutils.alloca_once(b, I64), cgutils.alloca_once(b, I64)
     b.store(I64(0), channel)
     head, body, done = (b.append_basic_block(name) for name in ("channels", "channel", "whole"))
@@ -116,17 +138,18 @@ def emit_wide_tile(tile: WideTile, arguments: Sequence[ir.Value]) -> None:
     scale = tile.everywhere(tile.load(b.add(scales, b.mul(number, I64(4))), F32), FLOATS)
 
     def result(of: ir.Value, index: int) -> ir.Value:
-        return b.gep(results, [I32(0), b.add(b.mul(of, I64(tile.count)), I64(index))], inbounds=True)
+        return b.gep(results, [I32(0), b.add(b.mul(of, I64(made.count)), I64(index))], inbounds=True)
 
-    for index, total in enumerate(sums.get()):
+    for index, total in enumerate(sums.largest() if pooled else sums.get()):
         b.store(tile.rounded(total, scale), result(number, index))
     b.store(b.add(number, I64(1)), channel)
     b.branch(head)
     b.position_at_end(done)
-    tile.finish(
+    made.finish(
         lambda index: [b.load(result(I64(k), index)) for k in range(TOGETHER)], levels, masks, (out, out_stride)
     )
 
 
 # Called from compiled code, without the typing context.
 convolve_wide_blocks: Any = microkernel(emit_wide_tile)
+pool_wide_blocks: Any = microkernel(emit_pooled_tile)

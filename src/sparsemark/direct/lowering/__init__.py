@@ -25,6 +25,7 @@ from sparsemark.direct.lowering import (
     shaping,
     slicing,
 )
+from sparsemark.direct.lowering.byte_pooling import pooled
 from sparsemark.direct.lowering.context import Context
 from sparsemark.errors import UnsupportedError
 
@@ -102,7 +103,7 @@ def lower(graph: Graph, shape: Sequence[int], known: borders.Known = _NOTHING_KN
     if refused:
         raise NotTakenError(refused)
     outputs = tuple(_output(context, name) for name in graph.outputs)
-    return Lowered(tuple(shape), tuple(context.operations), outputs, tuple(context.dense))
+    return pooled(Lowered(tuple(shape), tuple(context.operations), outputs, tuple(context.dense)))
 
 
 def refusals(graph: Graph, shape: Sequence[int], known: borders.Known) -> set[int]:

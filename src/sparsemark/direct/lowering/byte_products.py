@@ -156,6 +156,8 @@ def _product(  # noqa: PLR0917 - a convolution is that much
         scales=_to_whole(factor.astype(np.float32), padded),
         levels=(zero, _level(low, scale, zero), _level(high, scale, zero)),
         weights=math.prod(weight.dense),
+        height=size[0],
+        width=size[1],
     )
     context.add(step)
     context.done.update(places)
