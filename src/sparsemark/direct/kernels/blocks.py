@@ -279,3 +279,17 @@ def _largest_of_squares(typing_context: Any, upper: Any, lower: Any, out: Any) -
 
 
 largest_of_squares: Any = intrinsic(_largest_of_squares)
+
+
+def _larger_bytes(typing_context: Any, one: Any, other: Any) -> Any:
+    """Return a word of the larger of each byte of two."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        four = ir.VectorType(_I8, 4)
+        words = [b.bitcast(argument, four) for argument in arguments]
+        return b.bitcast(Tile(b, 1, 1, FORM).call("llvm.umax.v4i8", four, *words), I32)
+
+    return types.int32(types.int32, types.int32), generate
+
+
+larger_bytes: Any = intrinsic(_larger_bytes)

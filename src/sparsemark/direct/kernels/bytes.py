@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsemark.direct import dense_bytes, isa, wide_blocks
 from sparsemark.direct.block_forms import FORM, TILES, TOGETHER, VNNI
-from sparsemark.direct.kernels.blocks import convolve_blocks, largest_of_squares
+from sparsemark.direct.kernels.blocks import convolve_blocks, larger_bytes, largest_of_squares
 from sparsemark.direct.kernels.copying import copy_row
 from sparsemark.direct.kernels.dense_bytes import convolve_dense_blocks
 from sparsemark.direct.kernels.jit import compiled
@@ -132,16 +132,12 @@ def pool_bytes(row: Any, unit: int, arena: Any, scratch: int) -> None:
             y0 = row[isa.ROW_START] + y * row[isa.ROW_STRIDE]
             for x in range(row[isa.WIDTH]):
                 x0 = row[isa.COLUMN_START] + x * row[isa.COLUMN_STRIDE]
-                made = np.int32(0)
-                for byte in range(4):
-                    shift = np.int32(8 * byte)
-                    most = np.int32(0)
-                    for sy in range(max(y0, 0), min(y0 + row[isa.KERNEL_ROWS], height)):
-                        for sx in range(max(x0, 0), min(x0 + row[isa.KERNEL_COLUMNS], width)):
-                            value = (words[source + sy * row[isa.SOURCE_ROW] + sx] >> shift) & np.int32(255)
-                            most = max(most, value)
-                    made |= most << shift
-                words[t + x] = made
+                most = np.int32(0)
+                for sy in range(max(y0, 0), min(y0 + row[isa.KERNEL_ROWS], height)):
+                    at = source + sy * row[isa.SOURCE_ROW]
+                    for sx in range(max(x0, 0), min(x0 + row[isa.KERNEL_COLUMNS], width)):
+                        most = larger_bytes(most, words[at + sx])
+                words[t + x] = most
         surround(row, plane, words)
 
 
