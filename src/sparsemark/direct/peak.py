@@ -58,7 +58,7 @@ def measure_peak(*, of_bytes: bool = False) -> Peak:
 
 def _peak_of_bytes() -> float:
     operation, floats = _probe_of_bytes()
-    work = operation.weights * _HEIGHT * operation.target.width
+    work = operation.weights * operation.height * operation.width
     seconds = [
         time_operation(operation, {operation: schedule}, floats)
         for schedule in byte_options(operation)
@@ -99,5 +99,7 @@ def _probe_of_bytes() -> tuple[BlockConvolution, int]:
         scales=np.ones(_BYTE_OUTPUTS, np.float32),
         levels=(0, 0, 255),
         weights=_BYTES * _BYTE_OUTPUTS,
+        height=_HEIGHT,
+        width=width,
     )
     return operation, place(Lowered((), (fill, operation), ((target, ()),)))
