@@ -293,3 +293,17 @@ def _larger_bytes(typing_context: Any, one: Any, other: Any) -> Any:
 
 
 larger_bytes: Any = intrinsic(_larger_bytes)
+
+
+def _fill_words(typing_context: Any, out: Any, word: Any) -> Any:
+    """Write a vector of equal words at an address."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+        out, word = arguments
+        b.store(Tile(b, 1, 1, FORM).splat(word, _WORDS), b.inttoptr(out, _WORDS.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int32), generate
+
+
+fill_words: Any = intrinsic(_fill_words)

@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsemark.direct import dense_bytes, isa, wide_blocks
 from sparsemark.direct.block_forms import FORM, TILES, TOGETHER, VNNI
-from sparsemark.direct.kernels.blocks import convolve_blocks, larger_bytes, largest_of_squares
+from sparsemark.direct.kernels.blocks import convolve_blocks, fill_words, larger_bytes, largest_of_squares
 from sparsemark.direct.kernels.copying import copy_row
 from sparsemark.direct.kernels.dense_bytes import convolve_dense_blocks
 from sparsemark.direct.kernels.jit import compiled
@@ -24,19 +24,26 @@ HALF_EVEN = np.float32(12582912.0)
 """Three times 2 to the 22nd: a small float that it is added to and taken from again is a whole number, ties to even."""
 
 
+@compiled(inline="always")
+def _fill(words: Any, first: int, last: int, fill: Any) -> None:
+    """Write a word to places from the first to before the last: mostly a vector or two, with no loop over words."""
+    whole = (last - first) // WORDS
+    for v in range(whole):
+        fill_words(words.ctypes.data + 4 * (first + WORDS * v), fill)
+    for i in range(first + WORDS * whole, last):
+        words[i] = fill
+
+
 @compiled()
 def surround(row: Any, plane: int, words: Any) -> None:
     """Write what lies around the pixels of a plane of the target."""
     fill = np.int32(row[isa.FILL])
     height, width, step = row[isa.HEIGHT], row[isa.WIDTH], row[isa.TARGET_ROW]
     first = row[isa.TARGET] + plane * row[isa.TARGET_STEP]
-    for i in range(first - row[isa.ROWS_ABOVE] * step - LANES, first):
-        words[i] = fill
+    _fill(words, first - row[isa.ROWS_ABOVE] * step - LANES, first, fill)
     for y in range(height):
-        for i in range(first + y * step + width, first + (y + 1) * step):
-            words[i] = fill
-    for i in range(first + height * step, first + (height + row[isa.ROWS_BELOW]) * step):
-        words[i] = fill
+        _fill(words, first + y * step + width, first + (y + 1) * step, fill)
+    _fill(words, first + height * step, first + (height + row[isa.ROWS_BELOW]) * step, fill)
 
 
 @compiled()
