@@ -49,10 +49,11 @@ def emit_dense_tile(tile: WideTile, arguments: Sequence[ir.Value]) -> None:
     b.position_at_end(done)
     factors = tile.four(scales, FLOATS)
 
-    def four(index: int) -> list[ir.Value]:
-        return [tile.rounded(b.load(own[index]), factor) for own, factor in zip(sums, factors, strict=True)]
+    def pairs(index: int) -> list[ir.Value]:
+        four = [tile.rounded(b.load(own[index]), factor) for own, factor in zip(sums, factors, strict=True)]
+        return [tile.paired(*four[:2]), tile.paired(*four[2:])]
 
-    tile.finish(four, levels, masks, (out, out_stride))
+    tile.finish(pairs, levels, masks, (out, out_stride))
 
 
 # Called from compiled code, without the typing context.

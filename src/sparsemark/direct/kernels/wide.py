@@ -65,12 +65,12 @@ class WideTile(Emitter):
         every = ir.Constant(I16, 2**16 - 1)
         return self.call("llvm.x86.avx512.mask.cvtps2dq.512", WORDS, scaled, ir.Constant(WORDS, None), every, _AS_SET)
 
-    def joined(self, four: Sequence[ir.Value], zero: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:
-        """Words of the integers of four channels: zero point added, within bounds."""
-        pairs = [
-            self.call("llvm.x86.avx512.packssdw.512", SHORTS, one, other)
-            for one, other in zip(four[::2], four[1::2], strict=True)
-        ]
+    def paired(self, one: ir.Value, other: ir.Value) -> ir.Value:
+        """Integers of two channels, saturated to 16 bits, each quarter of a register four of each."""
+        return self.call("llvm.x86.avx512.packssdw.512", SHORTS, one, other)
+
+    def joined(self, pairs: Sequence[ir.Value], zero: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:
+        """Words of the integers of two pairs of channels: zero point added, within bounds."""
         pairs = [self.call(f"llvm.sadd.sat.v{SHORTS.count}i16", SHORTS, pair, zero) for pair in pairs]
         packed = self.call("llvm.x86.avx512.packuswb.512", BYTES, *pairs)
         # Within each quarter of a register: four pixels of each channel; then the bytes of each pixel side by side.
@@ -81,15 +81,15 @@ class WideTile(Emitter):
 
     def finish(
         self,
-        four: Callable[[int], Sequence[ir.Value]],
+        pairs: Callable[[int], Sequence[ir.Value]],
         levels: ir.Value,
         masks: ir.Value,
         place: tuple[ir.Value, ir.Value],
     ) -> None:
-        """Write the words of all vectors, from the integers of four channels of each, and what surrounds the image.
+        """Write the words of all vectors, from the integers of two pairs of channels, and what surrounds the image.
 
         Args:
-            four: integers of a vector.
+            pairs: integers of a vector; see `paired`.
             levels: address of the zero point, the least and the largest value, and the word around the image.
             masks: address of a vector for each of a row: not 0 where a pixel is.
             place: address of the first vector, and bytes from one row to the next.
@@ -102,7 +102,7 @@ class WideTile(Emitter):
         for index in range(self.count):
             mask = self.load(self.plus(masks, SIZE * (index % self.vectors)), WORDS)
             is_pixel = b.icmp_signed("!=", mask, ir.Constant(WORDS, None))
-            words = self.joined(four(index), zeros, *bounds)
+            words = self.joined(pairs(index), zeros, *bounds)
             self.store(b.select(is_pixel, words, filled), self.at(*place, index))
 
 

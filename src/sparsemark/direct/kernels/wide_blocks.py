@@ -14,7 +14,7 @@ from numba.core import cgutils
 
 from sparsemark.direct.dense_bytes import PIXELS, TOGETHER
 from sparsemark.direct.kernels.emitter import F32, I32, I64, places_of
-from sparsemark.direct.kernels.wide import FLOATS, SIZE, WORDS, WideTile, microkernel
+from sparsemark.direct.kernels.wide import FLOATS, SHORTS, SIZE, WORDS, WideTile, microkernel
 from sparsemark.direct.wide_blocks import COLUMNS
 
 if TYPE_CHECKING:
@@ -107,46 +107,51 @@ def emit_wide_tile(tile: WideTile, arguments: Sequence[ir.Value], *, pooled: boo
     made = WideTile(b, tile.count // tile.vectors // 2, -(-tile.vectors // 2)) if pooled else tile
     sums, rows = _Sums(tile), [b.add(inputs, b.mul(stride, I64(row))) for row in range(tile.count // tile.vectors)]
     with b.goto_entry_block():  # not Numba's own way, which would fill it with zeros at each call
-        results = b.alloca(ir.ArrayType(WORDS, TOGETHER * made.count))
-    cursor, channel = cgutils.alloca_once(b, I64), cgutils.alloca_once(b, I64)
-    b.store(I64(0), channel)
-    head, body, done = (b.append_basic_block(name) for name in ("channels", "channel", "whole"))
-    b.branch(head)
-    b.position_at_end(head)
-    b.cbranch(b.icmp_signed("<", b.load(channel), I64(TOGETHER)), body, done)
-    b.position_at_end(body)
-    number = b.load(channel)
-    own = b.add(bias, b.mul(number, I64(4)))
-    start, from_right, at_left = (
-        tile.everywhere(tile.load(tile.plus(own, 4 * TOGETHER * k), I32), WORDS) for k in range(3)
-    )
-    own = b.add(pointers, b.mul(number, I64(4 * len(COLUMNS))))
-    ends = [b.sext(tile.load(tile.plus(own, 4 * k), I32), I64) for k in range(len(COLUMNS) + 1)]
-    ends = [b.add(records, b.mul(end, I64(4))) for end in ends]
-    sums.put([start] * tile.count)
-    b.store(ends[0], cursor)
-    with b.if_then(b.icmp_signed("<", ends[0], ends[1])):
-        sums.accumulate(cursor, ends[1], rows)
-        sums.move_left(from_right)
-    sums.accumulate(cursor, ends[2], rows)
-    with b.if_then(b.icmp_signed("<", ends[2], ends[3])):
-        # Of the first pixels, which are moved out, nothing is missing but what surrounds the image.
-        first = [b.add(one, at_left) for one in sums.get()[:: tile.vectors]]
-        sums.move_left(start)
-        sums.accumulate(cursor, ends[3], rows)
-        sums.move_right(first)
-    scale = tile.everywhere(tile.load(b.add(scales, b.mul(number, I64(4))), F32), FLOATS)
+        results = b.alloca(ir.ArrayType(SHORTS, TOGETHER // 2 * made.count))
+    cursor, pair = cgutils.alloca_once(b, I64), cgutils.alloca_once(b, I64)
+
+    def rounded(number: ir.Value) -> list[ir.Value]:
+        own = b.add(bias, b.mul(number, I64(4)))
+        start, from_right, at_left = (
+            tile.everywhere(tile.load(tile.plus(own, 4 * TOGETHER * k), I32), WORDS) for k in range(3)
+        )
+        own = b.add(pointers, b.mul(number, I64(4 * len(COLUMNS))))
+        ends = [b.sext(tile.load(tile.plus(own, 4 * k), I32), I64) for k in range(len(COLUMNS) + 1)]
+        ends = [b.add(records, b.mul(end, I64(4))) for end in ends]
+        sums.put([start] * tile.count)
+        b.store(ends[0], cursor)
+        with b.if_then(b.icmp_signed("<", ends[0], ends[1])):
+            sums.accumulate(cursor, ends[1], rows)
+            sums.move_left(from_right)
+        sums.accumulate(cursor, ends[2], rows)
+        with b.if_then(b.icmp_signed("<", ends[2], ends[3])):
+            # Of the first pixels, which are moved out, nothing is missing but what surrounds the image.
+            first = [b.add(one, at_left) for one in sums.get()[:: tile.vectors]]
+            sums.move_left(start)
+            sums.accumulate(cursor, ends[3], rows)
+            sums.move_right(first)
+        scale = tile.everywhere(tile.load(b.add(scales, b.mul(number, I64(4))), F32), FLOATS)
+        return [tile.rounded(total, scale) for total in (sums.largest() if pooled else sums.get())]
 
     def result(of: ir.Value, index: int) -> ir.Value:
         return b.gep(results, [I32(0), b.add(b.mul(of, I64(made.count)), I64(index))], inbounds=True)
 
-    for index, total in enumerate(sums.largest() if pooled else sums.get()):
-        b.store(tile.rounded(total, scale), result(number, index))
-    b.store(b.add(number, I64(1)), channel)
+    b.store(I64(0), pair)
+    head, body, done = (b.append_basic_block(name) for name in ("pairs", "pair", "whole"))
+    b.branch(head)
+    b.position_at_end(head)
+    b.cbranch(b.icmp_signed("<", b.load(pair), I64(TOGETHER // 2)), body, done)
+    b.position_at_end(body)
+    number = b.load(pair)
+    # The first channel waits in registers: stores of 512 bits take two cycles each, and one of a pair takes half.
+    channels = [rounded(b.add(b.mul(number, I64(2)), I64(k))) for k in (0, 1)]
+    for index, (one, other) in enumerate(zip(*channels, strict=True)):
+        b.store(tile.paired(one, other), result(number, index))
+    b.store(b.add(number, I64(1)), pair)
     b.branch(head)
     b.position_at_end(done)
     made.finish(
-        lambda index: [b.load(result(I64(k), index)) for k in range(TOGETHER)], levels, masks, (out, out_stride)
+        lambda index: [b.load(result(I64(k), index)) for k in range(TOGETHER // 2)], levels, masks, (out, out_stride)
     )
 
 
