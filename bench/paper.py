@@ -25,6 +25,7 @@ from sparsemark import paths
 from sparsemark.analysis.groups import loss_interval, pooled
 from sparsemark.files import write_atomically
 from sparsemark.machine.fingerprint import machine_name
+from sparsemark.networks.checkpoint import read_header
 from sparsemark.records.run import Run
 from sparsemark.report.renderers.markdown import markdown_table
 from training import search
@@ -46,6 +47,8 @@ class Change:
     Args:
         patients: how many were resampled.
         networks: how many pairs of networks were pooled.
+        unlike: of them, those trained in two precisions.
+        unrecorded: of them, those with a network whose weights, and so its precision, are not committed.
     """
 
     points: float
@@ -53,10 +56,21 @@ class Change:
     high: float
     patients: int
     networks: int
+    unlike: int = 0
+    unrecorded: int = 0
 
     def __str__(self) -> str:
         several = f" and {self.networks} pairs of networks" if self.networks > 1 else ""
-        return f"{self.points:+.1f} [{self.low:+.1f}, {self.high:+.1f}] points, {self.patients} patients{several}"
+        return (
+            f"{self.points:+.1f} [{self.low:+.1f}, {self.high:+.1f}] points, {self.patients} patients{several}"
+            f"{self._confounded}"
+        )
+
+    @property
+    def _confounded(self) -> str:
+        counts = ((self.unlike, "float32 against bfloat16"), (self.unrecorded, "precision not recorded"))
+        found = ", ".join(f"{what} in {count} of {self.networks}" for count, what in counts if count)
+        return f" ({found})" if found else ""
 
 
 @dataclass(eq=False)
@@ -116,6 +130,16 @@ class Study:
         text = self.rows.get(name, {}).get(field, "")
         return float(text) if text else None
 
+    @cached_property
+    def precisions(self) -> Mapping[str, str]:
+        """Precision of the last phase of training of each committed network, by the name of its file."""
+        found = {}
+        for path in paths.WEIGHTS.glob("*.safetensors"):
+            header = read_header(path)
+            phase = "train" if header.variant.pruning.is_dense else "finetune"
+            found[path.stem] = str(header.provenance["recipe"][phase]["precision"])
+        return found
+
     def missing(self, *names: str) -> list[str]:
         """Return those variants that have no score."""
         return [name for name in names if name not in self.rows]
@@ -129,7 +153,18 @@ class Study:
         if interval is None:
             return None
         low, high = interval
-        return Change(100 * (_mean(after) - _mean(before)), -100 * high, -100 * low, len(before), len(pairs))
+        known = [
+            [self.precisions[name] for name in pair] for pair in pairs if all(name in self.precisions for name in pair)
+        ]
+        return Change(
+            100 * (_mean(after) - _mean(before)),
+            -100 * high,
+            -100 * low,
+            len(before),
+            len(pairs),
+            unlike=sum(one != other for one, other in known),
+            unrecorded=len(pairs) - len(known),
+        )
 
     def seconds_an_epoch(self, name: str) -> float | None:
         """Return the median over those epochs of a variant that ran on a processor, or None."""

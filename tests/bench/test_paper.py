@@ -26,7 +26,7 @@ class Invented(Study):
             name: {"accuracy": {f"p{i}": [value, 1.0] for i, value in enumerate(values)}}
             for name, values in patients.items()
         }
-        self.epochs, self.search = {}, None
+        self.epochs, self.search, self.precisions = {}, None, {}
         self.run = Run(tuple(timed), MACHINE)
 
 
@@ -61,6 +61,20 @@ def test_two_networks_are_alike_where_the_whole_interval_is_within_a_point(other
     verdict = judged(ALIKE, Invented(on_seeds(**{ONE_SHOT: [0.9] * PATIENTS, ITERATIVE: other})))
     assert verdict.word == word
     assert f"{PATIENTS} patients" in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ("32-true", "32-true", ""),
+        ("32-true", "bf16-mixed", " (float32 against bfloat16 in 3 of 3)"),
+        ("bf16-mixed", None, " (precision not recorded in 3 of 3)"),
+    ],
+)
+def test_a_difference_names_how_many_of_its_pairs_were_trained_in_two_precisions(one, other, said):
+    study = Invented(on_seeds(**{ONE_SHOT: [0.9] * PATIENTS, ITERATIVE: around(0.901)}))
+    study.precisions = on_seeds(**{ONE_SHOT: one, **({ITERATIVE: other} if other else {})})
+    assert judged(ALIKE, study).evidence.endswith(f"3 pairs of networks{said}")
 
 
 def test_a_claim_about_a_network_that_is_not_trained_says_which():
