@@ -25,11 +25,11 @@ def foreign(change) -> bytes:
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (lambda: b"", "expected JSON"),
-        (lambda: Path("run.json").read_bytes()[:1000], "expected JSON"),
-        (lambda: b"\xff\xfe\x00", "expected JSON"),
-        (lambda: b"[" * 100_000, "expected JSON"),
-        (lambda: b"<html></html>", "expected JSON"),
+        (lambda: b"", "expected a result file of sparsemark (JSON"),
+        (lambda: Path("run.json").read_bytes()[:1000], "expected a result file of sparsemark (JSON"),
+        (lambda: b"\xff\xfe\x00", "expected a result file of sparsemark (JSON"),
+        (lambda: b"[" * 100_000, "expected a result file of sparsemark (JSON"),
+        (lambda: b"<html></html>", "expected a result file of sparsemark (JSON"),
         (lambda: b"[1, 2]", "benchmarks: expected the list"),
         (lambda: b'{"benchmarks": {}}', "benchmarks: expected the list"),
         (lambda: b'{"benchmarks": [1, null]}', "no entry has extra_info.schema"),

@@ -109,7 +109,7 @@ def test_the_command_that_is_shown_runs_on_the_example(here, capsys):
     assert {m.finetuning_epochs for m in rows.values() if m.method != "none"} == {2}
     assert {m.finetuning_epochs for m in rows.values() if m.method == "none"} == {None}
     out = capsys.readouterr().out
-    assert "\n  pruned networks were fine-tuned for 2 epochs, the dense one not\n" in out
+    assert "\n  - pruned networks were fine-tuned for 2 epochs, the dense one not\n" in out
     assert "parity, and agreement (the share of equal decisions), on EXAMPLE: all 200 inputs (200 generated pic" in out
     assert "too narrow for" not in out
     assert "wrote bench.json" in out

@@ -247,8 +247,8 @@ def test_precisions_are_told_apart_in_tables_and_sentences(run):
     column = content.columns.index("precision")
     assert sorted(row.texts[column] for row in content.rows) == [FP32, FP32, INT8, INT8]
     assert [row.is_reference for row in content.rows if row.texts[column] == INT8] == [False, False]
-    said = [line for line in content.findings if "against float32 on the same engine" in line]
-    assert [line.partition(", against")[0] for line in said] == [
+    said = [line for line in content.findings if ", over float32: " in line]
+    assert [line.partition(", over float32")[0] for line in said] == [
         "ONNX Runtime int8, dense",
         "ONNX Runtime int8, magnitude 50 %",
     ]
