@@ -139,6 +139,15 @@ def test_seeds_are_held_against_their_own_dense_network():
     assert b.dominated_by.name == "a"
 
 
+def test_seeds_and_folds_of_one_pruning_are_judged_by_their_mean():
+    rows = [dense(0.90, seed=0), dense(0.90, seed=1)]
+    rows += [row("lucky0", 9.0, 0.90, pruning="a", seed=0), row("lucky1", 9.0, 0.80, pruning="a", seed=1)]
+    rows += [row("steady0", 3.0, 0.895, pruning="b", seed=0), row("steady1", 3.0, 0.885, pruning="b", seed=1)]
+    kept = {one.measurement.name: one.keeps for one in standings(rows, Bar(within=0.01))}
+    assert [kept[name] for name in ("lucky0", "lucky1", "steady0", "steady1")] == [False, False, True, True]
+    assert best(rows, within=0.01).name in ("steady0", "steady1")
+
+
 def test_networks_are_answered_apart():
     run = study_run()
     both = [*run.measurements, *study_run(1, model="unet").measurements]

@@ -1,7 +1,8 @@
 """Choice of a configuration: which cells keep the score, which are on the front of score and speed, which is best.
 
 A cell is judged by the loss of the headline metric against the dense network of the same seed and fold: on the inputs
-that choices are made on, where both networks were scored on them, else on those that are reported. Speed is the ratio
+that choices are made on, where both networks were scored on them, else on those that are reported. Of a pruning with
+several seeds or folds the mean loss counts: the luckiest of them would win otherwise. Speed is the ratio
 to the reference, and what is called fastest has the highest lower end of its interval.
 """
 
@@ -11,6 +12,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from itertools import groupby
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import dense_scores, headline_metrics, is_control, is_dense, models
@@ -213,7 +215,7 @@ def standings(measurements: Iterable[Measurement], bar: Bar) -> list[Standing]:
     rows = list(measurements)
     metrics = headline_metrics(rows)
     dense = [m for m in rows if m.method == DENSE and m.scores]  # the others bring no score to hold one against
-    judged = [_judged(m, dense, metrics.get(m.model), bar) for m in rows]
+    judged = _judged_together([_judged(m, dense, metrics.get(m.model), bar) for m in rows], bar)
     places: dict[object, list[int]] = defaultdict(list)
     for index, one in enumerate(judged):
         if _can_be_chosen(one) and one.score is not None:
@@ -234,6 +236,26 @@ def _judged(m: Measurement, among: Sequence[Measurement], metric: str | None, ba
     is_allowed = _is_within(there.loss_against(dense_there), bar.allowed(dense_there))
     keeps = is_dense(m) or (is_allowed and not is_constant(m))
     return Standing(m, score, dense, bar.allowed(dense), keeps, by_select)
+
+
+def _judged_together(judged: Sequence[Standing], bar: Bar) -> list[Standing]:
+    """Judge seeds and folds of one pruning in one engine by their mean loss."""
+    alike: dict[object, list[int]] = defaultdict(list)
+    for index, one in enumerate(judged):
+        m = one.measurement
+        if m.pruning is not None and one.loss is not None and not is_dense(m) and m.status == MEASURED:
+            alike[m.model, m.pruning, m.schedule, m.control, m.format, m.engine, m.precision, *_job(m)].append(index)
+    found = list(judged)
+    for indices in alike.values():
+        members = [judged[index] for index in indices]
+        if len(members) == 1:
+            continue
+        losses = [one.loss_on_select if one.by_select else one.loss for one in members]
+        allowed = [bar.allowed(on_select(one.dense) if one.by_select else one.dense) for one in members if one.dense]
+        kept = _is_within(fmean(loss for loss in losses if loss is not None), fmean(allowed))
+        for index, one in zip(indices, members, strict=True):
+            found[index] = replace(one, keeps=kept and not is_constant(one.measurement))
+    return found
 
 
 def is_constant(m: Measurement) -> bool:
