@@ -87,7 +87,7 @@ def test_masks_of_two_kinds_are_not_drawn_as_one_curve():
         for i, (method, share) in enumerate((method, share) for method, shares in methods.items() for share in shares)
     ]
     panels = speedup_against_sparsity([dense_of(0, None), *masked], {}).axes
-    assert [axes.get_title().rpartition(": ")[2] for axes in panels] == list(methods)
+    assert [axes.get_title().rpartition(":\n")[2] for axes in panels] == list(methods)
     assert [len(points(drawn(axes)["ONNX Runtime"])) for axes in panels] == [4, 4, 2]
     (one,) = speedup_against_sparsity([dense_of(0, None), *masked[:3]], {}).axes
     assert one.get_title() == "Weights set to zero"
@@ -227,7 +227,7 @@ def test_other_precisions_threads_and_schedules_are_no_further_seeds():
     assert lines["ONNX Runtime int8"].lines[0].get_fillstyle() == "left"
     iterative = dataclasses.replace(plain, name="d", schedule="iterative", pruning="iterative-magnitude:0.5")
     panels = speedup_against_sparsity([*dense, plain, iterative], {}).axes
-    assert [axes.get_title().rpartition(": ")[2] for axes in panels] == ["magnitude", "iterative magnitude"]
+    assert [axes.get_title().rpartition(":\n")[2] for axes in panels] == ["magnitude", "iterative magnitude"]
 
 
 def test_channels_below_a_mask_have_a_panel_of_their_own():

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 BARS = "bars: 95 % interval of the paired ratio"
 
+_MOST_COLUMNS = 3
+"""Panels beside each other: a page is no wider."""
+
 _ROOM = 1.25
 """Factor by which the axis goes beyond the bars, on either side."""
 
@@ -64,12 +67,17 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
     if not panels:
         return None
     (answer,) = answers(timed)
-    figure = new_figure(1.2 + 4.4 * len(panels), 4.6, title_of(answer, Scoring.of(timed), notes))
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    columns = min(_MOST_COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure(1.2 + 4.4 * columns, 4.6 * rows, title_of(answer, Scoring.of(timed), notes))
+    grid, unused = np.split(figure.subplots(rows, columns, sharey=True, squeeze=False).reshape(-1), [len(panels)])
+    for axes in unused:
+        axes.remove()
     looks = engine_looks((m.engine for m in timed), notes)
     ends = {axes: _draw_panel(axes, panel, timed, looks, notes) for axes, panel in zip(grid, panels, strict=True)}
     reference = wording.engine_name(reference_engine(timed[0]), notes)
-    grid[0].set_ylabel(f"times as fast as dense {reference}")
+    for axes in grid[::columns]:
+        axes.set_ylabel(f"times as fast as dense {reference}")
     scale_logarithmically(grid[0], "y")
     shown = [one for m in timed if (one := drawn_speedup(m))]
     low, high = min(one.low for one in shown), max(one.high for one in shown)
@@ -142,7 +150,7 @@ def _by_method(title: str, label: str, cells: Iterable[Measurement]) -> list[Pan
         groups.setdefault(f"{wording.schedule_mark(m.schedule)}{m.method}", []).append(m)
     if len(groups) == 1:
         return [(title, label, group) for group in groups.values()]
-    return [(f"{title}: {method}", label, group) for method, group in groups.items()]
+    return [(f"{title}:\n{method}", label, group) for method, group in groups.items()]
 
 
 def _points(series: Sequence[Measurement]) -> list[Point]:
