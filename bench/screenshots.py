@@ -91,7 +91,7 @@ def show(driver: Chrome, page: Path, width: int, scheme: str, *, media: str = ""
 
 
 def resize(driver: Chrome, width: int, height: int) -> None:
-    """Give the window a size in CSS pixels, one of the screen each."""
+    """Set the size of the window in CSS pixels, one of the screen each."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 

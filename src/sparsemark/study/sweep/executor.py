@@ -109,7 +109,7 @@ class Sweep:
         return client
 
     def _register(self, client: Client, order: Order) -> None:
-        """Tell the workers of the sweep; again where one of them died meanwhile.
+        """Send the sweep to the workers; again where one of them died meanwhile.
 
         Raises:
             UserError: the scheduler is gone.
