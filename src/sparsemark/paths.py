@@ -174,6 +174,11 @@ def levels(key: str) -> Path:
     return user_cache() / "levels" / f"{key}.json"
 
 
+def processor(key: str) -> Path:
+    """What LLVM says of a processor; the key identifies its kind and LLVM's version."""
+    return user_cache() / "processor" / f"{key}.json"
+
+
 def machine_code(key: str) -> Path:
     """Machine code of `direct-csr`; the key identifies its sources, the processor and the compiler."""
     return user_cache() / "compiled" / f"{key}.o"

@@ -21,7 +21,7 @@ from sparsemark.direct.ir import BlockConvolution
 from sparsemark.direct.kernels.blocks import emit_tile
 from sparsemark.direct.layout import WORDS, Layout, row_of_words
 from sparsemark.direct.network import Network
-from sparsemark.direct.target import CPU, FEATURES
+from sparsemark.direct.target import FEATURES, PROCESSOR
 from sparsemark.engines.direct_csr import open_dense
 from sparsemark.formats.csr.densified import densified
 from sparsemark.formats.csr.graph import load_csr
@@ -246,7 +246,7 @@ def test_every_form_that_runs_here_gives_the_same_bytes(form):
     bounds, masks = np.array([100, 20, 250, 0x05050505], np.int32), np.full(WORDS * vectors, -1, np.int32)
     masks[-3:] = 0
     made = np.zeros(400, np.int32)
-    module, target = compiled_tile(form, rows, vectors, CPU, FEATURES.flatten())
+    module, target = compiled_tile(form, rows, vectors, PROCESSOR.name, PROCESSOR.features)
     engine = llvm.create_mcjit_compiler(module, target)
     engine.finalize_object()
     tile = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 10)(engine.get_function_address("tile"))

@@ -24,7 +24,7 @@ from sparsemark.direct.kernels.wide import WideTile
 from sparsemark.direct.layout import Layout
 from sparsemark.direct.network import Network
 from sparsemark.direct.schedule import Schedule, byte_options
-from sparsemark.direct.target import CPU, FEATURES
+from sparsemark.direct.target import PROCESSOR
 from tests.direct.bounds import OutOfBoundsError, check_places, check_program
 from tests.direct.checks import SOME
 from tests.direct.graphs import Prepared
@@ -168,7 +168,7 @@ def test_a_load_serves_four_products():
 @runs_here
 def test_a_tile_writes_what_surrounds_the_image_beside_its_pixels():
     """Nobody else need do so: sums of the first two channels are their bias, 7 and 300, of which a byte holds 255."""
-    module, target = compiled_tile(emit_dense_tile, 1, 2, CPU, FEATURES.flatten())
+    module, target = compiled_tile(emit_dense_tile, 1, 2, PROCESSOR.name, PROCESSOR.features)
     engine = llvm.create_mcjit_compiler(module, target)
     engine.finalize_object()
     tile = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 10)(engine.get_function_address("tile"))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ import pytest
 
 import sparsemark
 from sparsemark import direct, paths
+from sparsemark.direct import target
 from sparsemark.direct.fingerprint import fingerprint
 from sparsemark.direct.network import Network
-from sparsemark.direct.runtime import machine_code
+from sparsemark.direct.runtime import machine_code, object_file
+from sparsemark.direct.target import PROCESSOR
 from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
 from sparsemark.files import code_digest
@@ -38,9 +41,10 @@ def code():
 def kept(code, tmp_path, monkeypatch):
     """The only file in a cache that holds the machine code, which this process has not loaded yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert target.this_processor() == PROCESSOR  # known there from now on
     key = machine_code._key()
     path = paths.machine_code(key)
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(mode=0o700, parents=True)
     path.write_bytes(machine_code._digest(key, code) + code)
     machine_code.load.cache_clear()
     yield path
@@ -78,12 +82,14 @@ FRESH = """
 import sys
 from pathlib import Path
 import numpy as np
+from sparsemark.direct.runtime import object_file
 from sparsemark.engines import direct_csr
 artifact, image, output, threads = sys.argv[1:]
 outputs = direct_csr.load(Path(artifact), int(threads))(np.load(image))
 np.savez(output, *outputs)
 heavy = {"numba", "onnx", "onnxruntime", "pandas", "pydantic", "rich", "scipy", "torch"} & set(sys.modules)
 assert not heavy, heavy
+assert object_file.IS_KNOWN != ("llvmlite" in sys.modules)
 """
 
 
@@ -183,7 +189,11 @@ def test_code_of_other_sources_another_processor_or_compiler_has_another_name(tm
     digests.append(code_digest.__wrapped__(copy))
     assert len(set(digests)) == 4
     keys = {machine_code._key()}
-    changes = {"CPU": "another", "installed_version": lambda package: "0.0", "fingerprint": lambda: "another"}
+    changes = {
+        "PROCESSOR": replace(PROCESSOR, name="another"),
+        "installed_version": lambda package: "0.0",
+        "fingerprint": lambda: "another",
+    }
     for name, change in changes.items():
         monkeypatch.setattr(machine_code, name, change)
         keys.add(machine_code._key())
@@ -194,6 +204,23 @@ def test_code_calls_nothing_of_numba_or_python(code):
     """Or it would have to hold the interpreter's lock, and what it calls would have to be loaded."""
     for name in (b"NRT_", b"numba_", b"Py", b"_Py"):
         assert b"\0" + name not in code
+
+
+@pytest.mark.skipif(not object_file.IS_KNOWN, reason="object code of another system")
+def test_code_is_the_same_function_whoever_links_it(kept, monkeypatch):
+    runs()
+    monkeypatch.setattr(object_file, "IS_KNOWN", False)
+    machine_code.load.cache_clear()
+    runs()
+
+
+@pytest.mark.skipif(not object_file.IS_KNOWN, reason="object code of another system")
+def test_code_that_its_own_linker_does_not_know_is_left_to_llvm(kept, monkeypatch):
+    def refused(*_):
+        raise object_file.ObjectFileError("of another kind")
+
+    monkeypatch.setattr(object_file, "link", refused)
+    runs()
 
 
 def program(folder, text):

@@ -23,7 +23,7 @@ from sparsemark.direct.kernels.jit import compiled
 from sparsemark.direct.kernels.microkernels import CONVOLVE
 from sparsemark.direct.kernels.products import MULTIPLY
 from sparsemark.direct.runtime.machine_code import SYMBOL
-from sparsemark.direct.target import CPU, FEATURES
+from sparsemark.direct.target import PROCESSOR
 from sparsemark.machine.children import end_with_parent
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ def object_code() -> bytes:
     for one in module.functions:
         if not one.is_declaration and one.name != SYMBOL:
             one.linkage = llvm.Linkage.internal
-    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
-        cpu=CPU, features=FEATURES.flatten(), opt=3, reloc="pic", codemodel="default"
+    machine = llvm.Target.from_triple(PROCESSOR.triple).create_target_machine(
+        cpu=PROCESSOR.name, features=PROCESSOR.features, opt=3, reloc="pic", codemodel="default"
     )
     _optimise(module, machine)
     calls = [f.name for f in module.functions if f.is_declaration and f.name.startswith((*_OF_PYTHON, *_OF_LOOPS))]

@@ -1,6 +1,7 @@
-"""The interpreter's machine code: compiled once on a processor, kept on disk, and loaded by LLVM alone.
+"""The interpreter's machine code: compiled once on a processor, kept on disk, and loaded without its compiler.
 
-Loading it takes neither Numba nor Numba's memory. Compiling takes both, in a process of its own; see `compilation`.
+Loading takes neither Numba nor, on Linux on x86-64, LLVM. Compiling takes both, in a process of its own; see
+`compilation`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING
-
-import llvmlite
-import llvmlite.binding as llvm
 
 from sparsemark import paths
 from sparsemark.direct.fingerprint import fingerprint
-from sparsemark.direct.target import CPU, FEATURES
+from sparsemark.direct.runtime import object_file
+from sparsemark.direct.target import PROCESSOR
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import key_of, read_own, write_privately
 from sparsemark.machine.versions import installed_version
@@ -66,8 +66,7 @@ def load() -> Execute:
 
 def _key() -> str:
     """Return the key of all that decides the code: its sources, the processor, the compiler."""
-    processor = llvm.get_process_triple(), CPU, FEATURES.flatten()
-    return key_of(fingerprint(), processor, llvmlite.__version__, installed_version("numba"))
+    return key_of(fingerprint(), asdict(PROCESSOR), installed_version("llvmlite"), installed_version("numba"))
 
 
 def _digest(key: str, code: bytes) -> bytes:
@@ -117,9 +116,25 @@ def _compile() -> bytes:
 
 
 def _link(code: bytes) -> Execute:
+    function = _FUNCTION(_address(code))
+    return functools.partial(function, *(ctypes.addressof(_UNUSED) + 8 * n for n in range(2)))
+
+
+def _address(code: bytes) -> int:
+    """Return where the function is, for as long as the process lives.
+
+    A thread may be in it when the interpreter takes everything else down.
+    """
+    if object_file.IS_KNOWN:
+        try:
+            return object_file.link(code, SYMBOL)
+        except object_file.ObjectFileError as error:
+            _LOG.debug("direct-csr: LLVM links its machine code: %s", error)
+    import llvmlite.binding as llvm  # only here: its library takes more memory than most networks
+
     try:
         llvm.initialize_native_target()
-        target = llvm.Target.from_triple(llvm.get_process_triple())
+        target = llvm.Target.from_triple(PROCESSOR.triple)
         jit = llvm.create_lljit_compiler(
             target.create_target_machine(reloc="pic", codemodel="default"), use_jit_link=True
         )
@@ -127,8 +142,7 @@ def _link(code: bytes) -> Execute:
         library = builder.link(jit, "sparsemark")
     except RuntimeError as error:
         raise UnsupportedError(f"direct-csr: its machine code cannot be linked: {one_line(error)}") from error
-    function = _FUNCTION(library[SYMBOL])
-    # For as long as the process lives: a thread may be in it when the interpreter takes everything else down.
+    address: int = library[SYMBOL]
     library.detach()
     jit.detach()
-    return functools.partial(function, *(ctypes.addressof(_UNUSED) + 8 * n for n in range(2)))
+    return address
