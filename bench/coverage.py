@@ -6,7 +6,7 @@
 The truth is known: an engine timed against itself is as fast as itself, and a mask of ones changes nothing. The
 launches of a cell are taken three at a time in the order in which they ran, and the interval of each three is what a
 table would have shown. Written apart: intervals of three launches drawn at random from all of them, which are many
-more, and not independent. Spread is pooled as in a table, over all cells of an engine.
+more, and not independent. Spread is pooled as in a table: over an engine's cells, those against itself apart.
 """
 
 from __future__ import annotations
@@ -62,14 +62,13 @@ class Engine:
 
     def intervals(self, chosen: Sequence[Sequence[int]]) -> Iterator[tuple[str, Interval]]:
         """Yield what was measured and the interval of a ratio whose truth is one, for each set of launches."""
-        cells = [cell for cell in (self.itself, self.dense, self.ones) if cell]
         for numbers in chosen:
-            logs = log_ratio_intervals([[cell[n] for n in numbers] for cell in cells])
-            ratios = [one.exp() for one in logs]
             if self.itself:
-                yield "against itself", ratios[0]
+                (interval,) = log_ratio_intervals([[self.itself[n] for n in numbers]])
+                yield "against itself", interval.exp()
             if self.ones and self.dense:
-                yield "mask of ones against dense", quotient(ratios[-1], ratios[-2])
+                dense, ones = log_ratio_intervals([[cell[n] for n in numbers] for cell in (self.dense, self.ones)])
+                yield "mask of ones against dense", quotient(ones.exp(), dense.exp())
 
 
 def disjoint(count: int) -> list[range]:

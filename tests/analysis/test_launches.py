@@ -16,6 +16,7 @@ from sparsemark.analysis.launches import (
     student_quantile,
     with_intervals,
 )
+from sparsemark.specs import AA
 from tests.synthetic import BLOCK, samples, timed
 
 REFERENCE_MS = 15.0
@@ -100,6 +101,35 @@ def test_a_cell_noisier_than_the_others_of_its_engine_is_covered_too():
         quiet = cells(rng, 7, between=0.002)
         covered.append(log_ratio_intervals([*quiet, *cells(rng, 1, between=0.0, within=0.2)])[-1])
     assert np.mean([one.low <= 0 <= one.high for one in covered]) >= 0.93
+
+
+def test_blocks_far_out_do_not_make_intervals_too_wide():
+    """They move the median of a launch little."""
+    rng = np.random.default_rng(7)
+    halves = []
+    for _ in range(200):
+        (blocks,) = cells(rng, 1, between=0.0, within=0.01, blocks=21)
+        (plain,) = log_ratio_intervals([blocks])
+        for launch_ in blocks:
+            launch_[rng.integers(21)] += 1.0
+        (disturbed,) = log_ratio_intervals([blocks])
+        halves.append((disturbed.high - disturbed.low) / (plain.high - plain.low))
+    assert np.median(halves) < 1.2
+
+
+def test_what_was_timed_against_itself_is_pooled_apart():
+    """Processes that differ do so for both of its sides, and so say nothing of the spread of another ratio."""
+    apart = [timed(f"{i}", [0.010 * (1 + i / 10)] * 56, [0.015] * 56, launch_pairs=(7,), engine="e") for i in range(3)]
+    itself = [
+        timed("itself", [0.010 * (1 + i / 1000)] * 56, [0.010] * 56, launch_pairs=(7,), engine="e", control=AA)
+        for i in range(3)
+    ]
+    one, other = (merged([replace(row, name=name) for row in rows], 3) for name, rows in (("a", apart), ("b", itself)))
+
+    together, alone = with_intervals([one, other]), [*with_intervals([one]), *with_intervals([other])]
+
+    assert together == alone
+    assert together[1].speedup_high / together[1].speedup_low < 1.02 < together[0].speedup_high
 
 
 def test_one_launch_cannot_cover_it():
