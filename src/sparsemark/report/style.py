@@ -42,14 +42,29 @@ _TICKS = (1.0, 2.0, 3.0, 5.0, 7.0)
 _SPARE = (Look("#332288", "<", "--"), Look("#882255", ">", "-."), Look("#44AA99", "h", ":"))
 """Looks of engines that bring none: colours by Paul Tol, apart from those of Okabe and Ito."""
 
+_KINDS = (
+    Look("#0072B2", "o", "-"), Look("#D55E00", "s", "--"), Look("#009E73", "^", "-."), Look("#882255", "D", ":"),
+    Look("#56B4E9", "v", "--"), Look("#E69F00", "P", "-."), Look("#332288", "<", ":"), Look("#8C6D31", ">", "-"),
+    Look("#44AA99", "h", "--"), Look("#7F7F7F", "d", "-."),
+)  # fmt: skip
+"""Looks of kinds of pruning, of the same two palettes; markers tell them apart in grey."""
+
 
 @dataclass(frozen=True)
 class End:
-    """Where a series ends, and its name there."""
+    """Where a series ends, and its name there.
+
+    Args:
+        y: height, in the unit of the axis.
+        text: the name.
+        colour: of the name.
+        x: place of the last point, in the unit of the axis; None for a line across the panel.
+    """
 
     y: float
     text: str
     colour: str
+    x: float | None = None
 
 
 def engine_looks(engines: Iterable[str | None], notes: Mapping[str, EngineNote]) -> dict[str, Look]:
@@ -138,6 +153,8 @@ def legend(figure: Figure, axes: Axes) -> None:
 def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> None:
     """Write a name to the right of where each series ends, moved up or down so that none covers another.
 
+    A thin line leads to each name from the point that it belongs to.
+
     Call it last: what changes the height of a panel afterwards moves the series away from their names.
     """
     _without_formulas(figure)
@@ -157,6 +174,26 @@ def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> None:
                 va="center",
                 annotation_clip=False,
             )
+            if end.x is not None:
+                _lead(axes, end, free / points)
+
+
+def _lead(axes: Axes, end: End, height: float) -> None:
+    """Draw a line from the last point of a series to its name, which stands at a height in pixels."""
+    from matplotlib.patches import ConnectionPatch
+
+    _, y = axes.transData.inverted().transform((0.0, height))
+    line = ConnectionPatch(
+        (end.x, end.y), (1.01, y), "data", axes.get_yaxis_transform(), axesA=axes, axesB=axes,
+        color=end.colour, linewidth=0.6, alpha=0.5, clip_on=False, zorder=1,
+    )  # fmt: skip
+    line.set_in_layout(False)
+    axes.add_artist(line)
+
+
+def kind_looks(kinds: Iterable[str]) -> dict[str, Look]:
+    """Return a look for each kind of pruning, in their order; they begin again where there are more than looks."""
+    return dict(zip(dict.fromkeys(kinds), cycle(_KINDS), strict=False))
 
 
 def spread(heights: Sequence[float], apart: float) -> list[float]:
