@@ -27,11 +27,13 @@ def test_a_score_is_kept_surely_only_where_the_interval_excludes_more():
     sure, likely = masked("magnitude", 0.5, 0.905, -0.012, 0.002), masked("magnitude", 0.7, 0.896, -0.01, 0.02)
     lost = masked("magnitude", 0.9, 0.8, 0.05, 0.15)
     assert titles_of_sweeps(sure, likely, lost) == (
-        "m keeps its accuracy with magnitude 50 % (+0.5 points [-0.2, +1.2]), "
+        "m keeps its dense accuracy with magnitude 50 % (+0.5 points [-0.2, +1.2]), "
         "perhaps with magnitude 70 % (-0.4 points [-2.0, +1.0])"
     )
-    assert titles_of_sweeps(likely, lost).startswith("m may keep its accuracy with magnitude 70 % (-0.4 points [-2.0")
-    assert titles_of_sweeps(lost) == "m: nothing pruned keeps the accuracy"
+    assert titles_of_sweeps(likely, lost).startswith(
+        "m may keep its dense accuracy with magnitude 70 % (-0.4 points [-2.0"
+    )
+    assert titles_of_sweeps(lost) == "m: nothing pruned keeps the dense accuracy"
 
 
 def test_the_interval_of_a_change_is_paired_by_group_over_seeds():

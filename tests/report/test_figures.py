@@ -84,7 +84,9 @@ def test_points_are_changes_against_the_dense_network_of_the_same_seeds():
     (axes,) = figure.axes
     assert points(drawn(axes)["channels"]) == [(49.6, pytest.approx(78 - 230 / 3)), (10, -10)]
     assert "dense, 76.7 to 90.0 %" in [text.get_text() for text in axes.texts]
-    assert "channels 50 % (+1.3 points)" in figure.get_suptitle().replace("\n", " "), "the title is about the points that are drawn"
+    assert "channels 50 % (+1.3 points)" in figure.get_suptitle().replace("\n", " "), (
+        "the title is about the points that are drawn"
+    )
 
 
 def test_folds_are_not_averaged_with_other_splits():
@@ -190,7 +192,8 @@ def test_random_controls_stand_beside_what_they_control_and_chance_is_a_line():
     chance = dataclasses.replace(cells[0], name="majority-seed0", model=MAJORITY, method=None, **scored(0.5))
     figure = score_against_sparsity(cells, [chance])
     tuned, *before = figure.axes
-    assert len(points(drawn(tuned)["as many at random"])) == 4
+    assert [x for x, _ in points(drawn(tuned)["as many at random"])] == pytest.approx([70, 50, 30])
+    assert "↓ random 90 %: -10.5" in [text.get_text() for text in tuned.texts], "further from the others than they are"
     assert not any("as many at random" in drawn(axes) for axes in before)
     level = 50 - 88
     assert not any(line.get_ydata()[0] == pytest.approx(level) for line in tuned.get_lines()), "an axis that fits"
@@ -234,7 +237,7 @@ def test_no_line_joins_mixes_of_other_channels():
     ]  # fmt: skip
     cells = [dense_of(0, 0.9), channels_in_multiples(0, 1, 0.5, 0.85), *both]
     (axes,) = speedup_against_sparsity(cells, {}).axes
-    assert axes.get_title() == "Channels removed, also before weights are set to zero"
+    assert axes.get_title() == "Channels removed (and weights set to zero)"
     lines = drawn(axes)
     for share in (30, 50):
         places = [x for x, _ in points(lines[f"ONNX Runtime, channels {share} % (x16) + magnitude"])]
@@ -264,7 +267,7 @@ def test_a_quantised_score_is_a_series_of_its_own_against_the_dense_float():
 def test_a_caveat_stands_on_the_axis(caveat, words):
     pytest.importorskip("matplotlib")
     run = study_run(caveat=caveat)
-    changed = f"change of {words}, points (higher is better)"
+    changed = f"change of {words} against dense, points (higher is better)"
     assert score_against_sparsity(run.measurements).axes[0].get_ylabel() == changed
     assert score_of_prunings(run.measurements).axes[0].get_xlabel() == changed
     (axes,) = score_against_speedup(run.measurements, {}).axes

@@ -228,11 +228,14 @@ def test_axes_say_which_direction_is_better():
     pytest.importorskip("matplotlib")
     (axes,) = score_against_speedup(ERRORS.measurements, {}).axes
     assert axes.get_ylabel() == "mae (lower is better)"
-    assert score_against_sparsity(ERRORS.measurements).axes[0].get_ylabel() == "change of mae (lower is better)"
+    assert (
+        score_against_sparsity(ERRORS.measurements).axes[0].get_ylabel()
+        == "change of mae against dense (lower is better)"
+    )
     (axes,) = score_against_speedup(VOLUMES.measurements, {}).axes
     assert axes.get_ylabel() == "dice_volume, % (higher is better)"
     label = score_against_sparsity(VOLUMES.measurements).axes[0].get_ylabel()
-    assert label == "change of dice_volume, points (higher is better)"
+    assert label == "change of dice_volume against dense, points (higher is better)"
 
 
 def test_the_front_of_an_error_is_drawn_downwards():

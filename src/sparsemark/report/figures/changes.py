@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import dense_scores, is_dense
+from sparsemark.analysis.cells import dense_scores
 from sparsemark.analysis.front import Bar
 from sparsemark.analysis.groups import interval_of, loss_interval, pooled
 from sparsemark.analysis.statistics import Interval
 from sparsemark.report import wording
-from sparsemark.report.figures.series import by_target, left_of, one_split, precision_of
+from sparsemark.report.figures.series import by_target, left_of, precision_of
 from sparsemark.specs import ALL_ONES, DENSE
 
 if TYPE_CHECKING:
@@ -101,11 +101,27 @@ def changes_of(cells: Sequence[Measurement], scale: Scale) -> list[Change]:
     """
     variants = {(wording.pruned(m), precision_of(m), m.seed, m.fold): m for m in cells if scale.metric in m.scores}
     dense = [m for m in variants.values() if m.method == DENSE]
+    shown, _ = together(m for m in variants.values() if scale.metric in dense_scores(m, dense))
+    return [_change(group, dense, scale) for group in shown]
+
+
+def together(scored: Iterable[Measurement]) -> tuple[list[list[Measurement]], int]:
+    """Return the seeds or folds of each pruning that is shown, and the number of prunings that are left out.
+
+    Where most prunings were tested on folds, on every input, those that were not are left out: the
+    intervals of a few inputs would hide the others.
+
+    Args:
+        scored: rows with a score; networks that are not pruned are passed over.
+    """
     groups: dict[tuple[str, str], list[Measurement]] = {}
-    for m in variants.values():
-        if m.method is not None and not is_dense(m) and scale.metric in dense_scores(m, dense):
+    for m in scored:
+        if m.method not in (None, DENSE):
             groups.setdefault((wording.pruned(m), precision_of(m)), []).append(m)
-    return [_change(group, dense, scale) for alike in groups.values() for group in by_target(alike)]
+    found = [one for alike in groups.values() for one in by_target(alike)]
+    whole = [one for one in found if one[0].fold is not None]
+    shown = whole if 2 * len(whole) > len(found) else found
+    return shown, len(found) - len(shown)
 
 
 def _change(group: Sequence[Measurement], among: Sequence[Measurement], scale: Scale) -> Change:
@@ -191,17 +207,15 @@ def drawn_from(scored: Iterable[Measurement]) -> str:
     Args:
         scored: rows of one network, those without a pruning and without a score among them.
     """
-    groups: dict[str, list[Measurement]] = {}
-    for m in scored:
-        if m.method is not None and m.scores:
-            groups.setdefault(wording.pruned(m) + wording.precision_mark(m.precision), []).append(m)
-    cells = [m for group in groups.values() for m in one_split(group)]
+    shown, left_out = together(m for m in scored if m.scores)
+    cells = [m for group in shown for m in group]
     words = []
     for name, known in (("seed", {m.seed for m in cells if m.fold is None}), ("fold", {m.fold for m in cells})):
         numbers = sorted(one for one in known if one is not None)
         if numbers:
             words.append(f"{name}{'s' if len(numbers) > 1 else ''} {_run_of(numbers)}")
-    return " or ".join(words)
+    others = f"; {left_out} prunings that were not tested on all folds are left out" if left_out else ""
+    return " or ".join(words) + others
 
 
 def _run_of(numbers: Sequence[int]) -> str:
@@ -213,7 +227,7 @@ def _run_of(numbers: Sequence[int]) -> str:
 def axis_of(changes: Iterable[Change], scale: Scale) -> str:
     """Return the label of an axis of changes, with the caveats of the data."""
     label = scale.axis(wording.caveat(m.data) for one in changes for m in one.cells)
-    return f"change of {label.removesuffix(', %')}{scale.points} ({scale.direction})"
+    return f"change of {label.removesuffix(', %')} against dense{scale.points} ({scale.direction})"
 
 
 def dense_in_words(changes: Iterable[Change], scale: Scale) -> str:
@@ -223,10 +237,10 @@ def dense_in_words(changes: Iterable[Change], scale: Scale) -> str:
     return f"dense, {span}{' %' if scale.percent else ''}"
 
 
-def change_in_words(one: Change, scale: Scale) -> str:
-    """Return `-0.1 points [-1.9, +1.2]`, without brackets where there is no interval."""
+def change_in_words(one: Change, scale: Scale, *, bare: bool = False) -> str:
+    """Return `-0.1 points [-1.9, +1.2]`, without brackets where there is no interval, `bare` of its unit."""
     middle, low, high = (
         scale.signed(end / scale.factor) for end in (one.value.estimate, one.value.low, one.value.high)
     )
-    unit = scale.points.replace(",", "")
+    unit = "" if bare else scale.points.replace(",", "")
     return f"{middle}{unit}" + (f" [{low}, {high}]" if one.is_certain else "")

@@ -23,11 +23,11 @@ from sparsemark.report.figures.series import (
     REFERENCE_DASHES,
     SPANNED,
     bar,
+    by_configuration,
     drawn_speedup,
     left_of,
     mean_speedup,
     on_fewest_threads,
-    one_split,
 )
 from sparsemark.report.figures.titles import methods_title, speed_title
 from sparsemark.report.scores import Scoring
@@ -99,7 +99,7 @@ def score_of_prunings(cells: Iterable[Measurement], baselines: Sequence[Measurem
         Row(
             _name(one),
             one.value,
-            change_in_words(one, scale),
+            change_in_words(one, scale, bare=True),
             _LOSING if one.surely_loses else _ALIKE,
             control.value if (control := controls.get(one.name)) else None,
         )
@@ -126,7 +126,7 @@ def score_bars(cells: Iterable[Measurement]) -> str:
     """Return what points and bars are, for the caption."""
     drawn = drawn_from(cells)
     shown = f"{BARS}; square: it excludes dense; cross: as many weights at random"
-    return f"{shown}; mean over {drawn}" if drawn else shown
+    return f"{shown}; drawn: {drawn}" if drawn else shown
 
 
 def _controls(changes: Iterable[Change]) -> dict[str, Change]:
@@ -162,14 +162,10 @@ def speedup_of_prunings(cells: Iterable[Measurement], notes: Notes) -> Figure | 
     timed = on_fewest_threads(m for m in cells if not is_control(m) and drawn_speedup(m) is not None)
     if all(m.method == DENSE for m in timed):
         return None
-    groups: dict[tuple[str, str], list[Measurement]] = {}
-    for m in timed:
-        if m.engine and not is_reference(m):
-            groups.setdefault((wording.pruned(m), wording.runner(m, notes)), []).append(m)
     looks = engine_looks((m.engine for m in timed), notes)
     found = []
-    for (pruned, runner), alike in groups.items():
-        group = one_split(alike)
+    others = (m for m in timed if m.engine and not is_reference(m))
+    for (pruned, runner), group in by_configuration(others, notes).items():
         if value := mean_speedup(group):
             row = Row(f"{pruned}, {runner}", value, wording.ratio(value), looks[group[0].engine or ""])
             found.append((row, group))
@@ -211,7 +207,8 @@ def _draw_dot(axes: Axes, value: Interval, y: float, look: Look, size: int) -> N
 def _name_lines(axes: Axes, lines: Iterable[tuple[float, str, str, str]]) -> None:
     """Write the name of each vertical line above it, to the `left` or `right` end of the text."""
     for x, name, colour, side in lines:
+        apart = 3 if side == "left" else -3
         axes.annotate(
-            name, (x, 1.0), (0, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
+            name, (x, 1.0), (apart, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
             color=colour, fontsize=8.5, ha=side, va="bottom", annotation_clip=False,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from sparsemark.report.figures.changes import (
     BARS,
     axis_of,
     chance_of,
+    change_in_words,
     changes_of,
     control_of,
     dense_in_words,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sparsemark.records.measurement import Measurement
     from sparsemark.report.figures.changes import Change
     from sparsemark.report.figures.series import Point
+    from sparsemark.report.scores import Scale
 
 CONTROL, CHANCE, RANDOM_NAME = "dense, fine-tuned as long", "most frequent class", "as many at random"
 """Names of the dense control, of the chance level, and of random controls."""
@@ -74,15 +76,16 @@ def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Mea
         ends[axes] = _draw_kinds(axes, points, looks)
         if axes is grid[0]:
             ends[axes] += _draw_control(axes, control_of(changes))
+            ends[axes] += _draw_random(axes, shown, scale)
         if chance is not None and (axes is not grid[0] or len(panels) == 1):
             axes.axhline(chance, color=CHANCE_COLOUR, linewidth=1.2, linestyle="-.", zorder=1)
             ends[axes].append(End(chance, CHANCE, CHANCE_COLOUR))
         axes.axhline(0, color=GREY, linewidth=1.2, linestyle=REFERENCE_DASHES, zorder=1)
         ends[axes].append(End(0.0, dense_in_words(shown, scale), GREY))
         axes.set_title(title)
-        scale_left(axes, min(one.left for one in shown))
+        scale_left(axes, max(one.left for one in shown), min(one.left for one in shown))
         tidy(axes)
-    grid[0].set_ylabel(axis_of(shown, scale))
+    grid[0].set_ylabel(axis_of(shown, scale), fontsize=9)
     for axes in grid[2:]:
         axes.sharey(grid[1])
     label_ends(figure, ends)
@@ -129,9 +132,28 @@ def _draw_kinds(axes: Axes, points: Sequence[tuple[Change, Interval]], looks: Ma
             draw_series(axes, _places(line), look, kind, way)
         if lines:
             ends.append(_end(_places(point for line in lines.values() for point in line), kind, look.colour))
-    random = _places((one, value) for one, value in points if is_control(one.first))
-    draw_series(axes, random, AT_RANDOM, RANDOM_NAME)
-    return [*ends, _end(random, RANDOM_NAME, AT_RANDOM.colour)] if random else ends
+    return ends
+
+
+def _draw_random(axes: Axes, shown: Sequence[Change], scale: Scale) -> list[End]:
+    """Draw random controls, and return their name; those far from all others are written at the edge instead.
+
+    Chance often loses ten times as much: an axis that reached it would hide what tells the methods apart.
+    """
+    pruned = [end for one in shown if not is_control(one.first) for end in (one.value.low, one.value.high)]
+    low, high = min(0.0, *pruned), max(0.0, *pruned)
+    span = high - low
+    random = [one for one in shown if is_control(one.first)]
+    near = [one for one in random if low - span <= one.value.low and one.value.high <= high + span]
+    points = _places((one, one.value) for one in near)
+    draw_series(axes, points, AT_RANDOM, RANDOM_NAME)
+    ends = [_end(points, RANDOM_NAME, AT_RANDOM.colour)] if points else []
+    far = min((one for one in random if one not in near), key=lambda one: one.left, default=None)
+    if far is not None:
+        edge, arrow = (0, "↓") if far.value.estimate < low else (1, "↑")
+        name = f"{arrow} {far.name}: {change_in_words(far, scale, bare=True)}"
+        ends.append(End(axes.get_ylim()[edge], name, AT_RANDOM.colour))
+    return ends
 
 
 def _places(points: Iterable[tuple[Change, Interval]]) -> list[Point]:

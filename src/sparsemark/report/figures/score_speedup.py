@@ -14,10 +14,10 @@ from sparsemark.report import wording
 from sparsemark.report.figures.changes import mean_score
 from sparsemark.report.figures.series import (
     bar,
+    by_configuration,
     drawn_speedup,
     mean_speedup,
     on_fewest_threads,
-    one_split,
     precision_of,
 )
 from sparsemark.report.figures.titles import speed_title
@@ -106,18 +106,13 @@ def score_against_speedup(cells: Iterable[Measurement], notes: Notes) -> Figure 
 
 def _spots(both: Iterable[Standing], scale: Scale, notes: Notes) -> list[Spot]:
     """Return what has a score and a speedup, seeds and folds of one configuration together."""
-    groups: dict[tuple[str, str], list[Standing]] = {}
-    for one in both:
-        if one.score is not None and drawn_speedup(one.measurement):
-            key = wording.pruned(one.measurement), wording.runner(one.measurement, notes)
-            groups.setdefault(key, []).append(one)
-    is_judged = any(one.loss is not None for group in groups.values() for one in group)
+    found = [one for one in both if one.score is not None and drawn_speedup(one.measurement)]
+    loss_of = {one.measurement.name: one.loss for one in found}
+    is_judged = any(loss is not None for loss in loss_of.values())
     spots = []
-    for group in groups.values():
-        cells = one_split([one.measurement for one in group])
+    for cells in by_configuration((one.measurement for one in found), notes).values():
         score, speedup = mean_score(cells, scale.metric), mean_speedup(cells)
-        good: float | None
-        losses = [one.loss for one in group if one.loss is not None and one.measurement in cells]
+        losses = [loss for m in cells if (loss := loss_of[m.name]) is not None]
         good: float | None = score.estimate if scale.higher_is_better else -score.estimate
         if is_judged:
             good = -fmean(losses) if losses else None

@@ -40,6 +40,9 @@ _FEWEST = 3
 _ROOM = 1.15
 """Factor by which the axis of weights left goes beyond the points."""
 
+_WIDE = 15.0
+"""Ratio of the ends of that axis from which it has fewer numbers: they would cover each other."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -116,6 +119,18 @@ def by_target(series: Iterable[Measurement]) -> list[list[Measurement]]:
     return sorted(map(one_split, groups.values()), key=left_of, reverse=True)
 
 
+def by_configuration(cells: Iterable[Measurement], notes: Notes) -> dict[tuple[str, str], list[Measurement]]:
+    """Group the seeds, or the folds, of what was pruned and of what runs it, both in words.
+
+    Rows that do not say how much was pruned, in files of other programs, stand each alone by their names.
+    """
+    groups: dict[tuple[str, str], list[Measurement]] = {}
+    for m in cells:
+        is_known = m.pruning is not None or m.sparsity_target is not None
+        groups.setdefault((wording.pruned(m) if is_known else m.name, wording.runner(m, notes)), []).append(m)
+    return {key: one_split(group) for key, group in groups.items()}
+
+
 def one_split(cells: Sequence[Measurement]) -> list[Measurement]:
     """Return the cells on folds, which test every input once; all of them where there are no folds."""
     return [m for m in cells if m.fold is not None] or list(cells)
@@ -176,7 +191,7 @@ def draw_series(axes: Axes, points: Sequence[Point], look: Look, label: str, way
     )
 
 
-def scale_left(axes: Axes, least: float) -> None:
-    """Make the horizontal axis that of the weights left in percent, logarithmic, from all to `least`."""
-    scale_logarithmically(axes, "x")
-    axes.set(xlim=(100 * _ROOM, least / _ROOM), xlabel=LEFT)
+def scale_left(axes: Axes, most: float, least: float) -> None:
+    """Make the horizontal axis that of the weights left in percent, logarithmic, from `most` down to `least`."""
+    scale_logarithmically(axes, "x", dense=most / least < _WIDE)
+    axes.set(xlim=(most * _ROOM, least / _ROOM), xlabel=LEFT)

@@ -110,7 +110,7 @@ def _draw_panel(
         for name, look, (left, y) in found
     ]
     least = min(left for _, _, (left, _) in found)
-    scale_left(axes, least)
+    scale_left(axes, 100, least)
     ends += _draw_limits(axes, [m for m in timed if is_reference(m)], least, notes)
     axes.set_title(title)
     tidy(axes)
@@ -127,7 +127,7 @@ def _draw_limits(axes: Axes, references: Sequence[Measurement], least: float, no
     if 100 / least <= top:
         yield End(100 / least, "1 / (share left)", "0.55", least)
     else:  # it leaves the panel on its way up
-        words = axes.annotate("1 / (share left)", (100 / top, top), (-4, -3), textcoords="offset points")
+        words = axes.annotate("1 / (share left)", (100 / top, top), (-18, -3), textcoords="offset points")
         words.set(horizontalalignment="right", verticalalignment="top", fontsize=8.5, color="0.55")
 
 
@@ -148,9 +148,8 @@ def _panels(timed: Iterable[Measurement]) -> list[Panel]:
             channels[f"{wording.schedule_mark(m.schedule)}{first}"].append(m)
         elif is_masked(m):
             masks[f"{wording.schedule_mark(m.schedule)}{m.method}"].append(m)
-    removed = "Channels removed"
-    if any(is_masked(m) for of in channels.values() for m in of):
-        removed += ", also before weights are set to zero"
+    is_mixed = any(is_masked(m) for of in channels.values() for m in of)
+    removed = "Channels removed (and weights set to zero)" if is_mixed else "Channels removed"
     return [*_titled("Weights set to zero", masks), *_titled(removed, channels)]
 
 

@@ -8,7 +8,7 @@ from sparsemark.analysis.cells import is_control, reference_engine
 from sparsemark.analysis.front import Bar, answers
 from sparsemark.report import wording
 from sparsemark.report.figures.changes import change_in_words
-from sparsemark.report.figures.series import mean_speedup, one_split
+from sparsemark.report.figures.series import by_configuration, mean_speedup
 from sparsemark.report.headline import bar_in_words, unjudged
 from sparsemark.report.scores import Scoring
 
@@ -36,11 +36,8 @@ def speed_title(cells: Iterable[Measurement], notes: Notes) -> str:
     over = f"dense {wording.engine_name(reference_engine(answer.candidates[0].measurement), notes)}"
     is_judged = not unjudged(answer, scoring)
     within = f", {bar_in_words(answer, scoring, Bar())}" if is_judged else ", speed only"
-    groups: dict[str, list[Measurement]] = {}
-    for one in answer.keeping if is_judged else answer.candidates:
-        name = f"{wording.pruned(one.measurement)} in {wording.runner(one.measurement, notes)}"
-        groups.setdefault(name, []).append(one.measurement)
-    speedups = {name: speedup for name, group in groups.items() if (speedup := mean_speedup(one_split(group)))}
+    groups = by_configuration((one.measurement for one in (answer.keeping if is_judged else answer.candidates)), notes)
+    speedups = {" in ".join(key): speedup for key, group in groups.items() if (speedup := mean_speedup(group))}
     best = max(speedups, key=lambda name: speedups[name].low, default=None)
     if best is None or speedups[best].low <= 1:
         return f"{answer.model}: nothing is faster than {over}{within}"
@@ -53,16 +50,20 @@ def sweep_title(changes: Sequence[Change], scale: Scale) -> str:
     """Return the most that can be removed while the score is kept: surely, by its interval, and by the estimate."""
     pruned = [one for one in changes if not is_control(one.first)]
     model = changes[0].first.model
-    sure, likely = (
-        min((one for one in pruned if kept(one)), key=lambda one: one.left, default=None)
-        for kept in (lambda one: one.surely_keeps, lambda one: one.keeps)
-    )
+    likely = min((one for one in pruned if one.keeps), key=_left, default=None)
+    sure = min((one for one in pruned if one.surely_keeps), key=_left, default=None)
     if likely is None:
-        return f"{model}: nothing pruned keeps the {scale.metric}"
+        return f"{model}: nothing pruned keeps the dense {scale.metric}"
     if sure is None:
-        return f"{model} may keep its {scale.metric} with {_told(likely, scale)}; no interval excludes a larger loss"
+        return (
+            f"{model} may keep its dense {scale.metric} with {_told(likely, scale)}; no interval excludes a larger loss"
+        )
     further = f", perhaps with {_told(likely, scale)}" if likely.left < sure.left else ""
-    return f"{model} keeps its {scale.metric} with {_told(sure, scale)}{further}"
+    return f"{model} keeps its dense {scale.metric} with {_told(sure, scale)}{further}"
+
+
+def _left(one: Change) -> float:
+    return one.left
 
 
 def _told(one: Change, scale: Scale) -> str:
@@ -79,6 +80,8 @@ def methods_title(changes: Sequence[Change], scale: Scale) -> str:
         found = f"loses {scale.metric}" if losing else f"is not told apart from dense in {scale.metric}"
         return f"{model}: {_told(worst, scale)} {found}"
     found = f"{losing or 'none'} of {count} prunings {'lose' if losing > 1 else 'loses'} {scale.metric}"
-    rest = ", the others are not told apart from dense" if 0 < losing < count else ""
+    rest = (
+        f", the other{'s are' if count - losing > 1 else ' is'} not told apart from dense" if 0 < losing < count else ""
+    )
     certain = "" if losing else " for certain"
     return f"{model}: {found}{certain}{rest}; the worst estimate: {_told(worst, scale)}"
