@@ -96,7 +96,7 @@ def test_folds_are_not_averaged_with_other_splits():
     folds = [on_fold(channels_in_multiples(0, 1, 0.5, 0.78 - fold / 50), fold) for fold in (0, 1)]
     (axes,) = score_against_sparsity([*dense, half, *folds]).axes
     assert points(drawn(axes)["channels"]) == [(50, -3)]
-    assert drawn_from([*dense, half, *folds]) == "folds 0, 1"
+    assert drawn_from([*dense, half, *folds]) == "means over folds 0, 1"
 
 
 def test_a_moment_of_the_machine_moves_no_point():

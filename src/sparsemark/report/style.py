@@ -231,7 +231,10 @@ def caption(figure: Figure, line: str) -> None:
 
 
 def _wrapped(text: str, inches: float, points: float, weight: str = "normal") -> list[str]:
-    """Return a text in lines that fit a figure of this width, by the widths of its letters; words, and numbers of percent, are left whole."""
+    """Return a text in lines that fit a figure of this width, by the widths of its letters.
+
+    Words are left whole, and so is `90 %`.
+    """
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 

@@ -202,7 +202,7 @@ def chance_of(changes: Iterable[Change], baselines: Iterable[Measurement], scale
 
 
 def drawn_from(scored: Iterable[Measurement]) -> str:
-    """Return what points are means over: `seeds 0 to 2 or folds 0 to 4`; empty where nobody noted it.
+    """Return what points are: `seed 0`, `means over seeds 0 to 2 or folds 0 to 4`; empty where nobody noted it.
 
     Args:
         scored: rows of one network, those without a pruning and without a score among them.
@@ -215,7 +215,8 @@ def drawn_from(scored: Iterable[Measurement]) -> str:
         if numbers:
             words.append(f"{name}{'s' if len(numbers) > 1 else ''} {_run_of(numbers)}")
     others = f"; {left_out} prunings that were not tested on all folds are left out" if left_out else ""
-    return " or ".join(words) + others
+    several = len({(m.seed, m.fold) for m in cells}) > 1
+    return f"{'means over ' if several else ''}{' or '.join(words)}{others}"
 
 
 def _run_of(numbers: Sequence[int]) -> str:

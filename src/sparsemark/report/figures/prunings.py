@@ -126,7 +126,7 @@ def score_bars(cells: Iterable[Measurement]) -> str:
     """Return what points and bars are, for the caption."""
     drawn = drawn_from(cells)
     shown = f"{BARS}; square: it excludes dense; cross: as many weights at random"
-    return f"{shown}; drawn: {drawn}" if drawn else shown
+    return f"{shown}; points: {drawn}" if drawn else shown
 
 
 def _controls(changes: Iterable[Change]) -> dict[str, Change]:

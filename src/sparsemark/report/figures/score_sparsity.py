@@ -95,7 +95,7 @@ def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Mea
 def bars(cells: Iterable[Measurement]) -> str:
     """Return what points and bars are, for the caption."""
     drawn = drawn_from(cells)
-    return f"{BARS}; points: mean over the folds, else the seeds, of a network ({drawn})" if drawn else BARS
+    return f"{BARS}; points: {drawn}" if drawn else BARS
 
 
 def _panels(shown: Sequence[Change]) -> Mapping[str, list[tuple[Change, Interval]]]:
