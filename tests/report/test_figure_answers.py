@@ -9,12 +9,13 @@ import pytest
 
 from sparsemark.analysis.cells import MAJORITY
 from sparsemark.report.figures import draw_figures
-from sparsemark.report.figures.changes import changes_of
+from sparsemark.report.figures.changes import changes_of, drawn_from
 from sparsemark.report.figures.prunings import score_of_prunings, speedup_of_prunings
 from sparsemark.report.figures.score_sparsity import score_against_sparsity
 from sparsemark.report.figures.score_speedup import score_against_speedup
 from sparsemark.report.figures.speedup_sparsity import speedup_against_sparsity
 from sparsemark.report.scores import Scale
+from sparsemark.report.style import new_figure
 from tests.report.runs import RUNS, dense_of, masked, on_fold, scored
 
 
@@ -140,3 +141,44 @@ def test_machines_of_one_name_are_told_apart_and_captions_are_short(tmp_path, mo
             assert note.startswith("bars: 95 % ")
             assert len(note.splitlines()) <= 2
         written.clear()
+
+
+def test_where_most_prunings_are_tested_on_folds_the_others_are_left_out_and_counted():
+    pytest.importorskip("matplotlib")
+    dense = [dense_of(0, 0.9), *(on_fold(dense_of(0, 0.9), fold) for fold in (0, 1))]
+    folded = [on_fold(masked("magnitude", share, 0.89), fold) for share in (0.5, 0.7) for fold in (0, 1)]
+    alone = masked("magnitude", 0.9, 0.5)
+    left = [one.left for one in changes_of([*dense, *folded, alone], Scale("accuracy"))]
+    assert left == pytest.approx([50, 30])
+    assert drawn_from([*dense, *folded, alone]).endswith("1 pruning that was not tested on all folds is left out")
+    left = [one.left for one in changes_of([*dense, *folded[:2], alone], Scale("accuracy"))]
+    assert left == pytest.approx([50, 10]), "half of them is not most"
+
+
+def test_a_dot_plot_stands_in_place_of_curves_without_a_sweep(tmp_path):
+    pytest.importorskip("matplotlib")
+    run = RUNS["study"]
+    few = dataclasses.replace(run, measurements=tuple(m for m in run.measurements if m.sparsity_target in (0.0, 0.9)))
+    names = [file.stem for file in draw_figures(few, tmp_path) if file.suffix == ".png"]
+    assert names == ["speedup-prunings-cnn9", "accuracy-speedup-cnn9", "accuracy-prunings-cnn9"]
+
+
+def test_a_line_leads_from_each_last_point_to_its_name():
+    patches = pytest.importorskip("matplotlib.patches")
+    figure = speedup_against_sparsity(RUNS["study"].measurements, {})
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        leads = [artist for artist in axes.get_children() if isinstance(artist, patches.ConnectionPatch)]
+        names = {text.get_text(): text for text in axes.texts if re.search(r", \d+\.\d+x", text.get_text())}
+        assert len(leads) >= len(names) > 2
+        for text in names.values():
+            box = text.get_window_extent()
+            ends = [lead.get_path().transformed(lead.get_transform()).vertices[-1] for lead in leads]
+            assert any(abs(y - (box.y0 + box.y1) / 2) < box.height / 2 for _, y in ends)
+
+
+def test_no_line_of_a_title_begins_with_a_unit():
+    pytest.importorskip("matplotlib")
+    for width in range(2, 12):
+        title = new_figure(width, 2.0, "keeps its accuracy with channels 80 % + magnitude 90 %").get_suptitle()
+        assert not any(line.startswith("%") for line in title.splitlines())

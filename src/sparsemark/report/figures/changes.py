@@ -214,7 +214,12 @@ def drawn_from(scored: Iterable[Measurement]) -> str:
         numbers = sorted(one for one in known if one is not None)
         if numbers:
             words.append(f"{name}{'s' if len(numbers) > 1 else ''} {_run_of(numbers)}")
-    others = f"; {left_out} prunings that were not tested on all folds are left out" if left_out else ""
+    were = (
+        "prunings that were not tested on all folds are"
+        if left_out > 1
+        else "pruning that was not tested on all folds is"
+    )
+    others = f"; {left_out} {were} left out" if left_out else ""
     several = len({(m.seed, m.fold) for m in cells}) > 1
     return f"{'means over ' if several else ''}{' or '.join(words)}{others}"
 
