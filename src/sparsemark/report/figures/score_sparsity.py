@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import MAJORITY, is_control
+from sparsemark.analysis.cells import MAJORITY, is_control, is_quantised
 from sparsemark.analysis.statistics import Interval
 from sparsemark.engines.base import Look
 from sparsemark.report import wording
@@ -40,6 +40,9 @@ CONTROL, CHANCE, RANDOM_NAME = "dense, fine-tuned as long", "most frequent class
 """Names of the dense control, of the chance level, and of random controls."""
 
 CHANCE_COLOUR = "#882255"
+_FIRST_WIDER = 1.6
+"""Width of the panel of fine-tuned networks, over that of the others: its bars stand beside each other."""
+
 AT_RANDOM = Look("#CC79A7", "X", "none")
 """Look of random controls."""
 
@@ -67,8 +70,9 @@ def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Mea
     if not any(not is_control(one.first) for one in shown):
         return None
     panels = {title: points for title, points in _panels(shown).items() if points}
-    figure = new_figure(2.2 + 3.9 * len(panels), 4.6, sweep_title(shown, scale))
-    (grid,) = figure.subplots(1, len(panels), squeeze=False)
+    figure = new_figure(3.4 + 3.7 * len(panels), 4.8, sweep_title(shown, scale))
+    ratios = [_FIRST_WIDER, *(1.0 for _ in panels)][: len(panels)]
+    (grid,) = figure.subplots(1, len(panels), squeeze=False, width_ratios=ratios)
     looks = kind_looks(_kind(one) for one in shown if not is_control(one.first))
     chance = chance_of(shown, [m for m in baselines if m.model == MAJORITY and scale.metric in m.scores], scale)
     ends: dict[Axes, list[End]] = {}
@@ -99,17 +103,18 @@ def bars(cells: Iterable[Measurement]) -> str:
 
 
 def _panels(shown: Sequence[Change]) -> Mapping[str, list[tuple[Change, Interval]]]:
-    """Return the points of each panel, by its title."""
+    """Return the points of each panel, by its title; quantised networks were pruned before, as those in float32."""
     epochs = epochs_of(m for one in shown for m in one.cells)
     tuned = f"fine-tuned for {epochs}" if epochs else "fine-tuned"
+    floats = [one for one in shown if not is_control(one.first) and not is_quantised(one.first)]
     before = {
-        "before: BatchNorm recalibrated": [(one, one.recalibrated) for one in shown],
-        "before: pruned, nothing else": [(one, one.raw) for one in shown],
+        "before: BatchNorm recalibrated": [(one, one.recalibrated) for one in floats],
+        "before: pruned, nothing else": [(one, one.raw) for one in floats],
     }
     return {
         "pruned" if epochs.startswith("0 epochs") else tuned: [(one, one.value) for one in shown],
         **{
-            title: [(one, Interval(at, at, at)) for one, at in points if at is not None and not is_control(one.first)]
+            title: [(one, Interval(at, at, at)) for one, at in points if at is not None]
             for title, points in before.items()
         },
     }
@@ -120,18 +125,17 @@ def _kind(one: Change) -> str:
 
 
 def _draw_kinds(axes: Axes, points: Sequence[tuple[Change, Interval]], looks: Mapping[str, Look]) -> list[End]:
-    """Draw all lines of each kind in one look, and return its name where most was removed."""
+    """Draw all lines of each kind in one look, and return the name of each where most was removed."""
     ends = []
     for kind, look in looks.items():
         lines: dict[str, list[tuple[Change, Interval]]] = {}
         for one, value in points:
             if not is_control(one.first) and _kind(one) == kind:
                 lines.setdefault(wording.swept(one.first), []).append((one, value))
-        for line in lines.values():
-            way = Way(None, precision_of(line[0][0].first))
-            draw_series(axes, _places(line), look, kind, way)
-        if lines:
-            ends.append(_end(_places(point for line in lines.values() for point in line), kind, look.colour))
+        for name, line in lines.items():
+            first = line[0][0].first
+            draw_series(axes, _places(line), look, kind, Way(None, precision_of(first)))
+            ends.append(_end(_places(line), name + wording.precision_mark(first.precision), look.colour))
     return ends
 
 
