@@ -72,7 +72,7 @@ def test_each_method_is_a_row_by_score_beside_its_random_control():
         "lamp 90 % (1 seed)", "magnitude 90 % (1 seed)", "block4 90 % (1 seed)"
     ]  # fmt: skip
     assert figure.get_suptitle().replace("\n", " ") == (
-        "m: 1 of 3 prunings loses accuracy, the others are not told apart from dense; "
+        "m: 1 of 3 prunings loses accuracy, for the others no loss is certain; "
         "the worst estimate: block4 90 % (-20.0 points [-30.0, -10.0])"
     )
     dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.get_lines() if line.get_marker() in "osX"]

@@ -53,7 +53,7 @@ _CONTROL_BELOW = 0.3
 """Distance of a random control from its row."""
 
 _ALIKE, _LOSING = Look("#0072B2", "o", ""), Look("#D55E00", "s", "")
-"""Looks of prunings that are not told apart from dense, and of those that lose by their interval."""
+"""Looks of prunings whose loss is not certain, and of those that lose by their whole interval."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def score_of_prunings(cells: Iterable[Measurement], baselines: Sequence[Measurem
 def score_bars(cells: Iterable[Measurement]) -> str:
     """Return what points and bars are, for the caption."""
     drawn = drawn_from(cells)
-    shown = f"{BARS}; square: it excludes dense; cross: as many weights at random"
+    shown = f"{BARS}; square: all of it is worse; cross: as many weights at random"
     return f"{shown}; points: {drawn}" if drawn else shown
 
 

@@ -77,11 +77,9 @@ def methods_title(changes: Sequence[Change], scale: Scale) -> str:
     losing = sum(one.surely_loses for one in pruned)
     worst = max(pruned, key=lambda one: one.loss.estimate)
     if count == 1:
-        found = f"loses {scale.metric}" if losing else f"is not told apart from dense in {scale.metric}"
+        found = f"loses {scale.metric}" if losing else f"loses no {scale.metric} for certain"
         return f"{model}: {_told(worst, scale)} {found}"
     found = f"{losing or 'none'} of {count} prunings {'lose' if losing > 1 else 'loses'} {scale.metric}"
-    rest = (
-        f", the other{'s are' if count - losing > 1 else ' is'} not told apart from dense" if 0 < losing < count else ""
-    )
+    rest = f", for the other{'s' if count - losing > 1 else ''} no loss is certain" if 0 < losing < count else ""
     certain = "" if losing else " for certain"
     return f"{model}: {found}{certain}{rest}; the worst estimate: {_told(worst, scale)}"
