@@ -64,3 +64,39 @@ def without_scripts(page):
     Scripts end at the first end tag, as they do in a browser.
     """
     return re.sub(r"<script\b.*?</script>|<style>.*?</style>|data:image/[^\"]*", "", page, flags=re.DOTALL)
+
+
+def dense_of(seed, accuracy):
+    """The dense network of a seed in ONNX Runtime, with a score or without."""
+    common = {"model": "m", "method": "none", "sparsity_target": 0.0, "sparsity": 0.0, "engine": "onnxruntime"}
+    scores = {} if accuracy is None else scored(accuracy)
+    return cell(seed, name=f"dense{seed}", seed=seed, **scores, **common)
+
+
+def channels_in_multiples(seed, round_to, sparsity, accuracy, achieved=None):
+    """The same with channels removed."""
+    return cell(
+        seed, ms=10 - 5 * sparsity - round_to / 8, name=f"c{sparsity}r{round_to}s{seed}", model="m", method="channels",
+        sparsity_target=sparsity, sparsity=achieved or sparsity, round_to=round_to, seed=seed, engine="onnxruntime",
+        **scored(accuracy),
+    )  # fmt: skip
+
+
+def masked(method, sparsity, accuracy, low=None, high=None, **more):
+    """The same with a mask; `low` and `high` are the interval of its loss against dense."""
+    fields = {"model": "m", "engine": "onnxruntime", "seed": 0, "pruning": f"{method}:{sparsity}"} | more
+    return cell(
+        1, 10.0, f"{method}{sparsity}{fields['seed']}", method=method, sparsity_target=sparsity, sparsity=sparsity,
+        **fields, **scored(accuracy, loss_low=low, loss_high=high),
+    )  # fmt: skip
+
+
+def on_fold(m, fold):
+    """The same network, tested on a fold."""
+    return dataclasses.replace(m, name=f"{m.name}f{fold}", fold=fold)
+
+
+def drawn(axes):
+    """The points of each series of a panel, by its name in the legend."""
+    handles, labels = axes.get_legend_handles_labels()
+    return {label: handle for handle, label in zip(handles, labels, strict=True)}

@@ -12,7 +12,7 @@ from sparsemark.records.engine_note import EngineNote
 from sparsemark.records.run import Run
 from sparsemark.report import findings, headlines, render
 from sparsemark.report.figures import draw_figures
-from sparsemark.report.figures.score_latency import score_against_latency
+from sparsemark.report.figures.score_speedup import score_against_speedup
 from sparsemark.report.figures.speedup_sparsity import speedup_against_sparsity
 from sparsemark.report.style import engine_looks
 from tests.report.runs import RUNS, without_scripts
@@ -64,7 +64,7 @@ def test_an_engine_of_another_package_has_its_look_in_every_figure(scratch):
     series = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     line = series["Scratch Engine"].lines[0]
     assert (line.get_color(), line.get_marker(), line.get_linestyle()) == ("#123456", "p", "-.")
-    (axes,) = score_against_latency(scratch.measurements, scratch.engines).axes
+    (axes,) = score_against_speedup(scratch.measurements, scratch.engines).axes
     points = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     assert points["Scratch Engine"].get_facecolor()[0][:3] == pytest.approx([0x12 / 255, 0x34 / 255, 0x56 / 255])
 

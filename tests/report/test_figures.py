@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 import sys
 
 import pytest
@@ -11,12 +12,14 @@ import pytest
 from sparsemark.analysis.cells import MAJORITY
 from sparsemark.errors import UserError
 from sparsemark.report.figures import draw_figures
-from sparsemark.report.figures.score_latency import score_against_latency
+from sparsemark.report.figures.changes import drawn_from
+from sparsemark.report.figures.prunings import score_of_prunings
 from sparsemark.report.figures.score_sparsity import score_against_sparsity
+from sparsemark.report.figures.score_speedup import score_against_speedup
 from sparsemark.report.figures.speedup_sparsity import speedup_against_sparsity
 from sparsemark.report.scores import Scale
 from sparsemark.report.style import spread
-from tests.report.runs import RUNS, replace, rescored, scored
+from tests.report.runs import RUNS, channels_in_multiples, dense_of, drawn, on_fold, replace, rescored, scored
 from tests.synthetic import cell, study_run
 
 
@@ -25,7 +28,7 @@ def test_figures_are_drawn_for_what_there_is_and_stay_small(tmp_path):
     run = RUNS["study"]
     seeds = [dataclasses.replace(m, seed=s) for m in run.measurements for s in (1, 2) if m.scores]
     files = draw_figures(run, tmp_path / "figures", seeds)
-    named = ("speedup-sparsity-cnn9", "accuracy-sparsity-cnn9", "accuracy-latency-cnn9")
+    named = ("speedup-sparsity-cnn9", "accuracy-speedup-cnn9", "accuracy-sparsity-cnn9")
     assert [f.name for f in files] == [f"{name}{end}" for name in named for end in (".png", ".svg", ".txt")]
     for file in files:
         assert file.stat().st_size < 300_000
@@ -40,28 +43,8 @@ def test_figures_are_drawn_for_what_there_is_and_stay_small(tmp_path):
     assert len(draw_figures(stripped, tmp_path / "stripped")) == 9
 
 
-def drawn(axes):
-    """The points of each series of a panel, by its name in the legend."""
-    handles, labels = axes.get_legend_handles_labels()
-    return {label: handle for handle, label in zip(handles, labels, strict=True)}
-
-
 def points(container):
     return [(round(float(x), 6), round(float(y), 6)) for x, y in zip(*container.lines[0].get_data(), strict=True)]
-
-
-def channels_in_multiples(seed, round_to, sparsity, accuracy, achieved=None):
-    return cell(
-        seed, ms=10 - 5 * sparsity - round_to / 8, name=f"c{sparsity}r{round_to}s{seed}", model="m", method="channels",
-        sparsity_target=sparsity, sparsity=achieved or sparsity, round_to=round_to, seed=seed, engine="onnxruntime",
-        **scored(accuracy),
-    )  # fmt: skip
-
-
-def dense_of(seed, accuracy):
-    common = {"model": "m", "method": "none", "sparsity_target": 0.0, "sparsity": 0.0, "engine": "onnxruntime"}
-    scores = {} if accuracy is None else scored(accuracy)
-    return cell(seed, name=f"dense{seed}", seed=seed, **scores, **common)
 
 
 def test_channels_in_multiples_are_no_further_seeds_of_plain_ones():
@@ -69,10 +52,9 @@ def test_channels_in_multiples_are_no_further_seeds_of_plain_ones():
     plain = [channels_in_multiples(0, 1, sparsity, 0.9) for sparsity in (0.3, 0.5)]
     sixteens = [channels_in_multiples(0, 16, sparsity, 0.7) for sparsity in (0.3, 0.5)]
     cells = [dense_of(0, 0.92), *plain, *sixteens]
-    first, second = [axes for axes in score_against_sparsity(cells).axes if axes.get_visible()]
-    assert [axes.get_title() for axes in (first, second)] == ["channels, seed 0", "channels (x16), seed 0"]
-    assert points(drawn(first)["fine-tuned"]) == [(30, 90), (50, 90)]
-    assert points(drawn(second)["fine-tuned"]) == [(30, 70), (50, 70)]
+    (axes,) = score_against_sparsity(cells).axes
+    assert points(drawn(axes)["channels"]) == [(70, -2), (50, -2)]
+    assert points(drawn(axes)["channels (x16)"]) == [(70, -22), (50, -22)]
     lines = drawn(speedup_against_sparsity(cells, {}).axes[0])
     for name, series in (("ONNX Runtime", plain), ("ONNX Runtime (x16)", sixteens)):
         assert [y for _, y in points(lines[name])] == pytest.approx([m.speedup for m in (cells[0], *series)])
@@ -93,20 +75,28 @@ def test_masks_of_two_kinds_are_not_drawn_as_one_curve():
     assert one.get_title() == "Weights set to zero"
 
 
-def test_points_and_the_dense_line_are_means_over_the_same_seeds():
+def test_points_are_changes_against_the_dense_network_of_the_same_seeds():
     pytest.importorskip("matplotlib")
     dense = [dense_of(0, 0.9), dense_of(1, 0.7), dense_of(2, 0.7)]
     half = [channels_in_multiples(seed, 1, 0.5, 0.88 - seed / 10, 0.494 + seed / 100) for seed in (0, 1, 2)]
     most = channels_in_multiples(0, 1, 0.9, 0.8)
-    (axes,) = score_against_sparsity([*dense, *half, most]).axes
-    assert points(drawn(axes)["fine-tuned"]) == [(49.4, 88), (90, 80)]
-    assert drawn(axes)["dense"].get_ydata()[0] == pytest.approx(90)
-    (axes,) = score_against_sparsity([*dense, *half]).axes
-    assert axes.get_title() == "channels, seeds 0 to 2"
-    assert points(drawn(axes)["fine-tuned"]) == [(50.4, 78)]
-    assert drawn(axes)["dense"].get_ydata()[0] == pytest.approx(230 / 3)
-    (axes,) = score_against_sparsity([*dense, half[1], most]).axes
-    assert axes.get_title() == "channels, seeds 0, 1", "no seed is everywhere"
+    figure = score_against_sparsity([*dense, *half, most])
+    (axes,) = figure.axes
+    assert points(drawn(axes)["channels"]) == [(49.6, pytest.approx(78 - 230 / 3)), (10, -10)]
+    assert "dense, 76.7 to 90.0 %" in [text.get_text() for text in axes.texts]
+    assert "channels 50 % (+1.3 points)" in figure.get_suptitle().replace("\n", " "), (
+        "the title is about the points that are drawn"
+    )
+
+
+def test_folds_are_not_averaged_with_other_splits():
+    pytest.importorskip("matplotlib")
+    dense = [dense_of(0, 0.9), *(on_fold(dense_of(0, 0.8), fold) for fold in (0, 1))]
+    half = channels_in_multiples(0, 1, 0.5, 0.5)
+    folds = [on_fold(channels_in_multiples(0, 1, 0.5, 0.78 - fold / 50), fold) for fold in (0, 1)]
+    (axes,) = score_against_sparsity([*dense, half, *folds]).axes
+    assert points(drawn(axes)["channels"]) == [(50, -3)]
+    assert drawn_from([*dense, half, *folds]) == "means over folds 0, 1"
 
 
 def test_a_moment_of_the_machine_moves_no_point():
@@ -114,7 +104,7 @@ def test_a_moment_of_the_machine_moves_no_point():
     pytest.importorskip("matplotlib")
     cells = [dense_of(0, 0.92), *(channels_in_multiples(0, 1, share, 0.9) for share in (0.3, 0.5, 0.7))]
     slow = [cells[0], dataclasses.replace(cells[1], p50_ms=3 * cells[1].p50_ms), *cells[2:]]
-    for draw in (speedup_against_sparsity, score_against_latency):
+    for draw in (speedup_against_sparsity, score_against_speedup):
         (quiet,), (noisy,) = draw(cells, {}).axes, draw(slow, {}).axes
         assert quiet.dataLim.bounds == noisy.dataLim.bounds
 
@@ -158,10 +148,11 @@ def test_the_title_is_the_answer_and_no_more_than_was_measured():
     pytest.importorskip("matplotlib")
     run = RUNS["study"]
     bare = replace(run, lambda m: True, scores={})
-    for draw in (speedup_against_sparsity, score_against_latency):
-        assert draw(run.measurements, {}).get_suptitle().endswith("dense ONNX Runtime, within one point of accuracy")
-    assert speedup_against_sparsity(bare.measurements, {}).get_suptitle().endswith("dense ONNX Runtime, speed only")
-    assert " keeps its accuracy with " in score_against_sparsity(run.measurements).get_suptitle()
+    for draw in (speedup_against_sparsity, score_against_speedup):
+        title = draw(run.measurements, {}).get_suptitle().replace("\n", " ")
+        assert "dense ONNX Runtime, within one point of accuracy" in title
+        assert re.search(r" is \d\.\d\dx \[\d\.\d\d, \d\.\d\d\] as fast as dense", title)
+    assert "dense ONNX Runtime, speed only" in speedup_against_sparsity(bare.measurements, {}).get_suptitle()
 
 
 def test_close_points_of_the_front_are_not_ranked():
@@ -179,8 +170,8 @@ def test_close_points_of_the_front_are_not_ranked():
                 7.0,
                 f"c{i}",
                 method="magnitude",
-                sparsity_target=0.5,
-                sparsity=0.5,
+                sparsity_target=0.5 + i / 10,
+                sparsity=0.5 + i / 10,
                 **fields,
                 **ratio,
                 **scored(score),
@@ -188,7 +179,7 @@ def test_close_points_of_the_front_are_not_ranked():
             for i, (ratio, score) in enumerate(zip(near, (0.8, 0.85), strict=True))
         ),
     ]
-    (axes,) = score_against_latency(cells, {}).axes
+    (axes,) = score_against_speedup(cells, {}).axes
     first, second, third, *rest = axes.get_title(loc="left").splitlines()
     assert [line[:2] for line in (first, second, third)] == ["F1", "F2", "F3"]
     assert [line.endswith("(~)") for line in (first, second, third)] == [False, True, False]
@@ -199,11 +190,15 @@ def test_random_controls_stand_beside_what_they_control_and_chance_is_a_line():
     pytest.importorskip("matplotlib")
     cells = RUNS["study"].measurements
     chance = dataclasses.replace(cells[0], name="majority-seed0", model=MAJORITY, method=None, **scored(0.5))
-    titles = [axes.get_title() for axes in score_against_sparsity(cells, [chance]).axes if axes.get_visible()]
-    assert not any(title.startswith("random") for title in titles)
-    axes = next(a for a in score_against_sparsity(cells, [chance]).axes if a.get_title().startswith("magnitude"))
-    assert "zeroed at random" in drawn(axes)
-    assert drawn(axes)["most frequent class"].get_ydata()[0] == pytest.approx(50)
+    figure = score_against_sparsity(cells, [chance])
+    tuned, *before = figure.axes
+    assert [x for x, _ in points(drawn(tuned)["as many at random"])] == pytest.approx([70, 50, 30])
+    assert "↓ random 90 %: -10.5" in [text.get_text() for text in tuned.texts], "further from the others than they are"
+    assert not any("as many at random" in drawn(axes) for axes in before)
+    level = 50 - 88
+    assert not any(line.get_ydata()[0] == pytest.approx(level) for line in tuned.get_lines()), "an axis that fits"
+    for axes in before:
+        assert any(line.get_ydata()[0] == pytest.approx(level) for line in axes.get_lines())
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
@@ -230,63 +225,56 @@ def test_other_precisions_threads_and_schedules_are_no_further_seeds():
     assert [axes.get_title().rpartition(":\n")[2] for axes in panels] == ["magnitude", "iterative magnitude"]
 
 
-def test_channels_below_a_mask_have_a_panel_of_their_own():
+def test_no_line_joins_mixes_of_other_channels():
     pytest.importorskip("matplotlib")
     both = [
         dataclasses.replace(
-            channels_in_multiples(0, 16, share, 0.8),
-            method="channels+magnitude", pruning=f"channels:{share}:16+magnitude:0.8",
+            channels_in_multiples(0, 16, share, 0.8), name=f"b{share}{zeros}", sparsity_target=zeros,
+            sparsity=1 - (1 - share) * (1 - zeros), method="channels+magnitude",
+            pruning=f"channels:{share}:16+magnitude:{zeros}",
         )
-        for share in (0.3, 0.5)
+        for share in (0.3, 0.5) for zeros in (0.7, 0.8, 0.9)
     ]  # fmt: skip
     cells = [dense_of(0, 0.9), channels_in_multiples(0, 1, 0.5, 0.85), *both]
-    first, second = speedup_against_sparsity(cells, {}).axes
-    assert first.get_title() == "Channels removed"
-    assert (second.get_title(), second.get_xlabel()) == (
-        "Channels removed, then weights set to zero",
-        "weights removed or zero, %",
-    )
-    titles = [axes.get_title() for axes in score_against_sparsity(cells).axes if axes.get_visible()]
-    assert titles == ["channels, seed 0", "channels (x16) + magnitude, seed 0"]
+    (axes,) = speedup_against_sparsity(cells, {}).axes
+    assert axes.get_title() == "Channels removed (and weights set to zero)"
+    lines = drawn(axes)
+    for share in (30, 50):
+        places = [x for x, _ in points(lines[f"ONNX Runtime, channels {share} % (x16) + magnitude"])]
+        assert places == pytest.approx([(100 - share) * left for left in (0.3, 0.2, 0.1)])
+    (axes,) = score_against_sparsity(cells).axes
+    handles, labels = axes.get_legend_handles_labels()
+    assert labels == ["channels", "channels (x16) + magnitude", "channels (x16) + magnitude"]
+    assert len({handle.lines[0].get_color() for handle in handles[1:]}) == 1, "one kind has one look"
+    names = [text.get_text() for text in axes.texts]
+    assert {"channels 30 % (x16) + magnitude", "channels 50 % (x16) + magnitude"} < set(names)
 
 
-def test_folds_are_draws_as_seeds_are():
-    pytest.importorskip("matplotlib")
-    dense = [dataclasses.replace(dense_of(0, 0.9 - fold / 10), name=f"d{fold}", fold=fold) for fold in (0, 1)]
-    half = [
-        dataclasses.replace(channels_in_multiples(0, 1, 0.5, 0.8 - fold / 10), name=f"h{fold}", fold=fold)
-        for fold in (0, 1)
-    ]
-    (axes,) = score_against_sparsity([*dense, *half]).axes
-    assert axes.get_title() == "channels, seed 0, folds 0, 1"
-    assert points(drawn(axes)["fine-tuned"]) == [(50, 75)]
-    assert drawn(axes)["dense"].get_ydata()[0] == pytest.approx(85)
-
-
-def test_a_quantised_score_is_a_panel_of_its_own_and_moves_no_line():
+def test_a_quantised_score_is_a_series_of_its_own_against_the_dense_float():
     pytest.importorskip("matplotlib")
     dense, half = dense_of(0, 0.9), channels_in_multiples(0, 1, 0.5, 0.8)
     int8 = [
         dataclasses.replace(m, name=f"{m.name}8", precision="int8", **scored(value))
         for m, value in ((dense, 0.7), (half, 0.6))
     ]
-    first, second = (axes for axes in score_against_sparsity([dense, half, *int8]).axes if axes.get_visible())
-    assert [axes.get_title() for axes in (first, second)] == ["channels, seed 0", "channels int8, seed 0"]
-    assert points(drawn(first)["fine-tuned"]) == [(50, 80)]
-    assert points(drawn(second)["fine-tuned"]) == [(50, 60)]
-    assert [drawn(axes)["dense"].get_ydata()[0] for axes in (first, second)] == pytest.approx([90, 90])
+    (axes,) = score_against_sparsity([dense, half, *int8]).axes
+    assert points(drawn(axes)["channels"]) == [(50, -10)]
+    assert points(drawn(axes)["channels int8"]) == [(50, -30)]
 
 
 @pytest.mark.parametrize(
-    ("caveat", "words"), [("PHANTOM", "accuracy on PHANTOM images, %"), ("LEAKY", "accuracy on LEAKY data, %")]
+    ("caveat", "words"), [("PHANTOM", "accuracy on PHANTOM images"), ("LEAKY", "accuracy on LEAKY data")]
 )
 def test_a_caveat_stands_on_the_axis(caveat, words):
     pytest.importorskip("matplotlib")
     run = study_run(caveat=caveat)
-    assert score_against_sparsity(run.measurements).axes[0].get_ylabel() == f"{words} (higher is better)"
-    assert score_against_latency(run.measurements, {}).axes[0].get_ylabel() == f"{words} (higher is better)"
+    changed = f"change of {words} against dense, points (higher is better)"
+    assert score_against_sparsity(run.measurements).axes[0].get_ylabel() == changed
+    assert score_of_prunings(run.measurements).axes[0].get_xlabel() == changed
+    (axes,) = score_against_speedup(run.measurements, {}).axes
+    assert axes.get_ylabel() == f"{words}, % (higher is better)"
     plain = study_run(source="PHANTOM, LEAKY")
-    assert score_against_sparsity(plain.measurements).axes[0].get_ylabel() == "accuracy, % (higher is better)"
+    assert "PHANTOM" not in score_against_sparsity(plain.measurements).axes[0].get_ylabel()
 
 
 def test_two_caveats_stand_both_on_the_axis():
@@ -296,11 +284,11 @@ def test_two_caveats_stand_both_on_the_axis():
 def test_other_precisions_have_smaller_points_beside_the_front():
     pytest.importorskip("matplotlib")
     run = replace(RUNS["study"], lambda m: m.engine == "ncnn", precision="int8")
-    (axes,) = score_against_latency(run.measurements, {}).axes
+    (axes,) = score_against_speedup(run.measurements, {}).axes
     labels = axes.get_legend_handles_labels()[1]
     assert "int8 (small)" in labels
     drawn_points = [c for c in axes.collections if hasattr(c, "get_sizes") and len(c.get_offsets())]
     sizes = {size for collection in drawn_points for size in collection.get_sizes()}
     assert len(sizes) == 2
-    (axes,) = score_against_latency(RUNS["study"].measurements, {}).axes
+    (axes,) = score_against_speedup(RUNS["study"].measurements, {}).axes
     assert not any("small" in label for label in axes.get_legend_handles_labels()[1])

@@ -18,8 +18,8 @@ from sparsemark.report import FORMATS, headlines, render
 from sparsemark.report.accuracy import accuracy_markdown
 from sparsemark.report.document import content_of
 from sparsemark.report.figures import draw_figures
-from sparsemark.report.figures.score_latency import score_against_latency
 from sparsemark.report.figures.score_sparsity import score_against_sparsity
+from sparsemark.report.figures.score_speedup import score_against_speedup
 from sparsemark.report.figures.speedup_sparsity import speedup_against_sparsity
 from sparsemark.report.scores import Scale, Scoring
 from tests.report.runs import RUNS, of, replace, rescored, without_scripts
@@ -219,24 +219,28 @@ def test_the_front_turns_where_lower_is_better(higher_is_better, front):
              scores={MAE: Score(value, higher_is_better=higher_is_better)})
         for i, (ms, value) in enumerate([(1.0, 9.0), (2.0, 5.0), (3.0, 7.0), (4.0, 1.0)])
     ]  # fmt: skip
-    (axes,) = score_against_latency(cells, {}).axes
+    (axes,) = score_against_speedup(cells, {}).axes
     (line,) = (line for line in axes.get_lines() if line.get_label() == "nothing is both faster and better")
     assert list(line.get_ydata()) == front
 
 
 def test_axes_say_which_direction_is_better():
     pytest.importorskip("matplotlib")
-    (axes,) = score_against_latency(ERRORS.measurements, {}).axes
+    (axes,) = score_against_speedup(ERRORS.measurements, {}).axes
     assert axes.get_ylabel() == "mae (lower is better)"
-    assert score_against_sparsity(ERRORS.measurements).axes[0].get_ylabel() == "mae (lower is better)"
-    (axes,) = score_against_latency(VOLUMES.measurements, {}).axes
+    assert (
+        score_against_sparsity(ERRORS.measurements).axes[0].get_ylabel()
+        == "change of mae against dense (lower is better)"
+    )
+    (axes,) = score_against_speedup(VOLUMES.measurements, {}).axes
     assert axes.get_ylabel() == "dice_volume, % (higher is better)"
-    assert score_against_sparsity(VOLUMES.measurements).axes[0].get_ylabel() == "dice_volume, % (higher is better)"
+    label = score_against_sparsity(VOLUMES.measurements).axes[0].get_ylabel()
+    assert label == "change of dice_volume against dense, points (higher is better)"
 
 
 def test_the_front_of_an_error_is_drawn_downwards():
     pytest.importorskip("matplotlib")
-    (axes,) = score_against_latency(ERRORS.measurements, {}).axes
+    (axes,) = score_against_speedup(ERRORS.measurements, {}).axes
     (line,) = (line for line in axes.get_lines() if line.get_label() == "nothing is both faster and better")
     y = list(line.get_ydata())
     assert len(y) > 1
@@ -247,16 +251,16 @@ def test_the_front_of_an_error_is_drawn_downwards():
 
 def test_points_of_an_error_are_in_its_own_unit():
     pytest.importorskip("matplotlib")
-    panel = next(a for a in score_against_sparsity(ERRORS.measurements).axes if a.get_title().startswith("magnitude"))
+    panel = score_against_sparsity(ERRORS.measurements).axes[0]
     handles, labels = panel.get_legend_handles_labels()
-    line = handles[labels.index("fine-tuned")].lines[0]
-    assert list(line.get_ydata()) == pytest.approx([4.68, 4.84, 5.04, 6.2])
+    line = handles[labels.index("magnitude")].lines[0]
+    assert list(line.get_ydata()) == pytest.approx([4.68 - 4.8, 4.84 - 4.8, 5.04 - 4.8, 6.2 - 4.8])
 
 
 def test_files_of_figures_are_called_after_the_metric(tmp_path):
     pytest.importorskip("matplotlib")
     files = draw_figures(rescored(RUNS["study"], "mae of/x"), tmp_path)
-    named = ("speedup-sparsity-cnn9", "mae_of_x-sparsity-cnn9", "mae_of_x-latency-cnn9")
+    named = ("speedup-sparsity-cnn9", "mae_of_x-speedup-cnn9", "mae_of_x-sparsity-cnn9")
     assert files == [tmp_path / f"{name}{end}" for name in named for end in (".png", ".svg", ".txt")]
 
 
@@ -265,7 +269,7 @@ def test_a_figure_of_latency_needs_no_score():
     bare = replace(RUNS["study"], lambda m: True, scores={})
     assert speedup_against_sparsity(bare.measurements, {}) is not None
     assert score_against_sparsity(bare.measurements) is None
-    assert score_against_latency(bare.measurements, {}) is None
+    assert score_against_speedup(bare.measurements, {}) is None
 
 
 # the table over seeds

@@ -37,7 +37,14 @@ def add(commands: Commands) -> None:
         metavar="N,C,H,W",
         help="where the file leaves sizes open; NAME=SIZES for one of several",
     )
-    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw each layer of a .csr file against the peak")
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="draw each layer of a .csr file against the peak, as .png or .svg; repeats",
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write layers and changes as data")
     parser.set_defaults(execute=execute)
 
@@ -57,7 +64,7 @@ def execute(options: argparse.Namespace) -> int:
     artifact: Path = options.artifact
     if artifact.suffix not in (CSR_SUFFIX, ONNX_SUFFIX):
         raise UserError(f"{artifact}: expected a {CSR_SUFFIX} or an {ONNX_SUFFIX} file")
-    for path in filter(None, (options.json, options.figure)):
+    for path in filter(None, (options.json, *options.figure)):
         check_writable(path)
     given = [InputSpec.parse(text) for text in options.input]
     try:
@@ -82,9 +89,9 @@ def execute(options: argparse.Namespace) -> int:
         from sparsemark.report.figures.layer_pace import draw_layer_pace
         from sparsemark.report.renderers.explanation import limits_in_words
 
-        conditions = [artifact.stem, *limits_in_words(explanation), environment(machine)[0]]
-        draw_layer_pace(*drawn, conditions, options.figure)
-        write(f"wrote {options.figure}\n")
+        conditions = [*limits_in_words(explanation), environment(machine)[0]]
+        draw_layer_pace(artifact.stem, *drawn, conditions, options.figure)
+        write("".join(f"wrote {path}\n" for path in options.figure))
     return 0
 
 
@@ -121,14 +128,14 @@ def _csr(artifact: Path, given: Sequence[InputSpec]) -> Opened:
     return opened
 
 
-def _onnx(artifact: Path, given: Sequence[InputSpec], figure: Path | None) -> Opened:
+def _onnx(artifact: Path, given: Sequence[InputSpec], figures: Sequence[Path]) -> Opened:
     from sparsemark.registry import missing
 
     absent = missing(("onnxruntime", "onnx"))
     if absent:
         raise UserError(f"{absent}: explain needs it for {artifact.name}, pip install sparsemark[engines]")
-    if figure is not None:
-        raise UserError(f"--figure {figure}: expected a {CSR_SUFFIX} file, whose layers it draws")
+    if figures:
+        raise UserError(f"--figure {figures[0]}: expected a {CSR_SUFFIX} file, whose layers it draws")
     from sparsemark.measurement.explanation.onnx_file import load_fixed, profiled_file
     from sparsemark.measurement.explanation.onnx_linters import LINTERS
 

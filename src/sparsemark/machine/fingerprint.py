@@ -25,6 +25,9 @@ _PACKAGES = ("sparsemark", "numpy", "torch", "onnx", "pytest-benchmark")
 
 _FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
+"""Vector instructions that tell apart processors of one name, the widest first: flag, and what makers call it."""
+
 
 def fingerprint(modules: Iterable[str] = ()) -> dict[str, Any]:
     """Return a description of machine and software: JSON values only, no name of a person, a host or a path.
@@ -137,10 +140,15 @@ def machine_name(info: Mapping[str, Any] | None = None) -> str:
     processor = _processor() if info is None else _processor_of(info)
     model = str(processor["cpu_model"] or "cpu").lower()
     model = re.sub(r"\(.*?\)|\b(cpu|processor|with|\d+-core)\b.*", " ", model)
-    flags, count = str(processor["cpu_flags"]).split(), processor["cpu_count"]
-    widest = next((flag for flag in ("avx512f", "avx2", "asimd") if flag in flags), "")
+    count, widest = processor["cpu_count"], widest_vectors(processor)
     parts = [*re.findall(r"[a-z0-9]+", model), f"{count}cpu" if isinstance(count, int) else "", widest]
     return "-".join(part for part in parts if part) or "unnamed"
+
+
+def widest_vectors(info: Mapping[str, Any]) -> str:
+    """Return the flag of the widest vectors of a fingerprint, a key of `VECTORS`; empty where none is noted."""
+    flags = str(info.get("cpu_flags")).split()
+    return next((flag for flag in VECTORS if flag in flags), "")
 
 
 def machine_key(info: Mapping[str, Any]) -> str:

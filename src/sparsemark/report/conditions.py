@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import reference_engine
 from sparsemark.analysis.contamination import contamination_of, in_words
+from sparsemark.machine.fingerprint import VECTORS, widest_vectors
 from sparsemark.records.measurement import MEASURED, Measurement
 from sparsemark.report import wording
 from sparsemark.report.deployment import Deployment
@@ -59,7 +60,7 @@ def summary(run: Run, measurements: Sequence[Measurement]) -> str:
     cells = [m for m in measurements if m.status == MEASURED and m.p50_ms is not None]
     disturbed = sum(bool(contamination_of(m)) for m in cells)
     parts = [
-        info.get("cpu_model"),
+        _processor(info),
         *_counts(cells, ("threads", "calls a cell", "launches")),
         f"(!) {disturbed} of {len(cells)} cells disturbed" if disturbed else "",
         str(run.when or "")[:_DAY],
@@ -128,13 +129,22 @@ def _distinct(texts: Iterable[str | None]) -> list[str]:
 
 
 def _machine(info: Mapping[str, Any]) -> str:
-    # What sparsemark writes, else what pytest-benchmark itself writes.
-    cpu = info.get("cpu") if isinstance(info.get("cpu"), dict) else {}
-    model = info.get("cpu_model") or (cpu or {}).get("brand_raw")
-    count = info.get("cpu_count") or (cpu or {}).get("count")
+    count = info.get("cpu_count") or _known_to_pytest(info).get("count")
     kernel = info.get("kernel") or info.get("release")
-    parts = [model, f"{count} processors" if count else None, f"kernel {kernel}" if kernel else None]
+    parts = [_processor(info), f"{count} processors" if count else None, f"kernel {kernel}" if kernel else None]
     return ", ".join(str(part) for part in parts if part)
+
+
+def _processor(info: Mapping[str, Any]) -> str:
+    """Return the processor, with its widest vectors: clouds give processors of several generations one name."""
+    model = info.get("cpu_model") or _known_to_pytest(info).get("brand_raw") or ""
+    return " with ".join(str(part) for part in (model, VECTORS.get(widest_vectors(info))) if part)
+
+
+def _known_to_pytest(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what pytest-benchmark itself notes of the processor, in files without what sparsemark writes."""
+    cpu = info.get("cpu")
+    return cpu if isinstance(cpu, dict) else {}
 
 
 def _versions(info: Mapping[str, Any]) -> str:

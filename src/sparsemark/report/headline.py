@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sparsemark.analysis.cells import dense_scores, is_dense, is_reference, models, reference_engine
 from sparsemark.analysis.comparison import speedup_over
 from sparsemark.analysis.contamination import contamination_of, in_words
-from sparsemark.analysis.front import Bar, answers, fastest
+from sparsemark.analysis.front import Bar, answers
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
 from sparsemark.report.scores import UNSCORED, Scoring
@@ -65,21 +65,6 @@ def bar_in_words(answer: Answer, scoring: Scoring, bar: Bar) -> str:
     dense = next(one.dense for one in answer.judged if one.dense is not None)
     share = bar.share(dense)
     return scale.within(bar.allowed(dense)) if share is None else scale.kept(share)
-
-
-def title_of(answer: Answer, scoring: Scoring, notes: Notes) -> str:
-    """Return the answer in the few words of a figure's title, without intervals."""
-    if not answer.candidates:
-        return f"{answer.model}: no cell has a speedup with an interval"
-    over = _reference(answer.candidates[0].measurement, notes)
-    is_judged = not unjudged(answer, scoring)
-    within = f", {bar_in_words(answer, scoring, Bar())}" if is_judged else ", speed only"
-    found = answer.best if is_judged else fastest(answer.candidates)
-    if found is None or found.speedup is None:
-        return f"{answer.model}: nothing is faster than {over}{within}"
-    ratio = f"{found.speedup.estimate:.{1 if found.speedup.estimate >= 10 else 2}f}x"
-    m = found.measurement
-    return f"{answer.model}: {wording.pruned(m)} in {wording.runner(m, notes)} is {ratio} {over}{within}"
 
 
 def disturbed(answer: Answer) -> list[Measurement]:

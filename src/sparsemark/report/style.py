@@ -29,6 +29,8 @@ _DPI = 110  # files stay well under 300 kB and print at the width of a page
 
 _MARGIN = 0.01  # of the width, left and right of title and caption
 _POINTS_AN_INCH = 72
+_BEFORE_PERCENT = "\N{NO-BREAK SPACE}%"
+_DRAWN = 0.97  # letters on whole pixels are up to so much wider than their outlines
 
 _TITLE_POINTS = 13
 _TITLE_LINE_INCHES = 0.22
@@ -37,19 +39,34 @@ _CAPTION_POINTS = 7.5
 _LINE_INCHES = 0.15  # height of a line of it
 _LABEL_POINTS = 11.0  # height of a name beside a series
 _LOG_FROM = 4.0  # a linear axis would press the faster engines together where they differ by more than this
-_TICKS = (1.0, 2.0, 3.0, 5.0, 7.0)
+_TICKS, _FEW_TICKS = (1.0, 2.0, 3.0, 5.0, 7.0), (1.0, 2.0, 3.0, 5.0)
 
 _SPARE = (Look("#332288", "<", "--"), Look("#882255", ">", "-."), Look("#44AA99", "h", ":"))
 """Looks of engines that bring none: colours by Paul Tol, apart from those of Okabe and Ito."""
 
+_KINDS = (
+    Look("#0072B2", "o", "-"), Look("#D55E00", "s", "--"), Look("#009E73", "^", "-."), Look("#332288", "D", ":"),
+    Look("#56B4E9", "v", "--"), Look("#E69F00", "P", "-."), Look("#999933", "<", ":"), Look("#8C6D31", ">", "-"),
+    Look("#44AA99", "h", "--"), Look("#7F7F7F", "d", "-."),
+)  # fmt: skip
+"""Looks of kinds of pruning, of the same two palettes; markers tell them apart in grey."""
+
 
 @dataclass(frozen=True)
 class End:
-    """Where a series ends, and its name there."""
+    """Where a series ends, and its name there.
+
+    Args:
+        y: height, in the unit of the axis.
+        text: the name.
+        colour: of the name.
+        x: place of the last point, in the unit of the axis; None for a line across the panel.
+    """
 
     y: float
     text: str
     colour: str
+    x: float | None = None
 
 
 def engine_looks(engines: Iterable[str | None], notes: Mapping[str, EngineNote]) -> dict[str, Look]:
@@ -118,13 +135,13 @@ def scale_milliseconds(axes: Axes, which: str, values: Sequence[float]) -> None:
         scale_logarithmically(axes, which)
 
 
-def scale_logarithmically(axes: Axes, which: str) -> None:
-    """Make an axis logarithmic, with plain numbers."""
+def scale_logarithmically(axes: Axes, which: str, *, dense: bool = True) -> None:
+    """Make an axis logarithmic, with plain numbers: 1, 2, 3, 5 and 7, without 7 where they are not `dense`."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis = axes.yaxis if which == "y" else axes.xaxis
     axes.set(**{f"{which}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=_TICKS))
+    axis.set_major_locator(LogLocator(subs=_TICKS if dense else _FEW_TICKS))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -137,6 +154,8 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> None:
     """Write a name to the right of where each series ends, moved up or down so that none covers another.
+
+    A thin line leads to each name from the point that it belongs to.
 
     Call it last: what changes the height of a panel afterwards moves the series away from their names.
     """
@@ -157,6 +176,26 @@ def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> None:
                 va="center",
                 annotation_clip=False,
             )
+            if end.x is not None:
+                _lead(axes, (end.x, end.y), free / points, end.colour)
+
+
+def _lead(axes: Axes, last: tuple[float, float], height: float, colour: str) -> None:
+    """Draw a line from the last point of a series to its name, which stands at a height in pixels."""
+    from matplotlib.patches import ConnectionPatch
+
+    _, y = axes.transData.inverted().transform((0.0, height))
+    line = ConnectionPatch(
+        last, (1.01, y), "data", axes.get_yaxis_transform(), axesA=axes, axesB=axes,
+        color=colour, linewidth=0.6, alpha=0.5, clip_on=False, zorder=1,
+    )  # fmt: skip
+    line.set_in_layout(False)
+    axes.add_artist(line)
+
+
+def kind_looks(kinds: Iterable[str]) -> dict[str, Look]:
+    """Return a look for each kind of pruning, in their order; they begin again where there are more than looks."""
+    return dict(zip(dict.fromkeys(kinds), cycle(_KINDS), strict=False))
 
 
 def spread(heights: Sequence[float], apart: float) -> list[float]:
@@ -192,20 +231,23 @@ def caption(figure: Figure, line: str) -> None:
 
 
 def _wrapped(text: str, inches: float, points: float, weight: str = "normal") -> list[str]:
-    """Return a text in lines that fit a figure of this width, by the widths of its letters; words are left whole."""
+    """Return a text in lines that fit a figure of this width, by the widths of its letters.
+
+    Words are left whole, and so is `90 %`.
+    """
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
     measure, font = TextToPath(), FontProperties(size=points, weight=weight)
-    room = inches * (1 - 2 * _MARGIN) * _POINTS_AN_INCH
+    room = _DRAWN * inches * (1 - 2 * _MARGIN) * _POINTS_AN_INCH
     lines: list[str] = []
-    for word in text.split():
+    for word in " ".join(text.split()).replace(" %", _BEFORE_PERCENT).split(" "):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and measure.get_text_width_height_descent(longer, font, False)[0] <= room:
             lines[-1] = longer
         else:
             lines.append(word)
-    return lines
+    return [line.replace(_BEFORE_PERCENT, " %") for line in lines]
 
 
 def save(figure: Figure, path: Path) -> None:

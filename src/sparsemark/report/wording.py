@@ -133,8 +133,7 @@ def pruned(measurement: Measurement) -> str:
     if measurement.method is None:
         return ABSENT
     schedule, steps = _asked(measurement)
-    words = [f"{method}{f' {percent(share)}' if share else ''}{multiple_of(of)}" for method, share, of in steps]
-    return schedule + (" + ".join(words) or _unpruned(measurement))
+    return schedule + (" + ".join(map(_step, steps)) or _unpruned(measurement))
 
 
 def _unpruned(measurement: Measurement) -> str:
@@ -149,6 +148,23 @@ def kind(measurement: Measurement) -> str:
         return ABSENT
     schedule, steps = _asked(measurement)
     return schedule + (" + ".join(method + multiple_of(of) for method, _, of in steps) or "dense")
+
+
+def swept(measurement: Measurement) -> str:
+    """Return what was asked for without the share of the last step: `channels 80 % (x16) + magnitude`.
+
+    Networks alike in it differ in one share alone, so that a line may join them.
+    """
+    if measurement.method is None:
+        return ABSENT
+    schedule, steps = _asked(measurement)
+    *before, last = steps or [(_unpruned(measurement), 0.0, 1)]
+    return schedule + " + ".join([*map(_step, before), last[0] + multiple_of(last[2])])
+
+
+def _step(step: tuple[str, float, int]) -> str:
+    method, share, of = step
+    return f"{method}{f' {percent(share)}' if share else ''}{multiple_of(of)}"
 
 
 def multiple_of(count: int) -> str:

@@ -1,211 +1,179 @@
-"""Figure of the score against what was removed: the pruned network, recalibrated, fine-tuned."""
+"""Figure of the score against the weights left, fine-tuned and before: a line for each kind of pruning."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from sparsemark.analysis.cells import MAJORITY, is_control, is_masked, is_structural, removed
-from sparsemark.analysis.front import Bar, standings
+from sparsemark.analysis.cells import MAJORITY, is_control, is_quantised
+from sparsemark.analysis.statistics import Interval
 from sparsemark.engines.base import Look
 from sparsemark.report import wording
-from sparsemark.report.figures.series import draw_series, precision_of, score_interval
+from sparsemark.report.conditions import epochs_of
+from sparsemark.report.figures.changes import (
+    BARS,
+    axis_of,
+    chance_of,
+    change_in_words,
+    changes_of,
+    control_of,
+    dense_in_words,
+    drawn_from,
+)
+from sparsemark.report.figures.series import REFERENCE_DASHES, Way, draw_series, precision_of, scale_left
+from sparsemark.report.figures.titles import sweep_title
 from sparsemark.report.scores import Scoring
-from sparsemark.report.style import GREY, End, label_ends, new_figure, tidy
-from sparsemark.specs import ALL_ONES, DENSE, FP32, RANDOM
+from sparsemark.report.style import GREY, End, kind_looks, label_ends, new_figure, tidy
+from sparsemark.specs import ALL_ONES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from sparsemark.analysis.front import Standing
     from sparsemark.records.measurement import Measurement
+    from sparsemark.report.figures.changes import Change
     from sparsemark.report.figures.series import Point
     from sparsemark.report.scores import Scale
 
-    Draw = tuple[int | None, int | None]  # seed and fold
+CONTROL, CHANCE, RANDOM_NAME = "dense, fine-tuned as long", "most frequent class", "as many at random"
+"""Names of the dense control, of the chance level, and of random controls."""
 
-BARS = "bars: lowest to highest seed, or 95 % where there is one"
+CHANCE_COLOUR = "#882255"
+_FIRST_WIDER = 1.6
+"""Width of the panel of fine-tuned networks, over that of the others: its bars stand beside each other."""
 
-_PANELS_IN_A_ROW = 3
-
-_STEPS = {
-    "raw": ("pruned, nothing else", Look("#D55E00", "s", ":")),
-    "recalibrated": ("BatchNorm recalibrated", Look("#E69F00", "^", "--")),
-    "value": ("fine-tuned", Look("#0072B2", "o", "-")),
-}
-"""Values of a score in the order in which they arose, with their names and looks."""
-
-_DENSE, _CHANCE = Look(GREY, "o", ":"), Look("#882255", "", "-.")
-_CONTROL = Look("#CC79A7", "X", "")
+AT_RANDOM = Look("#CC79A7", "X", "none")
+"""Look of random controls."""
 
 
 def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Measurement] = ()) -> Figure | None:
-    """Draw the headline metric of every method against what was removed: raw, recalibrated and fine-tuned.
+    """Draw what each pruning changed in the headline metric against the weights that it left.
 
-    A panel shows the seeds that all its points have, so that points and the dense network are means over the same ones;
-    a random control is a mark in the panel of the method that it controls.
+    The first panel is of fine-tuned networks; the others, on an axis of their own, are of the same networks before.
+    A line joins networks that differ in one share alone: of channels removed first and zeros after, those with the same
+    channels. Random controls are marks without a line.
 
     Args:
-        cells: of one network; a variant that was timed on several engines counts once.
+        cells: of one network.
         baselines: what predicts without a network, such as the most frequent class.
 
     Returns:
-        None where no pruned variant has a score.
+        None where no pruned variant has a score and a dense network to be held against.
     """
     cells = list(cells)
-    scoring = Scoring.of(cells)
-    scored = [m for m in cells if scoring.score(m)]
-    variants = {(wording.pruned(m), precision_of(m), *_draw_of(m)): m for m in scored}.values()
-    panels = _panels(variants)
-    if not panels:
+    if not cells:
         return None
-    scale = scoring.scale(cells[0].model)
-    chance = [m for m in baselines if m.model == MAJORITY and scale.metric in m.scores]
-    columns = min(_PANELS_IN_A_ROW, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = new_figure(0.8 + 4.1 * columns, 0.8 + 3.3 * rows, _title(variants, scale))
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    scale = Scoring.of(cells).scale(cells[0].model)
+    changes = changes_of(cells, scale)
+    shown = [one for one in changes if one.first.method != ALL_ONES and one.left > 0]
+    if not any(not is_control(one.first) for one in shown):
+        return None
+    panels = {title: points for title, points in _panels(shown).items() if points}
+    figure = new_figure(3.4 + 3.7 * len(panels), 4.8, sweep_title(shown, scale))
+    ratios = [_FIRST_WIDER, *(1.0 for _ in panels)][: len(panels)]
+    (grid,) = figure.subplots(1, len(panels), squeeze=False, width_ratios=ratios)
+    looks = kind_looks(_kind(one) for one in shown if not is_control(one.first))
+    chance = chance_of(shown, [m for m in baselines if m.model == MAJORITY and scale.metric in m.scores], scale)
     ends: dict[Axes, list[End]] = {}
-    for axes, (name, panel) in zip(grid.flat, panels.items(), strict=False):
-        draws = _shared_draws([m for m in panel if not is_control(m)] or panel)
-        shown, of_all, by_chance = ([m for m in of if _draw_of(m) in draws] for of in (panel, variants, chance))
-        ends[axes] = _draw_panel(axes, shown, of_all, by_chance, scale)
-        axes.set(title=f"{name}, {_in_words(draws)}".rstrip(", "), xlabel=_removed_what(panel[0]), xlim=(-3, 100))
+    for axes, (title, points) in zip(grid, panels.items(), strict=True):
+        ends[axes] = _draw_kinds(axes, points, looks)
+        if axes is grid[0]:
+            ends[axes] += _draw_control(axes, control_of(changes))
+            ends[axes] += _draw_random(axes, shown, scale)
+        if chance is not None and (axes is not grid[0] or len(panels) == 1):
+            axes.axhline(chance, color=CHANCE_COLOUR, linewidth=1.2, linestyle="-.", zorder=1)
+            ends[axes].append(End(chance, CHANCE, CHANCE_COLOUR))
+        axes.axhline(0, color=GREY, linewidth=1.2, linestyle=REFERENCE_DASHES, zorder=1)
+        ends[axes].append(End(0.0, dense_in_words(shown, scale), GREY))
+        axes.set_title(title)
+        scale_left(axes, max(one.left for one in shown), min(one.left for one in shown))
         tidy(axes)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    label = scale.axis(wording.caveat(m.data) for m in variants)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(f"{label} ({scale.direction})")
+    grid[0].set_ylabel(axis_of(shown, scale), fontsize=9)
+    for axes in grid[2:]:
+        axes.sharey(grid[1])
     label_ends(figure, ends)
     return figure
 
 
-def _title(variants: Collection[Measurement], scale: Scale) -> str:
-    """Return the answer: the most that can be removed while the score stays within what may be lost."""
-    groups: dict[str, list[Standing]] = {}
-    for one in standings(variants, Bar()):
-        if one.loss is not None and not is_control(one.measurement) and one.measurement.method not in (DENSE, ALL_ONES):
-            groups.setdefault(wording.pruned(one.measurement), []).append(one)
-    kept = [
-        (_mean_removed([one.measurement for one in group]), name, loss)
-        for name, group in groups.items()
-        if (loss := _mean(one.loss for one in group)) <= _mean(one.allowed for one in group)
-    ]
-    model = next(iter(variants)).model
-    if not groups:
-        return f"{model}: what does pruning cost in {scale.metric}?"
-    if not kept:
-        return f"{model}: nothing pruned keeps the {scale.metric}"
-    _, name, loss = max(kept)
-    change = f"{scale.lost(loss)}{scale.points.replace(',', '')} against dense"
-    return f"{model} keeps its {scale.metric} with {name} ({change})"
+def bars(cells: Iterable[Measurement]) -> str:
+    """Return what points and bars are, for the caption."""
+    drawn = drawn_from(cells)
+    return f"{BARS}; points: {drawn}" if drawn else BARS
 
 
-def _mean(values: Iterable[float | None]) -> float:
-    return float(np.mean([value for value in values if value is not None]))
+def _panels(shown: Sequence[Change]) -> Mapping[str, list[tuple[Change, Interval]]]:
+    """Return the points of each panel, by its title; quantised networks were pruned before, as those in float32."""
+    epochs = epochs_of(m for one in shown for m in one.cells)
+    tuned = f"fine-tuned for {epochs}" if epochs else "fine-tuned"
+    floats = [one for one in shown if not is_control(one.first) and not is_quantised(one.first)]
+    before = {
+        "before: BatchNorm recalibrated": [(one, one.recalibrated) for one in floats],
+        "before: pruned, nothing else": [(one, one.raw) for one in floats],
+    }
+    return {
+        "pruned" if epochs.startswith("0 epochs") else tuned: [(one, one.value) for one in shown],
+        **{
+            title: [(one, Interval(at, at, at)) for one, at in points if at is not None]
+            for title, points in before.items()
+        },
+    }
 
 
-def _panels(variants: Iterable[Measurement]) -> dict[str, list[Measurement]]:
-    """Return the variants of each method and its random controls, which have a panel of their own without it."""
-    panels: dict[str, list[Measurement]] = {}
-    controls: dict[str, list[Measurement]] = {}
-    for m in variants:
-        if m.method not in (None, DENSE, ALL_ONES):
-            kind = wording.kind(m) + wording.precision_mark(m.precision)
-            (controls if is_control(m) else panels).setdefault(kind, []).append(m)
-    for kind, of in controls.items():
-        controlled = "magnitude" if kind == RANDOM else kind.removeprefix(f"{RANDOM}-")
-        panels.setdefault(controlled if controlled in panels else kind, []).extend(of)
-    return panels
+def _kind(one: Change) -> str:
+    return wording.kind(one.first) + wording.precision_mark(one.first.precision)
 
 
-def _draw_panel(
-    axes: Axes,
-    panel: Sequence[Measurement],
-    variants: Sequence[Measurement],
-    chance: Sequence[Measurement],
-    scale: Scale,
-) -> list[End]:
-    # A quantised dense network has lost already what quantising costs.
-    everything = [m for m in variants if m.method == DENSE]
-    dense = [m for m in everything if precision_of(m) == FP32] or everything
-    series, random = [m for m in panel if not is_control(m)], [m for m in panel if is_control(m)]
-    drawn = [(step, look, _points(series, part, scale)) for part, (step, look) in _STEPS.items()]
-    drawn += [("zeroed at random", _CONTROL, _points(random, "value", scale))]
-    for name, look, points in drawn:
-        draw_series(axes, points, look, name)
-    ends = [End(points[-1][1], name, look.colour) for name, look, points in drawn if points]
-    for name, look, group in (("dense", _DENSE, dense), ("most frequent class", _CHANCE, chance)):
-        if group:
-            height = _middle(group, scale)[0]
-            axes.axhline(height, color=look.colour, linewidth=1.2, linestyle=look.dashes, label=name, zorder=1)
-            ends.append(End(height, name, look.colour))
-    if dense:
-        draw_series(axes, [(0.0, *_middle(dense, scale))], _DENSE, "")
+def _draw_kinds(axes: Axes, points: Sequence[tuple[Change, Interval]], looks: Mapping[str, Look]) -> list[End]:
+    """Draw all lines of each kind in one look, and return the name of each where most was removed."""
+    ends = []
+    for kind, look in looks.items():
+        lines: dict[str, list[tuple[Change, Interval]]] = {}
+        for one, value in points:
+            if not is_control(one.first) and _kind(one) == kind:
+                lines.setdefault(wording.swept(one.first), []).append((one, value))
+        for name, line in lines.items():
+            first = line[0][0].first
+            draw_series(axes, _places(line), look, kind, Way(None, precision_of(first)))
+            ends.append(_end(_places(line), name + wording.precision_mark(first.precision), look.colour))
     return ends
 
 
-def _removed_what(m: Measurement) -> str:
-    if is_structural(m):
-        return "weights removed or zero, %" if is_masked(m) else "weights removed, %"
-    return "weights that are zero, %"
+def _draw_random(axes: Axes, shown: Sequence[Change], scale: Scale) -> list[End]:
+    """Draw random controls, and return their name; those far from all others are written at the edge instead.
+
+    Chance often loses ten times as much: an axis that reached it would hide what tells the methods apart.
+    """
+    pruned = [end for one in shown if not is_control(one.first) for end in (one.value.low, one.value.high)]
+    low, high = min(0.0, *pruned), max(0.0, *pruned)
+    span = high - low
+    random = [one for one in shown if is_control(one.first)]
+    near = [one for one in random if low - span <= one.value.low and one.value.high <= high + span]
+    points = _places((one, one.value) for one in near)
+    draw_series(axes, points, AT_RANDOM, RANDOM_NAME)
+    ends = [_end(points, RANDOM_NAME, AT_RANDOM.colour)] if points else []
+    far = min((one for one in random if one not in near), key=lambda one: one.left, default=None)
+    if far is not None:
+        edge, arrow = (0, "↓") if far.value.estimate < low else (1, "↑")
+        name = f"{arrow} {far.name}: {change_in_words(far, scale, bare=True)}"
+        ends.append(End(axes.get_ylim()[edge], name, AT_RANDOM.colour))
+    return ends
 
 
-def _points(series: Iterable[Measurement], part: str, scale: Scale) -> list[Point]:
-    known = [m for m in series if getattr(m.scores[scale.metric], part) is not None and removed(m) is not None]
-    return [
-        (_mean_removed(group), *_middle(group, scale, part)) for group in sorted(_by_target(known), key=_mean_removed)
-    ]
+def _places(points: Iterable[tuple[Change, Interval]]) -> list[Point]:
+    """Return points by the weights left, most first."""
+    return sorted(((one.left, value) for one, value in points), key=lambda point: -point[0])
 
 
-def _middle(group: Sequence[Measurement], scale: Scale, part: str = "value") -> tuple[float, float, float]:
-    """Return the mean of some seeds, and how far its bar reaches down and up."""
-    values = [scale.factor * getattr(m.scores[scale.metric], part) for m in group]
-    middle = float(np.mean(values))
-    low, high = min(values), max(values)
-    if len(group) == 1 and part == "value":
-        low, high = score_interval(group[0].scores[scale.metric], scale)
-    return middle, max(0.0, middle - low), max(0.0, high - middle)
+def _end(points: Sequence[Point], name: str, colour: str) -> End:
+    x, y = points[-1]
+    return End(y.estimate, name, colour, x)
 
 
-def _by_target(series: Iterable[Measurement]) -> list[list[Measurement]]:
-    """Group the seeds of what was asked for; what was removed then may round to different percents."""
-    groups: dict[object, list[Measurement]] = {}
-    for m in series:
-        asked = removed(m) if m.pruning is None and m.sparsity_target is None else (m.pruning, m.sparsity_target)
-        groups.setdefault(asked, []).append(m)
-    return list(groups.values())
-
-
-def _mean_removed(group: Sequence[Measurement]) -> float:
-    return 100 * float(np.mean([removed(m) or 0.0 for m in group]))
-
-
-def _draw_of(m: Measurement) -> Draw:
-    return m.seed, m.fold
-
-
-def _shared_draws(panel: Sequence[Measurement]) -> set[Draw]:
-    """Return the seeds and folds that every point has; all of them where no point shares any."""
-    shared = set.intersection(*({_draw_of(m) for m in group} for group in _by_target(panel)))
-    return shared or {_draw_of(m) for m in panel}
-
-
-def _in_words(draws: Iterable[Draw]) -> str:
-    seeds, folds = (sorted({one for one in ones if one is not None}) for ones in zip(*draws, strict=True))
-    return ", ".join(
-        f"{name}{'s' if len(known) > 1 else ''} {_run_of(known)}"
-        for name, known in (("seed", seeds), ("fold", folds))
-        if known
-    )
-
-
-def _run_of(numbers: Sequence[int]) -> str:
-    """Return `0, 2` or, where none is left out between, `0 to 4`."""
-    first, last = numbers[0], numbers[-1]
-    return f"{first} to {last}" if last - first == len(numbers) - 1 > 1 else ", ".join(map(str, numbers))
+def _draw_control(axes: Axes, control: Change | None) -> list[End]:
+    """Draw the interval of the dense network that was fine-tuned as long, as a band."""
+    if control is None:
+        return []
+    axes.axhspan(control.value.low, control.value.high, color="0.88", linewidth=0, zorder=0)
+    axes.axhline(control.value.estimate, color="0.6", linewidth=1.0, zorder=0)
+    return [End(control.value.estimate, CONTROL, "0.45")]

@@ -1,26 +1,26 @@
-"""Figure of speedup against what was removed: the paper's Figure 10, in every engine."""
+"""Figure of speedup against the weights left: the paper's Figure 10, in every engine."""
 
 from __future__ import annotations
 
-import math
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from sparsemark.analysis.cells import is_control, is_masked, is_reference, is_structural, reference_engine
-from sparsemark.analysis.front import answers
 from sparsemark.report import wording
 from sparsemark.report.figures.series import (
     REFERENCE_DASHES,
-    by_removed,
+    SPANNED,
+    by_target,
     by_way,
     draw_series,
     drawn_speedup,
+    left_of,
+    mean_speedup,
     on_fewest_threads,
     precision_of,
+    scale_left,
 )
-from sparsemark.report.headline import title_of
-from sparsemark.report.scores import Scoring
+from sparsemark.report.figures.titles import speed_title
 from sparsemark.report.style import GREY, End, engine_looks, label_ends, new_figure, scale_logarithmically, tidy
 from sparsemark.specs import DENSE
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from sparsemark.report.figures.series import Point
     from sparsemark.report.wording import Notes
 
-    Panel = tuple[str, str, list[Measurement]]  # title, label of what was removed, cells
+    Panel = tuple[str, list[Measurement]]  # title, cells
 
-BARS = "bars: 95 % interval of the paired ratio"
+BARS = SPANNED
 
 _MOST_COLUMNS = 3
 """Panels beside each other: a page is no wider."""
@@ -66,22 +66,22 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
     panels = _panels(timed)
     if not panels:
         return None
-    (answer,) = answers(timed)
     columns = min(_MOST_COLUMNS, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure = new_figure(1.2 + 4.4 * columns, 4.6 * rows, title_of(answer, Scoring.of(timed), notes))
-    grid, unused = np.split(figure.subplots(rows, columns, sharey=True, squeeze=False).reshape(-1), [len(panels)])
-    for axes in unused:
+    rows = -(-len(panels) // columns)
+    figure = new_figure(2.6 + 4.4 * columns, 4.6 * rows, speed_title(timed, notes))
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).reshape(-1)
+    for axes in grid[len(panels) :]:
         axes.remove()
     looks = engine_looks((m.engine for m in timed), notes)
-    ends = {axes: _draw_panel(axes, panel, timed, looks, notes) for axes, panel in zip(grid, panels, strict=True)}
+    shown = [one for m in timed if (one := drawn_speedup(m))]
+    bottom = min(min(one.low for one in shown) / _ROOM, _LEAST[0])
+    top = max(max(one.high for one in shown) * _ROOM, _LEAST[1])
     reference = wording.engine_name(reference_engine(timed[0]), notes)
     for axes in grid[::columns]:
         axes.set_ylabel(f"times as fast as dense {reference}")
     scale_logarithmically(grid[0], "y")
-    shown = [one for m in timed if (one := drawn_speedup(m))]
-    low, high = min(one.low for one in shown), max(one.high for one in shown)
-    grid[0].set_ylim(min(low / _ROOM, _LEAST[0]), max(high * _ROOM, _LEAST[1]))
+    grid[0].set_ylim(bottom, top)
+    ends = {axes: _draw_panel(axes, panel, timed, looks, notes) for axes, panel in zip(grid, panels, strict=False)}
     label_ends(figure, ends)
     return figure
 
@@ -89,38 +89,46 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
 def _draw_panel(
     axes: Axes, panel: Panel, timed: Sequence[Measurement], looks: Mapping[str, Look], notes: Notes
 ) -> list[End]:
-    title, label, pruned = panel
-    ends = []
+    title, pruned = panel
+    found: list[tuple[str, Look, Point]] = []
     for engine, look in looks.items():
         for way, group in by_way(m for m in pruned if m.engine == engine).items():
             own = [m for m in timed if (m.engine, precision_of(m)) == (engine, way.precision)]
-            points = _points([*(m for m in own if m.method == DENSE), *group])
-            name = way.label(notes)
-            draw_series(axes, points, look, name, way)
-            ends.append(End(points[-1][1], f"{name}, {_times(points[-1][1])}", look.colour))
-    ends += _draw_limits(axes, [m for m in timed if is_reference(m)], pruned, notes)
-    axes.set(title=title, xlabel=label, xlim=(-3, 100))
+            dense = [] if way.mix else [m for m in own if m.method == DENSE]
+            points = _points([*dense, *group])
+            if points:
+                draw_series(axes, points, look, way.label(notes), way)
+                found.append((way.label(notes), look, points[-1]))
+    are_apart = len({round(left) for _, _, (left, _) in found}) > 1
+    ends = [
+        End(
+            y.estimate,
+            f"{name}, {_times(y.estimate)}{f' at {100 - left:.0f} %' if are_apart else ''}",
+            look.colour,
+            left,
+        )
+        for name, look, (left, y) in found
+    ]
+    least = min(left for _, _, (left, _) in found)
+    scale_left(axes, 100, least)
+    ends += _draw_limits(axes, [m for m in timed if is_reference(m)], least, notes)
+    axes.set_title(title)
     tidy(axes)
     return ends
 
 
-def _draw_limits(
-    axes: Axes, references: Sequence[Measurement], pruned: Sequence[Measurement], notes: Notes
-) -> Iterator[End]:
+def _draw_limits(axes: Axes, references: Sequence[Measurement], least: float, notes: Notes) -> Iterator[End]:
     """Draw the dense reference, and what would be reached if time went as the weights that are left."""
     axes.axhline(1, color=GREY, linewidth=1.2, linestyle=REFERENCE_DASHES, zorder=1)
-    most = max((x for x in by_removed(pruned) if x < 100), default=0.0)
-    x = np.linspace(0, most, 100)
-    axes.plot(x, 1 / (1 - x / 100), color="0.75", linewidth=1.2, linestyle="--", zorder=1)
+    axes.plot([100, least], [1, 100 / least], color="0.75", linewidth=1.2, linestyle="--", zorder=1)
     for m in references[:1]:
         yield End(1.0, f"dense {wording.engine_name(m.engine, notes)}, {wording.milliseconds(m.p50_ms)} ms", GREY)
-    best = max(speedup.estimate for m in pruned if (speedup := drawn_speedup(m)))
-    if 1 / (1 - most / 100) <= best * _ROOM:
-        yield End(1 / (1 - most / 100), "1 / (share left)", "0.55")
+    _, top = axes.get_ylim()
+    if 100 / least <= top:
+        yield End(100 / least, "1 / (share left)", "0.55", least)
     else:  # it leaves the panel on its way up
-        place = 100 * (1 - 1 / (best * _ROOM**0.5))
-        words = axes.annotate("1 / (share left)", (max(0.0, place), best), (-4, 2), textcoords="offset points")
-        words.set(horizontalalignment="right", fontsize=8.5, color="0.55")
+        words = axes.annotate("1 / (share left)", (100 / top, top), (-18, -3), textcoords="offset points")
+        words.set(horizontalalignment="right", verticalalignment="top", fontsize=8.5, color="0.55")
 
 
 def _times(ratio: float) -> str:
@@ -128,37 +136,30 @@ def _times(ratio: float) -> str:
 
 
 def _panels(timed: Iterable[Measurement]) -> list[Panel]:
-    """Return a panel for each method: the same share of zeros lies elsewhere in each."""
-    masks: list[Measurement] = []
-    channels: list[Measurement] = []
-    both: list[Measurement] = []
+    """Return a panel for each method of masks: the same share of zeros lies elsewhere in each; and one for channels.
+
+    Channels that were removed before weights were set to zero are beside those removed alone, without a line.
+    """
+    masks: dict[str, list[Measurement]] = defaultdict(list)
+    channels: dict[str, list[Measurement]] = defaultdict(list)
     for m in timed:
+        first = str(m.method).partition("+")[0]
         if is_structural(m):
-            (both if is_masked(m) else channels).append(m)
+            channels[f"{wording.schedule_mark(m.schedule)}{first}"].append(m)
         elif is_masked(m):
-            masks.append(m)
-    return [
-        *_by_method("Weights set to zero", "weights that are zero, %", masks),
-        *_by_method("Channels removed", "weights removed, %", channels),
-        *_by_method("Channels removed, then weights set to zero", "weights removed or zero, %", both),
-    ]
+            masks[f"{wording.schedule_mark(m.schedule)}{m.method}"].append(m)
+    is_mixed = any(is_masked(m) for of in channels.values() for m in of)
+    removed = "Channels removed (and weights set to zero)" if is_mixed else "Channels removed"
+    return [*_titled("Weights set to zero", masks), *_titled(removed, channels)]
 
 
-def _by_method(title: str, label: str, cells: Iterable[Measurement]) -> list[Panel]:
-    groups: dict[str, list[Measurement]] = {}
-    for m in cells:
-        groups.setdefault(f"{wording.schedule_mark(m.schedule)}{m.method}", []).append(m)
+def _titled(title: str, groups: Mapping[str, list[Measurement]]) -> list[Panel]:
     if len(groups) == 1:
-        return [(title, label, group) for group in groups.values()]
-    return [(f"{title}:\n{method}", label, group) for method, group in groups.items()]
+        return [(title, group) for group in groups.values()]
+    return [(f"{title}:\n{method}", group) for method, group in groups.items()]
 
 
 def _points(series: Sequence[Measurement]) -> list[Point]:
-    """Return the points of a series: of several seeds the geometric mean, with a bar that spans their intervals."""
-    points = []
-    for x, group in by_removed(series).items():
-        found = [speedup for m in group if (speedup := drawn_speedup(m))]
-        middle = math.exp(sum(math.log(one.estimate) for one in found) / len(found))
-        low, high = min(one.low for one in found), max(one.high for one in found)
-        points.append((x, middle, max(0.0, middle - low), max(0.0, high - middle)))
-    return points
+    """Return the points of a series, most weights left first."""
+    found = [(left_of(group), mean_speedup(group)) for group in by_target(series)]
+    return [(left, speedup) for left, speedup in found if speedup is not None and left > 0]

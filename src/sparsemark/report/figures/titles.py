@@ -1,0 +1,85 @@
+"""Titles of figures: the answer in one sentence, with its interval, and no finer a rank than the intervals allow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sparsemark.analysis.cells import is_control, reference_engine
+from sparsemark.analysis.front import Bar, answers
+from sparsemark.report import wording
+from sparsemark.report.figures.changes import change_in_words
+from sparsemark.report.figures.series import by_configuration, mean_speedup
+from sparsemark.report.headline import bar_in_words, unjudged
+from sparsemark.report.scores import Scoring
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sparsemark.records.measurement import Measurement
+    from sparsemark.report.figures.changes import Change
+    from sparsemark.report.scores import Scale
+    from sparsemark.report.wording import Notes
+
+
+def speed_title(cells: Iterable[Measurement], notes: Notes) -> str:
+    """Return the fastest configuration that keeps the score, over its seeds and folds, and what is not told from it.
+
+    Args:
+        cells: of one network.
+        notes: on the engines.
+    """
+    cells = list(cells)
+    (answer,) = answers(cells)
+    scoring = Scoring.of(cells)
+    if not answer.candidates:
+        return f"{answer.model}: no cell has a speedup with an interval"
+    over = f"dense {wording.engine_name(reference_engine(answer.candidates[0].measurement), notes)}"
+    is_judged = not unjudged(answer, scoring)
+    within = f", {bar_in_words(answer, scoring, Bar())}" if is_judged else ", speed only"
+    groups = by_configuration((one.measurement for one in (answer.keeping if is_judged else answer.candidates)), notes)
+    speedups = {" in ".join(key): speedup for key, group in groups.items() if (speedup := mean_speedup(group))}
+    best = max(speedups, key=lambda name: speedups[name].low, default=None)
+    if best is None or speedups[best].low <= 1:
+        return f"{answer.model}: nothing is faster than {over}{within}"
+    close = [name for name, one in speedups.items() if name != best and one.high >= speedups[best].low]
+    others = f"; {close[0] if len(close) == 1 else f'{len(close)} others'} not told apart from it" if close else ""
+    return f"{answer.model}: {best} is {wording.ratio(speedups[best])} as fast as {over}{within}{others}"
+
+
+def sweep_title(changes: Sequence[Change], scale: Scale) -> str:
+    """Return the most that can be removed while the score is kept: surely, by its interval, and by the estimate."""
+    pruned = [one for one in changes if not is_control(one.first)]
+    model = changes[0].first.model
+    likely = min((one for one in pruned if one.keeps), key=_left, default=None)
+    sure = min((one for one in pruned if one.surely_keeps), key=_left, default=None)
+    if likely is None:
+        return f"{model}: nothing pruned keeps the dense {scale.metric}"
+    if sure is None:
+        return (
+            f"{model} may keep its dense {scale.metric} with {_told(likely, scale)}; no interval excludes a larger loss"
+        )
+    further = f", perhaps with {_told(likely, scale)}" if likely.left < sure.left else ""
+    return f"{model} keeps its dense {scale.metric} with {_told(sure, scale)}{further}"
+
+
+def _left(one: Change) -> float:
+    return one.left
+
+
+def _told(one: Change, scale: Scale) -> str:
+    return f"{one.name} ({change_in_words(one, scale)})"
+
+
+def methods_title(changes: Sequence[Change], scale: Scale) -> str:
+    """Return how many prunings lose score by their intervals, and which loses most by the estimate."""
+    pruned = [one for one in changes if not is_control(one.first)]
+    model, count = changes[0].first.model, len(pruned)
+    losing = sum(one.surely_loses for one in pruned)
+    worst = max(pruned, key=lambda one: one.loss.estimate)
+    if count == 1:
+        found = f"loses {scale.metric}" if losing else f"loses no {scale.metric} for certain"
+        return f"{model}: {_told(worst, scale)} {found}"
+    found = f"{losing or 'none'} of {count} prunings {'lose' if losing > 1 else 'loses'} {scale.metric}"
+    rest = f", for the other{'s' if count - losing > 1 else ''} no loss is certain" if 0 < losing < count else ""
+    certain = "" if losing else " for certain"
+    return f"{model}: {found}{certain}{rest}; the worst estimate: {_told(worst, scale)}"
