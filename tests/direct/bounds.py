@@ -809,12 +809,33 @@ def _check_add_bytes(where):
     where.reads_constant(where[isa.PARAMETERS], 8)
 
 
+def _check_interleave_bytes(where):
+    _require(where.step.source.fill is not None, f"{where.step.name}: joins what are no bytes")
+    _check_interleave(where)
+
+
+def _check_requantize(where):
+    source, first, channels = where.step.source, where[isa.FIRST_BYTE], where[isa.SCALES]
+    _require(None not in (source.fill, where.step.target.fill), f"{where.step.name}: requantises what are no bytes")
+    planes, *extents = _own_extents(where)
+    fits = 0 <= first < 4 and (source.channels, planes) == (-(-channels // 4), -(-(first + channels) // 4))
+    _require(fits and source.shape[1:] == tuple(extents), f"{where.step.name}: another shape")
+    places = where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW]
+    where.reads_planes(source, *places, (source.channels, *extents))
+    # Whole words are read and written in whole vectors, whose last ones reach beyond a row of pixels.
+    row = -(-extents[1] // max(WORDS, LANES)) * max(WORDS, LANES)
+    _require(first or row <= min(placed(source).row, placed(where.step.target).row), "rows that end within a vector")
+    where.reads_constant(where[isa.PARAMETERS], 256 // 4)
+
+
 _CHECKS = {
     isa.QUANTIZE: _check_quantize,
     isa.DEQUANTIZE: _check_dequantize,
     isa.COPY_BYTES: _check_copy_bytes,
     isa.POOL_BYTES: _check_pool_bytes,
     isa.ADD_BYTES: _check_add_bytes,
+    isa.INTERLEAVE_BYTES: _check_interleave_bytes,
+    isa.REQUANTIZE: _check_requantize,
     isa.INPUT: _check_copy,
     isa.COPY: _check_copy,
     isa.POOL: _check_pool,
