@@ -790,6 +790,15 @@ def _check_dequantize(where):
 def _check_copy_bytes(where):
     _require(where[isa.ROW_START] == where[isa.COLUMN_START] == 0, "beside the phases")
     _check_copy(where)
+    across = where[isa.PHASES] // where[isa.KERNEL_ROWS]
+    _require(where[isa.CHANNELS] % across == 0, "columns of which some have no plane")
+    if across == where[isa.COLUMN_STRIDE] == 2:
+        # Two columns at a time, in whole vectors, of which the last ones reach beyond a row.
+        vectors = -(-where[isa.WIDTH] // LANES)
+        _require(vectors * LANES <= where[isa.TARGET_ROW], "vectors that end in the next row")
+        source = placed(where.step.source)
+        last = source.position + (source.channels - 1) * source.step + (source.height - 1) * source.row
+        where.reads(source.position, last + 2 * LANES * vectors)
 
 
 def _check_pool_bytes(where):
@@ -798,6 +807,8 @@ def _check_pool_bytes(where):
     # Squares are read in whole vectors, whose last ones reach beyond a row.
     last = where[isa.SOURCE] + (extents[0] - 1) * where[isa.SOURCE_STEP] + extents[1] * where[isa.SOURCE_ROW]
     where.reads(where[isa.SOURCE], last + 2 * WORDS)
+    if (where[isa.KERNEL_ROWS], where[isa.KERNEL_COLUMNS]) == (where[isa.SOURCE_HEIGHT], where[isa.SOURCE_WIDTH]):
+        _require(where[isa.SOURCE_WIDTH] <= where.program.scratch, "a row beyond the scratch")
 
 
 def _check_add_bytes(where):

@@ -142,7 +142,8 @@ def _pooled(  # noqa: PLR0917 - a window is that much
 ) -> None:
     target = words(source.channels, size[0], size[1], source.zero)
     numbers = window_numbers((source.tensor.height, source.tensor.width), kernel, stride, pads)
-    context.add(Operation(isa.POOL_BYTES, node.name, source.tensor, target, numbers=numbers))
+    scratch = source.tensor.width  # of a maximum of all pixels
+    context.add(Operation(isa.POOL_BYTES, node.name, source.tensor, target, numbers=numbers, scratch=scratch))
     context.quantised[node.outputs[0]] = replace(source, tensor=target)
 
 
