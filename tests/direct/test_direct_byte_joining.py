@@ -99,6 +99,19 @@ def test_one_activation_joined_twice_and_what_was_joined_before(channels):
     assert codes.count(isa.DEQUANTIZE) == 1
 
 
+def test_levels_that_a_part_was_not_quantised_with():
+    """Bytes of zero point 90 that are read as of zero point 60: what lies around them is 90."""
+    sketch, image = Sketch(1, 4, 6, 9), image_for((1, 4, 6, 9))
+    given, read = [(sketch.constant(0.25), sketch.constant(zero, np.uint8)) for zero in (90, 60)]
+    one = sketch.node("DequantizeLinear", sketch.node("QuantizeLinear", "x", *given), *read)
+    made = sketch.quantized(sketch.node("Concat", one, axis=1), 0.25, 60)
+    (found, convolution), _ = run(sketch.graph(made, convolved(sketch, made, 4)), image)
+    np.testing.assert_array_equal(found, levels(image, 0.25, 90) + np.float32(0.25 * 30))
+    alone = Sketch(*found.shape)
+    (wanted,), _ = run(alone.graph(convolved(alone, alone.quantized("x", 0.25, 60), 4)), found)
+    np.testing.assert_array_equal(convolution, wanted)
+
+
 def test_what_is_joined_with_floats_or_read_as_floats_runs_there():
     for case in ("a part", "the result"):
         sketch, image = Sketch(1, 4, 6, 9), image_for((1, 4, 6, 9))

@@ -40,14 +40,14 @@ def concat_in_bytes(context: Context, node: Node) -> bool:
     places, last, _ = following
     scale, zero = levels_of(context, last)
     channels = sum(part.channels for part in parts)
-    target = words(channels, *size, zero, max(part.tensor.row for part in parts))
+    target = words(channels, *size, zero)
     tensors, first = [part.tensor for part in parts], 0
     for part in parts:
         is_same = (part.scale, part.zero) == (scale, zero) and first % BLOCK == 0
         if is_same and _may_lie_in(context, part.tensor, target) and tensors.count(part.tensor) == 1:
             part.tensor.whole, part.tensor.first = target, first // BLOCK
         else:
-            place = words(first % BLOCK + part.channels, *size, zero, target.row)
+            place = words(first % BLOCK + part.channels, *size, zero)
             place.whole, place.first = target, first // BLOCK
             numbers = {isa.SCALES: part.channels, isa.FIRST_BYTE: first % BLOCK}
             table = _table(part, scale, zero)
@@ -66,7 +66,7 @@ def concat_in_bytes(context: Context, node: Node) -> bool:
 def _may_lie_in(context: Context, part: Tensor, target: Tensor) -> bool:
     """Whether one operation makes a tensor, which may then write to a part of another one."""
     makers = [step for step in context.operations if step.target is part]
-    return part.whole is None and (part.row, part.fill) == (target.row, target.fill) and len(makers) == 1
+    return part.whole is None and part.fill == target.fill and len(makers) == 1
 
 
 def _table(part: Bytes, scale: np.float32, zero: int) -> NDArray[np.float32]:
