@@ -790,6 +790,15 @@ def _check_dequantize(where):
 def _check_copy_bytes(where):
     _require(where[isa.ROW_START] == where[isa.COLUMN_START] == 0, "beside the phases")
     _check_copy(where)
+    across = where[isa.PHASES] // where[isa.KERNEL_ROWS]
+    _require(where[isa.CHANNELS] % across == 0, "columns of which some have no plane")
+    if across == where[isa.COLUMN_STRIDE] == 2:
+        # Two columns at a time, in whole vectors, of which the last ones reach beyond a row.
+        vectors = -(-where[isa.WIDTH] // LANES)
+        _require(vectors * LANES <= where[isa.TARGET_ROW], "vectors that end in the next row")
+        source = placed(where.step.source)
+        last = source.position + (source.channels - 1) * source.step + (source.height - 1) * source.row
+        where.reads(source.position, last + 2 * LANES * vectors)
 
 
 def _check_pool_bytes(where):
@@ -798,6 +807,8 @@ def _check_pool_bytes(where):
     # Squares are read in whole vectors, whose last ones reach beyond a row.
     last = where[isa.SOURCE] + (extents[0] - 1) * where[isa.SOURCE_STEP] + extents[1] * where[isa.SOURCE_ROW]
     where.reads(where[isa.SOURCE], last + 2 * WORDS)
+    if (where[isa.KERNEL_ROWS], where[isa.KERNEL_COLUMNS]) == (where[isa.SOURCE_HEIGHT], where[isa.SOURCE_WIDTH]):
+        _require(where[isa.SOURCE_WIDTH] <= where.program.scratch, "a row beyond the scratch")
 
 
 def _check_add_bytes(where):
@@ -809,12 +820,33 @@ def _check_add_bytes(where):
     where.reads_constant(where[isa.PARAMETERS], 8)
 
 
+def _check_interleave_bytes(where):
+    _require(where.step.source.fill is not None, f"{where.step.name}: joins what are no bytes")
+    _check_interleave(where)
+
+
+def _check_requantize(where):
+    source, first, channels = where.step.source, where[isa.FIRST_BYTE], where[isa.SCALES]
+    _require(None not in (source.fill, where.step.target.fill), f"{where.step.name}: requantises what are no bytes")
+    planes, *extents = _own_extents(where)
+    fits = 0 <= first < 4 and (source.channels, planes) == (-(-channels // 4), -(-(first + channels) // 4))
+    _require(fits and source.shape[1:] == tuple(extents), f"{where.step.name}: another shape")
+    places = where[isa.SOURCE], where[isa.SOURCE_STEP], where[isa.SOURCE_ROW]
+    where.reads_planes(source, *places, (source.channels, *extents))
+    # Whole words are read and written in whole vectors, whose last ones reach beyond a row of pixels.
+    row = -(-extents[1] // max(WORDS, LANES)) * max(WORDS, LANES)
+    _require(first or row <= min(placed(source).row, placed(where.step.target).row), "rows that end within a vector")
+    where.reads_constant(where[isa.PARAMETERS], 256 // 4)
+
+
 _CHECKS = {
     isa.QUANTIZE: _check_quantize,
     isa.DEQUANTIZE: _check_dequantize,
     isa.COPY_BYTES: _check_copy_bytes,
     isa.POOL_BYTES: _check_pool_bytes,
     isa.ADD_BYTES: _check_add_bytes,
+    isa.INTERLEAVE_BYTES: _check_interleave_bytes,
+    isa.REQUANTIZE: _check_requantize,
     isa.INPUT: _check_copy,
     isa.COPY: _check_copy,
     isa.POOL: _check_pool,

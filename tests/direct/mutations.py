@@ -180,11 +180,35 @@ def _quantised_network():
     return sketch.graph(sketch.quantized(name, 0.3, 9))
 
 
+def _quantised_unet():
+    """Make a network of bytes that joins what a transposed convolution and a Resize make with what came before."""
+    generator = np.random.default_rng(7)
+
+    def weight(*shape):
+        return sketch.block_weight(whole_numbers(generator, shape, 127, 0.5), np.full(shape[0], 0.01))
+
+    sketch = Sketch(1, 3, 8, 12)
+    skip = sketch.quantized("x", 0.02, 7)
+    small = sketch.quantized(sketch.node("MaxPool", skip, kernel_shape=[2, 2], strides=[2, 2]), 0.02, 7)
+    up = sketch.node(
+        "ConvTranspose", small, weight(5, 3, 2, 2), sketch.constant(np.ones(5)), kernel_shape=[2, 2], strides=[2, 2],
+        pads=[0, 0, 0, 0], output_padding=[0, 0], dilations=[1, 1], group=1,
+    )  # fmt: skip
+    large = sketch.node(
+        "Resize", small, "", sketch.constant([1, 1, 2, 2]), coordinate_transformation_mode="asymmetric",
+        mode="nearest", nearest_mode="floor",
+    )  # fmt: skip
+    parts = skip, sketch.quantized(up, 0.05, 100), sketch.quantized(large, 0.02, 7)
+    name = sketch.quantized(sketch.node("Concat", *parts, axis=1), 0.02, 7)
+    name = sketch.node("Conv", name, weight(4, 11, 3, 3), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    return sketch.graph(sketch.quantized(name, 0.5, 100), skip)
+
+
 def networks():
     """Make the networks that are mutated."""
     return [
         _image_network(), _pooled_network(), _vector_network(), _parts_network(), _resampled_network(),
-        _mobile_network(), _quantised_network(),
+        _mobile_network(), _quantised_network(), _quantised_unet(),
     ]  # fmt: skip
 
 

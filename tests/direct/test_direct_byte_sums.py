@@ -126,6 +126,8 @@ def test_convolutions_of_one_stride_share_the_phases_of_their_input():
     found = prepared.runner({})(image)
     (alone,) = Prepared(strided(first)).runner({})(image)
     np.testing.assert_array_equal(found[0], alone)
+    for shared, one in zip(prepared.runner({}, 5)(image), found, strict=True):
+        np.testing.assert_array_equal(shared, one)
     assert np.ptp(alone) > 1
     assert np.ptp(found[1]) > 1
 

@@ -307,10 +307,14 @@ def test_largest_byte_of_a_channel(op):
     name = sketch.node(op, name, *operands, **({"keepdims": 0} if operands else {}))
     prepared = Prepared(sketch.graph(name))
     assert [step.code for step in prepared.lowered.operations].count(isa.POOL_BYTES) == 1
-    image = np.random.default_rng(0).uniform(-30, 50, sketch.shape).astype(np.float32)
-    (found,) = prepared.runner({})(image)
-    levels = np.clip(np.rint(image / np.float32(0.25)), -90, 165) * np.float32(0.25)
-    np.testing.assert_array_equal(found, levels.max(axis=(2, 3), keepdims=op == "GlobalMaxPool"))
+    check_program(prepared.program({}), prepared.lowered.operations, 1, math.prod(sketch.shape))
+    image = np.random.default_rng(0).uniform(-30, 30, sketch.shape).astype(np.float32)
+    for y, x in ((0, 0), (0, 18), (3, 9), (6, 0), (6, 18)):
+        image[:, :, y, x] = 35
+        (found,) = prepared.runner({})(image)
+        levels = np.clip(np.rint(image / np.float32(0.25)), -90, 165) * np.float32(0.25)
+        np.testing.assert_array_equal(found, levels.max(axis=(2, 3), keepdims=op == "GlobalMaxPool"))
+        image[:, :, y, x] = -20
 
 
 def residual_sketch(weight_scale=0.01):

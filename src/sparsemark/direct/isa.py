@@ -10,19 +10,24 @@ from __future__ import annotations
 
 from sparsemark.direct.target import REGISTERS
 
-OPERATIONS = 27
+OPERATIONS = 29
 
 (
     INPUT, CONVOLVE, COPY, POOL, GLOBAL_POOL, LINEAR, UNARY, BINARY, CHANNELWISE, INTERLEAVE, SOFTMAX, WINOGRAD,
     NOTHING, RESAMPLE, NORMALIZE, TURN, NORMALIZE_PIXELS, DEPTHWISE, PRODUCT, QUANTIZE, DEQUANTIZE, CONVOLVE_BYTES,
-    COPY_BYTES, POOL_BYTES, CONVOLVE_DENSE_BYTES, ADD_BYTES, CONVOLVE_POOLED_BYTES,
+    COPY_BYTES, POOL_BYTES, CONVOLVE_DENSE_BYTES, ADD_BYTES, CONVOLVE_POOLED_BYTES, INTERLEAVE_BYTES, REQUANTIZE,
 ) = range(OPERATIONS)  # fmt: skip
 """Operations. The row after WINOGRAD, NOTHING by itself, has its products: CONVOLVE with channels in the scratch. That
 after DEPTHWISE, a convolution of stride 2 of each channel by itself, is CONVOLVE with its phases in the scratch.
 PRODUCT is a convolution of one pixel from all of its weights, zeros among them, and CONVOLVE_DENSE_BYTES one of bytes
 from nearly all of its blocks. CONVOLVE_POOLED_BYTES makes the largest bytes of 2 x 2 squares."""
 
-COLUMNS = 62
+OF_BYTES = (
+    QUANTIZE, DEQUANTIZE, COPY_BYTES, POOL_BYTES, ADD_BYTES, INTERLEAVE_BYTES, REQUANTIZE,
+)  # fmt: skip
+"""Operations on bytes besides convolutions."""
+
+COLUMNS = 63
 """Of a program. Positions count floats of the arena; channels lie STEP apart, their rows ROW."""
 
 (
@@ -38,8 +43,8 @@ COLUMNS = 62
     SPAN_PRODUCTS, SPAN_LINES, SPAN_PITCH,
     # LINEAR, which has BIAS as well.
     ROW_POINTERS,
-    # COPY and INPUT, POOL and GLOBAL_POOL, INTERLEAVE. A copy's KERNEL_ROWS are the rows of its PHASES. Of TURN
-    # COLUMN_STRIDE is the distance of what becomes neighbours in a row.
+    # COPY and INPUT, POOL and GLOBAL_POOL, INTERLEAVE, and what does the same to bytes. A copy's KERNEL_ROWS are the
+    # rows of its PHASES. Of TURN COLUMN_STRIDE is the distance of what becomes neighbours in a row.
     SOURCE_HEIGHT, SOURCE_WIDTH, ROW_STRIDE, COLUMN_STRIDE, ROW_START, COLUMN_START, KERNEL_ROWS, KERNEL_COLUMNS,
     PHASES,
     # UNARY, BINARY, CHANNELWISE, RESAMPLE, POOL, GLOBAL_POOL and TURN.
@@ -47,9 +52,9 @@ COLUMNS = 62
     # Second operand of BINARY. SECOND_STEP is 0 if all channels share one, SECOND_ROW if a channel has one value.
     SECOND, SECOND_STEP, SECOND_ROW,
     # Floats of the operation itself: two of UNARY; of ADD_BYTES scale and zero point of both operands, bounds of their
-    # sum, scale and zero point of the result; of CHANNELWISE a factor and, in MORE_PARAMETERS, a term a channel;
-    # of NORMALIZE and NORMALIZE_PIXELS the same, with epsilon behind the factors; of RESAMPLE a value and, in
-    # MORE_PARAMETERS, its places.
+    # sum, scale and zero point of the result; of REQUANTIZE the 256 bytes that bytes become; of
+    # CHANNELWISE a factor and, in MORE_PARAMETERS, a term a channel; of NORMALIZE and NORMALIZE_PIXELS the same, with
+    # epsilon behind the factors; of RESAMPLE a value and, in MORE_PARAMETERS, its places.
     PARAMETERS, MORE_PARAMETERS,
     # NORMALIZE: channels that share a mean.
     GROUP_CHANNELS,
@@ -59,6 +64,8 @@ COLUMNS = 62
     # These: the word that they write around the target. QUANTIZE, DEQUANTIZE: channels in floats; PARAMETERS are scale
     # and zero point. CONVOLVE_BYTES, which has columns of CONVOLVE: LEVELS are zero point, least, largest, and FILL.
     FILL, LEVELS, SCALES,
+    # REQUANTIZE, whose SCALES counts channels: place of the first of them in the first word of the target.
+    FIRST_BYTE,
 ) = range(COLUMNS)  # fmt: skip
 
 TILE_INPUT, TILE_OUTPUT, TILE_MASKS, TILE_VECTORS, TILE_POOLED, TILE_ROWS = range(6)

@@ -98,7 +98,7 @@ def bytes_in_words(graph: Graph, lowered: Lowered) -> str:
     layers = [node for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1] in graph.blocks]
     count = sum(isinstance(operation, BlockConvolution) for operation in lowered.operations)
     found = f"{count} of {len(layers)} {kinds_of(layers)} in int8"
-    in_bytes = isa.QUANTIZE, isa.DEQUANTIZE, isa.COPY_BYTES, isa.POOL_BYTES, isa.ADD_BYTES, isa.INPUT, isa.COPY
+    in_bytes = *isa.OF_BYTES, isa.INPUT, isa.COPY
     floats = (one for one in lowered.operations if one.code not in in_bytes and not isinstance(one, BlockConvolution))
     names = {operation.name for operation in floats}
     others = named(node.op for node in graph.nodes if node.name in names)
@@ -108,7 +108,7 @@ def bytes_in_words(graph: Graph, lowered: Lowered) -> str:
 def kinds_of(layers: Sequence[Node]) -> str:
     """Return what layers with a sparse matrix are."""
     kinds = {node.op for node in layers}
-    if kinds == {"Conv"}:
+    if kinds <= {"Conv", "ConvTranspose"}:
         return "convolutions"
     return "linear layers" if kinds == {"Linear"} else "convolutions and linear layers"
 

@@ -13,6 +13,7 @@ from sparsemark.direct.kernels.copying import copy_row
 from sparsemark.direct.kernels.dense_bytes import convolve_dense_blocks
 from sparsemark.direct.kernels.jit import compiled
 from sparsemark.direct.kernels.units import share
+from sparsemark.direct.kernels.vectors import split_columns
 from sparsemark.direct.kernels.wide_blocks import convolve_wide_blocks, pool_wide_blocks
 from sparsemark.direct.layout import WORDS
 from sparsemark.direct.target import LANES
@@ -92,25 +93,33 @@ def dequantize(row: Any, unit: int, arena: Any, scratch: int) -> None:
 @compiled()
 def copy_bytes(row: Any, unit: int, arena: Any, scratch: int) -> None:
     """Copy words; each phase of a stride makes a plane of the target."""
-    words = arena.view(np.int32)
-    first, last = share(row, unit, row[isa.CHANNELS])
+    words, base = arena.view(np.int32), arena.ctypes.data
     across = row[isa.PHASES] // row[isa.KERNEL_ROWS]
-    stride, width = row[isa.COLUMN_STRIDE], row[isa.WIDTH]
-    for plane in range(first, last):
-        phase = plane % row[isa.PHASES]
-        px = phase % across
-        count = min(width, (row[isa.SOURCE_WIDTH] - px + stride - 1) // stride)
+    # A unit has the planes of whole rows, of which one pass makes those of even and of odd columns.
+    first, last = share(row, unit, row[isa.CHANNELS] // across)
+    stride, width, step = row[isa.COLUMN_STRIDE], row[isa.WIDTH], row[isa.TARGET_STEP]
+    for planes in range(first, last):
         for y in range(row[isa.HEIGHT]):
-            sy = phase // across + y * row[isa.ROW_STRIDE]
-            t = row[isa.TARGET] + plane * row[isa.TARGET_STEP] + y * row[isa.TARGET_ROW]
-            done = 0
-            if sy < row[isa.SOURCE_HEIGHT]:
-                s = row[isa.SOURCE] + plane // row[isa.PHASES] * row[isa.SOURCE_STEP] + sy * row[isa.SOURCE_ROW]
-                copy_row(words[s + px :], words[t : t + count], stride)
-                done = count
-            for x in range(done, width):
-                words[t + x] = np.int32(row[isa.FILL])
-        surround(row, plane, words)
+            sy = planes % row[isa.KERNEL_ROWS] + y * row[isa.ROW_STRIDE]
+            t = row[isa.TARGET] + planes * across * step + y * row[isa.TARGET_ROW]
+            s = row[isa.SOURCE] + planes // row[isa.KERNEL_ROWS] * row[isa.SOURCE_STEP] + sy * row[isa.SOURCE_ROW]
+            is_inside = sy < row[isa.SOURCE_HEIGHT]
+            in_pairs = across == 2 and stride == 2
+            if is_inside and in_pairs:
+                # Rows are whole vectors; what is written beyond their pixels is replaced by what lies around them.
+                pixels, places = base + 4 * s, base + 4 * t
+                for at in range(0, 4 * width, 4 * LANES):
+                    split_columns(pixels + 2 * at, places + at, places + at + 4 * step)
+            for px in range(across):
+                place, done = t + px * step, 0
+                if is_inside:
+                    done = min(width, (row[isa.SOURCE_WIDTH] - px + stride - 1) // stride)
+                    if not in_pairs:
+                        copy_row(words[s + px :], words[place : place + done], stride)
+                for x in range(done, width):
+                    words[place + x] = np.int32(row[isa.FILL])
+        for px in range(across):
+            surround(row, planes * across + px, words)
 
 
 @compiled()
@@ -126,10 +135,15 @@ def pool_bytes(row: Any, unit: int, arena: Any, scratch: int) -> None:
         and 2 * row[isa.HEIGHT] <= height
         and 2 * row[isa.WIDTH] <= width
     )
+    whole = row[isa.KERNEL_ROWS] == height and row[isa.KERNEL_COLUMNS] == width and row[isa.ROW_START] == 0
+    whole = whole and row[isa.HEIGHT] == row[isa.WIDTH] == 1 and row[isa.COLUMN_START] == 0
     for plane in range(first, last):
         source = row[isa.SOURCE] + plane * row[isa.SOURCE_STEP]
         for y in range(row[isa.HEIGHT]):
             t = row[isa.TARGET] + plane * row[isa.TARGET_STEP] + y * row[isa.TARGET_ROW]
+            if whole:
+                words[t] = _largest_of_rows(arena, source, row[isa.SOURCE_ROW], height, width, scratch)
+                continue
             if squares:
                 upper = base + 4 * (source + 2 * y * row[isa.SOURCE_ROW])
                 for v in range((row[isa.WIDTH] + WORDS - 1) // WORDS):
@@ -146,6 +160,23 @@ def pool_bytes(row: Any, unit: int, arena: Any, scratch: int) -> None:
                         most = larger_bytes(most, words[at + sx])
                 words[t + x] = most
         surround(row, plane, words)
+
+
+@compiled()
+def _largest_of_rows(arena: Any, source: int, step: int, height: int, width: int, scratch: int) -> Any:
+    """Return the largest of each byte of an image: first of each column, in the scratch, then of these."""
+    levels = arena.view(np.uint8)
+    largest = levels[4 * scratch : 4 * (scratch + width)]
+    for x in range(len(largest)):
+        largest[x] = 0
+    for y in range(height):
+        values = levels[4 * (source + y * step) : 4 * (source + y * step + width)]
+        for x in range(len(largest)):
+            largest[x] = max(largest[x], values[x])
+    columns, most = arena.view(np.int32)[scratch : scratch + width], np.int32(0)
+    for x in range(len(columns)):
+        most = larger_bytes(most, columns[x])
+    return most
 
 
 def _over_tiles(microkernel: Any, sizes: Sequence[tuple[int, int]], pointers: int, biases: int = 4) -> Any:

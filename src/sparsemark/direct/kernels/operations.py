@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark.direct import isa
+from sparsemark.direct.kernels.byte_joining import interleave_bytes, requantize
 from sparsemark.direct.kernels.byte_sums import add_bytes
 from sparsemark.direct.kernels.bytes import copy_bytes, dequantize, pool_bytes, quantize
 from sparsemark.direct.kernels.copying import copy, interleave
@@ -42,6 +43,8 @@ OPERATIONS: Mapping[int, Function] = {
     isa.COPY_BYTES: copy_bytes,
     isa.POOL_BYTES: pool_bytes,
     isa.ADD_BYTES: add_bytes,
+    isa.INTERLEAVE_BYTES: interleave_bytes,
+    isa.REQUANTIZE: requantize,
 }
 """Functions of a row, a unit of its work, the arena, and where in it this thread's scratch begins."""
 

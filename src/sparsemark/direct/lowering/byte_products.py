@@ -13,6 +13,7 @@ from sparsemark.direct.blocks import BLOCK, Blocks
 from sparsemark.direct.ir import BlockConvolution, Operation, Tensor, check_size, words
 from sparsemark.direct.layout import row_of_words
 from sparsemark.direct.lowering.context import Bytes, bounds_of, window_of
+from sparsemark.direct.lowering.convolutions import transposed_window
 from sparsemark.direct.target import LANES
 from sparsemark.errors import UnsupportedError
 
@@ -28,6 +29,9 @@ _SIGNED = 128
 
 _MOST = 2**30
 """Largest sum of products, and largest scaled one: far below what 32 bits hold."""
+
+_MOST_PHASES = 64
+"""Phases of a transposed convolution, each of which has output channels, whether it has weights or not."""
 
 
 def levels_of(context: Context, node: Node) -> tuple[np.float32, int]:
@@ -68,14 +72,42 @@ def convolution_of_bytes(context: Context, node: Node, weight: BlockMatrix) -> b
     dx = columns % kernel[1] * dilation[1] - pads[1]
     first = columns // area * BLOCK + rows // (outputs // groups) * inputs
     blocks = _spread(rows, first, dy, dx, weight.data, apart=bool(groups > 1 and inputs % BLOCK))
-    # Blocks that lie beside the image at every place read nothing but zeros.
-    blocks = blocks.chosen(
-        (blocks.dy + stride[0] * (size[0] - 1) >= 0)
-        & (blocks.dy < height)
-        & (blocks.dx + stride[1] * (size[1] - 1) >= 0)
-        & (blocks.dx < width)
-    )
     return _product(context, node, weight, source, blocks, stride, size)
+
+
+def transposed_of_bytes(context: Context, node: Node, weight: BlockMatrix) -> bool:
+    """Lower a ConvTranspose whose operands and result are quantised; False where it runs in float32.
+
+    The rows of its matrix are output channels. Each phase of the output is made by a convolution of stride 1: those of
+    four output channels are words next to each other.
+    """
+    source = context.quantised.get(node.inputs[0])
+    if source is None or len(weight.dense) != 4 or len(context.shapes[node.inputs[0]]) != 4:  # images
+        return False
+    outputs, inputs, *kernel = weight.dense
+    stride, dilation, pads, groups, size = transposed_window(context, node, (inputs, outputs, *kernel))
+    if groups != 1 or math.prod(stride) > _MOST_PHASES:
+        return False
+    check_size(outputs, *size)
+    columns = weight.indices.astype(np.int64)
+    # Output row o takes input row y through kernel row k where o = y * stride - pad + k * dilation.
+    y = columns // kernel[1] % kernel[0] * dilation[0] - pads[0]
+    x = columns % kernel[1] * dilation[1] - pads[1]
+    word, lane = np.divmod(weight.rows.astype(np.int64), BLOCK)
+    phase = y % stride[0] * stride[1] + x % stride[1]
+    out = (word * stride[0] * stride[1] + phase) * BLOCK + lane
+    blocks = Blocks(out, columns // math.prod(kernel), -(y // stride[0]), -(x // stride[1]), weight.data)
+    return _product(context, node, weight, source, blocks, (1, 1), size, apart=stride)
+
+
+def _seen(blocks: Blocks, source: Tensor, stride: tuple[int, int], size: tuple[int, int]) -> Blocks:
+    """Leave out blocks that lie beside the image at every place: they read nothing but zeros."""
+    return blocks.chosen(
+        (blocks.dy + stride[0] * (size[0] - 1) >= 0)
+        & (blocks.dy < source.height)
+        & (blocks.dx + stride[1] * (size[1] - 1) >= 0)
+        & (blocks.dx < source.width)
+    )
 
 
 def _spread(
@@ -124,48 +156,68 @@ def _product(  # noqa: PLR0917 - a convolution is that much
     blocks: Blocks,
     stride: tuple[int, int],
     size: tuple[int, int],
+    apart: tuple[int, int] = (1, 1),
 ) -> bool:
-    """Append a convolution whose result is quantised right away; False where it is not, or takes more than 32 bits."""
+    """Append a convolution whose result is quantised right away; False where it is not, or takes more than 32 bits.
+
+    Where it makes rows and columns `apart` from each other, output channels of blocks are those of `_by_phase`.
+    """
     following = quantized_next(context, node.outputs[0])
     if following is None or (source.tensor.fill != source.zero):
         return False
     places, last, (low, high) = following
     scale, zero = levels_of(context, last)
-    outputs, padded = weight.dense[0], -(-weight.dense[0] // BLOCK) * BLOCK
-    factor = (source.scale * weight.scales) / scale
+    outputs, phases = weight.dense[0], math.prod(apart)
     bias = _integer_bias(context, node, source.scale * weight.scales)
     if bias is None:
         return False
-    sums = np.bincount(blocks.out, blocks.weights.sum(axis=1, dtype=np.int64), outputs)
-    sizes = np.bincount(blocks.out, np.abs(blocks.weights.astype(np.int64)).sum(axis=1), outputs)
+    bias, factor = _by_phase(bias, phases), _by_phase((source.scale * weight.scales) / scale, phases)
+    inner = (-(-size[0] // apart[0]), -(-size[1] // apart[1]))
+    blocks = _seen(blocks, source.tensor, stride, inner)
+    sums = np.bincount(blocks.out, blocks.weights.sum(axis=1, dtype=np.int64), len(bias))
+    sizes = np.bincount(blocks.out, np.abs(blocks.weights.astype(np.int64)).sum(axis=1), len(bias))
     bias = bias - source.zero * sums.astype(np.int64)
     most = 255 * sizes + np.abs(bias)
     if most.max() >= _MOST or (most * factor).max() >= _MOST:
         return False
-    blocks, read = _phases(context, node, blocks, source, stride, size)
+    blocks, read = _phases(context, node, blocks, source, stride, inner)
     if read is None:
         return False
-    target = words(outputs, *size, zero)
+    made = words(len(bias), *inner, zero)
     step = BlockConvolution(
         isa.CONVOLVE_BYTES,
         node.name,
         read,
-        target,
+        made,
         blocks=blocks,
-        bias=_to_whole(bias.astype(np.int32), padded),
-        scales=_to_whole(factor.astype(np.float32), padded),
+        bias=bias.astype(np.int32),
+        scales=factor.astype(np.float32),
         levels=(zero, _level(low, scale, zero), _level(high, scale, zero)),
         weights=math.prod(weight.dense),
-        height=size[0],
-        width=size[1],
+        height=inner[0],
+        width=inner[1],
     )
     context.add(step)
+    if phases > 1:
+        made = context.add(interleaved(node, made, words(outputs, *size, zero), apart, phases))
     context.done.update(places)
     is_features = len(weight.dense) == 2
-    made = last.outputs[0]
-    context.shapes[made] = (1, outputs) if is_features else (1, outputs, *size)
-    context.quantised[made] = Bytes(target, outputs, scale, zero)
+    name = last.outputs[0]
+    context.shapes[name] = (1, outputs) if is_features else (1, outputs, *size)
+    context.quantised[name] = Bytes(made, outputs, scale, zero)
     return True
+
+
+def interleaved(node: Node, source: Tensor, target: Tensor, times: tuple[int, int], phases: int) -> Operation:
+    """Make an operation that joins phases, planes of the source next to each other, or repeats pixels of one."""
+    numbers = {isa.ROW_STRIDE: times[0], isa.COLUMN_STRIDE: times[1], isa.PHASES: phases}
+    return Operation(isa.INTERLEAVE_BYTES, node.name, source, target, numbers=numbers)
+
+
+def _by_phase(values: NDArray[Any], phases: int) -> NDArray[Any]:
+    """Values of output channels, with zeros for those that fill the last word; each four of them once for a phase."""
+    fours = _to_whole(values, -(-len(values) // BLOCK) * BLOCK).reshape(-1, 1, BLOCK)
+    return fours.repeat(phases, axis=1).reshape(-1)
 
 
 def _to_whole(values: NDArray[Any], count: int) -> NDArray[Any]:
@@ -221,14 +273,14 @@ def _phases(  # noqa: PLR0917 - as above
         if beside > LANES:
             return blocks, None
         target = words(BLOCK * read.channels * count, high, wide, source.zero, row_of_words(wide, beside))
-        made = _copied(read, target, node.name, stride)
+        made = copied_bytes(read, target, node.name, stride)
         read = _known(context, made) or context.add(made)
     elif _beside(blocks, read.width, size[1]) > read.row - read.width:
         beside = _beside(blocks, read.width, size[1])
         if beside > LANES:
             return blocks, None
         target = words(BLOCK * read.channels, *read.shape[1:], source.zero, row_of_words(read.width, beside))
-        read = context.add(_copied(read, target, node.name, stride))
+        read = context.add(copied_bytes(read, target, node.name, stride))
     read.top = max(read.top, -int(blocks.dy.min(initial=0)))
     read.bottom = max(read.bottom, size[0] + int(blocks.dy.max(initial=0)) - read.height)
     return blocks, read
@@ -248,7 +300,7 @@ def _beside(blocks: Blocks, width: int, outputs: int) -> int:
     return max(-int(blocks.dx.min(initial=0)), outputs + int(blocks.dx.max(initial=0)) - width, 1)
 
 
-def _copied(source: Tensor, target: Tensor, name: str, stride: tuple[int, int]) -> Operation:
+def copied_bytes(source: Tensor, target: Tensor, name: str, stride: tuple[int, int]) -> Operation:
     """Make an operation that copies words, those of each phase of a stride to a plane."""
     numbers = {
         isa.SOURCE_HEIGHT: source.height,

@@ -17,7 +17,7 @@ from sparsemark.direct.taps import Taps
 from sparsemark.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -287,22 +287,38 @@ def _fuse_pooling(context: Context, step: Convolution, source: Tensor, name: str
     return node.outputs[0]
 
 
-def _conv_transpose(context: Context, node: Node) -> None:
-    weight = np.asarray(context.constant(node.inputs[1]), np.float32)
-    if weight.ndim != 4:  # (in, out, height, width)
-        raise UnsupportedError(f"{weight.ndim - 2} spatial axes, expected 2")
-    stride, dilation, pads, groups = window_of(node, weight.shape[2:])
+def transposed_window(
+    context: Context, node: Node, weight: Sequence[int]
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int], int, tuple[int, int]]:
+    """Return stride, dilation, padding and groups of a transposed convolution, and the height and width that it makes.
+
+    Args:
+        context: of the lowering.
+        node: the convolution.
+        weight: shape of its weight: input channels, output channels of a group, kernel.
+    """
+    if len(weight) != 4:
+        raise UnsupportedError(f"{len(weight) - 2} spatial axes, expected 2")
+    stride, dilation, pads, groups = window_of(node, weight[2:])
     extra = node.attributes.get("output_padding", [0, 0])
     if "output_shape" in node.attributes:
         raise UnsupportedError("a given output shape")
-    _, channels, height, width = context.shapes[node.inputs[0]]
-    if weight.shape[0] != channels or channels % groups:
-        raise UnsupportedError(f"{channels} input channels and weights of shape {weight.shape}")
-    outputs = weight.shape[1] * groups
-    size = [
-        (extent - 1) * stride[a] - pads[a] - pads[a + 2] + dilation[a] * (weight.shape[2 + a] - 1) + extra[a] + 1
-        for a, extent in enumerate((height, width))
-    ]
+    if len(extra) != 2 or not all(isinstance(n, int) for n in extra):  # height and width
+        raise UnsupportedError(f"output_padding {extra}")
+    _, channels, *extents = context.shapes[node.inputs[0]]
+    if weight[0] != channels or channels % groups:
+        raise UnsupportedError(f"{channels} input channels and weights of shape {weight}")
+    high, wide = (
+        (extent - 1) * stride[a] - pads[a] - pads[a + 2] + dilation[a] * (weight[2 + a] - 1) + extra[a] + 1
+        for a, extent in enumerate(extents)
+    )
+    return stride, dilation, pads, groups, (high, wide)
+
+
+def _conv_transpose(context: Context, node: Node) -> None:
+    weight = np.asarray(context.constant(node.inputs[1]), np.float32)
+    stride, dilation, pads, groups, size = transposed_window(context, node, weight.shape)
+    channels, outputs = weight.shape[0], weight.shape[1] * groups
     plane, out, ky, kx = np.nonzero(weight)
     values = weight[plane, out, ky, kx]
     out = out + plane // (channels // groups) * weight.shape[1]

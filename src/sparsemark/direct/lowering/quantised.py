@@ -11,9 +11,17 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sparsemark.direct import isa
 from sparsemark.direct.ir import Operation, Tensor, words
-from sparsemark.direct.lowering.byte_products import convolution_of_bytes, levels_of, linear_of_bytes
+from sparsemark.direct.lowering.byte_joining import concat_in_bytes, resize_in_bytes
+from sparsemark.direct.lowering.byte_products import (
+    convolution_of_bytes,
+    levels_of,
+    linear_of_bytes,
+    transposed_of_bytes,
+)
 from sparsemark.direct.lowering.byte_sums import add_in_bytes
 from sparsemark.direct.lowering.context import Bytes, is_shape, window_numbers, window_of
 from sparsemark.errors import UnsupportedError
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sparsemark.direct.lowering.context import Context, Lowering
+    from sparsemark.formats.csr.blocks import BlockMatrix
     from sparsemark.formats.csr.graph import Node
 
 
@@ -30,25 +39,29 @@ def in_bytes(context: Context, node: Node) -> bool:
     """Lower a node that reads quantised activations, or has quantised weights; False where it runs in float32."""
     weight = node.inputs[1] if len(node.inputs) > 1 else ""
     if weight in context.graph.blocks:
-        if node.op == "Conv" and convolution_of_bytes(context, node, context.graph.blocks[weight]):
+        product = _PRODUCTS.get(node.op)
+        if product is not None and product(context, node, context.graph.blocks[weight]):
             return True
-        if node.op == "Linear" and linear_of_bytes(context, node, context.graph.blocks[weight]):
-            return True
-        _weight_in_float(context, weight)
+        _weight_in_float(context, weight, turned=node.op == "ConvTranspose")
         return False
     way = _ON_BYTES.get(node.op)
     return way is not None and node.inputs[0] in context.quantised and way(context, node)
 
 
-def _weight_in_float(context: Context, name: str) -> None:
-    """Replace a quantised weight by the numbers that it stands for."""
+def _weight_in_float(context: Context, name: str, *, turned: bool) -> None:
+    """Replace a quantised weight by the numbers that it stands for; turned, input channels are its first axis."""
     graph, weight = context.graph, context.graph.blocks[name]
+    blocks = {other: one for other, one in graph.blocks.items() if other != name}
+    if turned:
+        dense = np.ascontiguousarray(weight.toarray().swapaxes(0, 1))
+        context.graph = replace(graph, constants={**graph.constants, name: dense}, blocks=blocks)
+        return
     matrix = CsrMatrix.compress(weight.toarray().reshape(weight.dense[0], -1))
     context.graph = replace(
         graph,
         matrices={**graph.matrices, name: matrix},
         shapes={**graph.shapes, name: weight.dense},
-        blocks={other: one for other, one in graph.blocks.items() if other != name},
+        blocks=blocks,
     )
 
 
@@ -129,7 +142,8 @@ def _pooled(  # noqa: PLR0917 - a window is that much
 ) -> None:
     target = words(source.channels, size[0], size[1], source.zero)
     numbers = window_numbers((source.tensor.height, source.tensor.width), kernel, stride, pads)
-    context.add(Operation(isa.POOL_BYTES, node.name, source.tensor, target, numbers=numbers))
+    scratch = source.tensor.width  # of a maximum of all pixels
+    context.add(Operation(isa.POOL_BYTES, node.name, source.tensor, target, numbers=numbers, scratch=scratch))
     context.quantised[node.outputs[0]] = replace(source, tensor=target)
 
 
@@ -150,8 +164,16 @@ def _reshaped(context: Context, node: Node) -> bool:
     return True
 
 
+_PRODUCTS: Mapping[str, Callable[[Context, Node, BlockMatrix], bool]] = {
+    "Conv": convolution_of_bytes,
+    "ConvTranspose": transposed_of_bytes,
+    "Linear": linear_of_bytes,
+}
+"""Operators with a quantised weight; each returns whether it runs in bytes."""
+
 _ON_BYTES: Mapping[str, Callable[[Context, Node], bool]] = {
     "Add": add_in_bytes,
+    "Concat": concat_in_bytes,
     "Dropout": _reshaped,
     "Flatten": _reshaped,
     "GlobalMaxPool": _global_max_pool,
@@ -159,6 +181,7 @@ _ON_BYTES: Mapping[str, Callable[[Context, Node], bool]] = {
     "MaxPool": _max_pool,
     "ReduceMax": _global_max_pool,
     "Reshape": _reshaped,
+    "Resize": resize_in_bytes,
 }
 """Operators that may leave bytes as they are; each returns whether it does."""
 

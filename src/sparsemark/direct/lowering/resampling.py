@@ -59,6 +59,21 @@ class _Axis:
 
 
 def _resize(context: Context, node: Node) -> None:
+    _resampled(context, node, _axes_of(context, node), blend=node.attributes.get("mode") == "linear")
+
+
+def repeats_of(context: Context, node: Node) -> list[int]:
+    """Return how many times a Resize repeats each row and each column; 0 where it does anything else.
+
+    Raises:
+        UnsupportedError: it is none that can be run.
+    """
+    extents = context.shapes[node.inputs[0]][2:]
+    return [axis.repeats(extent) for axis, extent in zip(_axes_of(context, node), extents, strict=True)]
+
+
+def _axes_of(context: Context, node: Node) -> list[_Axis]:
+    """Where rows and columns of a Resize come from."""
     attributes, shape = node.attributes, context.shapes[node.inputs[0]]
     if len(shape) != 4:  # an image
         raise UnsupportedError(f"of shape {shape}")
@@ -72,8 +87,7 @@ def _resize(context: Context, node: Node) -> None:
     if sizes[:2] != list(shape[:2]) or scales[:2] != [1, 1]:
         raise UnsupportedError(f"from {shape} to {sizes}")
     check_size(*sizes[1:])
-    axes = [_axis(shape[a], sizes[a], scales[a], mode, attributes) for a in (2, 3)]
-    _resampled(context, node, axes, blend=mode == "linear")
+    return [_axis(shape[a], sizes[a], scales[a], mode, attributes) for a in (2, 3)]
 
 
 def _scales_of(context: Context, node: Node, shape: tuple[int, ...]) -> tuple[list[Fraction], list[int]]:

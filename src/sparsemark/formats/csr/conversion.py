@@ -17,17 +17,17 @@ from sparsemark.networks.onnx_model import opset_of
 from sparsemark.networks.onnx_weights import computes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from sparsemark.networks.onnx_constants import Array, Operation
 
-_TAKE_A_MATRIX = ("Conv", "Linear")
+_TAKE_A_MATRIX = ("Conv", "ConvTranspose", "Linear")
 """Operators whose second operand may be one of `Graph.matrices`."""
 
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 
 TURNED = ".T"
-"""Suffix of a matrix that is stored transposed, rows first."""
+"""Suffix of a matrix that is stored transposed, rows (output channels) first."""
 
 
 @dataclass
@@ -42,19 +42,21 @@ class Converted:
     """Whether it serves one input shape only, because shapes were computed from it."""
 
 
-def convert(model: Any, name: str, shape: Sequence[int]) -> Converted:
+def convert(model: Any, name: str, shape: Sequence[int], turned: Collection[str] = ()) -> Converted:
     """Split a model; what its nodes compute from constants and shapes alone is computed.
 
     Args:
         model: an `onnx.ModelProto`.
         name: of its input.
         shape: of its input, for nodes that compute with shapes.
+        turned: weights that are stored as matrices where a transposed convolution of one group has them; others of
+            transposed convolutions are constants.
     """
     found = Converted()
     scope = _Scope(initializers_of(model.graph))
     for node, operation in _unfolded(model, scope, ShapeInference(model, name, shape)):
         converted = _converted(node, scope.padded(operation))
-        found.nodes.append(_take_weight(converted, scope.value_of, found.matrices))
+        found.nodes.append(_take_weight(converted, scope.value_of, found.matrices, turned))
     found.fixed = scope.fixed
     for needed in _needed(found, model):
         value = scope.value_of(needed)
@@ -198,8 +200,12 @@ _MOST_SHAPED = 2**28
 """Elements of an operand that stands for a shape."""
 
 
-def _take_weight(node: Node, value_of: Callable[[str], Array | None], matrices: dict[str, Array]) -> Node:
+def _take_weight(
+    node: Node, value_of: Callable[[str], Array | None], matrices: dict[str, Array], turned: Collection[str]
+) -> Node:
     """Move a node's constant operand to `matrices`, rows first; products of two matrices become `Linear`."""
+    if node.op == "ConvTranspose" and node.inputs[1] in turned and node.attributes.get("group", 1) == 1:
+        return _turned(node, value_of(node.inputs[1]), matrices)
     weight = value_of(node.inputs[1]) if len(node.inputs) > 1 and node.op in _PRODUCTS else None
     if weight is None or weight.ndim < 2:  # a matrix
         return node
@@ -215,6 +221,15 @@ def _take_weight(node: Node, value_of: Callable[[str], Array | None], matrices: 
     stored = name if rows_first else f"{name}{TURNED}"
     matrices[stored] = weight if rows_first else weight.T
     return Node("Linear", node.name, (node.inputs[0], stored, *node.inputs[2:]), node.outputs, {})
+
+
+def _turned(node: Node, weight: Array | None, matrices: dict[str, Array]) -> Node:
+    """Move the weight of a transposed convolution, output channels first."""
+    if weight is None or weight.ndim != 4:  # an image's
+        return node
+    stored = f"{node.inputs[1]}{TURNED}"
+    matrices[stored] = weight.swapaxes(0, 1)
+    return replace(node, inputs=(node.inputs[0], stored, *node.inputs[2:]))
 
 
 def _plain(attributes: Mapping[str, Any], op: str, node: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def count(path: Path) -> Weights:
-    """Count the weights in a CSR file, those of transposed convolutions included, which stay dense.
+    """Count the weights in a CSR file, those of transposed convolutions included, which are dense in float32.
 
     Raises:
         UserError: as `load_csr`, or a node's attributes do not fit its operator.

@@ -105,23 +105,25 @@ def _quantised(graph: Graph, node: Node) -> tuple[list[Any], dict[str, np.ndarra
 
     matrix, name = graph.blocks[node.inputs[1]], node.name or node.outputs[0]
     operands, nodes = list(node.inputs), []
-    integers = {operands[1]: (matrix.integers(), matrix.scales)}
+    # The channels of its output are the second axis of a transposed convolution's weight.
+    axis = 1 if node.op == "ConvTranspose" else 0
+    integers = {operands[1]: (np.moveaxis(matrix.integers(), 0, axis), matrix.scales, axis)}
     scale = _scale_of(graph, operands[0])
     if scale is not None and len(operands) > 2 and operands[2] in graph.constants:
         scales = (scale * matrix.scales).astype(np.float32)
         bias = np.broadcast_to(graph.constants[operands[2]].reshape(-1), scales.shape)
         whole = np.rint(bias / np.where(scales > 0, scales, 1).astype(np.float64))
         operands[2] = f"{name} bias"
-        integers[operands[2]] = np.clip(whole, -(2**31), 2**31 - 1).astype(np.int32), scales
+        integers[operands[2]] = np.clip(whole, -(2**31), 2**31 - 1).astype(np.int32), scales, 0
     constants: dict[str, np.ndarray[Any, Any]] = {}
-    for made, (values, scales) in integers.items():
+    for made, (values, scales, along) in integers.items():
         parts = [f"{made} of {name}, {part}" for part in ("integers", "scales", "zeros")]
         constants |= dict(zip(parts, (values, scales, np.zeros(scales.shape, values.dtype)), strict=True))
         dequantised = f"{made} of {name}"
-        nodes.append(helper.make_node("DequantizeLinear", parts, [dequantised], axis=0))
+        nodes.append(helper.make_node("DequantizeLinear", parts, [dequantised], axis=along))
         operands[operands.index(made)] = dequantised
-    attributes = dict(node.attributes) if node.op == "Conv" else {"transB": 1}
-    op = "Conv" if node.op == "Conv" else "Gemm"
+    attributes = {"transB": 1} if node.op == "Linear" else dict(node.attributes)
+    op = "Gemm" if node.op == "Linear" else node.op
     nodes.append(helper.make_node(op, operands, list(node.outputs), name=node.name, **attributes))
     return nodes, constants
 

@@ -50,7 +50,8 @@ def export(source: Source, path: Path) -> None:
     except UnsupportedError as error:
         raise UnsupportedError(f"csr: {error}") from error
     shape = _fixed_shape(model, inputs[0])
-    converted = convert(model, inputs[0], shape or source.model.input_shape)
+    turned = [name for name, weight in integers.items() if weight.rows_first(turned=True) is not None]
+    converted = convert(model, inputs[0], shape or source.model.input_shape, turned)
     blocks = _blocks(converted.matrices, integers)
     converted.matrices = {name: dense for name, dense in converted.matrices.items() if name not in blocks}
     compressed = {name: _compress(name, dense) for name, dense in converted.matrices.items()}

@@ -87,8 +87,8 @@ class Graph:
     """A CSR file in memory.
 
     `matrices` are the sparse weights, `shapes` their dense shapes, `blocks` the weights of a quantised network (second
-    operands of `Conv` and `Linear`), `constants` everything else. `input_shape` is None
-    where the network takes several; `opset` is the version of ONNX's operators.
+    operands of `Conv`, `ConvTranspose` and `Linear`, output channels first), `constants` everything else.
+    `input_shape` is None where the network takes several; `opset` is the version of ONNX's operators.
 
     The rest is for counting and absent from older files: `weights` are constants that are weights whatever uses them,
     `buffers` are none; `origins` names, for a constant that was computed when the file was written, its identity and

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_PRODUCTS = ("Conv", "Gemm", "MatMul")
+_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,12 @@ class Quantised:
     axis: int
 
     def rows_first(self, *, turned: bool) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
-        """Return integers and a scale for each row, of the transposed matrix if `turned`; None for another axis."""
-        integers = self.integers.T if turned else self.integers
+        """Return integers and a scale for each row; None for another axis.
+
+        Args:
+            turned: whether rows are the second axis and columns the first: of a transposed matrix or convolution.
+        """
+        integers = self.integers.swapaxes(0, 1) if turned else self.integers
         if self.scales.size == 1:
             return integers, np.full(len(integers), self.scales.reshape(-1)[0], np.float32)
         axis = self.axis % self.integers.ndim
