@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from statistics import geometric_mean, mean
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bench.paper import Change, Study
 from sparsemark import paths
+from sparsemark.analysis.comparison import speedup_of
+from sparsemark.analysis.folds import folds_of
 from sparsemark.files import write_atomically
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.report import wording
@@ -24,7 +26,8 @@ from sparsemark.specs import FP32, INT8
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sparsemark.records.measurement import Measurement
+    from sparsemark.analysis.folds import Folds
+    from sparsemark.analysis.statistics import Interval
     from sparsemark.records.run import Run
 
 STUDY, CONTROL = "mix", "all-ones"
@@ -43,7 +46,7 @@ class Mix:
         runner: the engine, with its precision.
         precision: of the engine.
         ms: median latency, geometric mean over folds; None where it was not timed.
-        speedups: over dense ONNX Runtime in float32, one a fold.
+        speedup: over dense ONNX Runtime in float32, with the lowest and the highest fold; None where it was not timed.
         accuracy: of the engine's own outputs where it was timed, mean over folds, in percent.
         change: against the control, in float32, paired by patient; None for the control and the dense network.
     """
@@ -53,14 +56,9 @@ class Mix:
     runner: str
     precision: str
     ms: float | None
-    speedups: tuple[float, ...]
+    speedup: Interval | None
     accuracy: float
     change: Change | None
-
-    @property
-    def speedup(self) -> float | None:
-        """Geometric mean over folds."""
-        return geometric_mean(self.speedups) if self.speedups else None
 
     def below(self, control: float) -> float:
         """Return by how many points its outputs are below the control's accuracy."""
@@ -73,6 +71,7 @@ def mixes(study: Study) -> list[Mix]:
         name: [row for row in study.rows.values() if row["fold"] and row["pruning"] == name]
         for name in dict.fromkeys(row["pruning"] for row in study.rows.values())
     }
+    timed = [folds for folds in folds_of(study.timed) if {m.fold for m in folds.members} == set(FOLDS)]
     found = []
     for pruning, scored in of_folds.items():
         if not pruning or len(scored) < len(FOLDS):  # baselines without a network are pruned by nothing
@@ -80,27 +79,28 @@ def mixes(study: Study) -> list[Mix]:
         names = [row["name"] for row in sorted(scored, key=lambda row: int(row["fold"]))]
         controls = [name.replace(_method(name), CONTROL) for name in names]
         change = None if pruning in ("none", CONTROL) else study.change(list(zip(controls, names, strict=True)))
-        timed = [cell for cell in study.timed if cell.pruning == pruning and cell.fold is not None]
-        runners = dict.fromkeys((cell.engine, cell.precision) for cell in timed)
-        groups = [[cell for cell in timed if (cell.engine, cell.precision) == runner] for runner in runners]
-        whole = [cells for cells in groups if {cell.fold for cell in cells} == set(FOLDS)]
-        found += [_timed(cells, study.run, pruning, change) for cells in whole]
+        whole = [folds for folds in timed if folds.measurement.pruning == pruning]
+        found += [_timed(folds, study.run, pruning, change) for folds in whole]
         if not whole:
-            accuracy = 100 * mean(float(row["accuracy"]) for row in scored)
-            found.append(Mix(_words(pruning), pruning, "", FP32, None, (), accuracy, change))
-    return sorted(found, key=lambda mix: -(mix.speedup or 0.0))
+            accuracy = 100 * fmean(float(row["accuracy"]) for row in scored)
+            found.append(Mix(_words(pruning), pruning, "", FP32, None, None, accuracy, change))
+    return sorted(found, key=_slowest_last)
 
 
-def _timed(cells: Sequence[Measurement], run: Run | None, pruning: str, change: Change | None) -> Mix:
-    first = cells[0]
+def _slowest_last(mix: Mix) -> float:
+    return -mix.speedup.estimate if mix.speedup else 0.0
+
+
+def _timed(folds: Folds, run: Run | None, pruning: str, change: Change | None) -> Mix:
+    m = folds.measurement
     return Mix(
         words=_words(pruning),
         pruning=pruning,
-        runner=wording.runner(first, {} if run is None else run.engines),
-        precision=first.precision or FP32,
-        ms=geometric_mean(cell.p50_ms for cell in cells if cell.p50_ms),
-        speedups=tuple(cell.speedup for cell in cells if cell.speedup),
-        accuracy=100 * mean(cell.scores["accuracy"].value for cell in cells),
+        runner=wording.runner(m, {} if run is None else run.engines),
+        precision=m.precision or FP32,
+        ms=m.p50_ms,
+        speedup=speedup_of(m),
+        accuracy=100 * m.scores["accuracy"].value,
         change=change,
     )
 
@@ -119,8 +119,8 @@ def answer(found: Sequence[Mix], precision: str) -> Mix | None:
     control = next((mix.accuracy for mix in found if mix.pruning == CONTROL), None)
     if control is None:
         return None
-    kept = [m for m in found if m.precision == precision and m.speedups and m.below(control) <= ALLOWED]
-    return max(kept, key=lambda mix: mix.speedup or 0.0, default=None)
+    kept = [m for m in found if m.precision == precision and m.speedup and m.below(control) <= ALLOWED]
+    return min(kept, key=_slowest_last, default=None)
 
 
 def document(study: Study) -> str:
@@ -129,7 +129,8 @@ def document(study: Study) -> str:
     control = next(mix.accuracy for mix in found if mix.pruning == CONTROL)
     rows = []
     for mix in found:
-        spread = f"{mix.speedup:.3g} [{min(mix.speedups):.3g}, {max(mix.speedups):.3g}]" if mix.speedup else "-"
+        speedup = mix.speedup
+        spread = f"{speedup.estimate:.3g} [{speedup.low:.3g}, {speedup.high:.3g}]" if speedup else "-"
         shown = "-" if mix.pruning in ("none", CONTROL) else f"{-mix.below(control):+.1f}"
         paired = (
             "-" if mix.change is None else f"{mix.change.points:+.1f} [{mix.change.low:+.1f}, {mix.change.high:+.1f}]"
@@ -168,12 +169,12 @@ def _answers(found: Sequence[Mix], control: float) -> list[str]:
     lines = []
     for precision, words in ((FP32, "float32"), (INT8, "int8")):
         best = answer(found, precision)
-        if best is None:
+        if best is None or best.speedup is None:
             lines.append(f"**{words}**: nothing timed is within {ALLOWED:.0f} point of the control.")
             continue
         lines.append(
             f"**{words}**: the fastest that is not more than {ALLOWED:.0f} point below is {best.words} in "
-            f"{best.runner}: {best.speedup:.3g} times dense ONNX Runtime, {best.accuracy:.1f} % "
+            f"{best.runner}: {best.speedup.estimate:.3g} times dense ONNX Runtime, {best.accuracy:.1f} % "
             f"({-best.below(control):+.1f})."
         )
     return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 from sparsemark.records.run import Run
 from sparsemark.report.break_even import break_evens
@@ -29,38 +28,34 @@ def lines_of(times, engine="direct-csr", at=-1, **fields):
 def test_an_engine_that_breaks_even_names_the_measured_sparsities_around_it():
     """Nobody looked between them: 61 % would be a guess."""
     (line,) = lines_of([factor * REFERENCE_MS for factor in (2.0, 1.6, 1.25, 0.8, 0.3)])
-    assert line.startswith(
-        "n, magnitude on direct CSR: breaks even between 50 % and 70 %, nothing measured between; zeros make it 5 % "
-        "faster than its own dense form from somewhere between 0 % and 30 % on, nothing measured between."
+    assert line == (
+        "n, magnitude on direct CSR: as fast from between 50 % and 70 % on; zeros pay from between 0 % and 30 % on."
     )
-    assert set(re.findall(r"(\d+) %", line.replace("5 % faster", ""))) == {"50", "70", "0", "30"}
 
 
 def test_an_engine_whose_interval_holds_one_is_not_settled_there():
     (line,) = lines_of([factor * REFERENCE_MS for factor in (2.0, 1.6, 1.0, 0.8, 0.3)])
-    assert "breaks even between 30 % and 70 %, not settled at 50 %;" in line
+    assert ": as fast from between 30 % and 70 % on;" in line
     vague = {"speedup": 1.0, "speedup_low": 0.97, "speedup_high": 1.03}
     (line,) = lines_of([factor * REFERENCE_MS for factor in (2.0, 1.6, 1.4, 1.2, 1.0)], **vague)
-    assert ": slower than dense at 70 %, not settled at 90 %;" in line
+    assert ": slower up to 70 %, then not settled;" in line
     (line,) = lines_of([factor * REFERENCE_MS for factor in (1.0, 0.9, 0.8, 0.7, 0.3)], at=0, **vague)
-    assert ": at least as fast as dense from 30 % on, not settled at 0 %;" in line
+    assert ": as fast from 30 % on, or earlier;" in line
 
 
 def test_an_engine_that_never_does_says_how_far_was_looked():
     (line,) = lines_of([factor * REFERENCE_MS for factor in (9.0, 8.0, 6.0, 5.0, 4.0)])
-    assert "still slower than dense at 90 %, the most that was measured;" in line
+    assert ": slower up to 90 %;" in line
 
 
 def test_an_engine_that_is_fast_without_zeros_says_from_where_on_they_help():
     (line,) = lines_of([factor * REFERENCE_MS for factor in (0.5, 0.5, 0.5, 0.4, 0.1)])
-    assert "at least as fast as dense from 0 % on" in line
-    said = "its own dense form from somewhere between 50 % and 70 % on, nothing measured between."
-    assert line.endswith(f"zeros make it 5 % faster than {said}")
+    assert line.endswith(": as fast from 0 % on; zeros pay from between 50 % and 70 % on.")
 
 
 def test_zeros_that_change_nothing_are_said_to():
     (line,) = lines_of([factor * REFERENCE_MS for factor in (0.5, 0.51, 0.5, 0.49, 0.5)])
-    assert "zeros up to 90 % do not make it 5 % faster than its own dense form" in line
+    assert line.endswith("; zeros do not pay up to 90 %.")
 
 
 def test_the_reference_engine_has_no_break_even():
@@ -77,4 +72,4 @@ def test_a_dense_network_with_a_zero_of_its_own_is_still_the_dense_one():
         for i, (share, ms) in enumerate(zip((0.001, *GRID[1:]), times, strict=True))
     ]  # fmt: skip
     (line,) = break_evens(Run(tuple(rows)))
-    assert "faster than its own dense form from" in line
+    assert "; zeros pay from between" in line

@@ -1,9 +1,10 @@
 """Choice of a configuration: which cells keep the score, which are on the front of score and speed, which is best.
 
 A cell is judged by the loss of the headline metric against the dense network of the same seed and fold: on the inputs
-that choices are made on, where both networks were scored on them, else on those that are reported. Of a pruning with
-several seeds or folds the mean loss counts: the luckiest of them would win otherwise. Speed is the ratio
-to the reference, and what is called fastest has the highest lower end of its interval.
+that choices are made on, where both networks were scored on them, else on those that are reported. A pruning with
+several seeds or folds is judged, and can be chosen, as one: the luckiest of them would win otherwise. Speed is the
+ratio to the reference, and what is called fastest has the highest lower end of its interval, of folds the fastest
+slowest one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import dense_scores, headline_metrics, is_control, is_dense, models
 from sparsemark.analysis.comparison import speedup_of
+from sparsemark.analysis.folds import folds_of, mean_score, same_but_fold
 from sparsemark.errors import UserError
 from sparsemark.records.measurement import BETWEEN_NOTES, CONSTANT, MEASURED, NEVER_DEPENDED
 from sparsemark.specs import DENSE
@@ -24,6 +26,7 @@ from sparsemark.specs import DENSE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from sparsemark.analysis.folds import Folds
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.scores import Score
@@ -77,7 +80,7 @@ class Standing:
     """Place of a cell among the others of its network, by score and speed.
 
     Args:
-        measurement: the cell.
+        measurement: the cell, or all folds as one row.
         score: its headline score, or None.
         dense: that of the dense network of the same seed and fold, on the same data, or None.
         allowed: largest loss that the bar allows, on the reported inputs.
@@ -86,6 +89,7 @@ class Standing:
         on_front: no other cell is both as fast and as good, and better in one of the two.
         dominated_by: the fastest cell on the front that is; None on the front and for cells that have no place.
         is_close: the interval of its speedup reaches that of the cell that dominates it.
+        folds: what `measurement` and scores are the means of; None for a cell.
     """
 
     measurement: Measurement
@@ -97,6 +101,12 @@ class Standing:
     on_front: bool = False
     dominated_by: Measurement | None = None
     is_close: bool = False
+    folds: Folds | None = None
+
+    @property
+    def cells(self) -> tuple[Measurement, ...]:
+        """The cell, or those of all folds."""
+        return (self.measurement,) if self.folds is None else self.folds.members
 
     @property
     def loss(self) -> float | None:
@@ -134,8 +144,8 @@ class Answer:
     Args:
         model: its name.
         standings: of all its rows.
-        candidates: those that can be chosen: measured with an interval, no controls, one image on the fewest threads;
-            other batches and threads are other questions.
+        candidates: those that can be chosen, folds as one: measured with an interval, no controls, one image on the
+            fewest threads; other batches and threads are other questions.
     """
 
     model: str | None
@@ -171,12 +181,13 @@ def answers(measurements: Iterable[Measurement], bar: Bar | None = None) -> list
         bar: what may be lost; None takes each metric's own tolerance.
     """
     found = standings(measurements, bar or Bar())
-    return [_answer(model, found) for model in models([one.measurement for one in found])]
+    together = with_folds_as_one(found)
+    return [_answer(model, found, together) for model in models([one.measurement for one in found])]
 
 
-def _answer(model: str | None, among: Iterable[Standing]) -> Answer:
+def _answer(model: str | None, among: Iterable[Standing], together: Iterable[Standing]) -> Answer:
     rows = tuple(one for one in among if one.measurement.model == model)
-    measured = [one for one in rows if one.measurement.status == MEASURED]
+    measured = [one for one in together if one.measurement.model == model and one.measurement.status == MEASURED]
     job = min((_job(one.measurement) for one in measured), default=(1, 1))
     candidates = tuple(one for one in measured if _job(one.measurement) == job and _can_be_chosen(one))
     return Answer(model, rows, candidates)
@@ -185,7 +196,7 @@ def _answer(model: str | None, among: Iterable[Standing]) -> Answer:
 def best(
     measurements: Iterable[Measurement], keep: float | None = None, within: float | None = None
 ) -> Measurement | None:
-    """Return the fastest cell that keeps the score, or None where none is faster than the reference.
+    """Return the fastest cell that keeps the score, or None where none is faster than the reference; of folds one.
 
     Networks without a score are never chosen, but for the dense one. Of rows of several networks, the one with the
     highest lower end over its own reference is returned.
@@ -200,7 +211,7 @@ def best(
     """
     chosen = [one for answer in answers(measurements, Bar(keep, within)) if (one := answer.best)]
     found = fastest(chosen)
-    return found.measurement if found else None
+    return max(found.cells, key=lambda m: m.speedup_low or 0.0) if found else None
 
 
 def fastest(among: Iterable[Standing]) -> Standing | None:
@@ -215,7 +226,49 @@ def standings(measurements: Iterable[Measurement], bar: Bar) -> list[Standing]:
     rows = list(measurements)
     metrics = headline_metrics(rows)
     dense = [m for m in rows if m.method == DENSE and m.scores]  # the others bring no score to hold one against
-    judged = _judged_together([_judged(m, dense, metrics.get(m.model), bar) for m in rows], bar)
+    return _with_places(_judged_together([_judged(m, dense, metrics.get(m.model), bar) for m in rows], bar))
+
+
+def with_folds_as_one(found: Sequence[Standing]) -> list[Standing]:
+    """Return standings with the folds, or seeds, of a pruning as one, in the place of the first, and their front.
+
+    Rows of a fold that has no latency stay as they are.
+    """
+    together = folds_of([one.measurement for one in found])
+    if not together:
+        return list(found)
+    of = {id(m): folds for folds in together for m in folds.members}
+    standing = {id(one.measurement): one for one in found}
+    one_each: dict[int, Standing] = {}
+    for one in found:
+        folds = of.get(id(one.measurement))
+        if folds is None:
+            one_each[id(one)] = replace(one, on_front=False, dominated_by=None, is_close=False)
+        elif id(folds) not in one_each:
+            one_each[id(folds)] = _as_one(folds, [standing[id(m)] for m in folds.members])
+    return _with_places(list(one_each.values()))
+
+
+def _as_one(folds: Folds, members: Sequence[Standing]) -> Standing:
+    """Return the standing of folds, which were judged together."""
+    seeds = [m.seed for m in folds.members]
+    scores, dense, allowed = (
+        found if None not in (found := [getattr(one, name) for one in members]) else []
+        for name in ("score", "dense", "allowed")
+    )
+    return Standing(
+        folds.measurement,
+        mean_score(scores, dense or [None] * len(scores), seeds) if scores else None,
+        mean_score(dense, dense, seeds) if dense else None,
+        fmean(allowed) if allowed else None,
+        keeps=all(one.keeps for one in members),
+        by_select=all(one.by_select for one in members),
+        folds=folds,
+    )
+
+
+def _with_places(judged: list[Standing]) -> list[Standing]:
+    """Find the front of each network and job."""
     places: dict[object, list[int]] = defaultdict(list)
     for index, one in enumerate(judged):
         if _can_be_chosen(one) and one.score is not None:
@@ -243,8 +296,9 @@ def _judged_together(judged: Sequence[Standing], bar: Bar) -> list[Standing]:
     alike: dict[object, list[int]] = defaultdict(list)
     for index, one in enumerate(judged):
         m = one.measurement
-        if m.pruning is not None and one.loss is not None and not is_dense(m) and m.status == MEASURED:
-            alike[m.model, m.pruning, m.schedule, m.control, m.format, m.engine, m.precision, *_job(m)].append(index)
+        key = same_but_fold(m)
+        if key is not None and one.loss is not None and not is_dense(m) and m.status == MEASURED:
+            alike[key].append(index)
     found = list(judged)
     for indices in alike.values():
         members = [judged[index] for index in indices]

@@ -79,7 +79,7 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
         if not best.excludes_more and sure is not None and (speedup := sure.speedup):
             name = f"{wording.pruned(sure.measurement)} on {wording.runner(sure.measurement, notes)}"
             yield f"the fastest that excludes a larger loss: {name}, {wording.ratio(speedup)}"
-    yield deployment.line(best.measurement)
+    yield deployment.line(best.measurement, best.cells[0])
 
 
 def _evidence(best: Standing, within: str, scale: Scale) -> str:

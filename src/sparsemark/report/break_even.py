@@ -5,23 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis import break_even
+from sparsemark.analysis.folds import rows_as_one
 from sparsemark.report import wording
 
 if TYPE_CHECKING:
     from sparsemark.analysis.break_even import BreakEven, Crossing
     from sparsemark.records.run import Run
 
-TITLE = "Break-even: the share of zeros from which on an engine is as fast as the dense network"
-
 _GAIN = f"{100 * (break_even.GAIN - 1):.0f} %"
+
+TITLE = (
+    "Break-even: the share of zeros from which on an engine is as fast as the dense network; zeros pay: from which on "
+    f"they make it {_GAIN} faster than its own dense form"
+)
 
 
 def break_evens(run: Run) -> list[str]:
     """Write one line for each network, kind of mask and engine that was measured at several sparsities.
 
-    It names the measured sparsities around a break-even and never one between them, where nobody looked.
+    It names the measured sparsities around a break-even and never one between them, where nobody looked. Folds count as
+    one.
     """
-    found = break_even.break_evens(run.measured())
+    found = break_even.break_evens(rows_as_one(run.measured()))
     several_threads = len({one.threads for one in found}) > 1
     several_batches = len({one.batch for one in found}) > 1
     lines = []
@@ -36,17 +41,9 @@ def break_evens(run: Run) -> list[str]:
 
 def _over_dense(one: BreakEven) -> str:
     at = one.over_dense
-    most = wording.percent(one.most)
-    if at.below == one.most:
-        return f"still slower than dense at {most}, the most that was measured"
-    if at.reached is None:
-        slower = "" if at.below is None else f"slower than dense at {wording.percent(at.below)}, "
-        return f"{slower}{_unsettled(at)}"
-    reached = wording.percent(at.reached)
-    if at.below is None:
-        settled = f", {_unsettled(at)}" if at.unsettled else ""
-        return f"at least as fast as dense from {reached} on{settled}"
-    return f"breaks even between {wording.percent(at.below)} and {reached}, {_between(at)}"
+    if at.below is not None and at.reached is None:
+        return f"slower up to {wording.percent(at.below)}{'' if at.below == one.most else ', then not settled'}"
+    return _from(at) if at.reached is None else f"as fast {_from(at)}"
 
 
 def _by_zeros(one: BreakEven) -> str:
@@ -54,18 +51,16 @@ def _by_zeros(one: BreakEven) -> str:
     at = one.by_zeros
     if at is None:
         return "its own dense form was not measured"
-    than = f"{_GAIN} faster than its own dense form"
     if at.below == one.most:
-        return f"zeros up to {wording.percent(one.most)} do not make it {than}"
-    if at.reached is None or at.below is None:
-        return f"whether zeros make it {than} is {_unsettled(at)}"
-    between = f"between {wording.percent(at.below)} and {wording.percent(at.reached)}"
-    return f"zeros make it {than} from somewhere {between} on, {_between(at)}"
+        return f"zeros do not pay up to {wording.percent(one.most)}"
+    return f"zeros pay {_from(at)}" if at.reached is not None else "whether zeros pay is not settled"
 
 
-def _between(at: Crossing) -> str:
-    return _unsettled(at) if at.unsettled else "nothing measured between"
-
-
-def _unsettled(at: Crossing) -> str:
-    return f"not settled at {wording.listed(map(wording.percent, at.unsettled))}"
+def _from(at: Crossing) -> str:
+    """Return `from between 50 % and 70 % on`: shares between the two were not measured, or are not settled."""
+    if at.reached is None:
+        return "not settled"
+    reached = wording.percent(at.reached)
+    if at.below is not None:
+        return f"from between {wording.percent(at.below)} and {reached} on"
+    return f"from {reached} on{', or earlier' if at.unsettled else ''}"

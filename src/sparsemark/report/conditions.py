@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 _NAMED = 3
 """Contaminated cells that are named; the others are counted."""
 
+_WHOLE = re.compile(r"(?<![\w.-])\d{1,15}(?![\w-]|\.\d)")
+"""Number in a text that is no part of a name or a version."""
+
+_ALL, _OF_SOME = re.compile(r"^all (\d+) inputs"), re.compile(r"^\d+ of \d+ inputs")
+
 _SHORT_COMMIT = 10
 _DAY = len("2026-01-31")
 
@@ -43,7 +49,7 @@ def conditions(run: Run, measurements: Sequence[Measurement], deployment: Deploy
     cells = [m for m in measurements if m.status == MEASURED and m.p50_ms is not None]
     lines = [*environment(run.machine_info), _protocol(cells, run.engines), *_devices(cells, run.engines)]
     lines += [*_scored_on(measurements), _finetuned(measurements)]
-    compared = _distinct(map(_data, (m.parity_data for m in measurements)))
+    compared = _with_ranges(_of_all(_distinct(map(_data, (m.parity_data for m in measurements)))))
     lines += [f"parity, and agreement (the share of equal decisions), on {data}" for data in compared]
     disturbed = [(m, found) for m in cells if (found := contamination_of(m))]
     lines += [f"(!) contaminated: {m.name}: {in_words(found)}" for m, found in disturbed[:_NAMED]]
@@ -100,7 +106,7 @@ def _scored_on(measurements: Sequence[Measurement]) -> list[str]:
     for m in measurements:
         if m.data is not None:
             metrics.setdefault(_data(m.data), {})[scoring.scale(m.model).metric] = None
-    lines = [f"{', '.join(named)} on {data}" for data, named in metrics.items()]
+    lines = _with_ranges(f"{', '.join(named)} on {data}" for data, named in metrics.items())
     lower = [scale for scale in scoring.shown(measurements) if not scale.higher_is_better]
     return lines + [f"{scale.metric}: {scale.direction}" for scale in lower]
 
@@ -126,6 +132,27 @@ def environment(info: Mapping[str, Any]) -> list[str]:
 
 def _distinct(texts: Iterable[str | None]) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text]
+
+
+def _of_all(texts: Sequence[str]) -> list[str]:
+    """Return `all 32 inputs` as `32 of 32 inputs` where others are of a part of them."""
+    if not any(_OF_SOME.match(text) for text in texts):
+        return list(texts)
+    return [_ALL.sub(r"\1 of \1 inputs", text) for text in texts]
+
+
+def _with_ranges(texts: Iterable[str]) -> list[str]:
+    """Return one text, with the ranges, for those that differ in whole numbers alone, such as inputs and folds."""
+    alike: dict[str, list[str]] = {}
+    for text in dict.fromkeys(texts):
+        alike.setdefault(_WHOLE.sub("#", text), []).append(text)
+    return [_with_range(same) if len(same) > 1 else same[0] for same in alike.values()]
+
+
+def _with_range(texts: Sequence[str]) -> str:
+    numbers = zip(*([int(found) for found in _WHOLE.findall(text)] for text in texts), strict=True)
+    spans = iter(f"{min(of)}" if len(set(of)) == 1 else f"{min(of)} to {max(of)}" for of in numbers)
+    return _WHOLE.sub(lambda _: next(spans), texts[0])
 
 
 def _machine(info: Mapping[str, Any]) -> str:

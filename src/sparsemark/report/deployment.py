@@ -48,11 +48,17 @@ class Deployment:
         files = [str(path) for path in self.results] or [_RESULT]
         return harmless(shlex.join(["sparsemark", "report", *files, "--format", "csv"]))
 
-    def of(self, m: Measurement) -> str:
-        """Return the file of a cell where it is kept, else the command line that makes it."""
+    def of(self, m: Measurement, kept: Measurement | None = None) -> str:
+        """Return the file of a cell where it is kept, else the command line that makes it.
+
+        Args:
+            m: the cell, or folds as one.
+            kept: the cell whose file stands for `m`, where that is the mean of several; None for `m`.
+        """
         quantised = () if m.precision in (None, FP32) else ("--precision", str(m.precision))
         precision = f"-{m.precision}" if quantised else ""
-        name = f"{m.name.rpartition(f'-{m.engine}')[0] or m.name}{precision}{_suffix(m.format)}"
+        named = m if kept is None or self.folder is None else kept
+        name = f"{named.name.rpartition(f'-{m.engine}')[0] or named.name}{precision}{_suffix(m.format)}"
         if self.folder is not None:
             return harmless(str(self.folder / name))
         words = ["sparsemark", "export", self.reference or _REFERENCE, *self.inputs]
@@ -65,9 +71,9 @@ class Deployment:
         words += ["--format", m.format or "FORMAT", "--output", name]
         return harmless(shlex.join(words))
 
-    def line(self, m: Measurement) -> str:
+    def line(self, m: Measurement, kept: Measurement | None = None) -> str:
         """Return the same as a line of a report, with what runs the file."""
-        return f"deploy{' (sparsemark.load runs it)' if m.engine == _LOADED else ''}: {self.of(m)}"
+        return f"deploy{' (sparsemark.load runs it)' if m.engine == _LOADED else ''}: {self.of(m, kept)}"
 
 
 def _pruning(m: Measurement) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sparsemark.analysis.cells import is_control, is_dense, is_reference, removed
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import contamination_of
-from sparsemark.analysis.front import Bar, standings
+from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED, Measurement
 from sparsemark.report import trust, wording
 from sparsemark.report.advice import advice
@@ -17,7 +17,7 @@ from sparsemark.report.break_even import TITLE, break_evens
 from sparsemark.report.conditions import conditions
 from sparsemark.report.findings import CONTROLS, controls, findings
 from sparsemark.report.findings import TITLE as FINDINGS
-from sparsemark.report.front import FRONT, SPEEDUP, Front, front_of, places
+from sparsemark.report.front import FRONT, SPEEDUP, SPREAD, Front, front_of, places
 from sparsemark.report.harmless import harmless_run
 from sparsemark.report.headline import headlines
 from sparsemark.report.scores import Scoring
@@ -36,7 +36,9 @@ FASTER, SLOWER, NEUTRAL = "faster", "slower", ""
 _AGREEMENT = "decides as dense"
 _SIZE = "size"
 _THROUGHPUT = "images/s"
-NUMBERS = ("removed", "p50 ms", "p90 ms", _THROUGHPUT, SPEEDUP, _AGREEMENT, _SIZE, "batch", "threads", "seed", "fold")
+NUMBERS = (
+    "removed", "p50 ms", "p90 ms", _THROUGHPUT, SPEEDUP, SPREAD, _AGREEMENT, _SIZE, "batch", "threads", "seed", "fold",
+)  # fmt: skip
 """Columns that are set to the right."""
 
 _LISTED = 3  # cells named in a line on failures; the others are counted
@@ -104,15 +106,13 @@ def content_of(run: Run, bar: Bar | None = None, deployment: Deployment | None =
     """
     run = harmless_run(run)
     judged = standings(run.measurements, bar or Bar())
-    cells = [one for one in judged if one.measurement.status == MEASURED and one.measurement.control is None]
-    order = {model: index for index, model in enumerate(dict.fromkeys(one.measurement.model for one in cells))}
-    cells.sort(key=lambda one: _rank(one.measurement, order))
+    cells, as_one = _shown(judged), _shown(with_folds_as_one(judged))
     scoring = Scoring.of(run.measurements)
-    columns, rows = _table(cells, scoring, run.engines)
+    columns, rows = _table(cells, places(as_one), scoring, run.engines)
     return Content(
         tuple(headlines(run, bar)),
         tuple(advice(run, bar, deployment)),
-        front_of(cells, scoring, run.engines),
+        front_of(as_one, scoring, run.engines),
         tuple(columns),
         tuple(rows),
         tuple(_remarks([one.measurement for one in cells])),
@@ -138,6 +138,13 @@ def sections(content: Content) -> Iterator[tuple[str, Sequence[str]]]:
     return ((title, lines) for title, lines in titled.items() if lines)
 
 
+def _shown(judged: Sequence[Standing]) -> list[Standing]:
+    """Return the rows of a table in their order."""
+    cells = [one for one in judged if one.measurement.status == MEASURED and one.measurement.control is None]
+    order = {model: index for index, model in enumerate(dict.fromkeys(one.measurement.model for one in cells))}
+    return sorted(cells, key=lambda one: _rank(one.measurement, order))
+
+
 def _rank(m: Measurement, order: Mapping[str | None, int]) -> tuple[bool, int, int, int, float, float]:
     """Return the place of a row: controls below all others, then by network, batch, threads and speedup.
 
@@ -147,12 +154,13 @@ def _rank(m: Measurement, order: Mapping[str | None, int]) -> tuple[bool, int, i
     return is_control(m), order[m.model], batch, threads, -(m.speedup or -math.inf), m.p50_ms or math.inf
 
 
-def _table(judged: Sequence[Standing], scoring: Scoring, notes: Notes) -> tuple[list[str], list[Row]]:
+def _table(
+    judged: Sequence[Standing], place: Mapping[str, str], scoring: Scoring, notes: Notes
+) -> tuple[list[str], list[Row]]:
     """Return titles and rows; columns that would say the same in every row are left out."""
     cells = [one.measurement for one in judged]
     leading = scoring.shown(cells)
     score = leading[0].title if len(leading) == 1 else "score"
-    place = places(judged)
     shown = {
         "model": True,
         "pruned": True,

@@ -17,6 +17,7 @@ from sparsemark.analysis.cells import (
     way,
 )
 from sparsemark.analysis.comparison import speedup_of, speedup_over
+from sparsemark.analysis.folds import rows_as_one
 from sparsemark.records.measurement import WHOLLY_DENSE
 from sparsemark.report import wording
 from sparsemark.report.quantising import quantising
@@ -47,8 +48,8 @@ CONTROLS = "Controls (all-ones over dense, random over magnitude of the same spa
 
 
 def findings(run: Run) -> list[str]:
-    """Return what zero masks, sparse storage and removed channels did to the time, engine by engine."""
-    measured = run.measured()
+    """Return what zero masks, sparse storage and removed channels did to the time, engine by engine; folds as one."""
+    measured = rows_as_one(run.measured())
     cells = [m for m in measured if not is_control(m)]
     twin = _over_dense_twin(measured)
     lines = []

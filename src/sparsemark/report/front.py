@@ -18,7 +18,7 @@ FRONT = "front"
 """Column of the place."""
 
 TITLE = "Front: no other row is both as fast and as good"
-LEGEND = (
+_LEGEND = (
     "by F1: F1 is as fast and as good, and better in one of the two; (~): the intervals of their speedups overlap; "
     "keeps it: loses no more than is allowed, neither on the select inputs, where there are any, nor on those "
     "reported; change: of the score against dense, + is higher"
@@ -32,20 +32,29 @@ _CHANGE, _ON_SELECT = "change", "change on select"
 
 SPEEDUP = "speedup [95 %]"
 
+SPREAD = "speedup [lowest, highest]"
+"""Column of the speedup where rows are means of folds, or seeds."""
+
+_OVER = "over"
+_OF_FOLDS = "; over: a row is the mean of so many, in brackets behind its speedup the lowest and the highest of them"
+
 
 @dataclass(frozen=True)
 class Front:
-    """Rows that nothing dominates, fastest first: texts in the order of `columns`."""
+    """Rows that nothing dominates, fastest first: texts in the order of `columns`; the legend explains those."""
 
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    legend: str = _LEGEND
 
 
 def places(standings: Sequence[Standing]) -> Mapping[str, str]:
     """Return the place of each cell by its name: `F2` on the front, `by F2` where that dominates it.
 
+    The cells of folds have the place of their mean.
+
     Args:
-        standings: in the order in which places are numbered.
+        standings: in the order in which places are numbered, folds as one.
     """
     numbers = {one.measurement.name: f"F{n}" for n, one in enumerate(_members(standings), start=1)}
     below = {
@@ -53,14 +62,17 @@ def places(standings: Sequence[Standing]) -> Mapping[str, str]:
         for one in standings
         if one.dominated_by is not None
     }
-    return numbers | below
+    found = numbers | below
+    return found | {
+        m.name: found[one.measurement.name] for one in standings for m in one.cells if one.measurement.name in found
+    }
 
 
 def front_of(standings: Sequence[Standing], scoring: Scoring, notes: Notes) -> Front:
     """Return the front; empty where no row has a score to stand on it.
 
     Args:
-        standings: in the order of the table.
+        standings: in the order of the table, folds as one.
         scoring: of the run.
         notes: on its engines.
     """
@@ -71,16 +83,19 @@ def front_of(standings: Sequence[Standing], scoring: Scoring, notes: Notes) -> F
     score = f"{scales[0].title} [95 %]" if len(scales) == 1 else "score [95 %]"
     points = scales[0].points if len(scales) == 1 else ""
     change, on_select = f"{_CHANGE}{points} [95 %]", f"{_ON_SELECT}{points}"
+    pooled = [one.folds is not None for one in members]
+    speedup = SPREAD if all(pooled) else SPEEDUP
     shown = {
         FRONT: True,
         "model": len({one.measurement.model for one in standings}) > 1,
         "pruned": True,
         "seed": len({one.measurement.seed for one in members}) > 1,
         "fold": len({one.measurement.fold for one in members}) > 1,
+        _OVER: any(pooled),
         "engine": True,
         "threads": len({one.measurement.threads for one in members}) > 1,
         "batch": len({one.measurement.batch for one in members}) > 1,
-        SPEEDUP: True,
+        speedup: True,
         score: True,
         change: any(one.score and one.score.loss_low is not None for one in members),
         on_select: any(one.by_select for one in members),
@@ -97,17 +112,18 @@ def front_of(standings: Sequence[Standing], scoring: Scoring, notes: Notes) -> F
             "pruned": wording.pruned(m),
             "seed": wording.number(m.seed),
             "fold": wording.number(m.fold),
+            _OVER: wording.several(one.folds) or wording.ABSENT,
             "engine": wording.runner(m, notes),
             "threads": wording.number(m.threads),
             "batch": wording.number(m.batch),
-            SPEEDUP: wording.ratio(one.speedup) if one.speedup else wording.ABSENT,
+            speedup: wording.ratio(one.speedup) if one.speedup else wording.ABSENT,
             score: _score(one, scoring.scale(m.model), named=len(scales) > 1),
             change: _change(one, scoring.scale(m.model), named=len(scales) > 1),
             on_select: wording.ABSENT if lost is None else scoring.scale(m.model).lost(lost),
             _KEEPS: "yes" if one.keeps and not one.is_contradicted else "no",
         }
         rows.append(tuple(texts[column] for column in columns))
-    return Front(columns, tuple(rows))
+    return Front(columns, tuple(rows), _LEGEND + (_OF_FOLDS if any(pooled) else ""))
 
 
 def _members(standings: Sequence[Standing]) -> list[Standing]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import dense_scores, is_dense, is_reference, models, reference_engine
+from sparsemark.analysis.cells import is_dense, is_reference, models, reference_engine
 from sparsemark.analysis.comparison import speedup_over
 from sparsemark.analysis.contamination import contamination_of, in_words
 from sparsemark.analysis.front import Bar, answers
@@ -17,7 +17,7 @@ from sparsemark.specs import DENSE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sparsemark.analysis.front import Answer
+    from sparsemark.analysis.front import Answer, Standing
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
@@ -72,8 +72,13 @@ def disturbed(answer: Answer) -> list[Measurement]:
 
     Pairing cancels most of what moved, but where most cells were disturbed the machine was never quiet.
     """
-    found = [one.measurement for one in answer.candidates if contamination_of(one.measurement)]
-    return found if 2 * len(found) > len(answer.candidates) else []
+    cells = _cells(answer)
+    found = [m for m in cells if contamination_of(m)]
+    return found if 2 * len(found) > len(cells) else []
+
+
+def _cells(answer: Answer) -> list[Measurement]:
+    return [m for one in answer.candidates for m in one.cells]
 
 
 def beside(answer: Answer, scoring: Scoring, notes: Notes) -> Iterator[str]:
@@ -87,7 +92,7 @@ def beside(answer: Answer, scoring: Scoring, notes: Notes) -> Iterator[str]:
         notes: on the engines.
     """
     if found := len(disturbed(answer)):
-        cells = len(answer.candidates)
+        cells = len(_cells(answer))
         every = "every cell" if cells > 1 else "the one cell"
         yield f"disturbed: {f'{found} of {cells} cells' if found < cells else every}"
     rows = [one.measurement for one in answer.standings]
@@ -95,24 +100,35 @@ def beside(answer: Answer, scoring: Scoring, notes: Notes) -> Iterator[str]:
     is_judged = not unjudged(answer, scoring)
     best = answer.best if is_judged else None
     if best is not None and (speedup := best.speedup) is not None:
-        yield from _beside_best(answer, best.measurement, speedup, notes)
+        yield from _beside_best(answer, best, speedup, notes)
     # What did not run pruned stands below the table; without its dense form an engine was no rival at all.
     dense_only = is_judged and best is None
     if absent := _did_not_run(rows, (own.threads or 1, own.batch or 1), notes, dense_only=dense_only):
         yield f"did not run: {absent}"
 
 
-def _beside_best(answer: Answer, best: Measurement, speedup: Interval, notes: Notes) -> Iterator[str]:
-    if causes := contamination_of(best):
+def _beside_best(answer: Answer, best: Standing, speedup: Interval, notes: Notes) -> Iterator[str]:
+    folds = best.folds
+    if folds is not None:
+        yield (
+            f"over {wording.several(folds)}: speedup and time are geometric means, in brackets the lowest and the "
+            "highest; scores are means"
+        )
+    if causes := contamination_of(best.measurement):
         # Pairing cancels most of what moved, so the ratio stands, but whoever quotes it must know.
-        yield f"(!) {in_words(causes)}"
-    rivals = [
-        (s, one.measurement) for one in answer.candidates if (s := one.speedup) and one.measurement.method == DENSE
-    ]
+        where = "" if folds is None else f"in {folds.disturbed} of {len(folds.members)} {folds.unit}: "
+        yield f"(!) {where}{in_words(causes)}"
+    rivals = [(s, one) for one in answer.candidates if (s := one.speedup) and one.measurement.method == DENSE]
     _, rival = max(rivals, key=lambda pair: pair[0].low, default=(None, None))
-    if rival is not None and rival is not best and not is_reference(rival) and (against := speedup_over(best, rival)):
-        yield f"over the fastest dense engine, {wording.runner(rival, notes)}: {wording.ratio(against)}"
-    if higher := _higher_estimate(answer, best, speedup, notes):
+    if rival is not None and rival is not best and not is_reference(rival.measurement):
+        if folds is None or rival.folds is None:
+            against = speedup_over(best.measurement, rival.measurement)
+        else:
+            against = folds.over(rival.folds)
+        if against is not None:
+            runner = wording.runner(rival.measurement, notes)
+            yield f"over the fastest dense engine, {runner}: {wording.ratio(against)}"
+    if higher := _higher_estimate(answer, best.measurement, speedup, notes):
         yield higher
 
 
@@ -128,10 +144,11 @@ def _headline(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
         return f"nothing {within} is faster than {_reference(answer.candidates[0].measurement, notes)}."
     best = found.measurement
     mark = " (!)" if contamination_of(best) else ""
+    named = f"{wording.pruned(best)} on {wording.runner(best, notes)}"
     return (
-        f"fastest {within}: {wording.pruned(best)} on {wording.runner(best, notes)}, {_time(best)}"
+        f"fastest {within}{wording.over(found.folds)}: {named}, {_time(best)}"
         f"{wording.ratio(speedup)}{mark} over {_reference(best, notes)}"
-        f"{_score_change(best, [one.measurement for one in answer.standings], scoring)}."
+        f"{_score_change(found, scoring)}."
     )
 
 
@@ -183,12 +200,11 @@ def _did_not_run(rows: Sequence[Measurement], job: tuple[int, int], notes: Notes
     return ", ".join(named)
 
 
-def _score_change(best: Measurement, cells: Sequence[Measurement], scoring: Scoring) -> str:
-    scale, score = scoring.scale(best.model), scoring.score(best)
-    dense = dense_scores(best, cells).get(scale.metric)
-    if score is None or dense is None or is_dense(best):
+def _score_change(best: Standing, scoring: Scoring) -> str:
+    m, score, dense = best.measurement, best.score, best.dense
+    if score is None or dense is None or is_dense(m):
         return ""
-    data = wording.on_caveat(wording.caveat(best.data))
+    scale, data = scoring.scale(m.model), wording.on_caveat(wording.caveat(m.data))
     return f", {scale.metric} {scale.value(dense.value)} -> {scale.value(score.value)}{data}"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import float32_twin, is_control, is_quantised, models
 from sparsemark.analysis.comparison import speedup_of
+from sparsemark.analysis.folds import rows_as_one
 from sparsemark.analysis.statistics import quotient
 from sparsemark.report import wording
 from sparsemark.report.scores import Scoring
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def quantising(run: Run) -> list[str]:
-    """Write one line for each quantised cell, in the order of the run."""
-    measured = run.measured()
+    """Write one line for each quantised cell, in the order of the run; folds count as one."""
+    measured = rows_as_one(run.measured())
     scoring = Scoring.of(measured)
     several = len(models(measured)) > 1
     lines = []
@@ -43,7 +44,7 @@ def _cost(score: Score | None, scale: Scale) -> str:
         return ""
     values = f"{scale.metric} {scale.value(score.float32)} -> {scale.value(score.value)}"
     lost = score.float32 - score.value if score.higher_is_better else score.value - score.float32
-    if lost == 0:
+    if scale.amount(abs(lost)) == scale.amount(0.0):
         return f"{values}, which costs nothing"
     return f"{values}, {'a loss' if lost > 0 else 'a gain'} of {scale.amount(abs(lost))}"
 

@@ -13,6 +13,7 @@ from sparsemark.specs import DENSE, FP32, ONE_SHOT, SCHEDULES, Pruning, removes_
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sparsemark.analysis.folds import Folds
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.scores import DataNote
@@ -29,6 +30,8 @@ _SMALLEST = 1e-4  # below, zeros behind the point would outnumber the digits
 
 _FEW = 0.005
 """Share of zeros that is none: a single zero, such as an unused bias, makes no network sparse."""
+
+_NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 _NOUNS = {"PHANTOM": "images"}
 """Caveats that are said of something narrower than data."""
@@ -80,6 +83,30 @@ def ratio(interval: Interval) -> str:
 def number(value: int | None) -> str:
     """Return a whole number."""
     return ABSENT if value is None else str(value)
+
+
+def numeral(count: int) -> str:
+    """Return a count in words up to ten, else in digits."""
+    return _NUMERALS[count] if count < len(_NUMERALS) else str(count)
+
+
+def several(folds: Folds | None) -> str:
+    """Return `five folds`, `four of five folds` or `three seeds`; empty for a single cell."""
+    if folds is None:
+        return ""
+    of = f" of {numeral(folds.asked)}" if folds.asked > len(folds.members) else ""
+    return f"{numeral(len(folds.members))}{of} {folds.unit}"
+
+
+def over(folds: Folds | None) -> str:
+    """Return `, over five folds` to stand behind a number, nothing for a single cell."""
+    return f", over {several(folds)}" if folds is not None else ""
+
+
+def which(m: Measurement, unit: str) -> str:
+    """Return `fold 3`, `seed 1`, or `seed 1, fold 3`: which of the folds, seeds or networks a cell is."""
+    named = [f"{name} {number(value)}" for name, value in (("seed", m.seed), ("fold", m.fold))]
+    return ", ".join(named) if unit == "networks" else named[unit == "folds"]
 
 
 def percent(fraction: float | None, decimals: int = 0) -> str:

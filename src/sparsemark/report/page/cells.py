@@ -42,7 +42,7 @@ def kind_of(m: Measurement) -> str:
 def cell_records(
     judged: Sequence[Standing], scoring: Scoring, places: Mapping[str, str], notes: Notes
 ) -> list[dict[str, Any]]:
-    """Return a record for each measured cell, in order.
+    """Return a record for each measured cell, or folds as one, in order.
 
     Scores are in the unit of the axis, removed weights and the blocks' distance from their median in percent, times in
     milliseconds. Absent is None.
@@ -68,7 +68,7 @@ def _record(one: Standing, scoring: Scoring, places: Mapping[str, str], notes: N
         "removed": 0.0 if is_dense(m) and share is None else None if share is None else round(100 * share, 1),
         "speedup": None if speedup is None else [speedup.estimate, speedup.low, speedup.high],
         "score": None if score is None else shown,
-        "onFront": one.on_front,
+        "onFront": place.startswith("F"),
         "place": place,
         "below": _below(one, place, notes),
         "keeps": one.keeps and not one.is_contradicted,

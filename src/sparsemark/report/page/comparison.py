@@ -126,7 +126,7 @@ def _data(moved: Sequence[Comparison], verdicts: dict[str, Verdict]) -> dict[str
     specs = {"change": rows.changes(len(moved), changes)}
     if speedups:
         specs["overlay"] = rows.overlay(len(moved), speedups)
-    empty: dict[str, Any] = {"cells": [], "course": [], "panels": {}, "frames": {}, "metric": {}}
+    empty: dict[str, Any] = {"cells": [], "drawn": [], "course": [], "panels": {}, "frames": {}, "metric": {}}
     return empty | {"charts": specs, "values": {"change": changes, "overlay": speedups}}
 
 

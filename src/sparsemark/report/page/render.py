@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sparsemark.analysis.front import Bar, standings
+from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import trust, wording
 from sparsemark.report.conditions import environment
 from sparsemark.report.deployment import Deployment
 from sparsemark.report.document import NUMBERS, content_of, sections
-from sparsemark.report.front import SPEEDUP, places
+from sparsemark.report.front import FRONT, SPEEDUP, SPREAD, places
 from sparsemark.report.harmless import harmless_run
 from sparsemark.report.page import charts, layers, library, rows, vega
 from sparsemark.report.page.cells import CONTROL, KINDS, cell_records, course
@@ -66,19 +66,25 @@ def as_page(
     content = content_of(run, bar, deployment)
     run = harmless_run(run)
     deployment = deployment or Deployment()
-    judged = [one for one in standings(run.measurements, bar or Bar()) if one.measurement.status == MEASURED]
+    judged = standings(run.measurements, bar or Bar())
+    drawn = [one for one in with_folds_as_one(judged) if one.measurement.status == MEASURED]
+    judged = [one for one in judged if one.measurement.status == MEASURED]
     scoring = Scoring.of(run.measurements)
     order = {row.name: place for place, row in enumerate(content.rows)}
-    judged.sort(key=lambda one: order.get(one.measurement.name, len(order)))
-    records = cell_records(judged, scoring, places(judged), run.engines)
+    for rows_of in (judged, drawn):
+        rows_of.sort(key=lambda one: min(order.get(m.name, len(order)) for m in one.cells))
+    place = places(drawn)
+    records = cell_records(judged, scoring, place, run.engines)
+    points = cell_records(drawn, scoring, place, run.engines)
     interactive = library.is_installed() and bool(records)
     engines = list(dict.fromkeys(record["engine"] for record in records))
-    for record in records:  # a number stands for an engine: its registered name is shown to nobody
-        record["engine"] = engines.index(record["engine"])
     found = summaries(run, bar, scoring, deployment)
-    for record in records:
-        record["chosen"] = any(summary.cell == record["name"] for summary in found)
-    data, view = _charts(records, judged, scoring) if records else ({}, {})
+    _name_folds(records, drawn)
+    for record in (*records, *points):
+        # A number stands for an engine: its registered name is shown to nobody.
+        record["engine"] = engines.index(record["engine"])
+        record["chosen"] = any(record["name"] in summary.cells for summary in found)
+    data, view = _charts(records, points, drawn, scoring) if records else ({}, {})
     if explained is not None and records:
         specs, values = layers.charts(explained)
         data["charts"] |= specs
@@ -115,6 +121,15 @@ def as_page(
     )
 
 
+def _name_folds(records: Sequence[dict[str, Any]], drawn: Sequence[Standing]) -> None:
+    """Add to the record of each cell which fold it is, where its folds are drawn as one; empty for the others."""
+    which = {
+        m.name: wording.which(m, one.folds.unit) for one in drawn if one.folds is not None for m in one.folds.members
+    }
+    for record in records:
+        record["fold"] = which.get(record["name"], "")
+
+
 def _layers(explained: Layers) -> dict[str, Any]:
     """Return what the template shows of the layers."""
     return {
@@ -137,12 +152,22 @@ _OUTLINES = {
 
 
 def _charts(
-    records: Sequence[Mapping[str, Any]], judged: Sequence[Standing], scoring: Scoring
+    records: Sequence[Mapping[str, Any]],
+    drawn: Sequence[Mapping[str, Any]],
+    judged: Sequence[Standing],
+    scoring: Scoring,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the data of the page's script, and which charts there are."""
+    """Return the data of the page's script, and which charts there are.
+
+    Args:
+        records: of the cells.
+        drawn: points of the charts: folds as one, else a number, which is the place of its cell among the records.
+        judged: what the points are of.
+        scoring: of the run.
+    """
     runners = {record["runner"]: record["engine"] for record in records}
     colour = vega.colours(list(runners), list(runners.values()))
-    points = course(records, judged)
+    points = course(drawn, judged)
     order = {kind: place for place, kind in enumerate(KINDS)}
     titles = sorted({point["panel"] for point in points}, key=lambda title: (order[title.partition(":")[0]], title))
     panels = {f"course-{number}": title for number, title in enumerate(titles)}
@@ -155,19 +180,48 @@ def _charts(
         specs["strip"] = charts.strip(colour)
     if any(record["ms"][1] is not None for record in records):
         specs["tails"] = rows.tails(colour)
+    several = {one.measurement.name: wording.several(one.folds) for one in judged if one.folds is not None}
+    place = {record["name"]: number for number, record in enumerate(records)}
     compared = {record["runner"] for record in records if record["parity"]}
     if compared:
         specs["parity"] = charts.parity(colour, len(compared), PARITY_LIMIT)
     data = {
         "cells": records,
+        "drawn": [
+            {**record, "over": several[record["name"]], "facts": _facts(record, one, scoring)}
+            if record["name"] in several else place[record["name"]]
+            for record, one in zip(drawn, judged, strict=True)
+        ],
         "course": points,
         "panels": panels,
         "charts": specs,
-        "frames": _frames(records, judged, scoring),
+        "frames": _frames(drawn, judged, scoring),
         "metric": {record["model"]: scoring.scale(one.measurement.model).metric
-                   for record, one in zip(records, judged, strict=True)},
+                   for record, one in zip(drawn, judged, strict=True)},
     }  # fmt: skip
-    return data, {"specs": specs, "panels": panels, "paired": paired, "parity_limit": PARITY_LIMIT}
+    view = {"specs": specs, "panels": panels, "paired": paired, "parity_limit": PARITY_LIMIT}
+    return data, view | {"means": list(dict.fromkeys(several.values()))}
+
+
+def _facts(record: Mapping[str, Any], one: Standing, scoring: Scoring) -> list[tuple[str, str]]:
+    """Return what is known of folds as one, and of each of them, as terms and texts."""
+    scale, m = scoring.scale(one.measurement.model), one.measurement
+    facts = [("pruned", record["pruned"]), ("over", wording.several(one.folds)), ("engine", record["runner"])]
+    facts.append(("p50 ms", wording.milliseconds(m.p50_ms)))
+    facts.append((SPREAD, wording.ratio(one.speedup) if one.speedup else wording.ABSENT))
+    if one.score is not None:
+        change = "" if one.dense is None else f" ({scale.change(one.score, one.dense)})"
+        facts.append((f"{scale.title} (change{scale.points})", f"{scale.value(one.score.value)}{change}"))
+    if record["place"]:
+        facts.append((FRONT, record["place"]))
+    if one.folds is not None:
+        for cell in one.folds.members:
+            score = scoring.score(cell)
+            texts = [f"{cell.speedup:.2f}x" if cell.speedup else "", scale.value(score.value) if score else ""]
+            facts.append((wording.which(cell, one.folds.unit), ", ".join(filter(None, texts))))
+        if one.folds.disturbed:
+            facts.append(("disturbed", f"{one.folds.disturbed} of {len(one.folds.members)}"))
+    return facts
 
 
 def _frames(

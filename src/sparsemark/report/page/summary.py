@@ -33,11 +33,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class Summary:
-    """Tiles of one network, the cell to deploy, and its file or command; both empty where no score says which."""
+    """Tiles of one network, the cells to deploy, and the file or command; both empty where no score says which.
+
+    Folds are deployed as one: their mean comes first, and the first of them behind it.
+    """
 
     model: str
     tiles: tuple[Tile, ...]
-    cell: str = ""
+    cells: tuple[str, ...] = ()
     deploy: str = ""
 
 
@@ -53,7 +56,9 @@ def _summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployme
             yield Summary(model, tuple(_fastest(answer, run)))
         elif answer.best is not None:
             m = answer.best.measurement
-            yield Summary(model, tuple(_tiles(answer, answer.best, scoring, run)), m.name, deployment.of(m))
+            first = answer.best.cells[0]
+            tiles = tuple(_tiles(answer, answer.best, scoring, run))
+            yield Summary(model, tiles, (m.name, first.name), deployment.of(m, first))
 
 
 def _fastest(answer: Answer, run: Run) -> Iterator[Tile]:
@@ -61,11 +66,11 @@ def _fastest(answer: Answer, run: Run) -> Iterator[Tile]:
     found = fastest(one for one in answer.candidates if one.measurement.method != DENSE)
     if found is not None and (speedup := found.speedup) is not None:
         m, text = found.measurement, wording.ratio(speedup)
+        ends = f"{text.partition(' ')[2]}{wording.over(found.folds)}"
         named = f"{wording.pruned(m)} on {wording.runner(m, run.engines)}"
         yield Tile(
             f"{text.partition('x')[0]}x",
-            f"{text.partition(' ')[2]}: fastest pruned network, {named}, trust {trust.grade(m)}; no score says whether "
-            "it is still good",
+            f"{ends}: fastest pruned network, {named}, trust {trust.grade(m)}; no score says whether it is still good",
         )
 
 
@@ -74,7 +79,10 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
     yield Tile(wording.pruned(m).replace(" %", "\u00a0%"), f"to deploy, on {wording.runner(m, run.engines)}")
     if (speedup := best.speedup) is not None:
         text = wording.ratio(speedup)
-        yield Tile(f"{text.partition('x')[0]}x", f"as fast as dense {text.partition(' ')[2]}, trust {trust.grade(m)}")
+        ends = text.partition(" ")[2]
+        if best.folds is not None:
+            ends = f"{ends} (lowest and highest of {wording.several(best.folds)})"
+        yield Tile(f"{text.partition('x')[0]}x", f"as fast as dense {ends}, trust {trust.grade(m)}")
     if m.p50_ms is not None:
         dense = f"; dense {wording.milliseconds(m.reference_p50_ms)}" if m.reference_p50_ms is not None else ""
         yield Tile(f"{wording.milliseconds(m.p50_ms)} ms", f"a call, median{dense}")
@@ -82,7 +90,8 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
         value = scale.value(best.score.value) + (" %" if scale.percent else "")
         was = "" if best.dense is None or is_dense(m) else f"; dense {scale.value(best.dense.value)}"
         caveat = wording.on_caveat(wording.caveat(m.data))
-        yield Tile(value, f"{scale.metric}{caveat}{was}")
+        mean = "" if best.folds is None else f", mean of {wording.several(best.folds)}"
+        yield Tile(value, f"{scale.metric}{caveat}{mean}{was}")
 
 
 def machine_tile(run: Run) -> Tile:

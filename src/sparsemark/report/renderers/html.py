@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from sparsemark.report.document import NUMBERS, sections
-from sparsemark.report.front import LEGEND, SPEEDUP, TITLE
+from sparsemark.report.front import SPEEDUP, TITLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ def _body(content: Content) -> list[str]:
         lines.append(f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in content.advice)}</ul>")
     if content.front.rows:
         lines.append(f"<h2>{html.escape(TITLE)}</h2>")
-        lines += [*_front(content.front), f"<p>{html.escape(LEGEND)}</p>"]
+        lines += [*_front(content.front), f"<p>{html.escape(content.front.legend)}</p>"]
     if content.rows:
         lines.append("<table><thead><tr>" + "".join(f"<th>{html.escape(c)}</th>" for c in content.columns))
         lines.append("</tr></thead><tbody>")

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from sparsemark.report.document import NUMBERS, sections
-from sparsemark.report.front import LEGEND, SPEEDUP, TITLE
+from sparsemark.report.front import SPEEDUP, TITLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ def as_markdown(content: Content) -> str:
     if content.front.rows:
         titles = [column if column == SPEEDUP else escape(column) for column in content.front.columns]
         members = [[escape(text) for text in row] for row in content.front.rows]
-        blocks += [f"### {escape(TITLE)}", markdown_table(titles, members, right=NUMBERS), escape(LEGEND)]
+        blocks += [f"### {escape(TITLE)}", markdown_table(titles, members, right=NUMBERS), escape(content.front.legend)]
         blocks.append("### All rows")
     if content.rows:
         rows = [

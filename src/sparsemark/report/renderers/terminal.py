@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsemark.report.document import FASTER, NUMBERS, SLOWER, sections
-from sparsemark.report.front import LEGEND, SPEEDUP, TITLE
+from sparsemark.report.front import SPEEDUP, TITLE
 from sparsemark.report.trust import LEGEND as LEGEND_OF_TRUST
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def as_terminal(content: Content, *, width: int | None, colour: bool, whole_repo
         whole = [column for column in front.columns if column not in _FOLDED]
         parts.append(Text(f"\n{TITLE}", style="bold"))
         parts.append(grid(front.columns, front.rows, whole=whole, right=NUMBERS))
-        parts.append(Text(LEGEND, style="dim"))
+        parts.append(Text(front.legend, style="dim"))
     if content.rows:
         titles = _titles(content)
         columns = titles if width is None else _fitting(content, width)

@@ -6,6 +6,8 @@
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const page = read("page-data");
   const cells = page.cells;
+  // Points of the charts: a number stands for a cell, the others are folds as one.
+  const drawn = page.drawn.map((one) => (typeof one === "number" ? cells[one] : one));
   const table = find("#cells");
   const rows = table ? all("tbody tr", table) : [];
   const rowOf = new Map(rows.map((row) => [row.dataset.name, row]));
@@ -15,6 +17,7 @@
     `${cell.pruned} on ${cell.runner}` +
     (cell.speedup ? `, ${cell.speedup[0].toFixed(2)} times as fast [${cell.speedup[1].toFixed(2)}, ${cell.speedup[2].toFixed(2)}]` : "") +
     (cell.score ? `, ${page.metric[cell.model] || "score"} ${+cell.score[0].toPrecision(4)}` : "") +
+    (cell.over ? `, over ${cell.over}` : "") +
     (cell.onFront ? ", on the front" : "") + (cell.chosen ? ", to deploy" : "");
 
   // ---- filters: one choice for charts and table
@@ -24,10 +27,10 @@
     return Number.isNaN(value) ? otherwise : value;
   };
   const network = () => find("#network")?.value ?? cells[0]?.model;
-  const passing = () => {
+  const passing = (among) => {
     const engines = chosen("engine"), kinds = chosen("kind"), precisions = chosen("precision");
     const low = number("#least", 0), high = number("#most", 100);
-    return cells.filter((cell) =>
+    return among.filter((cell) =>
       cell.model === network() && engines.has(String(cell.engine)) && kinds.has(cell.kind) && precisions.has(cell.precision) &&
       (cell.removed === null || (cell.removed >= low - 0.5 && cell.removed <= high + 0.5)));
   };
@@ -52,7 +55,7 @@
     add("dominated", place === "strip" ? "" : cell.below);
     add("trust lowered by", cell.why);
     add("from float64", place !== "strip" && cell.parity ? cell.parity.toExponential(1) : "");
-    add(cell.facts ? "layer" : "cell", cell.name);
+    add(cell.over ? "cells" : cell.facts ? "layer" : "cell", cell.name);
     out.replaceChildren(list);
   };
 
@@ -185,9 +188,9 @@
       if (!id.startsWith("course-")) continue;
       const title = page.panels[id];
       const points = page.course
-        .filter((point) => point.panel === title && names.has(cells[point.cell].name))
+        .filter((point) => point.panel === title && names.has(drawn[point.cell].name))
         .map((point) => {
-          const cell = cells[point.cell];
+          const cell = drawn[point.cell];
           return { cell: cell.name, runner: cell.runner, line: point.line, x: point.x, lined: point.lined, label: label(cell),
             y: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2] };
         });
@@ -247,20 +250,20 @@
     settle("parity");
   };
 
-  const byName = new Map(cells.map((cell) => [cell.name, cell]));
+  const byName = new Map([...cells, ...drawn].map((cell) => [cell.name, cell]));
   const onto = (place) => (datum) => datum?.cell !== undefined &&
     show(place, datum.facts ? { name: datum.cell, facts: datum.facts } : byName.get(datum.cell) ?? { name: datum.cell });
 
   const update = () => {
     if (!find("#filters")) return;
-    const shown = passing(), names = new Set(shown.map((cell) => cell.name));
+    const shown = passing(cells), names = new Set(shown.map((cell) => cell.name)), points = passing(drawn);
     rows.forEach((row) => { row.hidden = !names.has(row.dataset.name); });
     const count = find("#count");
     if (count) count.textContent = `${shown.length} of ${cells.length} cells shown`;
-    drawFront(shown);
-    drawCourse(shown);
-    drawTails(shown);
-    drawParity(shown);
+    drawFront(points);
+    drawCourse(points);
+    drawTails(points);
+    drawParity(points);
   };
 
   // ---- sorting
@@ -313,5 +316,5 @@
     settle(id);
   }
   let resized;
-  addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => drawCourse(passing()), 150); });
+  addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => drawCourse(passing(drawn)), 150); });
 })();
