@@ -38,7 +38,7 @@ def speed_title(cells: Iterable[Measurement], notes: Notes) -> str:
     within = f", {bar_in_words(answer, scoring, Bar())}" if is_judged else ", speed only"
     judged = answer.keeping if is_judged else answer.candidates
     # The members' intervals, as the points are drawn: what lies between folds is not all that one of them may be off.
-    members = (m for one in judged for m in (one.folds.members if one.folds else (one.measurement,)))
+    members = (m for one in judged for m in one.cells)
     groups = by_configuration(members, notes)
     speedups = {" in ".join(key): speedup for key, group in groups.items() if (speedup := mean_speedup(group))}
     best = max(speedups, key=lambda name: speedups[name].low, default=None)
