@@ -70,7 +70,8 @@ def open_task(
     try:
         parts = split_slices(slices, split or chosen.split, seed, fold)
     except UserError as error:
-        raise UserError(f"{data or slices.origin}: {error}") from error
+        where = data or slices.origin
+        raise UserError(f"{where}: {error}" if fold is None else f"{error} ({where})") from error
     return StudyTask(model_name, slices, parts, recipe=chosen, seed=seed, device=device)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sparsemark.errors import UserError
+from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.networks.channel_plan import replay
 from sparsemark.pruning import Request, prune
 from sparsemark.pruning.alignment import MISALIGNED
@@ -154,6 +154,22 @@ class Embedded(nn.Module):
 
     def forward(self, x):
         return self.head(self.body(self.words(x).mean(1)).relu())
+
+
+class Autoencoder(nn.Module):
+    """The decoder is a product with the encoder's weight, so that the one layer makes the output as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Linear(12, 8)
+
+    def forward(self, x):
+        return nn.functional.linear(self.encoder(x).relu(), self.encoder.weight.t())
+
+
+def test_a_layer_whose_channels_all_stay_is_named():
+    with pytest.raises(UnsupportedError, match="no channel that it can remove: all stay in encoder"):
+        prune(Autoencoder().eval(), Request(PruneStep("channels", 0.5), (torch.randn(1, 12),)))
 
 
 @pytest.mark.parametrize(

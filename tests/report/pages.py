@@ -16,11 +16,11 @@ LONG = "名前" * 100
 
 
 def many(count: int) -> Run:
-    """A run of `count` cells, those of the study again and again under other names and seeds."""
+    """A run of `count` cells, those of the study again and again under other names and seeds, each on its own."""
     plain = [m for m in RUNS["study"].measured() if not is_control(m)]
     rows = [
-        dataclasses.replace(plain[n % len(plain)], name=f"{plain[n % len(plain)].name}-{n}", seed=n // len(plain))
-        for n in range(count)
+        dataclasses.replace(one, name=f"{one.name}-{n}", seed=n // len(plain), pruning=None)
+        for n, one in ((n, plain[n % len(plain)]) for n in range(count))
     ]
     return dataclasses.replace(RUNS["study"], measurements=tuple(rows))
 

@@ -81,7 +81,8 @@ def test_what_could_not_be_tried_is_said_with_the_reason():
 def test_the_table_has_shares_of_time_and_of_the_peak():
     shown = as_explanation(EXPLANATION, [], width=140, colour=False)
     (line,) = (line for line in shown.splitlines() if "features.0" in line)
-    assert line.split()[-6:] == ["75", "%", "6.00", "3.00", "50", "%"]
+    assert line.split()[-7:] == ["75", "%", "6.00", "50", "%", "50", "%"]
+    assert "multiply-adds left: share of the dense ones whose weight is not zero" in shown
     assert "zeros cost nothing and gain nothing in ONNX Runtime" in shown
     assert "6.0 million multiply-adds dense, 3.0 on non-zeros" in shown
 

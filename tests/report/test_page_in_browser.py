@@ -16,6 +16,7 @@ from sparsemark.report import render
 from sparsemark.report.layers import read_layers
 from tests.report.pages import HOSTILE, LONG, many, named
 from tests.report.runs import RUNS, replace
+from tests.report.test_folds import study
 from tests.report.test_layers import written
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
@@ -161,6 +162,15 @@ def test_no_width_scrolls_sideways(opened, width):
         ".filter(s => s.getBoundingClientRect().right > innerWidth).length"
     )
     assert wide == 0
+
+
+def test_folds_are_one_point_whose_record_names_each(opened):
+    browser = opened(study())
+    assert len(shown_rows(browser)) == 15
+    assert [", over five folds" in label for label in marks(browser, "front")] == [True] * 3
+    browser.execute_script("document.querySelector('#front .points [tabindex=\"0\"]').focus()")
+    record = browser.find_element("id", "front-record").text
+    assert all(f"fold {fold}" in record for fold in range(5))
 
 
 def test_many_cells_are_all_drawn(opened):

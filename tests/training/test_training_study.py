@@ -412,5 +412,5 @@ def test_refusals_name_the_folder(tmp_path, recipe):
     healthy = write_set(tmp_path / "healthy", first_tumour=99)
     with pytest.raises(UserError, match=r"healthy: .* of one class only: expected some with tumour"):
         open_task("tiny", 0, None, healthy, recipe=recipe)
-    with pytest.raises(UserError, match=r"set: fold 5: expected a whole number from 0 to 4"):
+    with pytest.raises(UserError, match=r"^fold 5: expected a whole number from 0 to 4 \(.*set\)$"):
         open_task("tiny", 0, 5, write_set(tmp_path / "set"), recipe=recipe)

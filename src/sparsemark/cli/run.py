@@ -66,8 +66,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--files",
         metavar="URL",
-        help="with --scheduler: where files are left for workers that do not see this folder, as fsspec opens it, such "
-        "as s3://bucket/folder (default: small ones in Dask's messages)",
+        help="with --scheduler: store through which networks and exported files reach workers that do not see this "
+        "folder, such as file:///shared/store or s3://bucket/folder, opened by fsspec (default: Dask's messages, up to "
+        "256 MiB a task)",
     )
     add_bar(parser)
     add_html(parser)

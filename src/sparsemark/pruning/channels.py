@@ -132,7 +132,8 @@ def _remove(module: nn.Module, request: Request, importances: Importances) -> Pr
             return Pruned(notes=_notes(module, job))
         if request.ratios is not None:
             raise request.ratios.unreachable(0.0, "parameters", request.spec.sparsity)
-        raise UnsupportedError("torch-pruning found no channel that it can remove")
+        stay = listed([name for name, _ in named_layers(module) if f"{name}.weight".lstrip(".") in names])
+        raise UnsupportedError(f"torch-pruning found no channel that it can remove: all stay in {stay}")
     after = output_shapes(module, request.inputs)
     changed = [index for index, (one, other) in enumerate(zip(shapes, after, strict=True)) if one != other]
     if set(changed) & set(job.last):

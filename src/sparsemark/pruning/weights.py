@@ -17,7 +17,7 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.pruning.watching import Watch, plain_attention
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from torch.nn.modules.conv import _ConvNd
 
@@ -185,7 +185,7 @@ def tied_weights(module: nn.Module) -> list[list[str]]:
     return [shared for shared in names.values() if len(shared) > 1]
 
 
-def listed(names: dict[str, int]) -> str:
+def listed(names: Collection[str]) -> str:
     """Return the first few names, and how many more there are."""
     shown = 3
     more = f" and {len(names) - shown} more" if len(names) > shown else ""

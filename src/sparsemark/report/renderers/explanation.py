@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from sparsemark.analysis.gains import Ranked
     from sparsemark.records.explanation import ExplainedLayer, Explanation
 
-_COLUMNS = ("layer", "makes", "density", "runs as", "ms", "share", "dense", "left", "of peak")
-_NUMBERS = ("density", "ms", "share", "dense", "left", "of peak")
+_WORK, _LEFT = "multiply-adds (M, dense)", "multiply-adds (left)"
+_COLUMNS = ("layer", "makes", "density", "runs as", "ms", "share", _WORK, _LEFT, "of peak")
+_NUMBERS = ("density", "ms", "share", _WORK, _LEFT, "of peak")
+_LEGEND = "share: of the time of all layers; multiply-adds left: share of the dense ones whose weight is not zero"
 _MEGA, _GIGA = 1e6, 1e9
 
 
 def as_explanation(explanation: Explanation, ranked: Sequence[Ranked], *, width: int, colour: bool) -> str:
     """Write the table for a terminal of `width` columns, what to change below it, and what else was tried."""
     rows = [_row(layer, explanation) for layer in explanation.layers]
-    parts: list[Any] = [grid(_COLUMNS, rows, whole=_NUMBERS, right=_NUMBERS)]
+    parts: list[Any] = [grid(_COLUMNS, rows, whole=_NUMBERS, right=_NUMBERS), Text(_LEGEND, style="dim")]
     below = [_in_total(explanation), *limits_in_words(explanation), *explanation.notes, *_tiles(explanation)]
     parts += [Text(harmless(line)) for line in below]
     for title, lines in (
@@ -78,7 +80,7 @@ def _row(layer: ExplainedLayer, explanation: Explanation) -> tuple[str, ...]:
         "" if timed is None else f"{1e3 * timed:.3f}",
         "" if timed is None or not total else percent(timed / total),
         f"{layer.multiply_adds / _MEGA:.2f}" if layer.multiply_adds else "",
-        f"{layer.left / _MEGA:.2f}" if layer.multiply_adds else "",
+        percent(layer.left / layer.multiply_adds) if layer.multiply_adds else "",
         "" if (reached := explanation.share_of_peak(layer)) is None else percent(reached),
     )
 

@@ -1,0 +1,99 @@
+"""Reports of several folds: one point a pruning in the answer, the front and the charts; each fold in the table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from sparsemark.records.run import Run
+from sparsemark.records.scores import DataNote
+from sparsemark.report import headlines, render
+from sparsemark.report.advice import advice
+from sparsemark.report.conditions import conditions
+from sparsemark.report.document import content_of
+from sparsemark.report.page import library
+from tests.synthetic import MACHINE, accuracy, cell
+
+FOLDS = 5
+
+
+def row(fold, ms, value, method="none", engine="onnxruntime", **fields):
+    pruning = "none" if method == "none" else f"{method}:0.9"
+    return cell(
+        10 * fold + len(method), ms, f"net-{pruning}-seed0-fold{fold}-{engine}", model="net", method=method,
+        pruning=pruning, engine=engine, precision="fp32", format="onnx", seed=0, fold=fold, launches=3,
+        sparsity=0.9 if method != "none" else 0.0, reference_engine="onnxruntime",
+        scores=accuracy(value, low=value - 0.02, high=value + 0.02, loss_low=-0.01, loss_high=0.02),
+        data=DataNote(f"split, fold {fold} of 0 to 4; {100 + fold} images", key=str(fold)),
+        parity_data=DataNote(f"all {100 + fold} inputs (split, fold {fold})"), **fields,
+    )  # fmt: skip
+
+
+def study(count=FOLDS):
+    rows = [row(fold, 15.0, 0.90 + 0.01 * fold) for fold in range(count)]
+    rows += [row(fold, 5.0, 0.895 + 0.01 * fold, "channels") for fold in range(count)]
+    rows += [row(fold, 3.0, 0.80 + 0.02 * fold, "magnitude", "direct-csr") for fold in range(count)]
+    return Run(tuple(rows), MACHINE)
+
+
+def test_the_headline_is_of_all_folds_and_says_so():
+    (line,) = headlines(study())
+    assert line.startswith("Fastest within one point of accuracy, over five folds: channels 90 % on ONNX Runtime, 5.")
+    assert "accuracy 92.0 -> 91.5" in line
+    assert advice(study())[0].startswith("over five folds: speedup and time are geometric means")
+    assert "fold" not in next(line for line in advice(study()) if line.startswith("deploy"))
+    assert "folds" not in "".join([*headlines(study(1)), *advice(study(1))])
+
+
+def test_folds_without_a_latency_and_disturbed_ones_are_counted():
+    rows = list(study().measurements)
+    rows[FOLDS] = dataclasses.replace(rows[FOLDS], status="error", reason="why", speedup=None)
+    rows[FOLDS + 1] = dataclasses.replace(rows[FOLDS + 1], steal=0.071)
+    run = Run(tuple(rows), MACHINE)
+    assert ", over four of five folds: " in headlines(run)[0]
+    assert "(!) in 1 of 4 folds: other tenants took 7.1 % of the processor" in advice(run)
+
+
+def test_the_front_has_a_row_a_pruning_and_the_table_a_row_a_fold():
+    content = content_of(study())
+    assert "speedup [lowest, highest]" in content.front.columns
+    assert {one[content.front.columns.index("over")] for one in content.front.rows} == {"five folds"}
+    assert len(content.rows) == 3 * FOLDS
+    place = content.columns.index("front")
+    channels = {one.texts[place] for one in content.rows if "channels 90 %" in one.texts}
+    assert len(channels) == 1, "all folds of a pruning have its place"
+    assert "over: " in content.front.legend
+    assert "over: " not in content_of(study(1)).front.legend
+    assert "over" not in content_of(study(1)).front.columns
+
+
+def test_a_page_draws_a_point_a_pruning_and_lists_every_fold(monkeypatch):
+    monkeypatch.setattr(library, "is_installed", lambda: True)
+    monkeypatch.setattr(library, "vega_bundle", lambda: "window.sparsemarkVega = null;")
+    page = render(study(), "html")
+    data = json.loads(re.search(r'id="page-data">(.*?)</script>', page, re.DOTALL)[1])
+    assert len(data["cells"]) == page.count("<tr data-name=") == 3 * FOLDS
+    assert [one["over"] for one in data["drawn"]] == ["five folds"] * 3
+    (chosen,) = (one for one in data["drawn"] if one["chosen"])
+    assert chosen["score"][0] == pytest.approx(91.5)
+    assert [term for term, _ in chosen["facts"] if term.startswith("fold ")] == [f"fold {n}" for n in range(FOLDS)]
+    assert {one["fold"] for one in data["cells"]} == {f"fold {n}" for n in range(FOLDS)}
+    assert data["frames"]["net"]["dense"] == pytest.approx(92.0)
+    assert "A point is the mean of five folds" in page
+    alone = json.loads(re.search(r'id="page-data">(.*?)</script>', render(study(1), "html"), re.DOTALL)[1])
+    assert alone["drawn"] == [0, 1, 2]
+
+
+def test_conditions_that_differ_in_counts_are_one_line():
+    found = conditions(study(), study().measurements)
+    assert "accuracy on split, fold 0 to 4 of 0 to 4; 100 to 104 images" in found
+    parity = [line for line in found if line.startswith("parity, and agreement")]
+    assert len(parity) == 1
+    assert parity[0].endswith(" on all 100 to 104 inputs (split, fold 0 to 4)")
+    parts = [f"{count} of 32 inputs (noise)" for count in (8, 12)] + ["all 32 inputs (noise)"]
+    rows = [dataclasses.replace(m, parity_data=DataNote(words)) for m, words in zip(study().measurements, parts)]  # noqa: B905
+    (line,) = (one for one in conditions(study(), rows) if one.startswith("parity"))
+    assert line.endswith(" on 8 to 32 of 32 inputs (noise)")
