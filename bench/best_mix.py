@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import geometric_mean, mean
 from typing import TYPE_CHECKING
 
-from bench.paper import Change, Study
+from bench.paper_study import Change, Study
 from sparsemark import paths
 from sparsemark.files import write_atomically
 from sparsemark.machine.fingerprint import machine_name
