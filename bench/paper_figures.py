@@ -182,7 +182,7 @@ def tables_1_and_3(study: Study) -> Figure | None:
         for name, (variants, points) in VALIDATION_BY_EPOCH.items()
     ]
     scores = [
-        Panel(f"CNN, {metric.replace('_', ' ')}",
+        Panel(f"CNN, {_NAMES[metric]}",
               _known([curve(study, "cnn9-dense-seed0", f"validation_{metric}", "ours", points)]))
         for metric, points in SCORES_BY_EPOCH.items()
     ]  # fmt: skip

@@ -99,7 +99,7 @@ def test_a_figure_without_numbers_is_none_and_a_title_says_what_there_is():
     assert "70 % with a mask alone, 80 % trained jointly" in figure.get_suptitle()
     angle = figure.axes[2].lines[0]
     assert list(angle.get_ydata()) == [95.0]
-    assert angle.get_color() == figure.axes[0].lines[1].get_color(), "one name, one colour"
+    assert angle.get_color() == colours(figure)["theta 0.5"], "one name, one colour"
 
 
 def colours(figure):
