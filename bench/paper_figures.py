@@ -2,8 +2,8 @@
 
     python -m bench.redraw
 
-draws them all under `results/figures/paper/`. Figure 10 is that of each timed study. Figures 1 and 2 show images and
-their classes, which are not in the repository.
+draws them all under `results/figures/paper/`. Figure 10 is that of each timed study. Figure 1 shows images, which are
+not in the repository.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bench.paper_architectures import DRAWN, draw_architecture
-from bench.paper_numbers import EPOCHS, SCORES_BY_EPOCH, VALIDATION_BY_EPOCH
+from bench.paper_numbers import EPOCHS, ONE_SHOT, SCORES_BY_EPOCH, VALIDATION_BY_EPOCH
 from sparsemark import paths
-from sparsemark.report.style import End, caption, label_ends, new_figure, save, tidy
+from sparsemark.report.style import GREY, End, caption, label_ends, new_figure, save, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,13 +25,39 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bench.paper import Study
+    from bench.paper_study import Study
 
 FOLDER = "paper"
 """Below `results/figures`."""
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "X")
+FIGURE_10 = "figure-10"
+"""Drawn by the study that times it."""
+
+_LOOKS = {
+    "no zeros": ("0.5", "o", "--"),
+    "30 %": ("#F0A030", "s", "-"),
+    "50 %": ("#D8576B", "^", "-"),
+    "70 %": ("#9C179E", "D", "-"),
+    "75 %": ("#9C179E", "v", "-"),
+    "90 %": ("#0D0887", "X", "-"),
+    "mask alone": ("0.5", "o", "--"),
+    "theta 0.2": ("#E69F00", "s", "-"),
+    "theta 0.5": ("#0072B2", "^", "-"),
+    "theta 0.8": ("#CC79A7", "D", "-"),
+    "losses apart": ("#000000", "v", ":"),
+    "label of the head": ("#E69F00", "s", "--"),
+}
+"""Colour, marker and dashes by name, the same in every figure; more zeros are darker."""
+
+_NAMES = {"f1": "F1", "recall": "recall", "precision": "precision", "roc_auc": "ROC AUC"}
+
+_LOOK = ("#0072B2", "o", "-")
+
+_KAGGLE = (110, 2556, 1373)
+"""Patients of the whole set, slices without a tumour, and with one."""
+
+_SMOOTHED = 5
+"""Epochs over which a long curve is averaged."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +68,15 @@ class Curve:
     epochs: Sequence[int]
     values: Sequence[float]
     points: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves on one pair of axes."""
+
+    title: str
+    curves: Sequence[Curve]
+    label: str = ""
 
 
 def curve(study: Study, variant: str, field: str, name: str, points: Sequence[float] = ()) -> Curve | None:
@@ -67,84 +104,197 @@ def _known(curves: Iterable[Curve | None]) -> list[Curve]:
     return [one for one in curves if one is not None]
 
 
-def _panel(axes: Axes, title: str, curves: Sequence[Curve], label: str, names: Sequence[str]) -> list[End]:
-    """Draw curves and return where they end; a name has one colour and one marker in all panels."""
+def _draw(axes: Axes, panel: Panel, *, smooth: bool = False) -> list[End]:
+    """Draw the curves of a panel and return where they end."""
     ends = []
-    for one in curves:
-        look = names.index(one.name) % len(_COLOURS)
-        colour, marker = _COLOURS[look], _MARKERS[look]
-        every = max(1, len(one.values) // 8)
-        axes.plot(one.epochs, one.values, color=colour, linewidth=1.6, marker=marker, markevery=every, markersize=4)
+    for one in panel.curves:
+        colour, marker, dashes = _LOOKS.get(one.name, _LOOK)
+        values = _averaged(one.values) if smooth else one.values
+        if smooth:
+            axes.plot(one.epochs, one.values, color=colour, linewidth=0.6, alpha=0.35)
+        every = max(1, len(values) // 8)
+        axes.plot(one.epochs, values, color=colour, linewidth=1.6, linestyle=dashes, marker=marker, markevery=every,
+                  markersize=4.5, label=one.name)  # fmt: skip
         if one.points:
-            axes.plot(EPOCHS, one.points, color=colour, linestyle="", marker="*", markersize=11, markeredgecolor="0.2",
-                      markeredgewidth=0.6)  # fmt: skip
-        ends.append(End(one.values[-1], one.name, colour))
-    axes.set_title(title, fontsize=10)
-    axes.set(xlabel="epoch", ylabel=label)
+            axes.plot(EPOCHS, one.points, color="white", linestyle="", marker="*", markersize=11, markeredgecolor="0.1",
+                      markeredgewidth=1.0, label="paper", zorder=3)  # fmt: skip
+        ends.append(End(values[-1], one.name, colour))
+    axes.set_title(panel.title, fontsize=10)
+    axes.set(xlabel="epoch", ylabel=panel.label)
     tidy(axes)
     return ends
 
 
-def _panels(title: str, panels: Sequence[tuple[str, Sequence[Curve], str]], note: str) -> Figure | None:
-    """Return a figure with a panel for each that has a curve; None where none has."""
-    shown = [panel for panel in panels if panel[1]]
-    if not shown:
-        return None
-    figure = new_figure(1.0 + 4.3 * len(shown), 3.6, title)
-    grid = figure.subplots(1, len(shown), squeeze=False)
-    names = list(dict.fromkeys(one.name for _, curves, _ in shown for one in curves))
-    ends = {axes: _panel(axes, *panel, names) for axes, panel in zip(grid.flat, shown, strict=True)}
-    caption(figure, note)
-    label_ends(figure, ends)
+def _averaged(values: Sequence[float]) -> list[float]:
+    """Return the mean of each value and those before it, up to `_SMOOTHED`."""
+    return [float(np.mean(values[max(0, end - _SMOOTHED) : end])) for end in range(1, len(values) + 1)]
+
+
+def figure_2(study: Study) -> Figure | None:
+    """Return how many slices have a tumour, in the whole set and in ours."""
+    folds = [f"seed0-fold{fold}" for fold in range(5)]
+    slices, without, patients = 0.0, 0.0, 0
+    for fold in folds:
+        groups = study.groups.get(f"cnn9-dense-{fold}", {}).get("accuracy")
+        majority = study.score(f"majority-{fold}")
+        if groups is None or majority is None:
+            return None
+        weight = sum(weight for _, weight in groups.values())
+        slices, without, patients = slices + weight, without + weight * majority, patients + len(groups)
+    ours = (patients, round(without), round(slices - without))
+    shares = [100 * tumour / (clear + tumour) for _, clear, tumour in (_KAGGLE, ours)]
+    figure = new_figure(
+        8.0, 1.9, f"Slices with a tumour: {shares[0]:.1f} % of the paper's set, {shares[1]:.1f} % of ours"
+    )
+    axes = figure.add_subplot()
+    for place, (name, (count, clear, tumour)) in enumerate((("ours", ours), ("paper's set", _KAGGLE))):
+        for left, width, colour, text in (
+            (0, clear, "0.85", f"no tumour: {clear:,}"),
+            (clear, tumour, "#0072B2", f"tumour: {tumour:,}"),
+        ):
+            axes.barh(place, width, left=left, color=colour, edgecolor="0.2", height=0.6)
+            axes.text(left + width / 2, place, text, ha="center", va="center", fontsize=9,
+                      color="white" if colour != "0.85" else "black")  # fmt: skip
+        axes.text(-40, place, f"{name},\n{count} patients", ha="right", va="center", fontsize=9)
+    axes.set(yticks=[], xlabel="slices", xlim=(0, None))
+    tidy(axes)
+    axes.spines["left"].set_visible(False)
+    caption(figure, "one bar a set; ours are those of its patients that are at hand, reduced to 128 x 128 pixels")
     return figure
 
 
 def tables_1_and_3(study: Study) -> Figure | None:
-    """Return the validation scores of the three networks epoch by epoch, and the paper's beside them."""
-    of_networks = [
-        (name, _known([curve(study, variant, "validation_accuracy", "accuracy", [one / 100 for one in points])]),
-         "validation accuracy, %")
-        for name, (variant, points) in VALIDATION_BY_EPOCH.items()
-    ]  # fmt: skip
-    scores = _known(
-        curve(study, "cnn9-dense-seed0", f"validation_{metric}", metric.replace("_", " "), points)
+    """Return the validation scores of the three networks epoch by epoch on one axis, and the paper's beside them."""
+    accuracies = [
+        Panel(
+            f"{name}, accuracy",
+            _known(
+                curve(
+                    study,
+                    variant,
+                    "validation_accuracy",
+                    what or "ours",
+                    [one / 100 for one in points] if first else (),
+                )
+                for first, (what, variant) in zip((True, False), variants.items(), strict=False)
+            ),
+        )
+        for name, (variants, points) in VALIDATION_BY_EPOCH.items()
+    ]
+    scores = [
+        Panel(f"CNN, {_NAMES[metric]}",
+              _known([curve(study, "cnn9-dense-seed0", f"validation_{metric}", "ours", points)]))
         for metric, points in SCORES_BY_EPOCH.items()
-    )
-    last = [f"{name} {curves[0].values[-1]:.1f} %" for name, curves, _ in of_networks if curves]
-    return _panels(
-        f"Validation accuracy at the end: {', '.join(last)}",
-        [*of_networks, ("CNN, other scores", scores, "score, %")],
-        "lines: ours, seed 0, on patients never trained on; stars: the paper, whose split of the images is not known",
-    )
+    ]  # fmt: skip
+    if not any(panel.curves for panel in (*accuracies, *scores)):
+        return None
+    last = [f"{name} {panel.curves[0].values[-1]:.1f} %" for name, panel in
+            zip(VALIDATION_BY_EPOCH, accuracies, strict=True) if panel.curves]  # fmt: skip
+    figure = new_figure(11.5, 5.4, f"Validation accuracy at the end: {', '.join(last)}")
+    grid = figure.subplots(2, len(scores), sharey=True)
+    spare = grid[0, len(accuracies)]
+    for axes, panel in zip((*grid[0, : len(accuracies)], *grid[1]), (*accuracies, *scores), strict=True):
+        _draw(axes, panel)
+    handles = {
+        text: handle for axes in grid.flat for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    spare.axis("off")
+    spare.legend(handles.values(), handles.keys(), loc="center", frameon=False, fontsize=10)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("score, %")
+    caption(figure, "ours: seed 0, one network each, 14 validation patients never trained on, without an interval; "
+            "stars: the paper, whose split is not known; its U-Net's accuracy may be either")  # fmt: skip
+    return figure
 
 
 def figure_8(study: Study) -> Figure | None:
     """Return the fine-tuning of the CNN after one-shot pruning."""
-    return _pruning(study, "One-shot", [(f"{share} %", f"cnn9-magnitude{share}-seed0") for share in (30, 50, 70, 90)])
+    return _pruning(study, "One-shot", _ONE_SHOT, "pruned once, before epoch 1")
 
 
 def figure_9(study: Study) -> Figure | None:
     """Return the fine-tuning of the CNN in rounds of pruning."""
-    return _pruning(
-        study, "Iterative", [(f"{share} %", f"cnn9-iterative-magnitude{share}-seed0") for share in (50, 75, 90)]
-    )
+    return _pruning(study, "Iterative", _ITERATIVE, "pruned in three rounds, before epochs 1, 3 and 5")
 
 
-def _pruning(study: Study, way: str, arms: Sequence[tuple[str, str]]) -> Figure | None:
-    every = [("no zeros", "cnn9-all-ones-seed0"), *arms]
-    accuracy = _known(curve(study, variant, "validation_accuracy", name) for name, variant in every)
-    training = _known(curve(study, variant, "train_accuracy", name) for name, variant in every)
-    if not accuracy:
+_CONTROL = {"no zeros": "cnn9-all-ones-seed0"}
+_ONE_SHOT = _CONTROL | {f"{share} %": f"cnn9-magnitude{share}-seed0" for share in ONE_SHOT}
+_ITERATIVE = _CONTROL | {f"{share} %": f"cnn9-iterative-magnitude{share}-seed0" for share in (50, 75, 90)}
+
+
+def _pruning(study: Study, way: str, arms: dict[str, str], when: str) -> Figure | None:
+    panels = [
+        Panel(title, _known(curve(study, variant, field, name) for name, variant in arms.items()))
+        for title, field in (
+            ("on validation patients", "validation_accuracy"),
+            ("on training slices, augmented", "train_accuracy"),
+        )
+    ]
+    panels = [panel for panel in panels if panel.curves]
+    if not panels:
         return None
-    last = [one.values[-1] for one in accuracy]
-    return _panels(
+    last = [one.values[-1] for one in panels[0].curves]
+    figure = new_figure(
+        9.6,
+        3.8,
         f"{way} pruning of the CNN: {min(last):.1f} to {max(last):.1f} % validation accuracy after fine-tuning",
-        [
-            ("on validation patients", accuracy, "accuracy, %"),
-            ("on training slices, augmented", training, "accuracy, %"),
-        ],
-        "seed 0; six epochs of fine-tuning in all for each, the dense network too",
     )
+    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)
+    ends = {axes: _draw(axes, panel) for axes, panel in zip(grid.flat, panels, strict=True)}
+    grid[0, 0].set(ylabel="accuracy, %", ylim=_range(study))
+    caption(figure, f"names: share of weights that are zero; {when}; six epochs of fine-tuning in all, for the dense "
+            "network too; seed 0, 14 validation patients, without an interval")  # fmt: skip
+    label_ends(figure, ends)
+    return figure
+
+
+def _range(study: Study) -> tuple[float, float]:
+    """Return limits that hold the curves of figures 8 and 9, so that they can be compared."""
+    values = [
+        value
+        for variant in (*_ONE_SHOT.values(), *_ITERATIVE.values())
+        for field in ("validation_accuracy", "train_accuracy")
+        for one in _known([curve(study, variant, field, "")])
+        for value in one.values
+    ]
+    return min(values) - 0.5, max(values) + 0.5
+
+
+def table_2(study: Study) -> Figure | None:
+    """Return the test accuracy against sparsity, before retraining and after, and the paper's."""
+    steps = {
+        "fine-tuned": ("accuracy", "#0072B2", "o", "-"),
+        "recalibrated": ("accuracy_recalibrated", "#E69F00", "s", "--"),
+        "pruned": ("accuracy_raw", "#D55E00", "^", ":"),
+    }
+    found = {
+        step: [(share, 100 * value) for share in ONE_SHOT
+               if (value := study.score(f"cnn9-magnitude{share}-seed0", field)) is not None]
+        for step, (field, *_) in steps.items()
+    }  # fmt: skip
+    if not all(found.values()):
+        return None
+    final = found["fine-tuned"]
+    figure = new_figure(7.0, 4.2, f"At {final[-1][0]} % zeros {final[-1][1]:.1f} % after fine-tuning, "
+                        f"{found['pruned'][-1][1]:.1f} % before")  # fmt: skip
+    axes = figure.add_subplot()
+    for step, points in found.items():
+        _, colour, marker, dashes = steps[step]
+        x, y = zip(*points, strict=True)
+        axes.plot(x, y, color=colour, marker=marker, linestyle=dashes, label=f"ours, {step}", markersize=5)
+        if step == "fine-tuned":
+            levels = [study.level([f"cnn9-magnitude{share}-seed0"]) for share in x]
+            room = [(0.0, 0.0) if one is None else (one.percent - one.low, one.high - one.percent) for one in levels]
+            axes.errorbar(x, y, yerr=np.array(room).T, color=colour, linestyle="", capsize=4)
+    for name, index, colour in (("retrained", 1, "white"), ("pruned", 0, "0.45")):
+        axes.plot(list(ONE_SHOT), [both[index] for both in ONE_SHOT.values()], color=colour, marker="*", markersize=12,
+                  linestyle="", markeredgecolor="0.1", label=f"paper, {name}")  # fmt: skip
+    axes.set(xlabel="weights that are zero, %", ylabel="test accuracy, %", ylim=(30, 100), xticks=list(ONE_SHOT))
+    tidy(axes)
+    axes.legend(frameon=False, fontsize=9, loc="lower left")
+    caption(figure, "seed 0; bars: 95 % interval, resampling 14 test patients; recalibrated: BatchNorm's statistics "
+            "taken anew, nothing trained; 35 % is what \"always a tumour\" scores in the paper")  # fmt: skip
+    return figure
 
 
 _HEADS = {
@@ -165,27 +315,60 @@ def figure_11(study: Study) -> Figure | None:
     angles = _known(_column(study, variant, "gradient_angle_mean", name) for name, variant in _HEADS.items())
     last = {one.name: one.values[-1] for one in dice}
     alone = last.pop("mask alone", None)
+    last.pop("losses apart", None)
     if alone is None or not last:
         return None
-    return _panels(
-        f"Dice on validation patients: {alone:.0f} % with a mask alone, {max(last.values()):.0f} % trained jointly",
-        [
-            ("mask", dice, "Dice of a volume, %"),
-            ("label", label, "accuracy of the head, %"),
-            ("angle between the gradients of both losses", angles, "degrees"),
-        ],
-        "seed 0; loss = theta x mask + (1 - theta) x label; angle: in shared layers, mean of an epoch, opposed over 90;"
-        " the first 30 epochs are at half the size",
+    joint = " to ".join(dict.fromkeys(f"{end:.0f}" for end in (min(last.values()), max(last.values()))))
+    figure = new_figure(
+        13.0,
+        3.9,
+        f"Dice on validation patients: {alone:.0f} % with a mask alone, {joint} % trained jointly",
     )
+    grid = figure.subplots(1, 3)
+    grid[1].sharey(grid[0])
+    panels = (
+        Panel("mask", dice, "Dice of a volume, or accuracy, %"),
+        Panel("label", label),
+        Panel("angle between the gradients of both losses", angles, "degrees"),
+    )
+    ends = {axes: _draw(axes, panel, smooth=True) for axes, panel in zip(grid, panels, strict=True)}
+    grid[2].axhline(90, color=GREY, linewidth=1.0, linestyle="--")
+    caption(figure, f"thick: mean of {_SMOOTHED} epochs; thin: each; seed 0, 14 validation patients, without an "
+            "interval; loss = theta x mask + (1 - theta) x label; angle: in shared layers, mean of an epoch; over 90 "
+            "they are opposed")  # fmt: skip
+    label_ends(figure, ends)
+    return figure
 
 
 FIGURES: dict[str, Callable[[Study], Figure | None]] = {
-    "tables-1-3": tables_1_and_3,
+    "figure-02-classes": figure_2,
     "figure-08-one-shot": figure_8,
     "figure-09-iterative": figure_9,
     "figure-11-heads": figure_11,
+    "table-2-one-shot": table_2,
+    "tables-1-3": tables_1_and_3,
 }
 """By name of the file."""
+
+CAPTIONS = {
+    "figure-01": "**Figure 1**, sample images: not shown, since the set's licence keeps them out of this repository.",
+    "figure-02-classes": "**Figure 2**, the two classes.",
+    "figure-03-cnn3": "**Figures 3 and 4**, the CNN with 3, 4 and 9 layers, drawn from the modules that were trained.",
+    "figure-03-cnn4": "",
+    "figure-04-cnn9": "",
+    "figure-05-unet": "**Figure 5**, the U-Net, without and with the classification head Z beside the mask Y.",
+    "figure-05-unet_head": "",
+    "figure-06-resnet3": "**Figures 6 and 7**, ResNet3: with average pooling as the paper has it, and with maximum "
+    "pooling. Only the pooling before the linear layer differs.",
+    "figure-07-resnet3_max": "",
+    "figure-08-one-shot": "**Figure 8**, one-shot pruning. Figures 8 and 9 have the same axes and colours.",
+    "figure-09-iterative": "**Figure 9**, iterative pruning.",
+    FIGURE_10: "**Figure 10**, inference time against sparsity, as speedup over the dense network in ONNX Runtime.",
+    "figure-11-heads": "**Figure 11**, the two heads of the U-Net.",
+    "table-2-one-shot": "**Table 2** as a figure.",
+    "tables-1-3": "**Tables 1 and 3** as a figure, all on one axis.",
+}
+"""What stands above each figure on the page, in the paper's order."""
 
 
 def draw_paper(study: Study) -> Iterator[Path]:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from bench.best_mix import answer, document, mixes
-from bench.paper import Study
+from bench.paper_study import Study
 from sparsemark.records.run import Run
 from sparsemark.records.scores import Score
 from tests.synthetic import MACHINE, cell
@@ -41,7 +41,7 @@ class Invented(Study):
             name: {"accuracy": {f"p{fold}-{i}": [accuracies[pruning] + 0.001 * i, 1.0] for i in range(PATIENTS)}}
             for name, (pruning, fold) in variants.items()
         }
-        self.run = Run(tuple(cells), MACHINE)
+        self.runs = [Run(tuple(cells), MACHINE)]
 
 
 def timed(pruning, speedup, accuracy, precision="fp32", folds=FOLDS):
@@ -85,7 +85,7 @@ def test_speed_is_the_geometric_mean_of_the_folds_and_accuracy_that_of_the_engin
 
 
 def test_a_mix_that_was_not_timed_on_every_fold_has_no_speed(study):
-    study.run = Run(tuple(timed("magnitude:0.9", 3.0, 0.935, folds=range(4))), MACHINE)
+    study.runs = [Run(tuple(timed("magnitude:0.9", 3.0, 0.935, folds=range(4))), MACHINE)]
     assert all(mix.speedup is None for mix in mixes(study))
     assert "nothing timed is within 1 point" in document(study)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.paper_architectures import DRAWN, Block, blocks_of
-from bench.paper_figures import FIGURES, curve, figure_9, figure_11
+from bench.paper_architectures import DRAWN, JOIN, SUM, Block, blocks_of, main_way
+from bench.paper_figures import CAPTIONS, FIGURES, curve, figure_8, figure_9, figure_11, tables_1_and_3
 from bench.paper_numbers import EPOCHS
 from models import NETWORKS
 from sparsemark.references import resolve
@@ -30,18 +30,43 @@ class Joined(nn.Module):
 
 def test_a_diagram_has_the_layers_with_what_each_is_computed_from():
     assert blocks_of(Joined().eval(), torch.zeros(1, 3, 8, 8)) == [
-        Block("convolution", 4, 8, (-1,)),
-        Block("convolution", 4, 8, (0,)),
-        Block("pooling", 4, 4, (0, 1)),
-        Block("transposed", 6, 8, (2,)),
-        Block("linear", 2, 1, (0, 1, 3)),
+        Block("3 x 3 convolution", 4, 8, (-1,)),
+        Block("3 x 3 convolution", 4, 8, (0,)),
+        Block(SUM, 4, 8, (0, 1)),
+        Block("maximum of 2 x 2", 4, 4, (2,)),
+        Block("2 x 2 transposed convolution", 6, 8, (3,)),
+        Block(JOIN, 10, 8, (2, 4)),
+        Block("linear", 2, 1, (5,)),
+    ]
+
+
+def drawn(model):
+    return blocks_of(resolve(NETWORKS[model])().eval(), torch.zeros(1, 3, 128, 128))
+
+
+def test_shortcuts_and_further_heads_stand_beside_the_longest_way():
+    beside = {
+        model: [block.kind for place, block in enumerate(blocks) if place not in main_way(blocks)]
+        for model in ("cnn9", "resnet3", "unet_head")
+        if (blocks := drawn(model))
+    }
+    assert beside == {
+        "cnn9": [],
+        "resnet3": ["1 x 1 convolution"] * 3,
+        "unet_head": ["maximum of the image", "linear"],
+    }
+
+
+def test_the_two_forms_of_resnet3_differ_in_their_diagrams_by_the_pooling():
+    pairs = zip(drawn("resnet3"), drawn("resnet3_max"), strict=True)
+    assert [(one.kind, other.kind) for one, other in pairs if one != other] == [
+        ("average of the image", "maximum of the image")
     ]
 
 
 @pytest.mark.parametrize(("model", "layers"), [("cnn9", 9), ("unet", 23), ("unet_head", 24)])
 def test_the_networks_of_the_study_are_drawn_as_they_are(model, layers):
-    blocks = blocks_of(resolve(NETWORKS[model])().eval(), torch.zeros(1, 3, 128, 128))
-    assert sum(block.kind != "pooling" for block in blocks) == layers
+    assert sum("convolution" in block.kind or block.kind == "linear" for block in drawn(model)) == layers
     assert set(DRAWN) <= set(NETWORKS)
 
 
@@ -74,4 +99,32 @@ def test_a_figure_without_numbers_is_none_and_a_title_says_what_there_is():
     assert "70 % with a mask alone, 80 % trained jointly" in figure.get_suptitle()
     angle = figure.axes[2].lines[0]
     assert list(angle.get_ydata()) == [95.0]
-    assert angle.get_color() == figure.axes[0].lines[1].get_color(), "one name, one colour"
+    assert angle.get_color() == colours(figure)["theta 0.5"], "one name, one colour"
+
+
+def colours(figure):
+    """Colour of each name in the first panel."""
+    return {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+
+
+def test_a_sparsity_has_one_colour_and_one_axis_in_figures_8_and_9():
+    arms = {
+        f"cnn9-{schedule}magnitude{share}-seed0": ([0.8, share / 100], {})
+        for schedule in ("", "iterative-")
+        for share in (30, 50, 70, 75, 90)
+    }
+    one_shot, iterative = (make(studied(**arms)) for make in (figure_8, figure_9))
+    both = colours(one_shot).keys() & colours(iterative).keys()
+    assert both == {"50 %", "90 %"}
+    assert {name: colours(one_shot)[name] for name in both} == {name: colours(iterative)[name] for name in both}
+    assert one_shot.axes[0].get_ylim() == iterative.axes[0].get_ylim()
+
+
+def test_scores_of_tables_1_and_3_share_one_axis():
+    of = {f"validation_{metric}": "0.5" for metric in ("f1", "recall", "precision", "roc_auc")}
+    figure = tables_1_and_3(studied(**{"cnn9-dense-seed0": ([0.4, 0.9], of), "resnet3-dense-seed0": ([0.2], {})}))
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+
+
+def test_every_figure_and_diagram_has_its_place_on_the_page():
+    assert {*FIGURES, *DRAWN.values()} <= set(CAPTIONS)
