@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.best_mix import ALLOWED, CONTROL, answer, mixes
+from bench.best_mix import ALLOWED, CONTROL, FOLDS, answer, mixes
 from bench.paper_study import MIXES
 from sparsemark.analysis.front import Bar, answers, fastest
 from sparsemark.report import wording
@@ -55,8 +55,8 @@ def _of_mixes(study: Study, network: str) -> Iterator[tuple[str, ...]]:
             continue
         change = "" if best.change is None else f"; in float32 {best.change.interval}"
         texts.append(
-            f"{best.words} in {best.runner}: {best.speedup:.1f}x [{min(best.speedups):.1f}, {max(best.speedups):.1f}], "
-            f"{best.accuracy:.1f} % ({-best.below(control):+.1f} points{change}), {len(best.speedups)} networks"
+            f"{best.words} in {best.runner}: {wording.ratio(best.speedup)}, "
+            f"{best.accuracy:.1f} % ({-best.below(control):+.1f} points{change}), {len(FOLDS)} networks"
         )
     machine = next(key.split("/")[0] for key in study.everything if key.endswith(f"/{MIXES}"))
     yield f"{machine}, `{MIXES}`", *texts

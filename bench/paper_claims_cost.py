@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
-from bench.best_mix import mixes
+from bench.best_mix import FOLDS, mixes
 from bench.paper_study import TIMED, timed
 from bench.paper_verdicts import FAILS, HERE, HOLDS, OPEN, Verdict
 from sparsemark.analysis.cells import dense_twin, is_control, is_dense, is_mask_only, is_structural
@@ -90,11 +89,10 @@ def _in_int8(study: Study, *engines: str) -> str:
     if study.mixes is not None and study.mixes.run is not None:
         names = {f"{wording.engine_name(engine, {})} int8" for engine in engines}
         parts += [
-            f"{_pruned(mix.pruning)} in {mix.runner} {geometric_mean(mix.speedups):.2f}x "
-            f"[{min(mix.speedups):.2f}, {max(mix.speedups):.2f}] "
-            f"({machine_name(study.mixes.run.machine_info)}, {len(mix.speedups)} networks, the range of them)"
+            f"{_pruned(mix.pruning)} in {mix.runner} {wording.ratio(mix.speedup)} "
+            f"({machine_name(study.mixes.run.machine_info)}, {len(FOLDS)} networks, the range of them)"
             for mix in mixes(study.mixes)
-            if mix.precision == INT8 and mix.pruning in _SHOWN and mix.runner in names
+            if mix.speedup and mix.precision == INT8 and mix.pruning in _SHOWN and mix.runner in names
         ]
     return f"int8 over dense float32: {'; '.join(parts)}" if parts else ""
 
