@@ -92,7 +92,7 @@ def _multiply_adds(model: ModelSpec) -> int:
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         build_model(model)(torch.zeros(model.input_shape))
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def _plans(study: Study, work: Path) -> Iterator[tuple[Cell, Planned, float]]:

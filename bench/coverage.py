@@ -76,10 +76,10 @@ def disjoint(count: int) -> list[range]:
     return [range(start, start + LAUNCHES) for start in range(0, count - LAUNCHES + 1, LAUNCHES)]
 
 
-def drawn(count: int) -> list[NDArray[np.int64]]:
+def drawn(count: int) -> list[list[int]]:
     """Return sets of launches drawn at random, none twice in a set."""
     rng = np.random.default_rng(0)
-    return [rng.choice(count, LAUNCHES, replace=False) for _ in range(DRAWN)]
+    return [rng.choice(count, LAUNCHES, replace=False).tolist() for _ in range(DRAWN)]
 
 
 def table(rows: Sequence[Measurement]) -> str:
@@ -88,7 +88,11 @@ def table(rows: Sequence[Measurement]) -> str:
     for name in dict.fromkeys(row.engine for row in rows if row.engine):
         engine = Engine.of(name, rows)
         count = min((len(cell) for cell in (engine.itself, engine.dense, engine.ones) if cell), default=0)
-        for how, chosen in (("in order", disjoint(count)), ("drawn", drawn(count) if count > LAUNCHES else [])):
+        sets: dict[str, Sequence[Sequence[int]]] = {
+            "in order": disjoint(count),
+            "drawn": drawn(count) if count > LAUNCHES else [],
+        }
+        for how, chosen in sets.items():
             found = list(engine.intervals(chosen))
             for what in dict.fromkeys(kind for kind, _ in found):
                 own = [interval for kind, interval in found if kind == what]

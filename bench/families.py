@@ -65,9 +65,10 @@ class _Sum(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, *others = (branch(x) for branch in self.branches)
+        total: Tensor = first
         for other in others:
-            first = first + other
-        return first
+            total = total + other
+        return total
 
 
 def resnet18() -> nn.Module:
@@ -118,7 +119,10 @@ def mobilenetv3_small() -> nn.Module:
         (96, 576, 96, 5, 1, swish, True), (96, 576, 96, 5, 1, swish, True),
     ]  # fmt: skip
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(576, 1024), nn.Hardswish(), nn.Linear(1024, 1000)]
-    blocks = [_inverted(*row, gate=gate) for *row, gate in rows]
+    blocks = [
+        _inverted(inner, wide, outer, kernel, stride, layer, gate=gate)
+        for inner, wide, outer, kernel, stride, layer, gate in rows
+    ]
     return _scaled(nn.Sequential(_convolution(3, 16, 3, 2, swish), *blocks, _convolution(96, 576, 1, 1, swish), *head))
 
 
@@ -216,7 +220,7 @@ class _Yolo(nn.Module):
         middle = self.joins[1](torch.cat([F.interpolate(deep, scale_factor=2.0), middle], dim=1))
         high = self.joins[2](torch.cat([F.interpolate(middle, scale_factor=2.0), high], dim=1))
         levels = [head(x).flatten(2) for head, x in zip(self.heads, (high, middle, deep), strict=True)]
-        box, kind = torch.cat(levels, dim=2).split((4 * _BINS, _CLASSES), dim=1)
+        box, kind = torch.split(torch.cat(levels, dim=2), [4 * _BINS, _CLASSES], dim=1)
         shares = box.view(len(box), 4, _BINS, -1).softmax(dim=2)
         sides = (shares * self.get_buffer("bins").view(1, 1, -1, 1)).sum(dim=2)
         return torch.cat([sides, kind.sigmoid()], dim=1)

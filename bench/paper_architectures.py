@@ -79,7 +79,7 @@ class Block:
 def blocks_of(module: nn.Module, inputs: torch.Tensor) -> list[Block]:
     """Return the layers of a network in the order in which they run, with what each is computed from."""
     traced = symbolic_trace(module)
-    ShapeProp(traced).propagate(inputs)  # type: ignore[no-untyped-call]  # torch's own lacks types
+    ShapeProp(traced).propagate(inputs)
     layers = dict(traced.named_modules())
     found: list[Block] = []
     sources: dict[Node, tuple[int, ...]] = {}

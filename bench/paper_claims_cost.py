@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bench.paper_study import Study
+    from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
 
@@ -103,7 +104,9 @@ def _pruned(pruning: str | None) -> str:
 
 def sparse_storage_is_faster(study: Study) -> Verdict:
     """2: against the dense reference: that is what a user would run instead."""
-    textbook, direct, texts = [], [], []
+    textbook: list[Interval] = []
+    direct: list[Interval] = []
+    texts = []
     for run in study.timings:
         for m in _masked(timed(run), "scipy-csr", "torch-csr", "direct-csr"):
             over = speedup_of(m)

@@ -376,7 +376,9 @@ def draw_paper(study: Study) -> Iterator[Path]:
     folder = paths.RESULTS / "figures" / FOLDER
     for name, make in FIGURES.items():
         figure = make(study)
-        for end in (".png", ".svg") if figure is not None else ():
+        if figure is None:
+            continue
+        for end in (".png", ".svg"):
             save(figure, folder / f"{name}{end}")
             yield folder / f"{name}{end}"
     for model in DRAWN:

@@ -95,7 +95,7 @@ def _at_epochs(study: Study, variant: str, field: str = "validation_accuracy") -
 
 
 def _one_shot(study: Study) -> Rows:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("none", "85.87 (89 in the abstract)", "", "", "", _with_interval(study, "cnn9-dense-seed0")),
         ("none, fine-tuned as long", "", "", "", "", _with_interval(study, "cnn9-all-ones-seed0")),
     ]

@@ -19,6 +19,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import bench.sweep_stubs
 from bench.sweep_client import sweep
@@ -26,6 +27,10 @@ from sparsemark.errors import UserError
 from sparsemark.machine import proc
 from sparsemark.machine.children import children
 from sparsemark.records.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from multiprocessing.process import BaseProcess
 
 KINDS = ("worker", "cell", "scheduler", "client")
 CELLS, SECONDS, LONGEST = 16, 0.1, 1.2
@@ -81,7 +86,7 @@ class Processes:
                 process.wait()
 
 
-def client(journal: Path) -> multiprocessing.Process:
+def client(journal: Path) -> BaseProcess:
     """Start the command: forked, so that it does not import for seconds."""
 
     def main() -> None:
@@ -93,7 +98,7 @@ def client(journal: Path) -> multiprocessing.Process:
     return process
 
 
-def rows(journal: Path) -> list[dict[str, object]]:
+def rows(journal: Path) -> list[dict[str, Any]]:
     """Return what the journal's lines say, with their keys."""
     if not journal.exists():
         return []
@@ -105,15 +110,16 @@ def trial(processes: Processes, kind: str, journal: Path) -> tuple[Processes, in
     """Kill one process of a kind; return how many cells were journalled by then, None where the command was done."""
     process = client(journal)
     time.sleep(random.uniform(0, LONGEST))  # noqa: S311 - no secret
-    find = {
+    finders: dict[str, Callable[[], Sequence[int | None]]] = {
         "worker": processes.workers,
         "cell": processes.cells,
         "scheduler": lambda: [processes.scheduler.pid],
         "client": lambda: [process.pid],
-    }[kind]
+    }
+    find = finders[kind]
     by_then = None
     while by_then is None and process.is_alive():
-        for one in random.sample(found := find(), min(1, len(found))):
+        for one in random.sample(found := [pid for pid in find() if pid is not None], min(1, len(found))):
             with contextlib.suppress(ProcessLookupError):  # it ended meanwhile, as cells do
                 os.kill(one, signal.SIGKILL)
                 by_then = len(rows(journal))
@@ -138,7 +144,8 @@ def main(trials: int) -> None:
     processes = Processes()
     try:
         for kind in KINDS:
-            began, by_then, numbers = time.monotonic(), [], itertools.count()
+            began, numbers = time.monotonic(), itertools.count()
+            by_then: list[int] = []
             while len(by_then) < trials:
                 processes, done = trial(processes, kind, Path(f"{kind}{next(numbers)}.jsonl"))
                 by_then += [] if done is None else [done]

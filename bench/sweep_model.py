@@ -10,8 +10,12 @@ import math
 import random
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import simpy
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,13 @@ class Model:
         busy = dict.fromkeys(single, 0.0)
         left = [math.ceil(self.cells * self.launches / self.block)]
 
-        def serve(name: str, seconds: float):
+        def serve(name: str, seconds: float) -> Generator[Any, Any, None]:
             with single[name].request() as turn:
                 yield turn
                 busy[name] += seconds
                 yield environment.timeout(seconds)
 
-        def host(speed: float):
+        def host(speed: float) -> Generator[Any, Any, None]:
             fails = rng.expovariate(1 / (3600 * self.hours_between_failures))
             while left[0] > 0:
                 left[0] -= 1

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import geometric_mean, mean
 from typing import TYPE_CHECKING, Any
 
-from bench.paper import Change, Study
+from bench.paper_study import Change, Study
 from sparsemark import paths
 from sparsemark.cli.terminal import notices
 from sparsemark.files import write_atomically
