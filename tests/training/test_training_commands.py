@@ -201,8 +201,8 @@ def test_a_fold_is_trained_under_its_own_name_and_tests_its_patients(trained, tm
         (["--recipe", "bettr"], "did you mean 'better'"),
         (["--epochs", "0"], "epochs: 0, expected"),
         (["--seed", "-1"], "--seed -1: expected a whole number from 0"),
-        (["--fold", "5"], "set: fold 5: expected a whole number from 0 to 4"),
-        (["--fold", "1", "--split", "slice"], "set: fold 1: expected none with --split slice"),
+        (["--fold", "5"], "fold 5: expected a whole number from 0 to 4 ("),
+        (["--fold", "1", "--split", "slice"], "fold 1: expected none with --split slice"),
     ],
 )
 def test_train_refuses_in_one_line(trained, capsys, change, words):
