@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -172,10 +173,11 @@ def _where(fold: str, walked: Mapping[str, Any]) -> str:
     rows = [
         (f"`{name}`", *(f"{100 * last[what].get(name, 0.0):.0f}" for what in ("channels", "zeros"))) for name in names
     ]
-    way = ", ".join(f"{100 * step[HEADLINE]:.1f}" for step in steps)
+    asked = Target.parse(walked["target"]).speedup or 1.0
+    way = ", ".join(f"{asked / math.exp(step['distance']):.1f}x at {100 * step[HEADLINE]:.1f} %" for step in steps)
     ended = f" Not reached: {walked['stuck']}." if walked["stuck"] else ""
     return (
-        f"Fold {fold}: {len(steps)} steps, accuracy {way} %.{ended}\n\n"
+        f"Fold {fold}: {len(steps)} steps, as the walk measured them in one process: {way}.{ended}\n\n"
         f"{markdown_table(('layer', 'channels removed, %', 'zeros in the rest, %'), rows)}"
     )
 

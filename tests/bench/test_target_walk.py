@@ -66,7 +66,7 @@ def test_the_last_network_of_each_walk_is_compared_with_the_control_and_the_grid
 def test_what_a_walk_removed_and_why_it_ended_is_said_of_each_fold(page):
     first, second = page.split("Fold 1:")
 
-    assert "accuracy 90.0, 94.0 %" in first
+    assert "10.0x at 90.0 %, 10.0x at 94.0 %" in first
     assert "| `first.weight` | 25 | 0 |" in first
     assert "| `head.weight` | 0 | 50 |" in first
     assert "Not reached" not in first
