@@ -33,7 +33,7 @@ def test_bare_loop(
     session = onnx_runtime.open_session(artifact.path, threads=1)
     predict = onnx_runtime.wrap(session)
     name = session.get_inputs()[0].name
-    images = itertools.cycle(pipeline.inputs(cell.variant).batches[: pipeline.protocol.images])
+    images = itertools.cycle(image for (image,) in pipeline.inputs(cell.variant).batches[: pipeline.protocol.images])
     bare: list[float] = []
     calls = itertools.count()
 
