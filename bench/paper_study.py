@@ -1,4 +1,4 @@
-"""What the committed tables hold of the paper's networks: scores by patient, epochs, timed runs and precisions."""
+"""Committed tables of a study: scores by patient, epochs, timed runs and precisions, by the name of the network."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def levels(key: str) -> Path:
 
 
 def processor(key: str) -> Path:
-    """What LLVM says of a processor; the key identifies its kind and LLVM's version."""
+    """Processor in LLVM's words; the key identifies its kind and LLVM's version."""
     return user_cache() / "processor" / f"{key}.json"
 
 

@@ -55,7 +55,7 @@ class Folds:
 
     @property
     def unit(self) -> str:
-        """What they are: `folds`, `seeds`, or `networks` where both differ."""
+        """Return the word for them: `folds`, `seeds`, or `networks` where both differ."""
         folds, seeds = (len({getattr(m, name) for m in self.members}) > 1 for name in ("fold", "seed"))
         return "networks" if folds and seeds else "folds" if folds else "seeds"
 

@@ -57,7 +57,7 @@ class Change:
 
     @property
     def name(self) -> str:
-        """What was asked for: `magnitude 90 % int8`."""
+        """Return the pruning that was asked for, in words: `magnitude 90 % int8`."""
         return wording.pruned(self.first) + wording.precision_mark(self.first.precision)
 
     @property
