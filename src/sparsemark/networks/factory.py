@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.errors import UserError
+from sparsemark.files import key_of
 from sparsemark.references import ONNX_SUFFIX, one_line, resolve
 from sparsemark.specs import FLOAT32
 
@@ -74,6 +75,14 @@ def build_whole(model: ModelSpec, seed: int = 0) -> tuple[torch.nn.Module, tuple
         check_input(module, model)
     return module, notes
 
+
+def structure_key(module: torch.nn.Module) -> str:
+    """Return the key of a module as it prints itself: what its factory read from a file decides as much as its code."""
+    return key_of(_ADDRESS.sub("", repr(module)))
+
+
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+\b")
+"""In what is printed of a function or object: another in each process."""
 
 _RETURNS_ONE: dict[str, bool] = {}
 """Whether the networks of two calls of a factory share a part, by reference: only such a network need be copied."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsemark.files import content_hash, key_of
+from sparsemark.files import key_of
+from sparsemark.networks.user_code import code_key
 from sparsemark.references import ONNX_SUFFIX
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sparsemark.specs import ModelSpec
 
 
@@ -32,12 +34,11 @@ class Source:
 
 
 def source_key(model: ModelSpec, sha256: str) -> str:
-    """Return the key of all that decides a network's artifacts: weights, and the file of the factory that rebuilds it.
+    """Return the key of all that decides a network's artifacts: weights, and the code of the factory that rebuilds it.
 
     Args:
         model: the network.
         sha256: of the checkpoint or ONNX file.
     """
-    location = Path(model.reference.rpartition(":")[0])
-    code = content_hash(location) if location.suffix == ".py" and location.is_file() else model.reference
+    code = model.reference if model.is_onnx else code_key(model.reference)
     return key_of(sha256, code, [one.text for one in model.inputs])

@@ -25,7 +25,7 @@ from sparsemark.networks.checkpoint import (
     read_header,
     save_checkpoint,
 )
-from sparsemark.networks.factory import build_model, build_whole, example_inputs
+from sparsemark.networks.factory import build_model, build_whole, example_inputs, structure_key
 from sparsemark.networks.onnx_model import onnx_inputs
 from sparsemark.networks.source import Source, source_key
 from sparsemark.pruning.base import Request
@@ -64,6 +64,9 @@ _INGREDIENTS = "ingredients"
 
 NOTES = "notes"
 """Field of the provenance: what was changed in the network as it was given, or left alone by pruning, in words."""
+
+_STRUCTURE = "structure"
+"""Field of the provenance of networks in a working folder: what a state dict does not tell, such as strides."""
 
 _MADE_OF = "made_of"
 """Field of the provenance of networks in a working folder: key of all that decided them."""
@@ -205,6 +208,7 @@ def _built(variant: Variant, task: Task | None, places: Places) -> Prepared:
     module, notes = build_whole(variant.model, variant.seed)
     provenance = {} if task is None else _described(task, evaluate_parts(module, task, variant.model))
     provenance |= {NOTES: notes} if notes else {}
+    provenance[_STRUCTURE] = structure_key(module)
     save_checkpoint(path, Checkpoint(Header(variant, provenance=provenance), module.state_dict()))
     return Prepared.of(variant, path, provenance)
 

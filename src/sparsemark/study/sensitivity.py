@@ -17,7 +17,7 @@ from sparsemark import pruning
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.files import key_of
 from sparsemark.networks.checkpoint import state_digest
-from sparsemark.networks.factory import build_whole, example_inputs
+from sparsemark.networks.factory import build_whole, example_inputs, structure_key
 from sparsemark.networks.source import source_key
 from sparsemark.pruning.base import Request
 from sparsemark.pruning.coupling import free_layers
@@ -116,7 +116,7 @@ def measure_sensitivity(
         raise UserError(f"{model.reference}: {method} can remove nothing from any single layer")
     # Of all trials: a command that tries other sparsities takes those that it shares with an earlier one.
     variant = Variant(model, Pruning.of(method, SPARSITIES[-1]))
-    network = source_key(model, state_digest(module.state_dict()))
+    network = key_of(source_key(model, state_digest(module.state_dict())), structure_key(module))
     decided = key_of(pruning_key(network, variant, task), task.digest, inputs.digest)
     known = KeyedFile(journal, _FIELD, asdict, _as_scored)
     trials = [_Trial(part, sparsity) for part in parts for sparsity in sparsities]

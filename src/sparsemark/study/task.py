@@ -32,7 +32,8 @@ import numpy as np
 
 from sparsemark.analysis.groups import grouped_interval, interval_of
 from sparsemark.errors import TaskError, UserError
-from sparsemark.files import content_hash, key_of
+from sparsemark.files import key_of
+from sparsemark.networks.user_code import file_key, imports_key
 from sparsemark.records.scores import DataNote, Groups, Score, SingleInputs
 from sparsemark.references import load_file, one_line, resolve
 from sparsemark.specs import Metric
@@ -128,13 +129,14 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """Key of the data and of the code of the task's own file: what it decided is decided anew where they change."""
-        return key_of(self.note.key, content_hash(self._file) if self._file else "")
+        """Key of the data and of the task's code, imports too: what it decided is decided anew where they change."""
+        return key_of(self.note.key, file_key(self._file) if self._file else "")
 
     @cached_property
     def scoring_digest(self) -> str:
         """The same without the code that trains: what was scored stays where only that was mended."""
-        return key_of(self.note.key, code_without(self._file, TRAINING) if self._file else "")
+        code = (code_without(self._file, TRAINING), imports_key(self._file)) if self._file else ""
+        return key_of(self.note.key, code)
 
     @cached_property
     def _file(self) -> Path | None:
