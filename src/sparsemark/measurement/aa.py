@@ -10,7 +10,6 @@ programs. Engines add a spread of their own, which a gate sees in their cells.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from sparsemark.errors import UserError
 from sparsemark.machine.children import end_with_parent
 from sparsemark.machine.control_group import throttled_periods
+from sparsemark.machine.import_path import variables
 from sparsemark.specs import Protocol
 
 if TYPE_CHECKING:
@@ -79,11 +79,9 @@ def launches(seconds: float, threads: int, watch: Watch) -> Iterator[Launch]:
 
 
 def _in_fresh_process(threads: int) -> Launch:
-    # Imports as here, also where this package is not installed.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
     command = [sys.executable, "-P", "-m", "sparsemark.measurement.aa", str(threads)]
     try:
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+        ended = subprocess.run(command, env=variables(), capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
     except OSError as error:
         raise UserError(f"A/A: no process can be started: {error.strerror or error}") from error
     if ended.returncode:

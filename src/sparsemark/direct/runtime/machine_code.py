@@ -10,7 +10,6 @@ import ctypes
 import functools
 import hashlib
 import logging
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -95,11 +94,11 @@ def _compile() -> bytes:
     # Here: once it is compiled, programs start without them.
     import subprocess
 
+    from sparsemark.machine.import_path import variables
     from sparsemark.machine.temporary import temporary_folder
 
     # What the user set for other programs of Numba, such as no compilation at all, is not meant for this one.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    environment["PYTHONPATH"] = os.pathsep.join(map(str, sys.path))
+    environment = {name: value for name, value in variables().items() if not name.startswith("NUMBA_")}
     try:
         # By way of a file: whatever is printed while Python starts would be taken for code.
         with temporary_folder() as folder:
