@@ -18,7 +18,7 @@ import scipy
 import torch
 from threadpoolctl import threadpool_info
 
-from sparsemark.machine import doctor, noise, proc
+from sparsemark.machine import doctor, noise, placement, proc
 from sparsemark.machine.doctor import examine
 from sparsemark.machine.fingerprint import _packages as packages
 from sparsemark.machine.fingerprint import commit, fingerprint, machine_key, machine_name, package_versions
@@ -177,6 +177,25 @@ def test_pinning_does_nothing_elsewhere(monkeypatch):
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
     with pinned(1):
         assert allowed_cpus() == list(range(os.cpu_count() or 1))
+
+
+def test_threads_sleep_where_they_wait_but_not_in_what_is_measured(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("SPARSEMARK_WAITS", raising=False)
+    before = dict(os.environ)
+    monkeypatch.setattr(os, "environ", dict(before))
+    placement.wait_passively()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    placement.wait_passively()
+    assert placement.measured_environment() == before
+
+
+def test_how_a_user_has_threads_wait_is_left_and_is_measured(monkeypatch):
+    before = dict(os.environ) | {"OMP_WAIT_POLICY": "ACTIVE"}
+    before.pop("SPARSEMARK_WAITS", None)
+    monkeypatch.setattr(os, "environ", dict(before))
+    placement.wait_passively()
+    assert os.environ == placement.measured_environment() == before
 
 
 def test_torchs_threads_are_set_for_the_block_and_as_before_after_it():

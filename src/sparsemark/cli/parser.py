@@ -24,6 +24,7 @@ from sparsemark.cli import (
     run,
     sensitivity,
 )
+from sparsemark.machine.placement import wait_passively
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,8 @@ _COMMANDS = (run, bench, init, sensitivity, export, report, compare, gate, histo
 def parse_and_run(arguments: Sequence[str] | None) -> int:
     """Run the command that `arguments` name and return its exit code; arguments and errors as in `cli.main`."""
     options = _parser().parse_args(arguments)
+    if not getattr(options, "quick", False):  # which measures in this very process
+        wait_passively()
     return exits.run(f"sparsemark {options.name}", lambda: int(options.execute(options)))
 
 

@@ -10,11 +10,32 @@ from typing import TYPE_CHECKING, Any
 from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 POOL_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 """Environment variables that set the thread pools of libraries."""
+
+_WAITING, _OURS = "OMP_WAIT_POLICY", "SPARSEMARK_WAITS"
+"""Environment variables: how threads of OpenMP wait for each other, and that sparsemark said so, not the user."""
+
+
+def wait_passively() -> None:
+    """Have threads of OpenMP, which torch trains and scores with, sleep while they wait for each other.
+
+    They would keep a processor busy, and beside other work two of them take four times as long as one. Does nothing
+    where the user said how they wait; in a process that has loaded OpenMP it comes too late.
+    """
+    if _WAITING not in os.environ:
+        os.environ |= {_WAITING: "PASSIVE", _OURS: "1"}
+
+
+def measured_environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return variables, by default this process's, for one that measures: without what `wait_passively` set."""
+    found = dict(os.environ if variables is None else variables)
+    if found.pop(_OURS, None):
+        found.pop(_WAITING, None)
+    return found
 
 
 def allowed_cpus() -> list[int]:

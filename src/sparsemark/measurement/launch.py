@@ -22,6 +22,7 @@ import msgspec
 
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.machine.host_lock import only_measurement
+from sparsemark.machine.placement import measured_environment
 from sparsemark.measurement.parity import ParityError
 from sparsemark.measurement.timing import Timing  # noqa: TC001 - as below
 from sparsemark.measurement.turns import InTurn, PartnerError, Turn
@@ -236,7 +237,7 @@ def _started(job: Job, notice: Callable[[str], None], place: Place) -> Iterator[
         with subprocess.Popen(  # noqa: S603 - a Python and our own program
             place.command(path),
             cwd=place.folder,
-            env=place.environment,
+            env=measured_environment(place.environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
