@@ -105,3 +105,32 @@ def test_what_is_no_file_of_ours_is_passed_over(place, tmp_path):
     place.mkdir()
     with only_measurement(), only_measurement(patience=0):
         pass
+
+
+GREEDY = """
+import sys, time
+from sparsemark.machine.host_lock import only_measurement
+while True:
+    with only_measurement():
+        print("held", file=open(sys.argv[1], "a"))
+        time.sleep(0.3)
+"""
+
+
+def test_a_command_of_many_launches_lets_others_in_after_each(place, tmp_path):
+    log = tmp_path / "held"
+    process = subprocess.Popen(
+        [sys.executable, "-c", GREEDY, str(log)],
+        env=os.environ | {"PYTHONPATH": str(Path(sparsemark.__file__).parents[1])},
+    )
+    try:
+        while not log.exists():
+            time.sleep(0.01)
+        for _ in range(3):
+            before = log.read_text().count("held")
+            with only_measurement(patience=20):
+                assert log.read_text().count("held") <= before + 1
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()

@@ -64,15 +64,36 @@ def only_measurement(patience: float = PATIENCE) -> Iterator[float]:
 def _wait(descriptor: int, path: Path, patience: float) -> float:
     started = time.monotonic()
     reminded = -_REMINDER
-    while not lock(descriptor):
-        waited = time.monotonic() - started
-        if waited > patience:
-            raise UserError(f"{path}: held by {_holder(descriptor)} for {waited:.0f} s; measure when it has ended")
-        if waited - reminded >= _REMINDER:
-            _LOG.info("waiting for another measurement on this machine: %s", _holder(descriptor))
-            reminded = waited
-        time.sleep(_POLL)
+    with _turnstile(path) as turnstile:
+        for one in (*turnstile, descriptor):
+            while not lock(one):
+                waited = time.monotonic() - started
+                if waited > patience:
+                    raise UserError(
+                        f"{path}: held by {_holder(descriptor)} for {waited:.0f} s; measure when it has ended"
+                    )
+                if waited - reminded >= _REMINDER:
+                    _LOG.info("waiting for another measurement on this machine: %s", _holder(descriptor))
+                    reminded = waited
+                time.sleep(_POLL)
     return time.monotonic() - started
+
+
+@contextmanager
+def _turnstile(path: Path) -> Iterator[list[int]]:
+    """Open the file whose lock is held by whoever is next, for the block; none where it cannot be opened.
+
+    Without it a command of many launches, which is back at once after each, would leave the others none.
+    """
+    try:
+        descriptor = _opened(path.with_name(f"{path.name}.next"))
+    except OSError:
+        yield []
+        return
+    try:
+        yield [descriptor]
+    finally:
+        os.close(descriptor)
 
 
 def _open() -> tuple[int, Path] | None:
