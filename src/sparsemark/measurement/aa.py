@@ -20,6 +20,7 @@ from sparsemark.errors import UserError
 from sparsemark.machine.children import end_with_parent
 from sparsemark.machine.control_group import throttled_periods
 from sparsemark.machine.import_path import variables
+from sparsemark.machine.placement import measured_environment
 from sparsemark.specs import Protocol
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ def launches(seconds: float, threads: int, watch: Watch) -> Iterator[Launch]:
 
 def _in_fresh_process(threads: int) -> Launch:
     command = [sys.executable, "-P", "-m", "sparsemark.measurement.aa", str(threads)]
+    environment = measured_environment(variables())
     try:
-        ended = subprocess.run(command, env=variables(), capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
     except OSError as error:
         raise UserError(f"A/A: no process can be started: {error.strerror or error}") from error
     if ended.returncode:
