@@ -12,6 +12,7 @@ from sparsemark.direct import isa
 from sparsemark.direct.blocks import BLOCK, Blocks
 from sparsemark.direct.ir import BlockConvolution, Operation, Tensor, check_size, words
 from sparsemark.direct.layout import row_of_words
+from sparsemark.direct.lowering.borders import leaves
 from sparsemark.direct.lowering.context import Bytes, bounds_of, window_of
 from sparsemark.direct.lowering.convolutions import transposed_window
 from sparsemark.direct.target import LANES
@@ -34,20 +35,29 @@ _MOST_PHASES = 64
 """Phases of a transposed convolution, each of which has output channels, whether it has weights or not."""
 
 
-def levels_of(context: Context, node: Node) -> tuple[np.float32, int]:
-    """Return scale and zero point of a QuantizeLinear or DequantizeLinear, as of unsigned bytes.
+_INTEGERS = {0: np.uint8, 2: np.uint8, 3: np.int8}
+"""Types of a QuantizeLinear without a zero point, by the number that ONNX has for them; 0 where none is given."""
+
+
+def levels_of(context: Context, node: Node) -> tuple[np.float32, int, np.dtype[Any]]:
+    """Return scale and zero point of a QuantizeLinear or DequantizeLinear, as of unsigned bytes, and their type.
 
     Raises:
         UnsupportedError: they are several, or not those of bytes.
     """
     scale = context.constant(node.inputs[1])
-    zero = context.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros((), np.uint8)
+    if len(node.inputs) > 2 and node.inputs[2]:
+        zero = context.constant(node.inputs[2])
+    elif node.op == "DequantizeLinear":
+        zero = np.zeros((), context.quantised[node.inputs[0]].integers)
+    else:
+        zero = np.zeros((), _INTEGERS.get(node.attributes.get("output_dtype", 0), np.void))
     if scale.size != 1 or zero.size != 1 or scale.dtype != np.float32 or zero.dtype not in (np.uint8, np.int8):
         raise UnsupportedError(f"{scale.size} scales of {scale.dtype}, zero points of {zero.dtype}")
     found = np.float32(scale.reshape(-1)[0])
     if not (np.isfinite(found) and found >= np.finfo(np.float32).tiny):
         raise UnsupportedError(f"a scale of {found}")
-    return found, int(zero.reshape(-1)[0]) + (_SIGNED if zero.dtype == np.int8 else 0)
+    return found, int(zero.reshape(-1)[0]) + (_SIGNED if zero.dtype == np.int8 else 0), zero.dtype
 
 
 def convolution_of_bytes(context: Context, node: Node, weight: BlockMatrix) -> bool:
@@ -166,7 +176,7 @@ def _product(  # noqa: PLR0917 - a convolution is that much
     if following is None or (source.tensor.fill != source.zero):
         return False
     places, last, (low, high) = following
-    scale, zero = levels_of(context, last)
+    scale, zero, integers = levels_of(context, last)
     outputs, phases = weight.dense[0], math.prod(apart)
     bias = _integer_bias(context, node, source.scale * weight.scales)
     if bias is None:
@@ -204,7 +214,7 @@ def _product(  # noqa: PLR0917 - a convolution is that much
     is_features = len(weight.dense) == 2
     name = last.outputs[0]
     context.shapes[name] = (1, outputs) if is_features else (1, outputs, *size)
-    context.quantised[name] = Bytes(made, outputs, scale, zero)
+    context.quantised[name] = Bytes(made, outputs, scale, zero, integers)
     return True
 
 
@@ -233,7 +243,10 @@ def _level(bound: float, scale: np.float32, zero: int) -> int:
 
 
 def quantized_next(context: Context, name: str) -> tuple[list[int], Node, tuple[float, float]] | None:
-    """Return what quantises an activation that nothing else reads, the places of its nodes, and bounds before it."""
+    """Return what quantises an activation that nothing else reads, the places of its nodes, and bounds before it.
+
+    None where it is not quantised right away, or its integers are read by something else than native operations.
+    """
     places, bounds = [], (-math.inf, math.inf)
     following = context.only_user(name)
     if following is not None and following[1].op in ("Relu", "Clip") and following[1].outputs:
@@ -241,6 +254,8 @@ def quantized_next(context: Context, name: str) -> tuple[list[int], Node, tuple[
         bounds = bounds_of(context, following[1])
         following = context.only_user(following[1].outputs[0])
     if following is None or following[1].op != "QuantizeLinear" or not following[1].outputs:
+        return None
+    if leaves(context, following[1].outputs[0]):
         return None
     return [*places, following[0]], following[1], bounds
 
