@@ -31,6 +31,9 @@ _SIGNED = 128
 _MOST = 2**30
 """Largest sum of products, and largest scaled one: far below what 32 bits hold."""
 
+_LEAST_EXACT = 0.25
+"""Steps of the result by which rounding a bias to whole products may move it."""
+
 _MOST_PHASES = 64
 """Phases of a transposed convolution, each of which has output channels, whether it has weights or not."""
 
@@ -178,7 +181,7 @@ def _product(  # noqa: PLR0917 - a convolution is that much
     places, last, (low, high) = following
     scale, zero, integers = levels_of(context, last)
     outputs, phases = weight.dense[0], math.prod(apart)
-    bias = _integer_bias(context, node, source.scale * weight.scales)
+    bias = _integer_bias(context, node, source.scale * weight.scales, scale)
     if bias is None:
         return False
     bias, factor = _by_phase(bias, phases), _by_phase((source.scale * weight.scales) / scale, phases)
@@ -226,13 +229,8 @@ def interleaved(node: Node, source: Tensor, target: Tensor, times: tuple[int, in
 
 def _by_phase(values: NDArray[Any], phases: int) -> NDArray[Any]:
     """Values of output channels, with zeros for those that fill the last word; each four of them once for a phase."""
-    fours = _to_whole(values, -(-len(values) // BLOCK) * BLOCK).reshape(-1, 1, BLOCK)
+    fours = np.pad(values, (0, -len(values) % BLOCK)).reshape(-1, 1, BLOCK)
     return fours.repeat(phases, axis=1).reshape(-1)
-
-
-def _to_whole(values: NDArray[Any], count: int) -> NDArray[Any]:
-    """Values with zeros for the channels that fill the last word."""
-    return np.concatenate([values, np.zeros(count - len(values), values.dtype)])
 
 
 def _level(bound: float, scale: np.float32, zero: int) -> int:
@@ -260,8 +258,17 @@ def quantized_next(context: Context, name: str) -> tuple[list[int], Node, tuple[
     return [*places, following[0]], following[1], bounds
 
 
-def _integer_bias(context: Context, node: Node, scales: NDArray[np.float32]) -> NDArray[np.int64] | None:
-    """Return the bias in units of the products; None where that is beyond 32 bits."""
+def _integer_bias(
+    context: Context, node: Node, scales: NDArray[np.float32], step: np.float32
+) -> NDArray[np.int64] | None:
+    """Return the bias in units of the products; None where that is beyond 32 bits, or too coarse.
+
+    Args:
+        context: of the lowering.
+        node: with the bias.
+        scales: of the products.
+        step: of the result.
+    """
     if len(node.inputs) < 3 or not node.inputs[2]:  # input, weight, bias
         return np.zeros(len(scales), np.int64)
     bias = np.asarray(context.constant(node.inputs[2]), np.float64).reshape(-1)
@@ -269,7 +276,9 @@ def _integer_bias(context: Context, node: Node, scales: NDArray[np.float32]) -> 
         raise UnsupportedError(f"bias of {bias.size}, expected {len(scales)}")
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = np.rint(bias / scales)
-    return whole.astype(np.int64) if (np.abs(whole) < _MOST).all() else None
+    if not (np.abs(whole) < _MOST).all() or (np.abs(whole * scales - bias) > _LEAST_EXACT * step).any():
+        return None
+    return whole.astype(np.int64)
 
 
 def _phases(  # noqa: PLR0917 - as above
