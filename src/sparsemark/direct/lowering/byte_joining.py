@@ -50,13 +50,12 @@ def concat_in_bytes(context: Context, node: Node) -> bool:
         else:
             place = words(first % BLOCK + part.channels, *size, zero)
             place.whole, place.first = target, first // BLOCK
-            numbers = {isa.SCALES: part.channels, isa.FIRST_BYTE: first % BLOCK}
-            table = _table(part, scale, zero)
-            context.add(
-                copied_bytes(part.tensor, place, node.name, (1, 1))
-                if is_same
-                else Operation(isa.REQUANTIZE, node.name, part.tensor, place, numbers=numbers, parameters=table)
-            )
+            if is_same:
+                step = copied_bytes(part.tensor, place, node.name, (1, 1))
+            else:
+                numbers, table = {isa.SCALES: part.channels, isa.FIRST_BYTE: first % BLOCK}, _table(part, scale, zero)
+                step = Operation(isa.REQUANTIZE, node.name, part.tensor, place, numbers=numbers, parameters=table)
+            context.add(step)
         first += part.channels
     context.done.update(places)
     context.shapes[last.outputs[0]] = (1, channels, *size)
