@@ -257,10 +257,18 @@ def note_of(content: Mapping[str, Any]) -> bytes:
 def read_note(path: Path) -> dict[str, Any] | None:
     """Return what `note_of` was given; None where the file is absent, damaged or was changed."""
     try:
-        found = json.loads(path.read_bytes())
+        return content_of_note(path.read_bytes())
+    except OSError:
+        return None
+
+
+def content_of_note(note: bytes) -> dict[str, Any] | None:
+    """Return the same of a file's content."""
+    try:
+        found = json.loads(note)
         content = {name: value for name, value in found.items() if name != _CHECK}
         return content if found[_CHECK] == key_of(content) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -352,3 +352,16 @@ def test_a_layer_whose_sums_do_not_fit_runs_in_float32():
     sketch, name = residual_sketch(weight_scale=1e9)
     codes = [step.code for step in Prepared(sketch.graph(name)).lowered.operations]
     assert (codes.count(isa.CONVOLVE_BYTES), codes.count(isa.CONVOLVE)) == (1, 1)
+
+
+@pytest.mark.parametrize(("bias", "in_bytes"), [(1.0, True), (1.01, True), (1.2, False)])
+def test_a_bias_that_products_are_too_coarse_for_runs_in_float32(bias, in_bytes):
+    """Products are multiples of 0.5 and results of 0.1: rounded to a product, 1.2 would move results by two steps."""
+    sketch, image = Sketch(1, 4, 3, 5), np.linspace(-9, 9, 60, dtype=np.float32).reshape(1, 4, 3, 5)
+    weight = np.eye(4, dtype=np.int8).reshape(4, 4, 1, 1)
+    operands = [sketch.quantized("x", 0.5, 128), sketch.block_weight(weight, np.ones(4)), sketch.constant([bias] * 4)]
+    prepared = Prepared(sketch.graph(sketch.quantized(sketch.node("Conv", *operands), np.float32(0.1), 128)))
+    assert any(isinstance(one, BlockConvolution) for one in prepared.lowered.operations) == in_bytes
+    (found,) = prepared.runner({step: ways[0] for step, ways in prepared.options.items()})(image)
+    wanted = np.clip(np.rint(image * 2) / 2 + bias, -12.8, 12.7)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=0.051)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -37,14 +39,18 @@ define float @called(float %x, i32 %which) {
 """
 
 
+def compiled(text):
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_triple(PROCESSOR.triple)
+    machine = target.create_target_machine(reloc="pic", codemodel="default")
+    return machine.emit_object(llvm.parse_assembly(text))
+
+
 @pytest.fixture(scope="module")
 def code():
     """Constants, a table of addresses, and calls within the file and out of it."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(TEXT)
-    target = llvm.Target.from_triple(PROCESSOR.triple)
-    return target.create_target_machine(reloc="pic", codemodel="default").emit_object(module)
+    return compiled(TEXT)
 
 
 def test_constants_are_found(code):
@@ -60,12 +66,64 @@ def test_calls_reach_the_file_itself_and_the_library_of_c(code):
     assert called(1.5, 1) == ctypes.c_float(2 * expf(1.5)).value
 
 
-def test_memory_that_runs_cannot_be_written(code):
-    address = link(code, "looked")
+def modes_at(address):
+    """What may be done to memory: `r-xp` and so on."""
     lines = [line.split()[:2] for line in Path("/proc/self/maps").read_text().splitlines()]
     areas = {tuple(int(end, 16) for end in bounds.split("-")): modes for bounds, modes in lines}
     (modes,) = [modes for (first, end), modes in areas.items() if first <= address < end]
-    assert modes.startswith("r-x")
+    return modes
+
+
+def test_memory_that_runs_cannot_be_written(code):
+    assert modes_at(link(code, "looked")).startswith("r-x")
+
+
+COUNTED = """
+@count = internal global i32 7
+define i32 @counted() {
+  %before = load i32, ptr @count
+  %after = add i32 %before, 1
+  store i32 %after, ptr @count
+  ret i32 %after
+}
+define ptr @place() { ret ptr @count }
+"""
+
+
+def test_memory_that_is_written_cannot_be_run():
+    code = compiled(COUNTED)
+    place = ctypes.CFUNCTYPE(ctypes.c_void_p)(link(code, "place"))()
+    assert modes_at(place).startswith("rw-")
+    counted = ctypes.CFUNCTYPE(ctypes.c_int32)(link(code, "counted"))
+    assert [counted(), counted()] == [8, 9]
+
+
+SPIN = """
+define void @spin(ptr %place) {
+entry:
+  br label %again
+again:
+  store atomic i64 1, ptr %place seq_cst, align 8
+  br label %again
+}
+"""
+
+
+def test_a_thread_may_run_until_the_process_has_ended(tmp_path):
+    """A helper that works when the interpreter ends: what modules held is gone before the threads are."""
+    (tmp_path / "spin.o").write_bytes(compiled(SPIN))
+    program = (
+        "import ctypes, pathlib, sys, threading\n"
+        "from sparsemark.direct.runtime.object_file import link\n"
+        "address = link(pathlib.Path(sys.argv[1]).read_bytes(), 'spin')\n"
+        "place = ctypes.c_int64()\n"
+        "ctypes.pythonapi.Py_IncRef(ctypes.py_object(place))\n"
+        "spin = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)\n"
+        "threading.Thread(target=spin, args=(ctypes.addressof(place),), daemon=True).start()\n"
+        "while not place.value: pass\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "spin.o")]
+    assert subprocess.run(command, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["nowhere", "expf"])
@@ -77,6 +135,14 @@ def test_a_symbol_that_the_file_does_not_define_is_refused(code, name):
 def test_a_function_that_no_library_has_is_refused(code):
     with pytest.raises(ObjectFileError, match="no function exqf"):
         link(code.replace(b"expf\0", b"exqf\0"), "called")
+
+
+@pytest.mark.parametrize("name", ["_name", "_handle", ""])
+def test_a_name_of_pythons_own_is_no_function(name):
+    text = f'declare void @"{name or "other"}"()\ndefine void @calls() {{ call void @"{name or "other"}"() ret void }}'
+    code = compiled(text) if name else compiled(text).replace(b"other\0", b"\0ther\0")
+    with pytest.raises(ObjectFileError, match=f"no function {name}"):
+        link(code, "calls")
 
 
 def test_another_kind_of_file_is_refused(code):

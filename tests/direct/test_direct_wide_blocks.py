@@ -90,6 +90,7 @@ def test_loads_are_not_aligned_where_nobody_knows_what_would_move_in(layer):
     assert (pointers[2:-1:3] == pointers[3::3]).all()
 
 
+@runs_here
 def test_every_pixel_is_in_a_tile():
     used = set()
     for height, width, aligned in itertools.product(

@@ -193,6 +193,44 @@ def test_transposed_convolutions_keep_their_integers(kind, blocks, tmp_path):
     assert (stored.total, stored.nonzeros) == (96 // kind.get("group", 1), np.count_nonzero(_integers(source.path)))
 
 
+def tied(path, axis):
+    """Write an encoder and a decoder with one weight, quantised along an axis, or in float32 where that is None."""
+    random, constants = np.random.default_rng(0), {}
+    nodes = []
+    for name, scale, zero in (("x", 0.05, 100), ("c", 0.04, 50)):
+        constants |= {f"{name}s": np.float32(scale), f"{name}z": np.array(zero, np.uint8)}
+        levels = [f"{name}s", f"{name}z"]
+        nodes.append(helper.make_node("QuantizeLinear", [name, *levels], [f"{name}q"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}q", *levels], [f"{name}d"]))
+    if axis is None:
+        constants["wd"] = random.uniform(-1, 1, (4, 4, 2, 2)).astype(np.float32)
+    else:
+        integers, scales = random.integers(-127, 128, (4, 4, 2, 2)), random.uniform(0.3, 1.0, 4) / 127
+        constants |= {"w": integers.astype(np.int8), "ws": scales.astype(np.float32), "wz": np.zeros(4, np.int8)}
+        nodes.insert(0, helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=axis))
+    nodes.insert(-2, helper.make_node("Conv", ["xd", "wd"], ["c"]))
+    nodes.append(helper.make_node("ConvTranspose", ["cd", "wd"], ["out"]))
+    shape = (1, 4, 5, 9)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "out")]
+    stored = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tied", ends[:1], ends[1:], stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+    return Source(ModelSpec("tied", str(path), shape), path)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_a_weight_that_is_used_both_ways_is_each_time_read_the_right_way(axis, tmp_path):
+    """Its first axis is the output's of one and the input's of the other; a matrix has that of the output first."""
+    source = tied(tmp_path / "tied.onnx", axis)
+    export(source, tmp_path / "tied.csr")
+    graph = load_csr(tmp_path / "tied.csr")
+    batches = [(np.random.default_rng(seed).uniform(-6, 8, (1, 4, 5, 9)).astype(np.float32),) for seed in range(3)]
+    reference = quantised_outputs(source, batches)
+    check(Network(graph, 1), batches, reference)
+    check(open_dense(densified(graph), 1), batches, reference)
+    assert Weights.of(tally_of(graph)).total == 64
+
+
 def _integers(path):
     return next(numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer if one.name == "w")
 

@@ -278,7 +278,7 @@ class Network:
 
     def _contest(self, direct: Predict, shape: tuple[int, ...]) -> tuple[float, float] | None:
         """Median seconds of a call, direct and dense, alternating; None where no dense engine can run the network."""
-        image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        image = np.random.default_rng(0).standard_normal(shape, np.float32)
         try:
             dense = self._open_dense()
             dense(image)

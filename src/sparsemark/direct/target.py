@@ -7,7 +7,6 @@ loads it, and a tenth of a second.
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 import re
 from dataclasses import asdict, dataclass
@@ -15,15 +14,21 @@ from typing import TYPE_CHECKING
 
 from sparsemark import paths
 from sparsemark.errors import UserError
-from sparsemark.files import key_of, read_own, write_privately
+from sparsemark.files import content_of_note, key_of, note_of, read_own, write_privately
 from sparsemark.machine import proc
 from sparsemark.machine.versions import installed_version
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_DECIDING = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags", "CPU part", "Features")
-"""Fields of /proc/cpuinfo that tell kinds of processors apart."""
+_INSTRUCTIONS = {"x86_64": "flags", "aarch64": "Features"}
+"""Field of /proc/cpuinfo that lists a processor's instructions, by architecture. Others list them elsewhere or not."""
+
+_DECIDING = (
+    *("vendor_id", "cpu family", "model", "model name", "stepping", "flags"),
+    *("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features"),
+)
+"""Fields that tell kinds of processors apart."""
 
 
 @dataclass(frozen=True)
@@ -43,35 +48,40 @@ class Processor:
 
 def this_processor() -> Processor:
     """Return what LLVM says, or said when it was asked for this kind of processor last."""
-    version, described = installed_version("llvmlite"), _described()
-    if version is None or not described:
+    described = _described()
+    if not described:
         return _ask()
-    path = paths.processor(key_of(version, described))
+    try:
+        path = paths.processor(key_of(installed_version("llvmlite"), described))
+    except UserError:  # this user has no folder for it
+        return _ask()
     kept = _kept(path)
     if kept is not None:
         return kept
     found = _ask()
     with contextlib.suppress(UserError):  # machine code cannot be kept there either, which is said
-        write_privately(path, json.dumps(asdict(found)).encode(), paths.user_cache())
+        write_privately(path, note_of(asdict(found)), paths.user_cache())
     return found
 
 
 def _described() -> list[str]:
-    """Return what the system says of the first processor; empty where it is not Linux."""
+    """Return what the system says of the first processor; empty where it does not list the processor's instructions."""
     first = proc.read("/proc/cpuinfo").partition("\n\n")[0]
     fields = dict(re.findall(r"^(.*?)\s*:[ \t]*(.*)$", first, re.MULTILINE))
-    known = [f"{name}: {fields[name]}" for name in _DECIDING if name in fields]
-    return [platform.machine(), *known] if known else []
+    architecture = platform.machine()
+    if not fields.get(_INSTRUCTIONS.get(architecture, "")):
+        return []
+    return [architecture, *(f"{name}: {fields[name]}" for name in _DECIDING if name in fields)]
 
 
 def _kept(path: Path) -> Processor | None:
     """Return what is in a file; None where it is missing, damaged, or another user's."""
     try:
-        content = read_own(path, paths.user_cache())
-        found = Processor(**json.loads(content)) if content is not None else None
-    except (OSError, ValueError, TypeError):
+        note = read_own(path, paths.user_cache())
+        found = content_of_note(note) if note is not None else None
+        return Processor(**found) if found is not None else None
+    except (OSError, TypeError):
         return None
-    return found if found is not None and all(isinstance(text, str) for text in asdict(found).values()) else None
 
 
 def _ask() -> Processor:

@@ -157,6 +157,7 @@ def _lower(context: Context, node: Node) -> str | None:
     try:
         if not quantised.in_bytes(context, node) and not channels_last.pointwise_last(context, node):
             _OPERATORS[node.op](context, node)
+        quantised.check_integers(context, node)
     except UnsupportedError as error:
         return str(error)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -38,6 +38,11 @@ def _dense(context: Context, node: Node) -> None:
     context.dense.append((len(context.operations), part))
 
 
+def leaves(context: Context, name: str) -> bool:
+    """Return whether an activation is an output of the network, or a dense part reads it."""
+    return any(user < 0 or context.graph.nodes[user].op == DENSE for user in context.users.get(name, ()))
+
+
 def enters(context: Context, name: str) -> bool:
     """Reserve a place in the arena for an activation that a dense part makes; False where it cannot have one."""
     shape = context.known.shapes.get(name) if name in context.known.floats else None

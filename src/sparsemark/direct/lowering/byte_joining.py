@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +39,7 @@ def concat_in_bytes(context: Context, node: Node) -> bool:
     if any(shape != (1, part.channels, *size) for shape, part in zip(shapes, parts, strict=True)):
         return False
     places, last, _ = following
-    scale, zero = levels_of(context, last)
+    scale, zero, integers = levels_of(context, last)
     channels = sum(part.channels for part in parts)
     target = words(channels, *size, zero)
     tensors, first = [part.tensor for part in parts], 0
@@ -49,17 +50,16 @@ def concat_in_bytes(context: Context, node: Node) -> bool:
         else:
             place = words(first % BLOCK + part.channels, *size, zero)
             place.whole, place.first = target, first // BLOCK
-            numbers = {isa.SCALES: part.channels, isa.FIRST_BYTE: first % BLOCK}
-            table = _table(part, scale, zero)
-            context.add(
-                copied_bytes(part.tensor, place, node.name, (1, 1))
-                if is_same
-                else Operation(isa.REQUANTIZE, node.name, part.tensor, place, numbers=numbers, parameters=table)
-            )
+            if is_same:
+                step = copied_bytes(part.tensor, place, node.name, (1, 1))
+            else:
+                numbers, table = {isa.SCALES: part.channels, isa.FIRST_BYTE: first % BLOCK}, _table(part, scale, zero)
+                step = Operation(isa.REQUANTIZE, node.name, part.tensor, place, numbers=numbers, parameters=table)
+            context.add(step)
         first += part.channels
     context.done.update(places)
     context.shapes[last.outputs[0]] = (1, channels, *size)
-    context.quantised[last.outputs[0]] = Bytes(target, channels, scale, zero)
+    context.quantised[last.outputs[0]] = Bytes(target, channels, scale, zero, integers)
     return True
 
 
@@ -91,5 +91,5 @@ def resize_in_bytes(context: Context, node: Node) -> bool:
         made = words(source.channels, *size, source.zero)
         context.add(interleaved(node, source.tensor, made, (down, across), 1))
     context.shapes[node.outputs[0]] = (1, source.channels, *size)
-    context.quantised[node.outputs[0]] = Bytes(made, source.channels, source.scale, source.zero)
+    context.quantised[node.outputs[0]] = replace(source, tensor=made)
     return True

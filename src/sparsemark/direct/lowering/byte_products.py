@@ -12,6 +12,7 @@ from sparsemark.direct import isa
 from sparsemark.direct.blocks import BLOCK, Blocks
 from sparsemark.direct.ir import BlockConvolution, Operation, Tensor, check_size, words
 from sparsemark.direct.layout import row_of_words
+from sparsemark.direct.lowering.borders import leaves
 from sparsemark.direct.lowering.context import Bytes, bounds_of, window_of
 from sparsemark.direct.lowering.convolutions import transposed_window
 from sparsemark.direct.target import LANES
@@ -30,24 +31,36 @@ _SIGNED = 128
 _MOST = 2**30
 """Largest sum of products, and largest scaled one: far below what 32 bits hold."""
 
+_LEAST_EXACT = 0.25
+"""Steps of the result by which rounding a bias to whole products may move it."""
+
 _MOST_PHASES = 64
 """Phases of a transposed convolution, each of which has output channels, whether it has weights or not."""
 
 
-def levels_of(context: Context, node: Node) -> tuple[np.float32, int]:
-    """Return scale and zero point of a QuantizeLinear or DequantizeLinear, as of unsigned bytes.
+_INTEGERS = {0: np.uint8, 2: np.uint8, 3: np.int8}
+"""Types of a QuantizeLinear without a zero point, by the number that ONNX has for them; 0 where none is given."""
+
+
+def levels_of(context: Context, node: Node) -> tuple[np.float32, int, np.dtype[Any]]:
+    """Return scale and zero point of a QuantizeLinear or DequantizeLinear, as of unsigned bytes, and their type.
 
     Raises:
         UnsupportedError: they are several, or not those of bytes.
     """
     scale = context.constant(node.inputs[1])
-    zero = context.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros((), np.uint8)
+    if len(node.inputs) > 2 and node.inputs[2]:
+        zero = context.constant(node.inputs[2])
+    elif node.op == "DequantizeLinear":
+        zero = np.zeros((), context.quantised[node.inputs[0]].integers)
+    else:
+        zero = np.zeros((), _INTEGERS.get(node.attributes.get("output_dtype", 0), np.void))
     if scale.size != 1 or zero.size != 1 or scale.dtype != np.float32 or zero.dtype not in (np.uint8, np.int8):
         raise UnsupportedError(f"{scale.size} scales of {scale.dtype}, zero points of {zero.dtype}")
     found = np.float32(scale.reshape(-1)[0])
     if not (np.isfinite(found) and found >= np.finfo(np.float32).tiny):
         raise UnsupportedError(f"a scale of {found}")
-    return found, int(zero.reshape(-1)[0]) + (_SIGNED if zero.dtype == np.int8 else 0)
+    return found, int(zero.reshape(-1)[0]) + (_SIGNED if zero.dtype == np.int8 else 0), zero.dtype
 
 
 def convolution_of_bytes(context: Context, node: Node, weight: BlockMatrix) -> bool:
@@ -166,9 +179,9 @@ def _product(  # noqa: PLR0917 - a convolution is that much
     if following is None or (source.tensor.fill != source.zero):
         return False
     places, last, (low, high) = following
-    scale, zero = levels_of(context, last)
+    scale, zero, integers = levels_of(context, last)
     outputs, phases = weight.dense[0], math.prod(apart)
-    bias = _integer_bias(context, node, source.scale * weight.scales)
+    bias = _integer_bias(context, node, source.scale * weight.scales, scale)
     if bias is None:
         return False
     bias, factor = _by_phase(bias, phases), _by_phase((source.scale * weight.scales) / scale, phases)
@@ -204,7 +217,7 @@ def _product(  # noqa: PLR0917 - a convolution is that much
     is_features = len(weight.dense) == 2
     name = last.outputs[0]
     context.shapes[name] = (1, outputs) if is_features else (1, outputs, *size)
-    context.quantised[name] = Bytes(made, outputs, scale, zero)
+    context.quantised[name] = Bytes(made, outputs, scale, zero, integers)
     return True
 
 
@@ -216,13 +229,8 @@ def interleaved(node: Node, source: Tensor, target: Tensor, times: tuple[int, in
 
 def _by_phase(values: NDArray[Any], phases: int) -> NDArray[Any]:
     """Values of output channels, with zeros for those that fill the last word; each four of them once for a phase."""
-    fours = _to_whole(values, -(-len(values) // BLOCK) * BLOCK).reshape(-1, 1, BLOCK)
+    fours = np.pad(values, (0, -len(values) % BLOCK)).reshape(-1, 1, BLOCK)
     return fours.repeat(phases, axis=1).reshape(-1)
-
-
-def _to_whole(values: NDArray[Any], count: int) -> NDArray[Any]:
-    """Values with zeros for the channels that fill the last word."""
-    return np.concatenate([values, np.zeros(count - len(values), values.dtype)])
 
 
 def _level(bound: float, scale: np.float32, zero: int) -> int:
@@ -233,7 +241,10 @@ def _level(bound: float, scale: np.float32, zero: int) -> int:
 
 
 def quantized_next(context: Context, name: str) -> tuple[list[int], Node, tuple[float, float]] | None:
-    """Return what quantises an activation that nothing else reads, the places of its nodes, and bounds before it."""
+    """Return what quantises an activation that nothing else reads, the places of its nodes, and bounds before it.
+
+    None where it is not quantised right away, or its integers are read by something else than native operations.
+    """
     places, bounds = [], (-math.inf, math.inf)
     following = context.only_user(name)
     if following is not None and following[1].op in ("Relu", "Clip") and following[1].outputs:
@@ -242,11 +253,22 @@ def quantized_next(context: Context, name: str) -> tuple[list[int], Node, tuple[
         following = context.only_user(following[1].outputs[0])
     if following is None or following[1].op != "QuantizeLinear" or not following[1].outputs:
         return None
+    if leaves(context, following[1].outputs[0]):
+        return None
     return [*places, following[0]], following[1], bounds
 
 
-def _integer_bias(context: Context, node: Node, scales: NDArray[np.float32]) -> NDArray[np.int64] | None:
-    """Return the bias in units of the products; None where that is beyond 32 bits."""
+def _integer_bias(
+    context: Context, node: Node, scales: NDArray[np.float32], step: np.float32
+) -> NDArray[np.int64] | None:
+    """Return the bias in units of the products; None where that is beyond 32 bits, or too coarse.
+
+    Args:
+        context: of the lowering.
+        node: with the bias.
+        scales: of the products.
+        step: of the result.
+    """
     if len(node.inputs) < 3 or not node.inputs[2]:  # input, weight, bias
         return np.zeros(len(scales), np.int64)
     bias = np.asarray(context.constant(node.inputs[2]), np.float64).reshape(-1)
@@ -254,7 +276,9 @@ def _integer_bias(context: Context, node: Node, scales: NDArray[np.float32]) -> 
         raise UnsupportedError(f"bias of {bias.size}, expected {len(scales)}")
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = np.rint(bias / scales)
-    return whole.astype(np.int64) if (np.abs(whole) < _MOST).all() else None
+    if not (np.abs(whole) < _MOST).all() or (np.abs(whole * scales - bias) > _LEAST_EXACT * step).any():
+        return None
+    return whole.astype(np.int64)
 
 
 def _phases(  # noqa: PLR0917 - as above

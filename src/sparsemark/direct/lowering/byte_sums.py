@@ -32,8 +32,8 @@ def add_in_bytes(context: Context, node: Node) -> bool:
     if 255 * max(float(one.scale), float(other.scale)) > _MOST:
         return False
     places, last, bounds = following
-    scale, zero = levels_of(context, last)
-    found = Bytes(words(one.channels, *one.tensor.shape[1:], zero), one.channels, scale, zero)
+    scale, zero, integers = levels_of(context, last)
+    found = Bytes(words(one.channels, *one.tensor.shape[1:], zero), one.channels, scale, zero, integers)
     numbers = np.array([one.scale, one.zero, other.scale, other.zero, *bounds, scale, zero], np.float32)
     context.add(Operation(isa.ADD_BYTES, node.name, one.tensor, found.tensor, other.tensor, parameters=numbers))
     context.done.update(places)

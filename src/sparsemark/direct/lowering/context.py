@@ -44,12 +44,14 @@ class Bytes:
         tensor: its words.
         channels: of the activation; the last word of a pixel may have more bytes.
         scale, zero: a value is `scale` times the difference of a byte and `zero`.
+        integers: the type that the network gives them; None where it has dequantised them.
     """
 
     tensor: Tensor
     channels: int
     scale: np.float32
     zero: int
+    integers: np.dtype[Any] | None = None
 
     @property
     def parameters(self) -> NDArray[np.float32]:
@@ -75,7 +77,7 @@ class Context:
         last: planes of activations of shape (1, height, width, channels) or (1, tokens, channels).
         outside: activations that it makes and that no native operation reads.
         dense: parts that it runs, each with the number of operations before it.
-        quantised: activations that lie in the arena as bytes: floats that were dequantised, and what they came from.
+        quantised: activations that lie in the arena as bytes: integers, and floats that were dequantised from them.
     """
 
     def __init__(self, graph: Graph, shape: tuple[int, ...]) -> None:
@@ -123,6 +125,8 @@ class Context:
     def _dequantised(self, name: str) -> Tensor:
         """Floats of an activation that lies in bytes."""
         found, shape = self.quantised[name], self.shapes[name]
+        if found.integers is not None:
+            raise UnsupportedError(f"operand {name} is of {found.integers}, expected float32")
         extents = (found.channels, *found.tensor.shape[1:])
         target = planes(*extents) if len(shape) == 4 else vector(*extents)
         numbers = {isa.SCALES: found.channels}

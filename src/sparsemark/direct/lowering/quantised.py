@@ -15,6 +15,7 @@ import numpy as np
 
 from sparsemark.direct import isa
 from sparsemark.direct.ir import Operation, Tensor, words
+from sparsemark.direct.lowering.borders import leaves
 from sparsemark.direct.lowering.byte_joining import concat_in_bytes, resize_in_bytes
 from sparsemark.direct.lowering.byte_products import (
     convolution_of_bytes,
@@ -48,6 +49,14 @@ def in_bytes(context: Context, node: Node) -> bool:
     return way is not None and node.inputs[0] in context.quantised and way(context, node)
 
 
+def check_integers(context: Context, node: Node) -> None:
+    """Refuse a node whose integers leave: what is in the arena is floats, to the network and to dense parts."""
+    for name in node.outputs:
+        made = context.quantised.get(name)
+        if made is not None and made.integers is not None and leaves(context, name):
+            raise UnsupportedError(f"its {made.integers} leave as such")
+
+
 def _weight_in_float(context: Context, name: str, *, turned: bool) -> None:
     """Replace a quantised weight by the numbers that it stands for; turned, input channels are its first axis."""
     graph, weight = context.graph, context.graph.blocks[name]
@@ -67,12 +76,12 @@ def _weight_in_float(context: Context, name: str, *, turned: bool) -> None:
 
 def _quantize(context: Context, node: Node) -> None:
     name, made = node.inputs[0], node.outputs[0]
-    scale, zero = levels_of(context, node)
+    scale, zero, integers = levels_of(context, node)
     shape = context.shapes[name]
     known = context.quantised.get(name)
     context.shapes[made] = shape
-    if known is not None and (known.scale, known.zero) == (scale, zero):
-        context.quantised[made] = known
+    if known is not None and known.integers is None and (known.scale, known.zero) == (scale, zero):
+        context.quantised[made] = replace(known, integers=integers)
         return
     if len(shape) not in (2, 4) or shape[0] != 1:  # features, images
         raise UnsupportedError(f"an activation of shape {shape}")
@@ -84,7 +93,7 @@ def _quantize(context: Context, node: Node) -> None:
         source = context.compact(name)
         features = Tensor(extents[0], 1, 1, 1, compact=True, whole=source)
         source = features
-    found = Bytes(words(*extents, zero), extents[0], scale, zero)
+    found = Bytes(words(*extents, zero), extents[0], scale, zero, integers)
     numbers = {isa.SCALES: extents[0]}
     context.add(Operation(isa.QUANTIZE, node.name, source, found.tensor, numbers=numbers, parameters=found.parameters))
     context.quantised[made] = found
@@ -92,11 +101,14 @@ def _quantize(context: Context, node: Node) -> None:
 
 def _dequantize(context: Context, node: Node) -> None:
     name = node.inputs[0]
-    if name not in context.quantised:
+    source = context.quantised.get(name)
+    if source is None or source.integers is None:
         raise UnsupportedError(f"operand {name} is no quantised activation")
-    scale, zero = levels_of(context, node)
+    scale, zero, integers = levels_of(context, node)
+    if integers != source.integers:
+        raise UnsupportedError(f"zero points of {integers}, of {source.integers}")
     context.shapes[node.outputs[0]] = context.shapes[name]
-    context.quantised[node.outputs[0]] = replace(context.quantised[name], scale=scale, zero=zero)
+    context.quantised[node.outputs[0]] = replace(source, scale=scale, zero=zero, integers=None)
 
 
 def _max_pool(context: Context, node: Node) -> bool:

@@ -37,6 +37,7 @@ _OPERANDS = 19
 _FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * _OPERANDS)
 _UNUSED = (ctypes.c_void_p * 2)()
 """Where Numba's calling convention puts a result and an error; there are none."""
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_UNUSED))  # a thread may write there while the interpreter ends
 
 _DIGEST = hashlib.sha256().digest_size
 _LOG = logging.getLogger(__name__)

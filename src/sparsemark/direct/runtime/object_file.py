@@ -26,14 +26,14 @@ _RELOCATABLE, _X86_64 = 1, 62
 _TABLE_OF_SYMBOLS, _RELOCATIONS, _EMPTY = 2, 4, 8
 """Types of sections: symbols, relocations with addends, memory that the file holds no bytes of."""
 
-_IN_MEMORY = 2
-"""Flag of sections that the program needs."""
+_WRITTEN, _IN_MEMORY = 1, 2
+"""Flags of sections that the program writes to, and of those that it needs."""
 
 _UNDEFINED = 0
 _ABSOLUTE_64, _RELATIVE_32, _CALL_32 = 1, 2, 4
 """Relocations: an address, a distance to data, a distance to a function."""
 
-_LINE, _PAGE = 64, 4096
+_LINE, _PAGE = 64, mmap.PAGESIZE
 _MOST = 1 << 26
 """Bytes of a program that is not damaged: ours has 300 kB."""
 
@@ -152,12 +152,16 @@ def link(code: bytes, symbol: str) -> int:
     address = image.address_of(symbol)
     image.relocate()
     image.make_runnable()
-    _KEPT.append(image.memory)
+    # At exit the interpreter drops what modules hold, while a thread may still be running in it.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(image.memory))
     return address
 
 
 class _Image:
-    """Sections in memory, and behind them a jump to each function of C's library that they call.
+    """Sections in memory, in two parts of whole pages.
+
+    The first runs and is constant, and ends in a jump to each function of C's library that it calls. The program writes
+    to the second.
 
     Args:
         reader: of the file.
@@ -171,11 +175,13 @@ class _Image:
         called = sorted({one.symbol for one in self._relocations})
         if called and called[-1] >= len(self._symbols):
             raise ObjectFileError("a relocation to no symbol")
-        self._offsets, size = _placed(self._sections)
         outside = [number for number in called if self._symbols[number].section == _UNDEFINED]
         self._functions = {number: _function(self._symbols[number].name) for number in outside}
+        constant, size = _placed(self._sections, 0, written=False)
         self._jumps = {number: size + index * _JUMP_BYTES for index, number in enumerate(outside)}
-        length = max(1, size + len(outside) * _JUMP_BYTES)
+        self._runnable = max(_PAGE, _rounded(size + len(outside) * _JUMP_BYTES, _PAGE))
+        written, length = _placed(self._sections, self._runnable, written=True)
+        self._offsets = constant | written
         self.memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._start = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         for number, offset in self._offsets.items():
@@ -225,41 +231,48 @@ class _Image:
         return distance % 2**32
 
     def make_runnable(self) -> None:
-        """Have the memory run, and no longer be written."""
+        """Have code run, and no longer be written."""
         protect = ctypes.CDLL(None, use_errno=True).mprotect
         protect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-        if protect(self._start, len(self.memory), mmap.PROT_READ | mmap.PROT_EXEC):
+        if protect(self._start, self._runnable, mmap.PROT_READ | mmap.PROT_EXEC):
             raise ObjectFileError(f"memory cannot be run: error {ctypes.get_errno()}")
 
 
-_KEPT: list[mmap.mmap] = []
-"""Memory in which a thread may run until the process ends."""
+def _placed(sections: list[_Section], start: int, *, written: bool) -> tuple[dict[int, int], int]:
+    """Return where each section begins that is needed, by number, and where the last one ends.
 
-
-def _placed(sections: list[_Section]) -> tuple[dict[int, int], int]:
-    """Return where each section that is needed begins, by number, and the bytes of all.
+    Args:
+        sections: of the file.
+        start: of the first one.
+        written: whether those that the program writes to, or the others.
 
     Raises:
         ObjectFileError: they are too large, or need more than a page begins at.
     """
-    offsets, size = {}, 0
+    offsets, end = {}, start
     for number, one in enumerate(sections):
-        if one.flags & _IN_MEMORY:
-            step = max(_LINE, one.align)
-            offsets[number] = size = -(-size // step) * step
-            size += one.size
-            if step & (step - 1) or step > _PAGE:
-                raise ObjectFileError(f"a section at multiples of {step}")
-            if size > _MOST:
-                raise ObjectFileError(f"a program of {size} bytes")
-    return offsets, -(-size // _LINE) * _LINE
+        if not one.flags & _IN_MEMORY or bool(one.flags & _WRITTEN) != written:
+            continue
+        step = max(_LINE, one.align)
+        if step & (step - 1) or step > _PAGE:
+            raise ObjectFileError(f"a section at multiples of {step}")
+        offsets[number] = _rounded(end, step)
+        end = offsets[number] + one.size
+        if end > _MOST:
+            raise ObjectFileError(f"a program of {end} bytes")
+    return offsets, end
+
+
+def _rounded(size: int, step: int) -> int:
+    """Round up."""
+    return -(-size // step) * step
 
 
 def _function(name: str) -> int:
     """Return the address of a function of C's library."""
     for library in (None, "libm.so.6", "libc.so.6"):
         try:
-            found = getattr(ctypes.CDLL(library), name)
+            found = ctypes.CDLL(library)[name]  # by name: an attribute may be one of Python's
         except (OSError, AttributeError):
             continue
         return ctypes.cast(found, ctypes.c_void_p).value or 0

@@ -26,6 +26,9 @@ _TAKE_A_MATRIX = ("Conv", "ConvTranspose", "Linear")
 
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 
+_DENSE = ".dense"
+"""Suffix of a weight that a transposed convolution has as a constant, where another operator has it as a matrix."""
+
 TURNED = ".T"
 """Suffix of a matrix that is stored transposed, rows (output channels) first."""
 
@@ -57,6 +60,8 @@ def convert(model: Any, name: str, shape: Sequence[int], turned: Collection[str]
     for node, operation in _unfolded(model, scope, ShapeInference(model, name, shape)):
         converted = _converted(node, scope.padded(operation))
         found.nodes.append(_take_weight(converted, scope.value_of, found.matrices, turned))
+    stored = {f"{weight}{TURNED}" for weight in turned}
+    found.nodes = [_kept_dense(node, scope.constants, found.matrices.keys() - stored) for node in found.nodes]
     found.fixed = scope.fixed
     for needed in _needed(found, model):
         value = scope.value_of(needed)
@@ -230,6 +235,15 @@ def _turned(node: Node, weight: Array | None, matrices: dict[str, Array]) -> Nod
     stored = f"{node.inputs[1]}{TURNED}"
     matrices[stored] = weight.swapaxes(0, 1)
     return replace(node, inputs=(node.inputs[0], stored, *node.inputs[2:]))
+
+
+def _kept_dense(node: Node, constants: dict[str, Constant | None], matrices: Collection[str]) -> Node:
+    """Give the weight of a transposed convolution another name where it is the matrix of another operator."""
+    if node.op != "ConvTranspose" or node.inputs[1] not in matrices:
+        return node
+    name = f"{node.inputs[1]}{_DENSE}"
+    constants[name] = constants[node.inputs[1]]
+    return replace(node, inputs=(node.inputs[0], name, *node.inputs[2:]))
 
 
 def _plain(attributes: Mapping[str, Any], op: str, node: str) -> dict[str, Any]:
