@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 ONNX_SUFFIX = ".onnx"
 """Of a reference that is a file, not a factory."""
 
+_WEIGHTS = {
+    ".pt": "torch.load({path!r}, weights_only=True)",
+    ".pth": "torch.load({path!r}, weights_only=True)",
+    ".ckpt": "torch.load({path!r}, weights_only=True)['state_dict']",
+    ".safetensors": "safetensors.torch.load_file({path!r})",
+}
+"""Suffixes of files that hold weights without the code that runs them, with the call that reads them."""
+
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 """Sequences that colour a terminal."""
 
@@ -71,7 +79,7 @@ def resolve(reference: str) -> Callable[..., Any]:
     Raises:
         UserError: no such file, module or attribute; the import fails; what is named cannot be called.
     """
-    location, separator, attribute = reference.rpartition(":")
+    location, _, attribute = reference.rpartition(":")
     if is_held(reference):
         if reference in _HELD:
             return _HELD[reference]
@@ -79,8 +87,7 @@ def resolve(reference: str) -> Callable[..., Any]:
             f"{attribute}: a module that another process holds; give file.py:factory in place of the module, or "
             "measure in one process (launches=0)"
         )
-    if not separator or not location or not attribute:
-        raise UserError(f"{reference!r}: expected file.py:factory, package.module:factory or model.onnx")
+    check_reference(reference)
     module = load_file(Path(location)) if location.endswith(".py") else _import_module(location)
     try:
         found = getattr(module, attribute)
@@ -90,6 +97,24 @@ def resolve(reference: str) -> Callable[..., Any]:
     if not callable(found):
         raise UserError(f"{reference}: expected something to call, found {type(found).__name__}")
     return found  # type: ignore[no-any-return]  # callable() narrows to no signature
+
+
+def check_reference(reference: str) -> None:
+    """Check that a reference has the form of one to a factory.
+
+    Raises:
+        UserError: it has not; of a file of weights, shows a factory that loads them.
+    """
+    for path in (reference, reference.rpartition(":")[0]):
+        load = _WEIGHTS.get(Path(path).suffix)
+        if load is not None:
+            raise UserError(
+                f"{path}: holds weights, not the code that runs them; expected FILE.py:build, where FILE.py has "
+                f"def build(): net = Net(); net.load_state_dict({load.format(path=path)}); return net"
+            )
+    location, _, attribute = reference.rpartition(":")
+    if not location or not attribute:
+        raise UserError(f"{reference!r}: expected file.py:factory, package.module:factory or model.onnx")
 
 
 def load_file(path: Path) -> ModuleType:

@@ -27,20 +27,24 @@ from sparsemark.cli import (
 from sparsemark.machine.placement import wait_passively
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _COMMANDS = (run, bench, init, sensitivity, export, report, compare, gate, history, doctor, explain, listing)
 
 
 def parse_and_run(arguments: Sequence[str] | None) -> int:
     """Run the command that `arguments` name and return its exit code; arguments and errors as in `cli.main`."""
-    options = _parser().parse_args(arguments)
+    parser, commands = _parsers()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        commands[options.name].refuse(unknown)
     if not getattr(options, "quick", False):  # which measures in this very process
         wait_passively()
     return exits.run(f"sparsemark {options.name}", lambda: int(options.execute(options)))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, _Parser]]:
+    """Return the parser of the program, and those of its commands by name."""
     parser = _Parser(
         prog="sparsemark",
         description="Does pruning this network make it faster, on this machine, and what does it cost in accuracy?",
@@ -51,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add(commands)
-    return parser
+    return parser, commands.choices
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,6 +63,15 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         super().error(exits.cleaned(message))
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Exit with the usage of this parser, and the nearest of its options to the first that it does not know."""
+        import difflib
+
+        option = next((word.partition("=")[0] for word in unknown if word.startswith("--")), "")
+        close = difflib.get_close_matches(option, self._option_string_actions, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
 
 
 class _Version(argparse.Action):
