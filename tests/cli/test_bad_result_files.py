@@ -27,7 +27,7 @@ def foreign(change) -> bytes:
     [
         (lambda: b"", "expected a result file of sparsemark (JSON"),
         (lambda: Path("run.json").read_bytes()[:1000], "expected a result file of sparsemark (JSON"),
-        (lambda: b"\xff\xfe\x00", "expected a result file of sparsemark (JSON"),
+        (lambda: b"\xff\xfe\x00", "as --json OUT writes it): its bytes are no text"),
         (lambda: b"[" * 100_000, "expected a result file of sparsemark (JSON"),
         (lambda: b"<html></html>", "expected a result file of sparsemark (JSON"),
         (lambda: b"[1, 2]", "benchmarks: expected the list"),

@@ -145,8 +145,9 @@ def _parsed(path: Path, content: bytes) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
+        found = "its bytes are no text" if isinstance(error, UnicodeDecodeError) else error
         raise UserError(
-            f"{path}: expected a result file of sparsemark (JSON, as --json OUT writes it): {error}"
+            f"{path}: expected a result file of sparsemark (JSON, as --json OUT writes it): {found}"
         ) from error
 
 
