@@ -24,6 +24,7 @@ from sparsemark.cli import (
     run,
     sensitivity,
 )
+from sparsemark.cli.terminal import notices
 from sparsemark.machine.placement import wait_passively
 
 if TYPE_CHECKING:
@@ -34,17 +35,21 @@ _COMMANDS = (run, bench, init, sensitivity, export, report, compare, gate, histo
 
 def parse_and_run(arguments: Sequence[str] | None) -> int:
     """Run the command that `arguments` name and return its exit code; arguments and errors as in `cli.main`."""
-    parser, commands = _parsers()
+    parser = _parser()
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
-        commands[options.name].refuse(unknown)
+        parser.commands[options.name].refuse(unknown)
     if not getattr(options, "quick", False):  # which measures in this very process
         wait_passively()
-    return exits.run(f"sparsemark {options.name}", lambda: int(options.execute(options)))
+
+    def command() -> int:
+        with notices():  # of every command: any of them may wait for the host, or find a damaged file
+            return int(options.execute(options))
+
+    return exits.run(f"sparsemark {options.name}", command)
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, _Parser]]:
-    """Return the parser of the program, and those of its commands by name."""
+def _parser() -> _Parser:
     parser = _Parser(
         prog="sparsemark",
         description="Does pruning this network make it faster, on this machine, and what does it cost in accuracy?",
@@ -55,11 +60,15 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, _Parser]]:
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add(commands)
-    return parser, commands.choices
+    parser.commands = commands.choices
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):
     """Parser whose errors quote arguments without obeying them; argparse makes those of the commands by this class."""
+
+    commands: Mapping[str, _Parser]
+    """Those of the commands by name; of the program's own."""
 
     def error(self, message: str) -> NoReturn:
         super().error(exits.cleaned(message))
