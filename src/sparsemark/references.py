@@ -16,19 +16,15 @@ from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import ModuleType
+    from types import FrameType, ModuleType
 
 
 ONNX_SUFFIX = ".onnx"
 """Of a reference that is a file, not a factory."""
 
-_WEIGHTS = {
-    ".pt": "torch.load({path!r}, weights_only=True)",
-    ".pth": "torch.load({path!r}, weights_only=True)",
-    ".ckpt": "torch.load({path!r}, weights_only=True)['state_dict']",
-    ".safetensors": "safetensors.torch.load_file({path!r})",
-}
-"""Suffixes of files that hold weights without the code that runs them, with the call that reads them."""
+_SAVED = "torch", "load", ", weights_only=True"
+_WEIGHTS = {".pt": _SAVED, ".pth": _SAVED, ".ckpt": _SAVED, ".safetensors": ("safetensors.torch", "load_file", "")}
+"""Suffixes of files that hold weights without the code that runs them: module, function and option that read them."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 """Sequences that colour a terminal."""
@@ -106,11 +102,11 @@ def check_reference(reference: str) -> None:
         UserError: it has not; of a file of weights, shows a factory that loads them.
     """
     for path in (reference, reference.rpartition(":")[0]):
-        load = _WEIGHTS.get(Path(path).suffix)
-        if load is not None:
+        if Path(path).suffix in _WEIGHTS:
+            module, function, option = _WEIGHTS[Path(path).suffix]
             raise UserError(
                 f"{path}: holds weights, not the code that runs them; expected FILE.py:build, where FILE.py has "
-                f"def build(): net = Net(); net.load_state_dict({load.format(path=path)}); return net"
+                f"def build(): net = Net(); net.load_state_dict({module}.{function}({path!r}{option})); return net"
             )
     location, _, attribute = reference.rpartition(":")
     if not location or not attribute:
@@ -167,6 +163,18 @@ def _import_module(name: str) -> ModuleType:
 def one_line(error: BaseException) -> str:
     """Return type and message of an error, the message's lines joined."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def line_in(error: BaseException, file: Path | None) -> str:
+    """Return ` (task.py, line 14)`, the innermost line of a file that an error came through; empty where none is."""
+    import traceback
+
+    lines = [] if file is None else [at for one, at in traceback.walk_tb(error.__traceback__) if _is_of(one, file)]
+    return f" ({file.name}, line {lines[-1]})" if file is not None and lines else ""
+
+
+def _is_of(frame: FrameType, file: Path) -> bool:
+    return Path(frame.f_code.co_filename).resolve() == file.resolve()
 
 
 def root_cause(error: BaseException) -> str:
