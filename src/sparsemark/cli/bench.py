@@ -144,6 +144,7 @@ def _deployment(options: argparse.Namespace) -> Deployment:
 
 
 def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None, work: Path, unfinished: Path) -> int:
+    from dataclasses import replace
     from shutil import rmtree
 
     from sparsemark.cli.choosing import choose
@@ -159,7 +160,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     with waiting(f"loading {options.reference}"):
         pipeline = open_pipeline(study, Places(None, work), task=options.task)
         # A network or task that is at fault fails before any progress is shown.
-        _rehearse(pipeline, study, prunes=wanted is not None or len(study.variants) > 1)
+        _rehearse(pipeline, study, prunes=options.epochs > 0 and (wanted is not None or len(study.variants) > 1))
         for cell in study.cells:
             pipeline.inputs(cell.variant.dense)
     chosen = choose(wanted, pipeline, study) if wanted else None
@@ -170,6 +171,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     run = measure_cells(pipeline, study.cells, journal, watched, sampling(options))
     run = chosen.noted(run) if chosen else run
     lost = keep_earlier(options.json, run.measurements)
+    run = replace(run, origin=_deployment(options).origin())
     run.save(options.json)
     resumed = taken_from(journal, len(study.cells))
     if resumed:
