@@ -17,6 +17,7 @@ import sparsemark
 from sparsemark.cli import main, parser
 from sparsemark.errors import UserError
 from sparsemark.machine import host_lock
+from sparsemark.machine.at_work import step
 from sparsemark.machine.host_lock import only_measurement, short_name
 
 HOLDER = """
@@ -84,9 +85,14 @@ def test_a_holder_is_named_by_its_program_and_never_by_its_command_line(command,
 
 def test_whoever_waits_says_so_and_is_let_in_when_the_holder_is_killed(holder, place, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "sparsemark")
-    monkeypatch.setattr(host_lock.time, "sleep", lambda seconds: holder.send_signal(signal.SIGKILL))
+    steps = []
+    monkeypatch.setattr(
+        host_lock.time, "sleep", lambda seconds: steps.append(step()) or holder.send_signal(signal.SIGKILL)
+    )
     before = time.monotonic()
     with only_measurement() as waited:
+        assert set(steps) == {"waiting for another measurement"}
+        assert step() == ""
         assert 0 < waited <= time.monotonic() - before
     assert [f"process {holder.pid}" in line for line in caplog.messages] == [True], "once, not at every try"
 
