@@ -20,6 +20,10 @@ class TaskError(UserError):
     """A user's task that fails, or returns what cannot be used: the next network would meet it as well."""
 
 
+class NotFiniteError(TaskError):
+    """A user's task that returns NaN or an infinity, for which its arguments may be to blame."""
+
+
 class NoFloat64Error(Exception):
     """A network that cannot be run in float64; the message is why."""
 

@@ -16,11 +16,15 @@ from sparsemark.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import ModuleType
+    from types import FrameType, ModuleType
 
 
 ONNX_SUFFIX = ".onnx"
 """Of a reference that is a file, not a factory."""
+
+_SAVED = "torch", "load", ", weights_only=True"
+_WEIGHTS = {".pt": _SAVED, ".pth": _SAVED, ".ckpt": _SAVED, ".safetensors": ("safetensors.torch", "load_file", "")}
+"""Suffixes of files that hold weights without the code that runs them: module, function and option that read them."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 """Sequences that colour a terminal."""
@@ -71,7 +75,7 @@ def resolve(reference: str) -> Callable[..., Any]:
     Raises:
         UserError: no such file, module or attribute; the import fails; what is named cannot be called.
     """
-    location, separator, attribute = reference.rpartition(":")
+    location, _, attribute = reference.rpartition(":")
     if is_held(reference):
         if reference in _HELD:
             return _HELD[reference]
@@ -79,8 +83,7 @@ def resolve(reference: str) -> Callable[..., Any]:
             f"{attribute}: a module that another process holds; give file.py:factory in place of the module, or "
             "measure in one process (launches=0)"
         )
-    if not separator or not location or not attribute:
-        raise UserError(f"{reference!r}: expected file.py:factory, package.module:factory or model.onnx")
+    check_reference(reference)
     module = load_file(Path(location)) if location.endswith(".py") else _import_module(location)
     try:
         found = getattr(module, attribute)
@@ -90,6 +93,24 @@ def resolve(reference: str) -> Callable[..., Any]:
     if not callable(found):
         raise UserError(f"{reference}: expected something to call, found {type(found).__name__}")
     return found  # type: ignore[no-any-return]  # callable() narrows to no signature
+
+
+def check_reference(reference: str) -> None:
+    """Check that a reference has the form of one to a factory.
+
+    Raises:
+        UserError: it has not; of a file of weights, shows a factory that loads them.
+    """
+    for path in (reference, reference.rpartition(":")[0]):
+        if Path(path).suffix in _WEIGHTS:
+            module, function, option = _WEIGHTS[Path(path).suffix]
+            raise UserError(
+                f"{path}: holds weights, not the code that runs them; expected FILE.py:build, where FILE.py has "
+                f"def build(): net = Net(); net.load_state_dict({module}.{function}({path!r}{option})); return net"
+            )
+    location, _, attribute = reference.rpartition(":")
+    if not location or not attribute:
+        raise UserError(f"{reference!r}: expected file.py:factory, package.module:factory or model.onnx")
 
 
 def load_file(path: Path) -> ModuleType:
@@ -142,6 +163,18 @@ def _import_module(name: str) -> ModuleType:
 def one_line(error: BaseException) -> str:
     """Return type and message of an error, the message's lines joined."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def line_in(error: BaseException, file: Path | None) -> str:
+    """Return ` (task.py, line 14)`, the innermost line of a file that an error came through; empty where none is."""
+    import traceback
+
+    lines = [] if file is None else [at for one, at in traceback.walk_tb(error.__traceback__) if _is_of(one, file)]
+    return f" ({file.name}, line {lines[-1]})" if file is not None and lines else ""
+
+
+def _is_of(frame: FrameType, file: Path) -> bool:
+    return Path(frame.f_code.co_filename).resolve() == file.resolve()
 
 
 def root_cause(error: BaseException) -> str:

@@ -112,6 +112,39 @@ def test_a_command_is_unknown(refused_by_argparse):
     assert "COMMAND" in refused_by_argparse("bnech")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("bench", "networks.py:build", "--prunes", "magnitude:0.5"), "--prunes magnitude:0.5; did you mean --prune?"),
+        (("report", "run.json", "--formt=csv"), "--formt=csv; did you mean --format?"),
+        (("report", "run.json", "--xyz"), "--xyz"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_usage_of_its_command_and_the_nearest(words, said, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    assert exit_.value.code == 2
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"usage: sparsemark {words[0]} ")
+    assert last == f"sparsemark {words[0]}: error: unrecognized arguments: {said}"
+
+
+@pytest.mark.parametrize("more", [(), ("--input", "1,3,8,8")])
+@pytest.mark.parametrize(
+    ("file", "load"),
+    [
+        ("best.pt", "torch.load('best.pt', weights_only=True)"),
+        ("best.pth:build", "torch.load('best.pth', weights_only=True)"),
+        ("net.safetensors", "safetensors.torch.load_file('net.safetensors')"),
+    ],
+)
+def test_a_file_of_weights_is_no_model_and_how_to_wrap_it_is_shown(file, load, more, here, refused):
+    path = file.partition(":")[0]
+    line = refused(*bench(file, *more))
+    assert f"{path}: holds weights, not the code that runs them; expected FILE.py:build" in line
+    assert f"net.load_state_dict({load}); return net" in line
+
+
 @pytest.mark.parametrize("out", ["file/out.json", "folder"])
 def test_the_result_cannot_be_written_and_nothing_is_measured_in_vain(out, here, refused, quick, measured):
     Path("file").touch()

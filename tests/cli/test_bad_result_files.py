@@ -27,7 +27,7 @@ def foreign(change) -> bytes:
     [
         (lambda: b"", "expected a result file of sparsemark (JSON"),
         (lambda: Path("run.json").read_bytes()[:1000], "expected a result file of sparsemark (JSON"),
-        (lambda: b"\xff\xfe\x00", "expected a result file of sparsemark (JSON"),
+        (lambda: b"\xff\xfe\x00", "as --json OUT writes it): its bytes are no text"),
         (lambda: b"[" * 100_000, "expected a result file of sparsemark (JSON"),
         (lambda: b"<html></html>", "expected a result file of sparsemark (JSON"),
         (lambda: b"[1, 2]", "benchmarks: expected the list"),
@@ -40,6 +40,8 @@ def foreign(change) -> bytes:
         (lambda: foreign(lambda d: d["benchmarks"][0]["stats"].update(data="fast")), "stats.data"),
         (lambda: foreign(lambda d: d["benchmarks"][0]["stats"].update(data=[-1.0])), "stats.data holds -1.0"),
         (lambda: foreign(lambda d: d.update(machine_info="mine")), "machine_info is str"),
+        (lambda: foreign(lambda d: d["sparsemark"].update(origin={"inputs": "x"})), "sparsemark.origin.reference is"),
+        (lambda: foreign(lambda d: d["sparsemark"].update(origin={"reference": "x", "inputs": 1})), "inputs is 1"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["report", "compare", "gate"])

@@ -14,11 +14,14 @@ import onnx
 
 from sparsemark import formats
 from sparsemark.cli import main
+from sparsemark.direct.explain import _shape as explained_shape
 from sparsemark.direct.explain import explain
+from sparsemark.direct.lowering import lower
 from sparsemark.direct.peak import measure_peak
 from sparsemark.direct.runtime.machine_code import load
 from sparsemark.errors import UnsupportedError
 from sparsemark.measurement.explanation import onnx_linters
+from sparsemark.measurement.explanation.csr_file import labels
 from sparsemark.networks.source import Source
 from tests.direct.graphs import Prepared, Sketch
 from tests.small_networks import NETWORKS, artifact, batches
@@ -125,6 +128,23 @@ def test_layers_of_bytes_have_their_channels_and_a_peak_of_their_own(tmp_path):
     layers = [layer for layer in found["layers"] if layer["precision"] == "int8"]
     assert [layer["shape"][0] for layer in layers[:2]] == [8, 8]  # six of them, in words of four; eight
     assert found["peak_int8"] > 0
+
+
+def test_each_layer_has_a_name_and_a_shape_that_the_network_has():
+    """A stride of 2 is run on its four phases: they are the input of a layer, not a layer of 4 x 8 channels."""
+    sketch = Sketch(1, 8, 16, 16)
+    strided = {"pads": [1, 1, 1, 1], "strides": [2, 2]}
+    first = sketch.conv("x", np.ones((8, 8, 3, 3), np.float32), pads=[1, 1, 1, 1])
+    sketch.node("Add", *(sketch.conv(first, np.ones((4, 8, 3, 3), np.float32), **strided) for _ in range(2)))
+    lowered = lower(sketch.graph(), (1, 8, 16, 16))
+    nodes = {node.name: node for node in sketch.graph().nodes}
+    steps = list(lowered.steps())
+    names = labels(steps, nodes)
+    assert names == ["x", "node conv0", "node conv1 (input)", "node conv1", "node conv2 (input)", "node conv2"]
+    shapes = {name: explained_shape(step) for name, step in zip(names, steps, strict=True)}
+    assert shapes["node conv1 (input)"] == (8, 16, 16)
+    assert set(shapes.values()) == {(8, 16, 16), (4, 8, 8)}
+    assert labels(steps * 2, nodes)[-1] == "node conv2 (2)", "a weight that two layers share"
 
 
 def test_layer_by_tiles_carries_out_a_quarter_of_what_a_dense_one_is():

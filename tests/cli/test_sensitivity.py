@@ -75,6 +75,14 @@ def test_layers_are_scored_one_at_a_time_and_the_most_sensitive_stands_first(her
     assert not Path("s.json.sensitivity.jsonl").exists()
 
 
+def test_the_tasks_images_say_what_the_network_takes(here):
+    assert main([*COMMAND, *SHORT]) == 0
+    given = Path("s.json").read_text()
+    without = [word for word in COMMAND if word not in ("--input", "1,3,16,12")]
+    assert main([*without, *SHORT]) == 0
+    assert Path("s.json").read_text() == given
+
+
 def torch_size(shape):
     size = 1
     for one in shape:

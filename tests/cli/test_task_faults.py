@@ -10,7 +10,7 @@ import pytest
 
 from sparsemark.cli import main
 from sparsemark.records.measurement import MEASURED
-from tests.cli.small_bench import MASKED, NAMES, statuses
+from tests.cli.small_bench import BENCH, MASKED, NAMES, statuses
 
 TASK = """
 import numpy as np
@@ -62,7 +62,7 @@ PRUNED = " (build-magnitude50-seed0)"
         (changed(").mean()\n", ").mean() * np.nan\n"), f"task.py: loss: is nan; expected a finite number{PRUNED}"),
         (TASK + TRAIN.format("module[2] = torch.nn.Linear(5, 3)"), "task.py: train: changed shapes or dtypes"),
         (TASK + TRAIN.format("module[2].weight.data += 1"), "task.py: train: 2.weight has values where its mask has"),
-        (TASK + TRAIN.format("raise RuntimeError('no')"), f"task.py: train: failed: RuntimeError: no{PRUNED}"),
+        (TASK + TRAIN.format("raise RuntimeError('no')"), f": failed: RuntimeError: no (task.py, line 18){PRUNED}"),
     ],
 )
 def test_what_a_task_does_wrong_ends_the_command(text, words, here, quick, refused):
@@ -70,6 +70,38 @@ def test_what_a_task_does_wrong_ends_the_command(text, words, here, quick, refus
     line = refused(*WITH_TASK)
     assert words in line
     assert not Path("out.json").exists()
+
+
+@pytest.fixture
+def exported(monkeypatch):
+    """Names of the files that were exported."""
+    names = []
+    monkeypatch.setattr("sparsemark.formats.export", lambda source, name, stem: names.append(stem.name))
+    return names
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (changed("outputs[0].mean()", "outputs[0].mean() + LABELZ"), "score: failed: NameError: name 'LABELZ' is"),
+        (changed("outputs[0].mean()", "{}['labelz']"), "score: failed: KeyError: 'labelz' (task.py, line 9)"),
+        (changed("return ((outputs", "return ((outputz"), "loss: failed: NameError: name 'outputz' is not defined"),
+        (changed("torch.zeros(2, 2)", "torch.zeros(3)"), "loss: failed: RuntimeError: The size of tensor"),
+        (changed("torch.ones(2, 3, 8, 8)", "torch.ones(2, 9)"), "batches: inputs that the network does not take"),
+        (changed("targets) ** 2)", "targets) ** 2).detach()"), "loss: no gradients flow from it"),
+        (changed("    yield torch", "    if False: yield torch"), "batches: yields nothing"),
+    ],
+)
+@pytest.mark.usefixtures("quick")
+def test_a_mistake_is_found_before_anything_is_exported(text, words, exported, here, refused):
+    write(text)
+    assert words in refused(*WITH_TASK)
+    assert exported == []
+
+
+def test_what_a_dense_run_does_not_ask_for_is_not_tried(here, quick):
+    write(changed("return ((outputs", "return ((outputz"))
+    assert main([*BENCH, "--task", "task.py"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import sparsemark
+from sparsemark.cli import main, parser
 from sparsemark.errors import UserError
 from sparsemark.machine import host_lock
+from sparsemark.machine.at_work import step
 from sparsemark.machine.host_lock import only_measurement, short_name
 
 HOLDER = """
@@ -82,11 +85,56 @@ def test_a_holder_is_named_by_its_program_and_never_by_its_command_line(command,
 
 def test_whoever_waits_says_so_and_is_let_in_when_the_holder_is_killed(holder, place, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "sparsemark")
-    monkeypatch.setattr(host_lock.time, "sleep", lambda seconds: holder.send_signal(signal.SIGKILL))
+    steps = []
+    monkeypatch.setattr(
+        host_lock.time, "sleep", lambda seconds: steps.append(step()) or holder.send_signal(signal.SIGKILL)
+    )
     before = time.monotonic()
     with only_measurement() as waited:
+        assert set(steps) == {"waiting for another measurement"}
+        assert step() == ""
         assert 0 < waited <= time.monotonic() - before
     assert [f"process {holder.pid}" in line for line in caplog.messages] == [True], "once, not at every try"
+
+
+class _Kill(logging.Handler):
+    """Ends whoever holds the host at the first notice of waiting."""
+
+    def __init__(self, holder):
+        super().__init__(logging.INFO)
+        self._holder = holder
+
+    def emit(self, record):
+        if record.getMessage().startswith("waiting for"):
+            self._holder.kill()
+
+
+@pytest.fixture
+def released_once_said(holder):
+    """The holder's id; it lives until somebody says that they wait, for ever where nobody does."""
+    handler = _Kill(holder)
+    logging.getLogger("sparsemark").addHandler(handler)
+    yield holder.pid
+    logging.getLogger("sparsemark").removeHandler(handler)
+
+
+def test_any_command_that_waits_for_the_host_says_for_whom(released_once_said, monkeypatch, capsys):
+    def execute(options):
+        with only_measurement(patience=5):
+            return 0
+
+    command = SimpleNamespace(add=lambda commands: commands.add_parser("waits").set_defaults(execute=execute))
+    monkeypatch.setattr(parser, "_COMMANDS", (command,))
+    assert main(["waits"]) == 0
+    assert f"waiting for another measurement on this machine: process {released_once_said} " in capsys.readouterr().err
+
+
+def test_doctor_says_for_whom_its_processes_wait(released_once_said, monkeypatch, capsys):
+    monkeypatch.setattr("sparsemark.machine.doctor.examine", lambda seconds, threads: [])
+    monkeypatch.setattr("sparsemark.measurement.aa.LEAST_LAUNCHES", 2)
+    assert main(["doctor", "--seconds", "0.01"]) == 0
+    said = f"waiting for another measurement on this machine: process {released_once_said} "
+    assert capsys.readouterr().err.count(said) == 1
 
 
 def test_a_file_of_another_user_that_can_only_be_read_is_locked_too(place):

@@ -129,8 +129,10 @@ def test_no_process_is_started_after_the_time_is_over(each, count, monkeypatch):
     [("raise ValueError('no such work')", "ValueError: no such work"), ("raise SystemExit(7)", "exit code 7")],
 )
 def test_a_process_that_fails_is_one_line(program, said, monkeypatch):
-    run = aa.subprocess.run
-    monkeypatch.setattr(aa.subprocess, "run", lambda command, **options: run([command[0], "-c", program], **options))
+    start = aa.subprocess.Popen
+    monkeypatch.setattr(
+        aa.subprocess, "Popen", lambda command, **options: start([command[0], "-c", program], **options)
+    )
     with pytest.raises(UserError, match=rf"^A/A: the process that measures failed: {said}$"):
         list(launches(1, 1, all_of))
 

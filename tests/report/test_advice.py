@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sparsemark.analysis.front import Bar
 from sparsemark.records.measurement import CONSTANT
+from sparsemark.records.origin import Origin
 from sparsemark.records.run import Run
 from sparsemark.records.scores import DataNote
 from sparsemark.report import headlines, render
@@ -118,6 +119,37 @@ def test_what_to_deploy_is_a_file_or_the_command_that_makes_it():
         "deploy (sparsemark.load runs it): own/cnn9-magnitude70-seed0.csr"
     )
     assert " REF --prune channels:0.7 --task TASK.py " in line_of(RUN, "deploy"), "it was fine-tuned"
+
+
+def test_a_result_file_says_what_its_files_are_and_an_earlier_one_must_be_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    result, folder = Path("results/run.json"), Path("own")
+    inputs, task = ("--input", "1,3,8,8"), ("--task", "my task.py", "--epochs", "2")
+    made = Deployment("net.py:build", inputs, task, folder, (result,))
+    dataclasses.replace(RUN, origin=made.origin()).save(result)
+    run = Run.load(result)
+    known = Deployment.of_run(run, (result,))
+    command = (
+        "deploy: sparsemark export net.py:build --input 1,3,8,8 --prune channels:0.7 --task 'my task.py' --epochs 2 "
+        "--format onnx --output cnn9-channels70-seed0.onnx"
+    )
+    assert line_of(run, "deploy", deployment=known) == command, "the file is gone"
+    folder.mkdir()
+    (folder / "cnn9-channels70-seed0.onnx").write_bytes(b"another")
+    assert line_of(run, "deploy", deployment=known) == command, "another file has taken its place"
+    row = next(filter(of("channels", "ncnn", 0.7), RUN.measurements))
+    (folder / "cnn9-channels70-seed0.onnx").write_bytes(bytes(row.artifact_bytes or 0))
+    found = next(m for m in run.measurements if m.artifact_bytes == row.artifact_bytes)
+    assert found.artifact_bytes
+    assert line_of(run, "deploy", deployment=known) == "deploy: own/cnn9-channels70-seed0.onnx"
+    assert Deployment.of_run(run, (result, result)).folder is None, "of several files, only their names are known"
+
+
+def test_words_of_a_strangers_file_are_shown_and_never_in_the_way():
+    run = Run(RUN.measurements, origin=Origin("net.py:build", "--input '1,3", "--task $(x)", "\0"))
+    line = line_of(run, "deploy", deployment=Deployment.of_run(run, (Path("run.json"),)))
+    assert line.startswith("deploy: sparsemark export net.py:build --prune channels:0.7 --task '$(x)' --format onnx")
 
 
 def test_where_nothing_pays_the_reason_is_said():

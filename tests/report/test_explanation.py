@@ -65,6 +65,17 @@ def test_most_gain_comes_first_and_nothing_is_said_to_be_nothing():
     assert changes(rank([advice("level", 0.0)], 0.005), EXPLANATION) == [NOTHING]
 
 
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [(0.00001, "tried, gains under 1 % of a call (0.01 ms"), (0.0, "tried, no gain (0 ms"), (-0.001, "no gain (-1 ms")],
+)
+def test_a_gain_that_is_too_small_to_count_is_not_called_none(gain, said):
+    ranked = rank([advice("level", gain)], 0.005)
+    (line,) = (one for one in others(ranked, EXPLANATION) if "tried" in one)
+    assert said in line
+    assert changes(ranked, EXPLANATION) == [NOTHING]
+
+
 def test_zeros_of_separable_layers_are_no_change_to_make():
     facts = {"kinds": "depthwise"}
     for gain, said in ((0.0, "leave these layers dense"), (0.002, "gain 2 ms")):

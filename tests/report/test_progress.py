@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from sparsemark.cli import exits
 from sparsemark.machine import pace
+from sparsemark.machine.at_work import at_work
 from sparsemark.report import progress
 
 ITEMS = [SimpleNamespace(name=name) for name in ("one", "two", "three")]
@@ -36,6 +39,37 @@ def test_a_long_cell_is_shown_while_it_runs(quickly, capsys):
             lines = capsys.readouterr().err.splitlines()
             assert len(lines) >= 3
             assert re.fullmatch(r"cells: 2 of 3: two, 0:00:00 elapsed, about 0:00:0\d left", lines[0])
+
+
+def test_the_step_at_work_is_shown_while_it_lasts(quickly, capsys):
+    with progress.waiting("loading"), at_work("building the network"):
+        time.sleep(0.12)
+    assert "loading: building the network, 0:00:00 elapsed" in capsys.readouterr().err.splitlines()
+    for item in progress.watch(ITEMS, "checks"):
+        if item.name == "two":
+            with at_work("fine-tuning, epoch 3 of 6"):
+                time.sleep(0.12)
+            lines = capsys.readouterr().err.splitlines()
+            assert lines[-1].startswith("checks: 2 of 3: two: fine-tuning, epoch 3 of 6, 0:00:00 elapsed, ")
+            time.sleep(0.12)
+    assert "checks: 2 of 3: two, 0:00:00 elapsed" in capsys.readouterr().err
+
+
+def test_a_spinner_names_the_step_that_is_at_work_when_it_is_drawn():
+    console = Console(file=io.StringIO(), width=80)
+    spinner = progress._Waiting("loading [x]")
+    with at_work("scoring"):
+        console.print(spinner)
+    console.print(spinner)
+    assert console.file.getvalue() == "loading [x]: scoring ...\nloading [x] ...\n"
+
+
+def test_a_bound_of_nothing_is_not_shown(clock):
+    """What is done took no time, and what is left of another kind nobody knows."""
+    left = progress._Left(["dense", "dense", "pruned"])
+    clock.seconds = 0.1
+    left.advance()
+    assert left.words() == "time left not known yet"
 
 
 def test_the_time_left_is_not_made_up(quickly, capsys):

@@ -22,6 +22,14 @@ def test_sizes_are_decimal(value, text):
     assert wording.size(value) == text
 
 
+@pytest.mark.parametrize(
+    ("fraction", "digits", "text"),
+    [(0.01, 6, "one point"), (0.00999, 2, "one point"), (0.025, 6, "2.5 points"), (0.009234, 2, "0.92 points")],
+)
+def test_a_single_point_is_no_plural(fraction, digits, text):
+    assert wording.points(fraction, digits) == text
+
+
 def pruned(text, **fields):
     return Measurement("m", "measured", method="any", pruning=text, **fields)
 

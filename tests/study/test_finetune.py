@@ -13,6 +13,7 @@ from torch import nn
 
 from sparsemark import Metric
 from sparsemark.errors import TaskError, UserError
+from sparsemark.machine.at_work import step
 from sparsemark.networks.checkpoint import load_checkpoint
 from sparsemark.pruning import prune
 from sparsemark.pruning.base import Request
@@ -382,3 +383,29 @@ def test_a_schedule_without_a_way_to_fine_tune_is_refused(model, tmp_path):
     dense = prepare(Variant(model), None, None, places, 4)
     with pytest.raises(UserError, match=r"^gradual-magnitude:0.5: a schedule fine-tunes between its rounds"):
         prepare(Variant(model, Pruning.parse("gradual-magnitude:0.5")), dense, None, places, 4)
+
+
+def test_each_epoch_is_named_while_it_is_at_work(tmp_path):
+    """Wherever networks are fine-tuned: progress shows what is named here."""
+    seen = []
+
+    class Watched(Points):
+        def loss(self, outputs, targets):
+            seen.append(step())
+            return super().loss(outputs, targets)
+
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    finetune(module, Task(Watched(), "points"), {}, epochs=2, seed=0, work=tmp_path)
+    assert list(dict.fromkeys(seen)) == ["fine-tuning, epoch 1 of 2", "fine-tuning, epoch 2 of 2"]
+    assert step() == ""
+
+
+def test_a_loop_of_the_tasks_own_is_named_too(tmp_path):
+    seen = []
+
+    class Trains(Points):
+        def train(self, module, epochs, seed, work):
+            seen.append(step())
+
+    finetune(nn.Linear(2, 2), Task(Trains(), "points"), {}, epochs=3, seed=0, work=tmp_path)
+    assert seen == ["fine-tuning by the task's train, 3 epochs"]

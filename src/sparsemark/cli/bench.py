@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sparsemark.cli.choosing import Choosing
     from sparsemark.report.deployment import Deployment
     from sparsemark.study.file import Study
+    from sparsemark.study.pipeline import Pipeline
 
 
 def add(commands: Commands) -> None:
@@ -79,7 +80,6 @@ def add(commands: Commands) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Measure every pruning on every engine, write the result file and show it."""
-    from sparsemark.cli.terminal import notices
     from sparsemark.files import is_stream
     from sparsemark.machine.locks import only_process
     from sparsemark.machine.temporary import temporary_folder
@@ -89,7 +89,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.json is None:
         options.json = _free(options.reference)
     study, wanted = _study(options), choosing(options)
-    with notices(), temporary_folder() as work:
+    with temporary_folder() as work:
         # What is written into a stream has no place for a journal beside it.
         result = work / "result" if is_stream(options.json) else options.json
         command = f"sparsemark bench {options.reference} --json {options.json}"
@@ -144,6 +144,7 @@ def _deployment(options: argparse.Namespace) -> Deployment:
 
 
 def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None, work: Path, unfinished: Path) -> int:
+    from dataclasses import replace
     from shutil import rmtree
 
     from sparsemark.cli.choosing import choose
@@ -159,7 +160,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     with waiting(f"loading {options.reference}"):
         pipeline = open_pipeline(study, Places(None, work), task=options.task)
         # A network or task that is at fault fails before any progress is shown.
-        pipeline.prepare(study.variants[0])
+        _rehearse(pipeline, study, prunes=options.epochs > 0 and (wanted is not None or len(study.variants) > 1))
         for cell in study.cells:
             pipeline.inputs(cell.variant.dense)
     chosen = choose(wanted, pipeline, study) if wanted else None
@@ -170,6 +171,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     run = measure_cells(pipeline, study.cells, journal, watched, sampling(options))
     run = chosen.noted(run) if chosen else run
     lost = keep_earlier(options.json, run.measurements)
+    run = replace(run, origin=_deployment(options).origin())
     run.save(options.json)
     resumed = taken_from(journal, len(study.cells))
     if resumed:
@@ -192,6 +194,19 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     show_failures(run.measurements, lost)
     check_measured(run.measurements)
     return 0
+
+
+def _rehearse(pipeline: Pipeline, study: Study, *, prunes: bool) -> None:
+    """Prepare the dense network, and try on one batch what its task will be asked for later."""
+    from sparsemark.networks.checkpoint import load_checkpoint
+    from sparsemark.study.rehearsal import try_score_of_file, try_training
+
+    dense = study.variants[0]
+    prepared, task = pipeline.prepare(dense), pipeline.task(dense)
+    if task is not None and dense.model.is_onnx:
+        try_score_of_file(task, dense.model)
+    elif task is not None and prunes:
+        try_training(load_checkpoint(prepared.source.path).build(), task)
 
 
 def _name_absent() -> None:

@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Write the file and say what is in it."""
     from sparsemark.api.exporting import export
-    from sparsemark.cli.terminal import notices, write
+    from sparsemark.cli.terminal import write
     from sparsemark.errors import UnsupportedError, UserError
     from sparsemark.references import ONNX_SUFFIX
     from sparsemark.report.progress import waiting
@@ -55,7 +55,7 @@ def execute(options: argparse.Namespace) -> int:
             "whose images have them"
         )
     try:
-        with notices(), waiting(f"exporting {options.reference}"):
+        with waiting(f"exporting {options.reference}"):
             artifact = export(
                 options.reference,
                 options.output,

@@ -171,7 +171,6 @@ def _files(options: argparse.Namespace) -> tuple[list[Verdict], Run, Run]:
 
 def _against(options: argparse.Namespace) -> tuple[list[Verdict], Run, Run]:
     """Measure both arms here, in turn, and judge what they show."""
-    from sparsemark.cli.terminal import notices
     from sparsemark.machine.locks import only_process
     from sparsemark.report.progress import watch
     from sparsemark.study.against import Duel, judge
@@ -184,7 +183,7 @@ def _against(options: argparse.Namespace) -> tuple[list[Verdict], Run, Run]:
     data = str(options.data.absolute()) if options.data else None
     request = Request(str(study), data, tuple(options.cell), HEADLINES)
     work = paths.WORK / "against"
-    with notices(), only_process(paths.lock(work), f"sparsemark gate --against {options.against}"):
+    with only_process(paths.lock(work), f"sparsemark gate --against {options.against}"):
         duel = Duel(of_revision(options.against, work), this_tree(), request)
         verdicts, before, after = judge(duel, options.launches, tolerances, watch)
         options.baseline, options.candidate = work / "baseline.json", work / "candidate.json"

@@ -43,7 +43,7 @@ def add(commands: Commands) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Show the history, and draw it if asked to."""
     from sparsemark.analysis.change_points import series_of
-    from sparsemark.cli.terminal import notices, terminal, write
+    from sparsemark.cli.terminal import terminal, write
     from sparsemark.records.history import read_history
     from sparsemark.references import nearest
     from sparsemark.registry import missing
@@ -52,8 +52,7 @@ def execute(options: argparse.Namespace) -> int:
 
     if options.figure:
         check_figure_name(options.figure)
-    with notices():
-        points = read_history(options.file)
+    points = read_history(options.file)
     if not points:
         raise UserError(f"{options.file}: no runs in it; `sparsemark history add RUN.json` adds one")
     known = {point.cell for point in points}
@@ -71,7 +70,7 @@ def execute(options: argparse.Namespace) -> int:
 
 def execute_add(options: argparse.Namespace) -> int:
     """Append a run to the history."""
-    from sparsemark.cli.terminal import notices, write
+    from sparsemark.cli.terminal import write
     from sparsemark.machine.fingerprint import machine_key, machine_name
     from sparsemark.records.history import add_to_history, points_of
     from sparsemark.records.run import Run
@@ -88,8 +87,7 @@ def execute_add(options: argparse.Namespace) -> int:
         raise UserError(f"{options.run}: {error}") from error
     if not points:
         raise UserError(f"{options.run}: no measured cell with a speedup, nothing to add")
-    with notices():
-        added = add_to_history(options.file, points)
+    added = add_to_history(options.file, points)
     there = f", {len(points) - added} were there already" if added < len(points) else ""
     without = len(run.measurements) - len(points)
     left_out = f", {without} have no speedup" if without else ""

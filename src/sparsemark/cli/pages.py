@@ -62,7 +62,7 @@ def write_index(files: Sequence[Path], index: Path, bar: Bar | None) -> None:
     entries = []
     for name, file in pages.items():
         run = load_run(file)
-        write_page(index.parent / name, run, bar, Deployment(results=(file,)))
+        write_page(index.parent / name, run, bar, Deployment.of_run(run, (file,)))
         entries.append(Entry(name.removesuffix(".html"), name, run))
     write_atomically(index, as_index(entries, bar).encode())
 

@@ -24,23 +24,32 @@ from sparsemark.cli import (
     run,
     sensitivity,
 )
+from sparsemark.cli.terminal import notices
 from sparsemark.machine.placement import wait_passively
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _COMMANDS = (run, bench, init, sensitivity, export, report, compare, gate, history, doctor, explain, listing)
 
 
 def parse_and_run(arguments: Sequence[str] | None) -> int:
     """Run the command that `arguments` name and return its exit code; arguments and errors as in `cli.main`."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.commands[options.name].refuse(unknown)
     if not getattr(options, "quick", False):  # which measures in this very process
         wait_passively()
-    return exits.run(f"sparsemark {options.name}", lambda: int(options.execute(options)))
+
+    def command() -> int:
+        with notices():  # of every command: any of them may wait for the host, or find a damaged file
+            return int(options.execute(options))
+
+    return exits.run(f"sparsemark {options.name}", command)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     parser = _Parser(
         prog="sparsemark",
         description="Does pruning this network make it faster, on this machine, and what does it cost in accuracy?",
@@ -51,14 +60,27 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add(commands)
+    parser.commands = commands.choices
     return parser
 
 
 class _Parser(argparse.ArgumentParser):
     """Parser whose errors quote arguments without obeying them; argparse makes those of the commands by this class."""
 
+    commands: Mapping[str, _Parser]
+    """Those of the commands by name; of the program's own."""
+
     def error(self, message: str) -> NoReturn:
         super().error(exits.cleaned(message))
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Exit with the usage of this parser, and the nearest of its options to the first that it does not know."""
+        import difflib
+
+        option = next((word.partition("=")[0] for word in unknown if word.startswith("--")), "")
+        close = difflib.get_close_matches(option, self._option_string_actions, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
 
 
 class _Version(argparse.Action):

@@ -58,7 +58,8 @@ def execute(options: argparse.Namespace) -> int:
     if options.index is not None:
         write_index(options.runs, options.index, asked)
         return 0
-    run, files = load_run(*options.runs), Deployment(results=tuple(options.runs))
+    run = load_run(*options.runs)
+    files = Deployment.of_run(run, tuple(options.runs))
     if options.output is None and options.format == "table":
         show(run, asked, files, whole=options.all)
         return 0

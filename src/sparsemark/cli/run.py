@@ -77,7 +77,7 @@ def add(commands: Commands) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Measure what the journal does not hold yet, write the results and show them."""
-    from sparsemark.cli.terminal import notices, show_artifacts, show_failures, taken_from
+    from sparsemark.cli.terminal import show_artifacts, show_failures, taken_from
     from sparsemark.files import write_atomically
     from sparsemark.machine.locks import only_process
     from sparsemark.records.earlier import keep_earlier
@@ -97,7 +97,7 @@ def execute(options: argparse.Namespace) -> int:
     check_html(options)
     study = _study(options)
     work = paths.study_work(study.name)
-    with notices(), only_process(paths.lock(work), f"sparsemark run {options.study}"):
+    with only_process(paths.lock(work), f"sparsemark run {options.study}"):
         places = Places(paths.WEIGHTS, work, may_train=not options.no_training)
         with waiting("opening the study"):
             pipeline = open_pipeline(study, places, data=options.data)

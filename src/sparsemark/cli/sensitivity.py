@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
-from sparsemark.cli.arguments import network_input
+from sparsemark.cli.arguments import add_input
 
 if TYPE_CHECKING:
     from sparsemark.cli.arguments import Commands
@@ -27,14 +27,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--task", type=Path, required=True, metavar="FILE.py", help="your inputs and score (see README)"
     )
-    parser.add_argument(
-        "--input",
-        type=network_input,
-        action="append",
-        required=True,
-        metavar="[NAME=]SIZES[:DTYPE]",
-        help="one input, such as 1,3,224,224 or ids=1,128:int64; repeats where there are several",
-    )
+    add_input(parser)
     parser.add_argument("--method", default="magnitude", help="a pruner (default: %(default)s)")
     parser.add_argument(
         "--sparsities", type=_fractions, metavar="S,S,...", help="tried in each layer (default: .5,.7,.8,.9,.95)"
@@ -45,24 +38,22 @@ def add(commands: Commands) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Score every layer at every sparsity, write the result file and show it."""
-    from sparsemark.cli.terminal import notices, terminal, write
+    from sparsemark.cli.terminal import terminal, write
     from sparsemark.files import check_writable, is_stream
     from sparsemark.machine.locks import only_process
     from sparsemark.machine.temporary import temporary_folder
-    from sparsemark.networks.factory import name_of
     from sparsemark.records.sensitivity import check_replaceable
     from sparsemark.report.progress import watch
     from sparsemark.report.renderers.sensitivity import as_sensitivity
-    from sparsemark.specs import InputSpec, ModelSpec
+    from sparsemark.study import asked
     from sparsemark.study.sensitivity import SPARSITIES, measure_sensitivity
     from sparsemark.study.task import load_task
 
     check_writable(options.json)
-    inputs = tuple(map(InputSpec.parse, options.input))
-    model = ModelSpec(name_of(options.reference), options.reference, inputs)
+    model = asked.model(options.reference, options.input, (), options.task)
     sparsities = SPARSITIES if options.sparsities is None else options.sparsities
     command = f"sparsemark sensitivity {options.reference} --json {options.json}"
-    with notices(), temporary_folder() as work:
+    with temporary_folder() as work:
         # What is written into a stream has no place for a journal beside it.
         streams = is_stream(options.json)
         result = work / "result" if streams else options.json

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from sparsemark.direct.runtime.parts import Arrays, Bound, Session
     from sparsemark.direct.schedule import Schedule
 
+COPIES = isa.INPUT, isa.COPY
+"""Operations that compute nothing: they lay the image or an activation out as a layer reads it."""
+
 _CALLS = 6
 """Of a network whose dense parts are timed; the first one warms up."""
 
@@ -87,7 +90,7 @@ def explain(plan: Plan) -> Iterator[Layer]:
         products = _products(operation) if winograd else dense_multiply_adds(operation) if product else work
         yield Layer(
             operation.name,
-            _shape(operation.target),
+            _shape(operation),
             _density(operation),
             kernel,
             seconds,
@@ -99,10 +102,16 @@ def explain(plan: Plan) -> Iterator[Layer]:
         )
 
 
-def _shape(tensor: Tensor) -> tuple[int, int, int]:
-    """Channels, height, width; of bytes, channels that fill the last word count."""
-    channels, height, width = tensor.shape
-    return channels if tensor.fill is None else BLOCK * channels, height, width
+def _shape(operation: Operation) -> tuple[int, int, int]:
+    """Channels, height, width of what it makes; of bytes, channels that fill the last word count.
+
+    Of the phases of a stride, which are no activation of the network's, those of what they are of.
+    """
+    channels, height, width = operation.target.shape
+    phases = operation.numbers[isa.PHASES] if operation.code in COPIES else 1
+    if phases > 1:
+        return channels // phases, operation.numbers[isa.SOURCE_HEIGHT], operation.numbers[isa.SOURCE_WIDTH]
+    return channels if operation.target.fill is None else BLOCK * channels, height, width
 
 
 def _layer_of(part: Dense, seconds: float | None) -> Layer:
@@ -194,6 +203,9 @@ def _kernel(operation: Operation, schedule: Schedule | None) -> str:
     if isinstance(operation, BlockConvolution):
         kind = f"int8, all blocks, {FORM}" if schedule and schedule.product else f"int8 blocks of four, {FORM}"
         return kind + _taken_in(None, pooled=operation.pooled)
+    if operation.code in COPIES:
+        phases = operation.numbers[isa.PHASES]
+        return f"copy in {phases} phases" if phases > 1 else "copy"
     if not isinstance(operation, Convolution) or schedule is None:
         return "matrix x vector" if isinstance(operation, Matrix) else "plain loop"
     if schedule.winograd:

@@ -20,6 +20,7 @@ from sparsemark.engines import (
 )
 from sparsemark.engines.base import Engine, Look, Predict
 from sparsemark.errors import UnsupportedError
+from sparsemark.machine.at_work import at_work
 from sparsemark.registry import find, why_not
 from sparsemark.specs import INT8, PRECISIONS
 
@@ -122,4 +123,5 @@ def load(artifact: Artifact, name: str, threads: int) -> Predict:
     absent = why_not(engine)
     if absent:
         raise UnsupportedError(absent)
-    return engine.load(artifact.path, threads)
+    with at_work(f"loading into {name}"):
+        return engine.load(artifact.path, threads)

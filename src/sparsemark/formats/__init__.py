@@ -12,6 +12,7 @@ from sparsemark.errors import UnsupportedError
 from sparsemark.files import content_hash, note_of, read_note, write_atomically
 from sparsemark.formats import dense
 from sparsemark.formats.base import Artifact, Format, Quantiser, Weights
+from sparsemark.machine.at_work import at_work
 from sparsemark.registry import find, missing
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def export(source: Source, name: str, stem: Path) -> Artifact:
     absent = missing(form.requires)
     if absent:
         raise UnsupportedError(absent)
-    return _made(name, stem, lambda path: form.export(source, path))
+    with at_work(f"exporting to {name}"):
+        return _made(name, stem, lambda path: form.export(source, path))
 
 
 def quantiser_of(name: str) -> Quantiser:

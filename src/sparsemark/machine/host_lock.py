@@ -18,6 +18,7 @@ from sparsemark import paths
 from sparsemark.errors import UserError
 from sparsemark.files import lock
 from sparsemark.machine import proc
+from sparsemark.machine.at_work import at_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,7 +65,7 @@ def only_measurement(patience: float = PATIENCE) -> Iterator[float]:
 def _wait(descriptor: int, path: Path, patience: float) -> float:
     started = time.monotonic()
     reminded = -_REMINDER
-    with _turnstile(path) as turnstile:
+    with _turnstile(path) as turnstile, at_work("waiting for another measurement"):
         for one in (*turnstile, descriptor):
             while not lock(one):
                 waited = time.monotonic() - started

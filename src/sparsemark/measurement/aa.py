@@ -10,8 +10,10 @@ programs. Engines add a spread of their own, which a gate sees in their cells.
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
@@ -21,12 +23,15 @@ from sparsemark.machine.children import end_with_parent
 from sparsemark.machine.control_group import throttled_periods
 from sparsemark.machine.import_path import variables
 from sparsemark.machine.placement import measured_environment
+from sparsemark.measurement.notices import read_stderr, send_notices
 from sparsemark.specs import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     Watch = Callable[[Sequence[str], str], Iterator[str]]
+
+_LOG = logging.getLogger(__name__)
 
 LEAST_LAUNCHES = 3
 """Launches however little time there is: two can agree by chance."""
@@ -81,16 +86,26 @@ def launches(seconds: float, threads: int, watch: Watch) -> Iterator[Launch]:
 
 def _in_fresh_process(threads: int) -> Launch:
     command = [sys.executable, "-P", "-m", "sparsemark.measurement.aa", str(threads)]
+    said: list[str] = []
     environment = measured_environment(variables())
     try:
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+        started = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603 - fixed words
     except OSError as error:
         raise UserError(f"A/A: no process can be started: {error.strerror or error}") from error
-    if ended.returncode:
-        said = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
-        reason = said[-1] if said else f"exit code {ended.returncode}"
+    with started as process:
+        reader = threading.Thread(target=read_stderr, args=(process.stderr, said, _LOG.info), daemon=True)
+        try:
+            reader.start()
+            answer = b"" if process.stdout is None else process.stdout.read()
+            process.wait()
+        except BaseException:  # an interrupt, which must not wait for what is being timed
+            process.kill()
+            raise
+        reader.join()
+    if process.returncode:
+        reason = said[-1].strip() if said else f"exit code {process.returncode}"
         raise UserError(f"A/A: the process that measures failed: {reason}")
-    fields = json.loads(ended.stdout.splitlines()[-1])
+    fields = json.loads(answer.splitlines()[-1])
     return Launch(**fields | {name: tuple(fields[name]) for name in ("samples_s", "reference_s")})
 
 
@@ -118,4 +133,5 @@ def launch(threads: int, protocol: Protocol = _PROTOCOL) -> Launch:
 
 if __name__ == "__main__":
     end_with_parent()
+    send_notices()
     sys.stdout.write(f"{json.dumps(asdict(launch(int(sys.argv[1]))))}\n")

@@ -23,6 +23,7 @@ import msgspec
 from sparsemark.errors import UnsupportedError, UserError
 from sparsemark.machine.host_lock import only_measurement
 from sparsemark.machine.placement import measured_environment
+from sparsemark.measurement.notices import read_stderr
 from sparsemark.measurement.parity import ParityError
 from sparsemark.measurement.timing import Timing  # noqa: TC001 - as below
 from sparsemark.measurement.turns import InTurn, PartnerError, Turn
@@ -34,14 +35,8 @@ if TYPE_CHECKING:
 LEAST_PAIRS = 3
 """Pairs of blocks of one launch: with fewer, the order ABBA does not cancel a drift."""
 
-NOTICE = "sparsemark: "
-"""How lines begin that a launch writes to stderr for the reader, not for the one who looks for its fault."""
-
 _MORE_PATIENCE = 5.0
 """Seconds for the second of two launches once the first has failed: it notices that at its next turn."""
-
-_KEPT_LINES = 20
-"""Lines of stderr that are kept, to quote the last from."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +239,7 @@ def _started(job: Job, notice: Callable[[str], None], place: Place) -> Iterator[
             pass_fds=() if job.turn is None else (job.turn.channel,),
         ) as process:
             lines: list[str] = []
-            reader = threading.Thread(target=_read, args=(process, lines, notice), daemon=True)
+            reader = threading.Thread(target=read_stderr, args=(process.stderr, lines, notice), daemon=True)
 
             def answer(patience: float) -> Launch:
                 try:
@@ -281,18 +276,6 @@ def _read_answer(path: Path, code: int, said: list[str]) -> Launch:
     if answer.launch is None:
         raise FAILURES.get(answer.failure, LaunchError)(answer.reason)
     return answer.launch
-
-
-def _read(process: subprocess.Popen[bytes], lines: list[str], notice: Callable[[str], None]) -> None:
-    if process.stderr is None:
-        return
-    for raw in process.stderr:
-        line = raw.decode(errors="replace").rstrip()
-        if line.startswith(NOTICE):
-            notice(line.removeprefix(NOTICE))
-        elif line:
-            lines.append(line)
-            del lines[:-_KEPT_LINES]
 
 
 def _how_it_ended(code: int, said: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemark.engines.base import notes_of
+from sparsemark.machine.at_work import at_work
 from sparsemark.networks.reference import stack
 from sparsemark.records.measurement import CONSTANT, NEVER_DEPENDED
 
@@ -143,7 +144,8 @@ def check(
     notes = (*reference.notes, *notes_of(predict))
     # What is not scored need not be run where there is nothing to compare it with.
     run = range(len(batches)) if score else reference.chosen
-    predict, answers, written = _answers(predict, [batches[index] for index in run])
+    with at_work("checking its outputs"):
+        predict, answers, written = _answers(predict, [batches[index] for index in run])
     notes = (*notes, *written)
     expected = reference.outputs
     _check_numbers(answers, expected)

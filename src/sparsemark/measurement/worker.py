@@ -6,7 +6,6 @@ that another engine is timed in.
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,9 @@ from sparsemark.files import content_hash
 from sparsemark.formats.base import Artifact, Weights
 from sparsemark.machine.children import end_with_parent
 from sparsemark.machine.memory import peak_bytes
-from sparsemark.measurement.launch import FAILURES, NOTICE, Answer, Job, Launch
+from sparsemark.measurement.launch import FAILURES, Answer, Job, Launch
 from sparsemark.measurement.launch_data import LaunchData
+from sparsemark.measurement.notices import send_notices
 from sparsemark.measurement.parity import check
 from sparsemark.measurement.timing import measure, settled
 from sparsemark.measurement.turns import Turns
@@ -67,21 +67,10 @@ def _verified(side: Side, data: LaunchData, threads: int) -> Verified:
     return check(engines.load(artifact, side.engine, threads), data.checked, data.reference(side.outputs))
 
 
-class _Notices(logging.Handler):
-    """Lines for the reader, to stderr."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
-        sys.stderr.write(f"{NOTICE}{self.format(record)}\n")
-        sys.stderr.flush()
-
-
 def main(path: str, parent: str) -> int:
     """Answer the job on stdin into a file, for the process of this id."""
     end_with_parent(int(parent))
-    own = logging.getLogger("sparsemark")
-    own.addHandler(_Notices(logging.INFO))
-    own.setLevel(logging.INFO)
+    send_notices()
     answer: Any
     try:
         with np.errstate(all="ignore"):

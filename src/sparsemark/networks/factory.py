@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemark.errors import UserError
 from sparsemark.files import key_of
+from sparsemark.machine.at_work import at_work
 from sparsemark.references import ONNX_SUFFIX, one_line, resolve
 from sparsemark.specs import FLOAT32
 
@@ -69,7 +70,7 @@ def build_whole(model: ModelSpec, seed: int = 0) -> tuple[torch.nn.Module, tuple
     """
     import torch
 
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), at_work("building the network"):
         torch.manual_seed(seed)
         module, notes = build(model, seed)
         check_input(module, model)

@@ -15,6 +15,7 @@ from sparsemark.files import write_atomically
 from sparsemark.records import flat_scores, schema_1, typed
 from sparsemark.records.engine_note import EngineNote
 from sparsemark.records.measurement import MEASURED, STATUSES, Measurement
+from sparsemark.records.origin import Origin
 from sparsemark.records.ranges import MEASUREMENT_ORDER, Positive
 from sparsemark.records.scores import DataNote
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 2
+
+_ORIGIN = "origin"
+"""Field of the document's `sparsemark` object."""
 
 _RAW_SECONDS = {
     "reference_s": "reference_data",
@@ -55,17 +59,35 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(document, indent=1, allow_nan=False).encode())
 
 
-def notes(engines: Mapping[str, EngineNote], unmeasured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def notes(
+    engines: Mapping[str, EngineNote], unmeasured: Sequence[Mapping[str, Any]], origin: Origin | None = None
+) -> dict[str, Any]:
     """Return the document's `sparsemark` object.
 
     Args:
         engines: by name.
         unmeasured: entries of the rows without a latency: pytest-benchmark's own tools break on null statistics.
+        origin: of the run, left out where it is None.
     """
     return {
+        **({} if origin is None else {_ORIGIN: dataclasses.asdict(origin)}),
         "engines": {name: dataclasses.asdict(note) for name, note in engines.items()},
         "unmeasured": list(unmeasured),
     }
+
+
+def origin_of(beside: Mapping[str, Any]) -> Origin | None:
+    """Read the origin of a run from the document's `sparsemark` object; None where there is none.
+
+    Raises:
+        ValueError: naming the field that has another type.
+    """
+    where = f"sparsemark.{_ORIGIN}"
+    values = typed.mapping(beside, _ORIGIN, where)
+    if not values:
+        return None
+    reference = typed.scalar(values.get("reference"), str, f"{where}.reference")
+    return typed.record({**values, "reference": reference}, Origin, {name: f"{where}.{name}" for name in values})
 
 
 def engine_notes(beside: Mapping[str, Any]) -> dict[str, EngineNote]:

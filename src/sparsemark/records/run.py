@@ -15,6 +15,7 @@ from sparsemark.records.benchmark_json import (
     from_benchmark,
     is_timed,
     notes,
+    origin_of,
     to_benchmark,
     write_document,
 )
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from sparsemark.records.engine_note import EngineNote
     from sparsemark.records.measurement import Measurement
+    from sparsemark.records.origin import Origin
 
 
 _LOG = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class Run:
         commit_info: the commit of the code.
         when: ISO 8601.
         engines: labels, looks and devices of the engines that were timed, by name; empty in files of schema 1.
+        origin: how its files are made again; None where no single network was named on a command line.
     """
 
     measurements: tuple[Measurement, ...]
@@ -50,6 +53,7 @@ class Run:
     commit_info: Mapping[str, Any] = field(default_factory=dict)
     when: str = ""
     engines: Mapping[str, EngineNote] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def measured(self) -> list[Measurement]:
         """Return the cells that ran and agreed."""
@@ -71,7 +75,7 @@ class Run:
             "benchmarks": [to_benchmark(m) for m in self.measurements if is_timed(m)],
             "datetime": self.when or datetime.now(UTC).isoformat(),
             "version": version,
-            "sparsemark": notes(self.engines, unmeasured),
+            "sparsemark": notes(self.engines, unmeasured, self.origin),
         }
 
     def save(self, path: Path) -> None:
@@ -106,11 +110,12 @@ class Run:
             machine_info, commit_info = typed.shallow(document, "machine_info"), typed.shallow(document, "commit_info")
             when = typed.scalar(document.get("datetime"), str | None, "datetime") or ""
             engines = engine_notes(typed.mapping(document, "sparsemark"))
+            origin = origin_of(typed.mapping(document, "sparsemark"))
         except ValueError as error:
             raise UserError(f"{path}: {error}") from error
         if not measurements:
             raise UserError(f"{path}: benchmarks: no entry has extra_info.schema, so none was made by sparsemark")
-        return cls(tuple(measurements), machine_info, commit_info, when, engines)
+        return cls(tuple(measurements), machine_info, commit_info, when, engines, origin)
 
 
 def _latest(entries: Sequence[tuple[str, Measurement]]) -> tuple[Measurement, ...]:
@@ -145,8 +150,9 @@ def _parsed(path: Path, content: bytes) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
+        found = "its bytes are no text" if isinstance(error, UnicodeDecodeError) else error
         raise UserError(
-            f"{path}: expected a result file of sparsemark (JSON, as --json OUT writes it): {error}"
+            f"{path}: expected a result file of sparsemark (JSON, as --json OUT writes it): {found}"
         ) from error
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsemark.records.origin import Origin
 from sparsemark.report.harmless import harmless
 from sparsemark.specs import DENSE, FP32
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sparsemark.records.measurement import Measurement
+    from sparsemark.records.run import Run
 
 _REFERENCE = "REF"
 """Stands for the network where a result file is all that is known."""
@@ -34,6 +36,7 @@ class Deployment:
         finetuning: words that name the task and how long a pruned network is fine-tuned.
         folder: where the exported files are kept, or None where they are not.
         results: the run's result files, as `sparsemark report` takes them; none where nobody knows them.
+        earlier: whether another command kept the files, so that they may be gone; else this one keeps them.
     """
 
     reference: str | None = None
@@ -41,6 +44,26 @@ class Deployment:
     finetuning: tuple[str, ...] = ()
     folder: Path | None = None
     results: tuple[Path, ...] = ()
+    earlier: bool = False
+
+    @classmethod
+    def of_run(cls, run: Run, results: tuple[Path, ...]) -> Deployment:
+        """Return what a run's result file says of its files; of several files, only their names are known."""
+        origin = run.origin
+        if origin is None or len(results) != 1:
+            return cls(results=results)
+        folder = None
+        if origin.artifacts is not None:
+            folder = Path(os.path.normpath(results[0].parent / origin.artifacts))
+        inputs, finetuning = _words(origin.inputs), _words(origin.finetuning)
+        return cls(origin.reference, inputs, finetuning, folder, results, earlier=True)
+
+    def origin(self) -> Origin:
+        """Return what a result file says, for `of_run` to read; nothing but its own place is absolute in it."""
+        folder = None
+        if self.folder is not None and self.results:
+            folder = os.path.relpath(self.folder, self.results[0].parent)
+        return Origin(self.reference or "", shlex.join(self.inputs), shlex.join(self.finetuning), folder)
 
     @property
     def as_csv(self) -> str:
@@ -59,7 +82,7 @@ class Deployment:
         precision = f"-{m.precision}" if quantised else ""
         named = m if kept is None or self.folder is None else kept
         name = f"{named.name.rpartition(f'-{m.engine}')[0] or named.name}{precision}{_suffix(m.format)}"
-        if self.folder is not None:
+        if self.folder is not None and (not self.earlier or _is_there(self.folder / name, named)):
             return harmless(str(self.folder / name))
         words = ["sparsemark", "export", self.reference or _REFERENCE, *self.inputs]
         if m.method != DENSE:
@@ -74,6 +97,22 @@ class Deployment:
     def line(self, m: Measurement, kept: Measurement | None = None) -> str:
         """Return the same as a line of a report, with what runs the file."""
         return f"deploy{' (sparsemark.load runs it)' if m.engine == _LOADED else ''}: {self.of(m, kept)}"
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Return the words of options as a shell reads them; none where it would not."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        return ()
+
+
+def _is_there(path: Path, m: Measurement) -> bool:
+    """Return whether a file is there, of the size that was timed: a later command may have replaced it."""
+    try:
+        return path.is_file() and path.stat().st_size == m.artifact_bytes
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _pruning(m: Measurement) -> str:

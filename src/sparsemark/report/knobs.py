@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sparsemark.analysis.gains import LEAST_SHARE
 from sparsemark.records.explanation import WHY_NOT
 from sparsemark.report.wording import milliseconds, percent, size
 
@@ -20,7 +21,7 @@ _NAMED = 4
 _FEW_LEFT = 0.99
 """Share of the multiply-adds below which zeros are worth a word."""
 
-NOTHING = "Nothing to turn: no change that was tried is above noise."
+NOTHING = f"Nothing to turn: no change that was tried gains {percent(LEAST_SHARE)} of a call, above noise."
 
 FACTS = ("separable", "layout")
 """Linters whose seconds are no gain of a change."""
@@ -99,8 +100,14 @@ def others(ranked: Sequence[Ranked], explanation: Explanation) -> list[str]:
         elif one.advice.linter == "layout":
             lines.append(_layout(one.advice))
         elif not one.pays:
-            lines.append(f"tried, no gain ({_interval(one.gain_s)}): {_CHANGES[one.advice.linter](one.advice)[0]}")
+            lines.append(f"tried, {_too_little(one.gain_s)}: {_CHANGES[one.advice.linter](one.advice)[0]}")
     return lines
+
+
+def _too_little(gain: Interval | None) -> str:
+    """Return why a change does not pay: within noise, or above it and still less than is worth a line."""
+    small = gain is not None and gain.low > 0
+    return f"{f'gains under {percent(LEAST_SHARE)} of a call' if small else 'no gain'} ({_interval(gain)})"
 
 
 def _interval(gain: Interval | None) -> str:
@@ -115,7 +122,7 @@ def _separable(one: Ranked) -> str:
     where = f"the {one.advice.facts['kinds']} layers {_layers(one.advice.layers)}"
     if one.pays:
         return f"zeros in {where} gain {_interval(one.gain_s)}"
-    return f"zeros in {where} gain nothing, {_interval(one.gain_s)}: leave these layers dense"
+    return f"zeros in {where}: {_too_little(one.gain_s)}: leave these layers dense"
 
 
 def _layout(advice: Advice) -> str:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from sparsemark.machine import pace
+from sparsemark.machine.at_work import step
 from sparsemark.report.harmless import harmless
 
 if TYPE_CHECKING:
@@ -32,15 +34,25 @@ _FOUND_S, _FOUND_PART = 1.0, 20
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Show what is being waited for while nobody knows how long it takes."""
+    """Show what is being waited for, and the step at work, while nobody knows how long it takes."""
     console = Console(stderr=True)
     if console.is_terminal:
-        with console.status(f"{what} ..."):
+        with console.status(_Waiting(what)):
             yield
         return
     started = time.monotonic()
-    with lines_in_a_pipe(lambda: f"{what}: {_clock(time.monotonic() - started)} elapsed"):
+    with lines_in_a_pipe(lambda: f"{_with_step(what)}, {_clock(time.monotonic() - started)} elapsed"):
         yield
+
+
+@dataclass
+class _Waiting:
+    """Words of a spinner, asked at each drawing."""
+
+    what: str
+
+    def __rich__(self) -> Text:
+        return Text(f"{_with_step(self.what)} ...")
 
 
 def watch(
@@ -119,7 +131,10 @@ class _Left(ProgressColumn):
             return "time left not known yet" if remaining else ""
         if remaining[0] in means:
             known[0] = max(0.0, known[0] - working)
-        return f"{'about' if len(known) == len(remaining) else 'at least'} {_clock(sum(known))} left"
+        if len(known) == len(remaining):
+            return f"about {_clock(sum(known))} left"
+        # A bound of nothing says nothing.
+        return f"at least {_clock(sum(known))} left" if round(sum(known)) else "time left not known yet"
 
     def render(self, task: Task) -> Text:  # noqa: ARG002 - rich's protocol
         """Return the same for the bar of a terminal."""
@@ -141,7 +156,7 @@ def _behind_a_bar(
 ) -> Iterator[T]:
     current: object = ""
     columns = (
-        _Working(lambda: f"{what}: {name}" if (name := _name(current)) else what),
+        _Working(lambda: _with_step(f"{what}: {name}") if (name := _name(current)) else what),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -165,7 +180,8 @@ def _beside_lines(items: Sequence[T], what: str, left: _Left) -> Iterator[T]:
 
     def line() -> str:
         elapsed = _clock(time.monotonic() - started)
-        return f"{what}: {done + 1} of {len(items)}: {_name(current)}, {elapsed} elapsed, {left.words()}"
+        at_work = _with_step(f"{what}: {done + 1} of {len(items)}: {_name(current)}")
+        return f"{at_work}, {elapsed} elapsed, {left.words()}"
 
     with lines_in_a_pipe(line):
         for done, item in enumerate(items):  # noqa: B007 - `line` reads it
@@ -199,6 +215,11 @@ def _write(line: Callable[[], str], ended: threading.Event) -> None:
         except (OSError, ValueError):  # nobody reads it any more, or it is closed
             return
         pace.written()
+
+
+def _with_step(words: str) -> str:
+    """Return the words with the step at work behind them, such as `fine-tuning, epoch 3 of 6`."""
+    return f"{words}: {harmless(named)}" if (named := step()) else words
 
 
 def _name(item: object) -> str:

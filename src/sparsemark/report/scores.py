@@ -101,8 +101,7 @@ class Scale:
             return f"without loss of {self.metric}"
         if not self.percent:
             return f"within {tolerance:g} of the dense {self.metric}"
-        points = f"{100 * tolerance:g}"
-        return f"within {'one point' if points == '1' else f'{points} points'} of {self.metric}"
+        return f"within {wording.points(tolerance)} of {self.metric}"
 
 
 @dataclass(frozen=True)

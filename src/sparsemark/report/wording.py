@@ -114,6 +114,12 @@ def percent(fraction: float | None, decimals: int = 0) -> str:
     return ABSENT if fraction is None else f"{100 * fraction:.{decimals}f} %"
 
 
+def points(fraction: float, digits: int = 6) -> str:
+    """Return a difference of fractions in words: `one point`, `2.5 points`, with so many significant digits."""
+    text = f"{100 * fraction:.{digits}g}"
+    return "one point" if text == "1" else f"{text} points"
+
+
 def share(fraction: float) -> str:
     """Return a fraction as `94 %`, with a decimal rounded down where it would read as all: `99.9 %`."""
     if fraction < 1 and round(100 * fraction) == 100:

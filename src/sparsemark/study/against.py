@@ -21,7 +21,8 @@ from sparsemark.analysis.significance import signed_rank_interval
 from sparsemark.analysis.statistics import log_time_ratios
 from sparsemark.analysis.verdicts import NoBaselineError
 from sparsemark.errors import UserError
-from sparsemark.measurement.launch import LEAST_PAIRS, NOTICE, InTurnError, launch_in_turn
+from sparsemark.measurement.launch import LEAST_PAIRS, InTurnError, launch_in_turn
+from sparsemark.measurement.notices import NOTICE
 from sparsemark.records.benchmark_json import from_benchmark
 from sparsemark.records.measurement import ERROR
 from sparsemark.records.run import Run

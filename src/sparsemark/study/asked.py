@@ -8,7 +8,7 @@ from sparsemark.errors import UserError
 from sparsemark.machine.memory import check_inputs_fit
 from sparsemark.networks.factory import name_of
 from sparsemark.networks.onnx_model import onnx_inputs
-from sparsemark.references import ONNX_SUFFIX
+from sparsemark.references import ONNX_SUFFIX, check_reference
 from sparsemark.specs import InputSpec, ModelSpec, Pruning
 from sparsemark.study.batch_sizes import with_batch
 from sparsemark.study.inputs import held_inputs
@@ -69,6 +69,7 @@ def _inputs(reference: str, texts: Sequence[str], task: Path | None) -> tuple[In
         return onnx_inputs(reference, given)
     if given:
         return given
+    check_reference(reference)  # before what is missing beside it
     if task is not None:
         return load_task(task).declared_inputs()
     raise UserError(

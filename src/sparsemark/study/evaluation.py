@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sparsemark.machine.at_work import at_work
 from sparsemark.networks.outputs import output_tensors
 from sparsemark.networks.reference import stack
 from sparsemark.study.task import REPORT, SELECT
@@ -35,8 +36,9 @@ def evaluate(module: torch.nn.Module, task: Task, model: ModelSpec, part: str) -
     Raises:
         UserError: the task fails.
     """
-    inputs = task.images(part, model)
-    return task.scores(answers(module, inputs.batches), part, inputs)
+    with at_work(f"scoring on the {part} inputs"):
+        inputs = task.images(part, model)
+        return task.scores(answers(module, inputs.batches), part, inputs)
 
 
 def answers(module: torch.nn.Module, batches: Iterable[Sequence[NDArray[Any]]]) -> tuple[NDArray[Any], ...]:

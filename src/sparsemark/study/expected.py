@@ -8,6 +8,7 @@ from sparsemark import paths
 from sparsemark.errors import NoFloat64Error, UnsupportedError
 from sparsemark.files import key_of
 from sparsemark.formats import FORMATS
+from sparsemark.machine.at_work import at_work
 from sparsemark.networks.quantised_reference import quantised_outputs, quantises
 from sparsemark.networks.reference import Reference, float64_outputs
 from sparsemark.networks.source import Source
@@ -95,7 +96,8 @@ class ExpectedOutputs:
             path = paths.reference_outputs(self._work, key)
             reference = reference_outputs.load(path, key)
             if reference is None:
-                reference = self._once(("reference", key), compute)
+                with at_work("computing the outputs to compare with"):
+                    reference = self._once(("reference", key), compute)
                 reference_outputs.store(path, key, reference)
             # Those of the dense network stay, beside one other: they can be large.
             dense = key_of(self._prepare(variant.dense).key, inputs.digest, MEASUREMENT_VERSION)

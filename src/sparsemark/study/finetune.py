@@ -18,13 +18,14 @@ from torch import nn
 
 from sparsemark.errors import TaskError, UserError
 from sparsemark.files import code_digest, key_of, write_atomically
+from sparsemark.machine.at_work import at_work
 from sparsemark.networks.checkpoint import state_digest, tensors_digest
 from sparsemark.pruning.calibration import forward
 from sparsemark.pruning.masks import held
 from sparsemark.references import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from sparsemark.pruning.masks import Masks
     from sparsemark.study.task import Task
@@ -65,7 +66,8 @@ def finetune(
     module.zero_grad(set_to_none=True)
     with held(module, masks, f"{task.name}: train"):
         if task.trains_itself:
-            history = task.train(module, epochs, seed, work)
+            with at_work(f"fine-tuning by the task's train, {epochs} epochs"):
+                history = task.train(module, epochs, seed, work)
         else:
             history = _fit(module, task, masks, epochs=epochs, seed=seed, work=work)
         if _shapes(module) != before:
@@ -85,15 +87,8 @@ def _fit(module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int,
     path = work / f"{key}.state"
     history = _resume(path, module, optimizer, schedule)
     for epoch in range(len(history), epochs):
-        torch.manual_seed(seed * epochs + epoch)  # of dropout
-        module.train()
-        losses = []
-        for inputs, targets in task.batches(seed * epochs + epoch):
-            optimizer.zero_grad()
-            loss = task.loss(forward(module, inputs, task.name), targets)
-            _backward(loss, task)
-            optimizer.step()
-            losses.append(float(loss.detach()))
+        with at_work(f"fine-tuning, epoch {epoch + 1} of {epochs}"):
+            losses = list(_epoch(module, task, optimizer, seed * epochs + epoch))
         if not losses:
             raise TaskError(f"{task.name}: batches: yields nothing; expected pairs of inputs and targets")
         schedule.step()
@@ -102,7 +97,24 @@ def _fit(module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int,
     return {"epochs": history}
 
 
-def _backward(loss: torch.Tensor, task: Task) -> None:
+def _epoch(module: nn.Module, task: Task, optimizer: torch.optim.Optimizer, seed: int) -> Iterator[float]:
+    """Pass over a task's batches once, and yield the loss of each."""
+    torch.manual_seed(seed)  # of dropout
+    module.train()
+    for inputs, targets in task.batches(seed):
+        optimizer.zero_grad()
+        loss = task.loss(forward(module, inputs, task.name), targets)
+        backward(loss, task)
+        optimizer.step()
+        yield float(loss.detach())
+
+
+def backward(loss: torch.Tensor, task: Task) -> None:
+    """Compute the gradients of a task's loss.
+
+    Raises:
+        TaskError: none flow from it.
+    """
     try:
         loss.backward()  # type: ignore[no-untyped-call]
     except Exception as error:
@@ -176,7 +188,7 @@ def recalibrate(module: nn.Module, task: Task, seed: int) -> bool:
         layer.momentum = None  # torch's name for a cumulative mean
         layer.train()
     whole = None
-    with torch.no_grad():
+    with torch.no_grad(), at_work("recalibrating BatchNorm"):
         for inputs, _ in task.batches(seed):
             count = len(inputs[0]) if isinstance(inputs, tuple | list) else len(inputs)
             whole = whole or count

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sparsemark import paths, pruning
 from sparsemark.errors import NotMadeError, TaskError, UnsupportedError, UserError
 from sparsemark.files import content_hash, convert_document, key_of
+from sparsemark.machine.at_work import at_work
 from sparsemark.networks.channel_plan import NO_PLAN, ChannelPlan
 from sparsemark.networks.checkpoint import (
     Checkpoint,
@@ -37,6 +38,7 @@ from sparsemark.records.scores import DataNote, Score, SingleInputs
 from sparsemark.registry import find
 from sparsemark.specs import ONE_SHOT
 from sparsemark.study.evaluation import evaluate, evaluate_parts
+from sparsemark.study.rehearsal import evaluate_tried
 from sparsemark.study.requirements import (
     NOT_PRUNED,
     calibration_of,
@@ -206,7 +208,7 @@ def _built(variant: Variant, task: Task | None, places: Places) -> Prepared:
     """Store the network as its factory makes it: in each process anew, since a factory may have changed."""
     path = paths.checkpoint(paths.untrained(places.work), variant.name)
     module, notes = build_whole(variant.model, variant.seed)
-    provenance = {} if task is None else _described(task, evaluate_parts(module, task, variant.model))
+    provenance = {} if task is None else _described(task, evaluate_tried(module, task, variant.model))
     provenance |= {NOTES: notes} if notes else {}
     provenance[_STRUCTURE] = structure_key(module)
     save_checkpoint(path, Checkpoint(Header(variant, provenance=provenance), module.state_dict()))
@@ -269,7 +271,8 @@ def train_dense(variant: Variant, task: Task, path: Path, work: Path) -> None:
         work: folder for what is needed to resume.
     """
     module = build_model(variant.model, variant.seed)
-    history = task.train(module, None, variant.seed, work)
+    with at_work("training by the task's train"):
+        history = task.train(module, None, variant.seed, work)
     provenance = _described(task, evaluate_parts(module, task, variant.model)) | {"history": history}
     save_checkpoint(path, Checkpoint(Header(variant, provenance=provenance), module.state_dict()))
 
@@ -318,7 +321,8 @@ def prune_from(
             whole = sum(usage(module, inputs).parameters.values())
         began = time.monotonic()
         request = Request(one.step, inputs, variant.seed, whole, not one.last, data, ratios_of(one.step))
-        pruned = pruning.prune(module, request)
+        with at_work("pruning"):
+            pruned = pruning.prune(module, request)
         choosing += time.monotonic() - began
         plan += pruned.plan
         notes |= dict.fromkeys((*pruned.notes, *_broken_blocks(planned[:number], pruned.plan)))

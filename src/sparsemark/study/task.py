@@ -31,11 +31,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemark.analysis.groups import grouped_interval, interval_of
-from sparsemark.errors import TaskError, UserError
+from sparsemark.errors import NotFiniteError, TaskError, UserError
 from sparsemark.files import key_of
 from sparsemark.networks.user_code import file_key, imports_key
 from sparsemark.records.scores import DataNote, Groups, Score, SingleInputs
-from sparsemark.references import load_file, one_line, resolve
+from sparsemark.references import line_in, load_file, one_line, resolve
 from sparsemark.specs import Metric
 from sparsemark.study.batches import NUMBERS, declared_by, in_batches
 from sparsemark.study.lookup import Lookup
@@ -258,7 +258,7 @@ class Task:
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise self._wrong("loss", f"returned {type(value).__name__}", "a tensor of one number")
         if not math.isfinite(float(value.detach())):
-            raise self._wrong("loss", f"is {float(value.detach())}", "a finite number")
+            raise self._wrong("loss", f"is {float(value.detach())}", "a finite number", NotFiniteError)
         return value
 
     def train(self, module: torch.nn.Module, epochs: int | None, seed: int, work: Path) -> Mapping[str, Any]:
@@ -274,15 +274,16 @@ class Task:
             raise self._failed(function, error) from error
 
     def _failed(self, function: str, error: Exception) -> TaskError:
-        return TaskError(f"{self.name}: {function}: failed: {one_line(error)[:300]}")
+        where = line_in(error, self._file)
+        return TaskError(f"{self.name}: {function}: failed: {one_line(error)[:300]}{where}")
 
     def _checked_iterable(self, function: str, returned: Any) -> Iterable[Any]:
         if not isinstance(returned, Iterable):
             raise self._wrong(function, f"returned {type(returned).__name__}", "something to iterate over")
         return returned
 
-    def _wrong(self, function: str, found: str, expected: str) -> TaskError:
-        return TaskError(f"{self.name}: {function}: {found}; expected {expected}")
+    def _wrong(self, function: str, found: str, expected: str, kind: type[TaskError] = TaskError) -> TaskError:
+        return kind(f"{self.name}: {function}: {found}; expected {expected}")
 
     def _number(self, name: str, value: Any, count: int) -> tuple[float, NDArray[np.float64] | None]:
         """Return a score as a number, and its values by input where the task gave those."""
@@ -294,7 +295,7 @@ class Task:
             raise self._wrong("score", f"{name} is {type(value).__name__}", "a number")
         array = found.astype(np.float64)
         if not np.isfinite(array).all():
-            raise self._wrong("score", f"{name} is {float(array.mean())}", "a finite number")
+            raise self._wrong("score", f"{name} is {float(array.mean())}", "a finite number", NotFiniteError)
         if array.ndim == 0 or array.size == 1:
             return float(array.reshape(())), None
         if array.shape != (count,):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsemark.direct import isa
 from sparsemark.direct.explain import explain, repeated
-from sparsemark.direct.ir import BlockConvolution, Convolution, Matrix
+from sparsemark.direct.ir import BlockConvolution, Convolution, Dense, Matrix, Operation
 from sparsemark.direct.mixed import in_words
 from sparsemark.direct.network import Network
 from sparsemark.engines.direct_csr import open_network
@@ -20,19 +22,21 @@ from sparsemark.records.explanation import ExplainedLayer, Explanation
 from sparsemark.specs import FP32, INT8
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from sparsemark.direct.decisions import Decision
     from sparsemark.direct.explain import Layer
-    from sparsemark.direct.ir import Dense, Operation
     from sparsemark.direct.network import Plan
     from sparsemark.direct.peak import Peak
     from sparsemark.specs import InputSpec
 
 ENGINE = "direct-csr"
+
+_WEIGHTED = ("Conv", "ConvTranspose")
+"""Operators whose copies carry their names."""
 
 
 def plan_file(path: Path, given: InputSpec | None) -> tuple[Network, Plan]:
@@ -66,10 +70,7 @@ def timed_file(path: Path, network: Network, plan: Plan, peak: Peak) -> tuple[Cs
     image = np.random.default_rng(0).standard_normal(shape, np.float32)
     nodes = {node.name: node for node in graph.nodes}
     steps = list(plan.lowered.steps())
-    layers = [
-        replace(layer, name=_label(nodes.get(step.name), step))
-        for step, layer in zip(steps, explain(plan), strict=True)
-    ]
+    layers = [replace(layer, name=name) for name, layer in zip(labels(steps, nodes), explain(plan), strict=True)]
     shown = tuple(_shown(layer, step, nodes.get(step.name)) for step, layer in zip(steps, layers, strict=True))
     windows = tuple(
         window
@@ -104,6 +105,44 @@ def layer_alone(weight: NDArray[Any], attributes: Mapping[str, Any], source: tup
     nodes = (Node("Conv", "layer", ("x", "w"), ("y",), attributes),)
     network = Network(Graph(("x",), ("y",), nodes, {"w": matrix}, {"w": weight.shape}, {}, source), 1)
     return repeated(network.plan(source))
+
+
+def labels(steps: Sequence[Operation | Dense], nodes: Mapping[str, Node]) -> list[str]:
+    """Return the names of steps, each once.
+
+    Args:
+        steps: in the order in which they run.
+        nodes: of the graph, by name.
+
+    Returns:
+        The name of the layer's weight, else of its node; of a copy, that of the step that reads it and ` (input)`. Of
+        what stands for itself several times, the second has ` (2)` behind it.
+    """
+    found: list[str] = []
+    for place, step in enumerate(steps):
+        name = _label(nodes.get(step.name), step)
+        reader = next((one for one in steps[place + 1 :] if _reads(one, step)), None) if _is_for(step, nodes) else None
+        if reader is not None:
+            name = f"{_label(nodes.get(reader.name), reader)} (input)"
+        free = (name if number == 1 else f"{name} ({number})" for number in count(1))
+        found.append(next(one for one in free if one not in found))
+    return found
+
+
+def _is_for(step: Operation | Dense, nodes: Mapping[str, Node]) -> bool:
+    """Return whether a step is no node's own: a copy of an activation in the layout that some layer needs."""
+    node = nodes.get(step.name)
+    return isinstance(step, Operation) and step.code == isa.COPY and (node is None or node.op in _WEIGHTED)
+
+
+def _reads(step: Operation | Dense, copied: Operation | Dense) -> bool:
+    """Return whether a step reads what a copy made, whole or as a part."""
+    if isinstance(copied, Dense):
+        return False
+    if isinstance(step, Dense):
+        return any(border.tensor is copied.target for border in step.sources.values())
+    read = [one for one in (step.source, step.second) if one is not None]
+    return any(copied.target in (one, one.whole) for one in read)
 
 
 def _label(node: Node | None, step: Operation | Dense) -> str:

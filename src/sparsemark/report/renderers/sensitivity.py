@@ -9,6 +9,7 @@ from rich.text import Text
 from sparsemark.report.harmless import harmless
 from sparsemark.report.renderers.terminal import draw, grid
 from sparsemark.report.scores import Scale
+from sparsemark.report.wording import points
 
 if TYPE_CHECKING:
     from sparsemark.records.sensitivity import Sensitivity
@@ -24,7 +25,7 @@ def as_sensitivity(found: Sensitivity, *, width: int, colour: bool) -> str:
         (harmless(layer.name), str(layer.weights), *map(scale.value, layer.scores), f"{100 * layer.ratio:.0f} %")
         for layer in found.layers
     ]
-    within = f"{100 * found.tolerance:.2g} points" if scale.percent else f"{found.tolerance:.4g}"
+    within = points(found.tolerance, digits=2) if scale.percent else f"{found.tolerance:.4g}"
     lines = [
         f"{scale.title} with one layer pruned by {harmless(found.method)}, not fine-tuned; dense "
         f"{scale.value(found.dense)}",
