@@ -229,6 +229,14 @@ def test_quantisation_there_and_back(opset, folder):
     agree(model_of(nodes, constants, (3, 50), opset), folder, 9 * array(3, 50))
 
 
+def test_quotient_that_is_a_tie_in_float32_is_one(folder):
+    """Images of 16 grey levels, in steps of 1/255: half of 255 is no tie in float64, where 1/255 is not rounded up."""
+    constants = {"s": np.float32(1 / 255), "z": np.uint8(0)}
+    nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"])]
+    levels = np.linspace(0, 1, 17, dtype=np.float32)[None]
+    agree(model_of(nodes, constants, levels.shape), folder, levels)
+
+
 @pytest.mark.parametrize(
     ("opset", "one", "constants"),
     [

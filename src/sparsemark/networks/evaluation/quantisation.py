@@ -55,7 +55,9 @@ class QuantizeLinear(Standard):
             point = np.zeros((), np.int64)
         if "float" in dtype.name:
             raise NotImplementedError(f"quantisation to {dtype}")
-        return (quantised(x / spread(scale, x.shape, along, block_size or 0), point, dtype),)
+        # In float32, as the standard has it and every engine does: half of 255 is a tie there, and just below one beyond.
+        quotient = (x / spread(scale, x.shape, along, block_size or 0)).astype(np.float32)
+        return (quantised(quotient, point, dtype),)
 
 
 class DequantizeLinear(Standard):
