@@ -222,8 +222,10 @@ class Study:
         if any(metric not in self.groups.get(name, {}) for name in names):
             return None
         groups = pooled(self.groups[name][metric] for name in names)
-        low, high = interval_of(groups)
-        return Level(100 * _mean(groups), 100 * low, 100 * high, len(groups), len(names))
+        interval = interval_of(groups)
+        if interval is None:
+            return None
+        return Level(100 * _mean(groups), 100 * interval[0], 100 * interval[1], len(groups), len(names))
 
     def validation(self, name: str, epoch: int, metric: str = "accuracy") -> float | None:
         """Return a score in percent on the validation patients at the end of an epoch, -1 for the last; or None."""

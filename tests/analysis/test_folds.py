@@ -8,7 +8,7 @@ import pytest
 
 from sparsemark.analysis.folds import folds_of, mean_score, rows_as_one, spread
 from sparsemark.analysis.front import Bar, answers, standings, with_folds_as_one
-from sparsemark.analysis.groups import interval_of, loss_interval, pooled
+from sparsemark.analysis.groups import interval_of, loss_interval, pooled, unseen
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.scores import DataNote, Score, SingleInputs
 
@@ -88,6 +88,21 @@ def test_intervals_are_of_the_groups_of_all_folds_in_pairs():
     before, after = (pooled(score.groups for score in of) for of in (dense, scores))
     assert (found.low, found.high) == interval_of(after)
     assert (found.loss_low, found.loss_high) == loss_interval(before, after, higher_is_better=True)
+
+
+def test_the_dense_network_has_no_interval_of_its_own_loss():
+    groups = {str(i): (1.0, 1.0) for i in range(20)}
+    rows = study((0.0,) * 5)
+    rows = [
+        dataclasses.replace(m, scores={"accuracy": dataclasses.replace(m.scores["accuracy"], groups=groups)})
+        for m in rows
+    ]
+    dense, pruned = (m.scores["accuracy"] for m in rows_as_one(rows))
+    assert (dense.loss_low, dense.loss_high) == (None, None)
+    assert pruned.loss_low == -pruned.loss_high == pytest.approx(-unseen(20)), "though none was seen"
+    assert (dense.input_count, dense.group_count) == (None, 20)
+    one = next(one for one in with_folds_as_one(standings(rows, Bar())) if one.measurement.method == "none")
+    assert one.score.loss_low is None
 
 
 def test_without_groups_folds_add_in_quadrature_and_seeds_do_not():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsemark.analysis.front import KEEP, Bar, answers, best, standings
-from sparsemark.analysis.groups import GROUPS_NEEDED, loss_interval
+from sparsemark.analysis.groups import GROUPS_NEEDED, loss_interval, unseen
 from sparsemark.errors import UserError
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.scores import DataNote, Score
@@ -177,17 +177,17 @@ def test_a_loss_weighs_groups():
     heavy = {name: (value, 99.0 if name == "7" else 1.0) for name, (value, _) in after.items()}
     light = {name: (value, 0.0 if name == "7" else 1.0) for name, (value, _) in after.items()}
     assert loss_interval(before, heavy, higher_is_better=True)[1] > 0.9
-    assert loss_interval(before, light, higher_is_better=True) == (0.0, 0.0)
+    assert loss_interval(before, light, higher_is_better=True) == pytest.approx((-unseen(7), unseen(7)))
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (groups([0.1] * 8), groups([0.1] * 8)),
+        (groups([3.1] * 8), groups([3.1] * 8)),
         (groups([0.1] * (GROUPS_NEEDED - 1)), groups([0.2] * (GROUPS_NEEDED - 1))),
         (groups([0.1] * 8), groups([0.1] * 9)),
     ],
-    ids=["no difference", "few", "others"],
+    ids=["no difference, and no fraction", "few", "others"],
 )
 def test_what_supports_no_interval_has_none(before, after):
     assert loss_interval(before, after, higher_is_better=True) is None

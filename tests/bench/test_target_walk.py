@@ -59,8 +59,8 @@ def test_the_last_network_of_each_walk_is_compared_with_the_control_and_the_grid
     walked = next(line for line in page.splitlines() if line.startswith("| walked"))
 
     assert "94.0" in walked
-    assert "-1.0 [-1.0, -1.0]" in walked
-    assert "+1.0 [+1.0, +1.0]" in walked
+    assert "-1.0 [-20.2, +18.6]" in walked, "as much in each of few patients"
+    assert "+1.0 [-18.6, +20.2]" in walked
 
 
 def test_what_a_walk_removed_and_why_it_ended_is_said_of_each_fold(page):

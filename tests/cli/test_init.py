@@ -56,6 +56,7 @@ def test_every_file_is_written_and_named_and_the_next_commands_are_the_last_line
     for name in names:
         assert (tmp_path / "a folder" / name).read_bytes() == (STARTER / name).read_bytes()
     assert os.access(tmp_path / "a folder" / "ci.sh", os.X_OK)
+    assert any("shapes.py and simple_task.py can go then" in line for line in lines)
     commands = [line.strip() for line in lines if line.startswith("  ")]
     assert (commands[0], commands[-1]) == ("cd 'a folder'", "sparsemark run study.toml")
     assert lines[-1] == f"  {commands[-1]}"
@@ -134,6 +135,8 @@ def test_the_study_runs_on_a_network_of_ones_own_after_the_lines_that_are_marked
     task = Path("task.py").read_text().splitlines()
     whole = "\n".join(task).replace("draw(COUNT, SEEDS[part])[0]", "noise(COUNT, SEEDS[part])[0]")
     whole = whole.replace("draw(COUNT, SEEDS[part])[1]", "noise(COUNT, SEEDS[part])[1]").replace("draw(32", "noise(32")
+    Path("shapes.py").unlink()  # as init says
+    Path("simple_task.py").unlink()
     noise = (
         "import numpy as np\n"
         "def noise(count, seed):\n"

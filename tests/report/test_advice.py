@@ -55,6 +55,35 @@ def test_an_interval_says_whether_it_excludes_a_larger_loss():
     )
 
 
+def test_the_number_of_inputs_is_said_and_whether_they_are_too_few():
+    def counted(low, high, **counts):
+        return line_of(rescored(bounded(low, high, 0.7), "accuracy", **counts), "how sure: ")
+
+    few = counted(-0.037, 0.037, input_count=100)
+    assert few.endswith("; 100 inputs, one is 1 point: too few to exclude that; 381 at least can")
+    assert counted(-0.037, 0.037, input_count=381).endswith("; 381 inputs, one is 0.26 points")
+    assert counted(-0.002, 0.009, input_count=2000).endswith("; 2000 inputs, one is 0.05 points"), "it is excluded"
+    assert counted(-0.1, 0.1, input_count=700, group_count=20).endswith(
+        "; 20 groups of 700 inputs in all, one is 5 points on average"
+    )
+    assert counted(-0.1, 0.1).endswith("is not excluded"), "an earlier version did not say"
+    bare = rescored(RUN, "accuracy", low=None, high=None, input_count=100)
+    assert line_of(bare, "how sure: ").endswith("would give one; 100 inputs"), "one is worth what the task makes of it"
+
+
+def test_a_loss_of_all_that_is_allowed_is_called_so():
+    def at(select):
+        row = next(filter(of("channels", "ncnn", 0.7), RUN.measurements))
+        scores = {"accuracy": dataclasses.replace(row.scores["accuracy"], select=select)}
+        chosen = rescored(RUN, "accuracy", select=lambda score: min(score.value, 0.9))
+        return line_of(replace(chosen, of("channels", "ncnn", 0.7), scores=scores), "how sure: ")
+
+    assert "(accuracy 88.0 -> 87.0, all that is allowed), reported on others" in at(0.87)
+    assert "all that is allowed" not in at(0.871)
+    there = replace(RUN, of("channels", "ncnn", 0.7), **scored(0.87))
+    assert "reported on, where it loses all that is allowed" in line_of(there, "how sure: ")
+
+
 def test_what_was_chosen_on_other_inputs_and_loses_more_where_it_is_reported_says_so():
     chosen = rescored(RUN, "accuracy", select=lambda score: score.value)
     row = next(filter(of("channels", "ncnn", 0.9), RUN.measurements))
@@ -190,7 +219,7 @@ def test_speed_alone_comes_with_how_often_a_network_decides_as_the_dense_one():
 def test_a_network_that_answers_without_looking_is_never_chosen():
     """Where one class is common it keeps the score."""
     blind = replace(RUN, of("channels", "ncnn", 0.7), notes=f"came with 3 zeros; {CONSTANT}")
-    assert headlines(blind)[0].startswith("Fastest within one point of accuracy: channels 50 % on ncnn")
+    assert " Fastest within one point of accuracy: channels 50 % on ncnn" in headlines(blind)[0]
     masks = Run(tuple(m for m in blind.measurements if m.method == "none" or m.notes))
     assert f"channels 70 % on ncnn is 4.63x [4.59, 4.64], but {CONSTANT}" in line_of(masks, "no pruned network pays")
     unscored = advice(replace(blind, lambda m: True, scores={}))

@@ -47,6 +47,7 @@ def advice(name, gain):
         ("level", "ORT_ENABLE_EXTENDED"),
         ("subnormals", "there are 7"),
         ("first-layer", "10 % of its multiply-adds"),
+        ("first-layer", "may cost score, which sparsemark sensitivity shows"),
         ("cache", "524 kB"),
         ("engine", "--format csr"),
     ],

@@ -103,3 +103,13 @@ def test_a_line_says_a_number_and_a_verdict_and_the_title_what_it_is_held_agains
     assert text.count("same engine") == 1
     assert "What it says (zeros and channels over dense on the same engine, sparse storage over the reference)" in text
     assert "\n  - zero masks on ONNX Runtime: unchanged in all 4 cells; " in text
+
+
+def test_a_ratio_to_dense_on_another_engine_than_the_reference_comes_with_that_of_the_table():
+    lines = findings(RUNS["study"])
+    row = next(filter(of("channels", "ncnn", 0.9), RUNS["study"].measurements))
+    (line,) = (line for line in lines if line.startswith("removed channels on ncnn"))
+    assert line.endswith(f"] ({row.speedup:.2f}x over the reference).")
+    (line,) = (line for line in lines if line.startswith("removed channels on ONNX Runtime"))
+    assert "over the reference" not in line, "it is the same"
+    assert not any("over the reference" in line for line in lines if line.startswith("sparse storage"))

@@ -7,18 +7,23 @@ import re
 
 import pytest
 
-from sparsemark.analysis.front import answers
+from sparsemark.analysis.front import Bar, answers, standings
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.run import Run
+from sparsemark.records.scores import Score
 from sparsemark.report import headlines, render
 from sparsemark.report.advice import advice
-from tests.report.runs import BARE, FAILED, RUNS, of, replace, scored
+from sparsemark.report.document import content_of
+from sparsemark.report.page.cells import cell_records
+from sparsemark.report.scores import Scoring
+from tests.report.runs import BARE, FAILED, RUNS, of, replace, rescored, scored
 from tests.synthetic import cell
 
 
 def test_the_headline_comes_first_and_names_the_fastest_within_one_point():
-    first = render(RUNS["study"]).splitlines()[0]
-    assert first.startswith("Fastest within one point of accuracy: channels 70 % on ncnn, 3.2")
+    first = " ".join(render(RUNS["study"]).split("\n\n")[0].split())
+    assert first.startswith("Prune: ")
+    assert " Fastest within one point of accuracy: channels 70 % on ncnn, 3.2" in first
     assert re.search(
         r": channels 70 % on ncnn, 3\.2\d ms, 4\.6\dx \[4\.\d\d, 4\.\d\d\] over dense ONNX Runtime,", first
     )
@@ -27,11 +32,36 @@ def test_the_headline_comes_first_and_names_the_fastest_within_one_point():
 
 
 @pytest.mark.parametrize("name", ["study", "two networks", "nothing ran", "one bare row"])
-def test_a_headline_is_a_short_sentence(name):
+def test_a_headline_is_of_short_sentences(name):
     disturbed = replace(RUNS[name], lambda m: m.status == "measured", steal=0.071)
     for run, most in ((RUNS[name], 25), (disturbed, 28)):
-        for line in headlines(run):
-            assert len(line.split()) <= most, line
+        for sentence in (one for line in headlines(run) for one in line.split(". ")):
+            assert len(sentence.split()) <= most, sentence
+
+
+def changed(**fields):
+    """The study, whose network that is chosen has other fields of its score."""
+    (score,) = next(filter(of("channels", "ncnn", 0.7), RUNS["study"].measurements)).scores.values()
+    scores = {"accuracy": dataclasses.replace(score, **fields)}
+    return replace(RUNS["study"], of("channels", "ncnn", 0.7), scores=scores)
+
+
+def test_the_first_sentence_answers_whether_to_prune():
+    def answer(run):
+        return headlines(run)[0].partition(". ")[0]
+
+    assert answer(RUNS["study"]) == "Prune: yes by the estimate; a larger loss than is allowed is not excluded"
+    assert answer(changed(loss_low=-0.002, loss_high=0.009)) == "Prune: yes, a larger loss than is allowed is excluded"
+    apart = rescored(changed(value=0.88), "accuracy", select=lambda score: score.value - 0.003)
+    assert ", accuracy 87.7 -> 87.7 on the select inputs; a larger" in answer(apart)
+    contradicted = rescored(RUNS["study"], "accuracy", select=0.88)
+    assert answer(contradicted) == "Prune: not certain, the loss is allowed on the select inputs alone"
+    masks = [m for m in RUNS["study"].measurements if m.engine == "onnxruntime" and m.method in ("none", "magnitude")]
+    assert answer(Run(tuple(masks))) == "Prune: no"
+    assert answer(replace(RUNS["study"], lambda m: m.status == "measured", steal=0.071)).startswith(
+        "Prune: not certain"
+    )
+    assert "Prune" not in answer(replace(RUNS["study"], lambda m: True, scores={}))
 
 
 def test_the_headline_follows_the_accuracies():
@@ -53,7 +83,7 @@ def test_a_loss_of_exactly_one_point_is_within_one_point():
 def test_without_a_winner_the_headline_says_so():
     slow = {"speedup": 0.5, "speedup_low": 0.4, "speedup_high": 0.6}
     assert headlines(replace(RUNS["study"], lambda m: m.status == "measured", **slow)) == [
-        "Nothing within one point of accuracy is faster than dense ONNX Runtime."
+        "Prune: no. Nothing within one point of accuracy is faster than dense ONNX Runtime."
     ]
     assert headlines(Run(FAILED)) == ["Nothing was measured: 1 unsupported, 1 parity_failed, 1 error."]
     assert headlines(Run((BARE,))) == ["No cell has a speedup with an interval."]
@@ -98,10 +128,10 @@ def failed(engine, status="error", method="none", **more):
 
 def test_a_headline_of_a_disturbed_machine_begins_with_the_doubt_and_says_what_to_do():
     every = replace(RUNS["study"], lambda m: m.status == "measured", steal=0.071)
-    assert headlines(every)[0].startswith("Not certain: fastest within one point")
+    assert headlines(every)[0].startswith("Prune: not certain, most cells were disturbed. Fastest within one point")
     most = replace(RUNS["study"], lambda m: m.engine in ("onnxruntime", "torch", "torch-csr"), steal=0.071)
     (first,) = headlines(most)
-    assert first.startswith("Not certain: fastest ")
+    assert first.startswith("Prune: not certain, ")
     assert "disturbed: every cell" in advice(every)
     (line,) = (line for line in advice(most) if line.startswith("disturbed: "))
     found, cells = map(int, re.fullmatch(r"disturbed: (\d+) of (\d+) cells", line).groups())
@@ -111,12 +141,12 @@ def test_a_headline_of_a_disturbed_machine_begins_with_the_doubt_and_says_what_t
             "next: sparsemark doctor shows what disturbs this machine; measure again when that has ended"
         )
     few = replace(RUNS["study"], of("channels"), steal=0.071)
-    assert headlines(few)[0].startswith("Fastest ")
+    assert headlines(few)[0].startswith("Prune: yes ")
     assert not any("doctor" in line or "disturbed: " in line for line in advice(few))
     unscored = replace(every, lambda m: True, scores={})
     assert headlines(unscored)[0].startswith("Not certain: speed only: no score was measured")
     both = Run(every.measurements + RUNS["two networks"].measurements)
-    assert [line[:30] for line in headlines(both)][1].startswith("unet: fastest within")
+    assert [line[:30] for line in headlines(both)][1].startswith("unet: prune: yes")
 
 
 def test_the_engines_that_did_not_run_are_named_below_the_headline():
@@ -128,7 +158,7 @@ def test_the_engines_that_did_not_run_are_named_below_the_headline():
     assert absent_of(Run(rows)) == [f"did not run: OpenVINO (parity failed), {absent}"]
     slow = {"speedup": 0.5, "speedup_low": 0.4, "speedup_high": 0.6}
     slowed = replace(Run(rows), lambda m: m.status == "measured", **slow)
-    assert headlines(slowed) == ["Nothing within one point of accuracy is faster than dense ONNX Runtime."]
+    assert headlines(slowed) == ["Prune: no. Nothing within one point of accuracy is faster than dense ONNX Runtime."]
     assert absent_of(slowed) == [f"did not run: {absent}"]
 
 
@@ -148,3 +178,13 @@ def test_what_has_a_time_or_was_not_asked_did_not_fail_to_run():
     assert absent_of(plain) == absent_of(more) == []
     int8 = Run((*plain.measurements, failed("ncnn", "unsupported", precision="int8")))
     assert absent_of(int8) == ["did not run: ncnn int8 (unsupported)"]
+
+
+def test_a_stored_interval_without_width_is_not_shown_as_certainty():
+    """Earlier versions resampled scores that were all right."""
+    run = replace(RUNS["study"], of("channels", "ncnn", 0.7), scores={"accuracy": Score(1.0, 1.0, 1.0, tolerance=0.01)})
+    front = content_of(run).front
+    shown = {row[front.columns.index("accuracy % [95 %]")] for row in front.rows}
+    assert "100.0" in shown
+    records = cell_records(standings(run.measurements, Bar()), Scoring.of(run.measurements), {}, {})
+    assert [100.0, None, None] in [record["score"] for record in records]

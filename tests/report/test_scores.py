@@ -98,7 +98,7 @@ def test_a_column_of_a_metric_is_escaped_in_markdown():
 
 def test_the_headline_keeps_the_tolerance_of_an_error():
     (line,) = headlines(ERRORS)
-    assert line.startswith("Fastest within 0.4 of the dense mae: channels 70 % on ncnn, 3.2")
+    assert " Fastest within 0.4 of the dense mae: channels 70 % on ncnn, 3.2" in line
     assert ", mae 4.800 -> 5.040." in line
     rows = (
         dataclasses.replace(m, scores={n: dataclasses.replace(s, tolerance=0.1) for n, s in m.scores.items()})
@@ -114,10 +114,10 @@ def test_the_headline_keeps_the_tolerance_of_an_error():
 
 def test_where_nobody_named_a_tolerance_99_percent_of_the_dense_score_are_kept():
     (line,) = headlines(VOLUMES)
-    assert line.startswith("Fastest that keeps 99 % of the dense dice_volume: channels 70 % on ncnn, ")
+    assert " Fastest that keeps 99 % of the dense dice_volume: channels 70 % on ncnn, " in line
     assert ", dice_volume 88.0 -> 87.4." in line
     (line,) = headlines(VOLUMES, Bar(keep=0.95))
-    assert line.startswith("Fastest that keeps 95 % of the dense dice_volume: channels 90 % on ncnn, ")
+    assert " Fastest that keeps 95 % of the dense dice_volume: channels 90 % on ncnn, " in line
 
 
 def test_where_lower_is_better_the_share_kept_is_a_limit_to_growth():
@@ -136,7 +136,7 @@ def test_where_lower_is_better_the_share_kept_is_a_limit_to_growth():
     ],
 )
 def test_a_tolerance_is_said_in_points(tolerance, words):
-    assert headlines(rescored(RUNS["study"], "accuracy", tolerance=tolerance))[0].startswith(f"Fastest {words}: ")
+    assert f" Fastest {words}: " in headlines(rescored(RUNS["study"], "accuracy", tolerance=tolerance))[0]
 
 
 def test_conditions_name_the_metrics_and_the_direction_that_readers_would_not_expect():

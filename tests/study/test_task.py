@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from sparsemark import Metric
 from sparsemark.analysis.groups import grouped_interval
@@ -73,7 +74,8 @@ def test_groups_of_several_metrics_give_each_its_interval_and_are_kept():
     scores = scored(with_(per_group=per_group))
     assert scores["accuracy"].groups == {"a": (1.0, 3.0), "b": (0.5, 1.0)}
     assert (scores["accuracy"].low, scores["accuracy"].high) == grouped_interval([1.0, 0.5], [3.0, 1.0])
-    assert (scores["distance"].low, scores["distance"].high) == (1.5, 1.5)
+    assert scores["distance"].low is None, "one group, of a metric without bounds"
+    assert (scores["accuracy"].input_count, scores["accuracy"].group_count) == (4, 2)
     assert scored(with_())["distance"].groups == {"a": (1.0, 3.0), "b": (2.0, 1.0)}
 
 
@@ -81,6 +83,16 @@ def test_an_array_of_scores_is_its_own_groups():
     groups = scored(with_())["accuracy"].groups
     assert isinstance(groups, SingleInputs)
     assert list(groups.values()) == [(1.0, 1.0), (1.0, 1.0), (0.0, 1.0), (1.0, 1.0)]
+
+
+def test_a_score_that_all_inputs_reach_is_not_certain():
+    def score(self, outputs, part):
+        return {"accuracy": np.ones(4, bool), "distance": 1.0}
+
+    accuracy = scored(with_(score=score, per_group=None))["accuracy"]
+    assert accuracy.value == accuracy.high == 1
+    assert accuracy.low == pytest.approx(binomtest(4, 4).proportion_ci(method="wilson").low)
+    assert (accuracy.input_count, accuracy.group_count) == (4, None)
 
 
 def test_a_bare_number_is_the_metric_score_without_an_interval():

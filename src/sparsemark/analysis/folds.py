@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, replace
 from statistics import fmean, geometric_mean
 from typing import TYPE_CHECKING, Any
 
-from sparsemark.analysis.cells import dense_scores
+from sparsemark.analysis.cells import dense_scores, is_dense
 from sparsemark.analysis.comparison import speedup_of, speedup_over
 from sparsemark.analysis.contamination import contamination_of
 from sparsemark.analysis.groups import interval_of, loss_interval, pooled
@@ -117,7 +117,8 @@ def _folds(rows: Sequence[Measurement], dense: Sequence[Measurement]) -> Folds |
 
 def _as_one(members: Sequence[Measurement], dense: Sequence[Measurement]) -> Measurement:
     first = members[0]
-    held = [dense_scores(m, dense) for m in members]
+    # The dense network loses nothing against itself, and no interval says how sure that is.
+    held = [{} if is_dense(m) else dense_scores(m, dense) for m in members]
     seeds = [m.seed for m in members]
     common = [name for name in first.scores if all(name in m.scores for m in members)]
     worst = {name: [v for m in members if (v := getattr(m, name)) is not None] for name in _WORST}
@@ -163,13 +164,14 @@ def mean_score(scores: Sequence[Score], dense: Sequence[Score | None], seeds: Se
     """
     groups, dense_groups = _groups(scores), _groups(dense)
     if groups is None:
-        low, high = _ends([(score.value, score.low, score.high) for score in scores], seeds)
+        ends = [(score.value, *(score.interval or (None, None))) for score in scores]
+        low, high = _ends(ends, seeds)
     else:
-        low, high = interval_of(groups)
+        low, high = interval_of(groups) or (None, None)
     losses = [None if one is None else score.loss_against(one) for score, one in zip(scores, dense, strict=True)]
     if groups is None or dense_groups is None:
-        ends = [(loss, score.loss_low, score.loss_high) for loss, score in zip(losses, scores, strict=True)]
-        lost = _ends(ends, seeds)
+        lost_ends = [(loss, score.loss_low, score.loss_high) for loss, score in zip(losses, scores, strict=True)]
+        lost = _ends(lost_ends, seeds)
     else:
         lost = loss_interval(dense_groups, groups, higher_is_better=scores[0].higher_is_better) or (None, None)
     earlier: dict[str, Any] = {name: _mean(scores, name) for name in _EARLIER}
@@ -181,6 +183,8 @@ def mean_score(scores: Sequence[Score], dense: Sequence[Score | None], seeds: Se
         **earlier,
         loss_low=lost[0],
         loss_high=lost[1],
+        input_count=None,
+        group_count=len(groups) if groups else None,
         groups=groups,
     )
 

@@ -256,10 +256,11 @@ def _as_one(folds: Folds, members: Sequence[Standing]) -> Standing:
         found if None not in (found := [getattr(one, name) for one in members]) else []
         for name in ("score", "dense", "allowed")
     )
+    held = dense if dense and not is_dense(folds.measurement) else [None] * len(members)
     return Standing(
         folds.measurement,
-        mean_score(scores, dense or [None] * len(scores), seeds) if scores else None,
-        mean_score(dense, dense, seeds) if dense else None,
+        mean_score(scores, held, seeds) if scores else None,
+        mean_score(dense, [None] * len(dense), seeds) if dense else None,
         fmean(allowed) if allowed else None,
         keeps=all(one.keeps for one in members),
         by_select=all(one.by_select for one in members),

@@ -82,6 +82,7 @@ def _next(folder: Path, absent: Sequence[str]) -> list[str]:
     ]
     return [
         "Try the example first, or put your network into model.py (build), your images and score into task.py, and the "
-        "sizes of an input into study.toml: the lines to change are marked YOURS. Next, for either:",
+        "sizes of an input into study.toml: the lines to change are marked YOURS. shapes.py and simple_task.py can go "
+        "then. Next, for either:",
         *(f"  {command}" for command in commands),
     ]

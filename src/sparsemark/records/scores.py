@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sparsemark.records.ranges import Loss, ScoreValue, Weight  # files are read by these annotations
+from sparsemark.records.ranges import Loss, Positive, ScoreValue, Weight  # files are read by these annotations
 
 RANDOM_INPUTS = "random inputs"
 """What a note calls inputs that were made up."""
@@ -56,6 +56,8 @@ class Score:
         higher_is_better: direction.
         tolerance: loss, in the metric's unit, up to which two networks count as equally good; None where that was not
             said, so that nothing is gated.
+        input_count: inputs that the value was taken on, or None.
+        group_count: groups that the intervals are made of; None where they are made of single inputs, or unknown.
         groups: score and weight by group, of which the interval was made, or by single input; None where the task does
             not tell them apart. Checkpoints keep those of groups, result files none.
     """
@@ -71,7 +73,18 @@ class Score:
     loss_high: ScoreValue | None = None
     higher_is_better: bool = True
     tolerance: Loss | None = None
+    input_count: Positive | None = None
+    group_count: Positive | None = None
     groups: Groups | None = field(default=None, repr=False)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends of the 95 % interval; None where there is none, or it has no width.
+
+        Earlier versions resampled scores that were all equal, which says nothing of how sure they are.
+        """
+        known = self.low is not None and self.high is not None and self.low < self.high
+        return (self.low, self.high) if known else None  # type: ignore[return-value]
 
     def loss_against(self, other: Score) -> float:
         """Return by how much this score is worse than `other`, in the metric's unit; below 0 where it is better."""

@@ -108,14 +108,14 @@ def _other(group: Sequence[Measurement], metric: str, scale: Scale, *, with_inte
 def _interval(group: Sequence[Measurement], metric: str, scale: Scale, *, in_percent: bool = True) -> str:
     """Return the interval of the mean; absent where one of several checkpoints has no scores by group."""
     scores = [m.scores[metric] for m in group if metric in m.scores]
-    low, high = (scores[0].low, scores[0].high) if len(scores) == 1 else (None, None)
+    interval = scores[0].interval if len(scores) == 1 else None
     groups = [score.groups for score in scores if score.groups]
     if len(groups) == len(scores) > 1:
-        low, high = interval_of(pooled(groups))
-    if low is None or high is None:
+        interval = interval_of(pooled(groups))
+    if interval is None:
         return wording.ABSENT
     write = _writer(scale, in_percent=in_percent)
-    return f"{write(low)} to {write(high)}"
+    return " to ".join(map(write, interval))
 
 
 def _minutes(group: Sequence[Measurement]) -> str:

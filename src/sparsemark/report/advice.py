@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import is_dense, is_masked, is_structural
-from sparsemark.analysis.front import Bar, answers, fastest, is_constant
+from sparsemark.analysis.front import Bar, answers, fastest, is_constant, on_select
+from sparsemark.analysis.groups import units_needed
 from sparsemark.records.measurement import CONSTANT
 from sparsemark.records.scores import RANDOM_INPUTS
 from sparsemark.report import wording
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 _LISTED = 4
 """Pruned networks whose speed is told where none has a score; the table has the others."""
+
+_ROUNDING = 1e-9
+"""Difference up to which a loss is the one that is allowed: scores are quotients."""
 
 _QUIET = "next: sparsemark doctor shows what disturbs this machine; measure again when that has ended"
 
@@ -64,7 +69,7 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
         return
     if not is_dense(best.measurement):
         scale = scoring.scale(answer.model)
-        yield _evidence(best, within, scale)
+        yield _evidence(best, within, scale, bar)
         epochs = epochs_of([best.measurement])
         if (
             epochs
@@ -82,16 +87,18 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
     yield deployment.line(best.measurement, best.cells[0])
 
 
-def _evidence(best: Standing, within: str, scale: Scale) -> str:
+def _evidence(best: Standing, within: str, scale: Scale, bar: Bar) -> str:
     """Format the evidence for a choice: an estimate, or an interval that excludes a larger loss."""
     score, dense, allowed, loss = best.score, best.dense, best.allowed, best.loss
     if score is None or dense is None or allowed is None or loss is None:
         raise AssertionError("a chosen network has a score and a dense one to hold it against")
     if best.by_select and score.select is not None and dense.select is not None:
         there = f"{scale.value(dense.select)} -> {scale.value(score.select)}"
-        chosen = f"chosen on the select inputs ({scale.metric} {there}), reported on others"
+        limit = ", all that is allowed" if _is_at_the_limit(best, bar) else ""
+        chosen = f"chosen on the select inputs ({scale.metric} {there}{limit}), reported on others"
     else:
-        chosen = "chosen on the inputs that it is reported on"
+        limit = ", where it loses all that is allowed" if _is_at_the_limit(best, bar) else ""
+        chosen = f"chosen on the inputs that it is reported on{limit}"
     if score.loss_low is None or score.loss_high is None:
         known = "a point estimate, without an interval of the loss"
         if score.low is None:
@@ -102,7 +109,42 @@ def _evidence(best: Standing, within: str, scale: Scale) -> str:
         more = f"a larger loss than {scale.amount(allowed)}"
         known += f", which excludes {more}" if best.excludes_more else f": a point estimate, {more} is not excluded"
     contradicted = f"; on those it loses {scale.amount(loss)}, which is not {within}" if best.is_contradicted else ""
-    return f"how sure: {chosen}{contradicted}; {known}"
+    return f"how sure: {chosen}{contradicted}; {known}{_sample(best, scale)}"
+
+
+def _is_at_the_limit(best: Standing, bar: Bar) -> bool:
+    """Return whether one more wrong answer, where the network was judged, would have been too many."""
+    loss = best.loss_on_select if best.by_select else best.loss
+    if loss is None or loss <= 0 or best.dense is None:
+        return False
+    return math.isclose(loss, bar.allowed(on_select(best.dense) if best.by_select else best.dense), abs_tol=_ROUNDING)
+
+
+def _worth(count: int) -> str:
+    """Return what one of so many is worth in a mean of fractions."""
+    points = f"{100 / count:.2g}"
+    return f"{points} point{'' if points == '1' else 's'}"
+
+
+def _sample(best: Standing, scale: Scale) -> str:
+    """Return how many inputs or groups there are, what one is worth, and whether they are too few for what is allowed.
+
+    Empty for rows of earlier versions, which do not say.
+    """
+    score, allowed = best.score, best.allowed
+    if score is None or allowed is None or not score.input_count:
+        return ""
+    inputs = f"{score.input_count} input{'' if score.input_count == 1 else 's'}"
+    if not scale.percent or score.low is None:
+        return f"; {inputs}"
+    if score.group_count:
+        return f"; {score.group_count} groups of {inputs} in all, one is {_worth(score.group_count)} on average"
+    worth = _worth(score.input_count)
+    if best.excludes_more or not allowed:
+        return f"; {inputs}, one is {worth}"
+    least = units_needed(allowed)
+    few = f": too few to exclude that; {least} at least can" if score.input_count < least else ""
+    return f"; {inputs}, one is {worth}{few}"
 
 
 def _why_not(answer: Answer, within: str, scoring: Scoring, notes: Notes) -> str:

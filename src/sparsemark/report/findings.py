@@ -13,6 +13,7 @@ from sparsemark.analysis.cells import (
     is_masked,
     is_structural,
     models,
+    reference_engine,
     removed,
     way,
 )
@@ -66,7 +67,7 @@ def findings(run: Run) -> list[str]:
             ("removed channels", [m for m in channels if not is_masked(m)], twin),
             ("removed channels and zero masks", [m for m in channels if is_masked(m)], twin),
         ):
-            said = _by_engine(what, chosen, compare, notes=run.engines, scatter=scatter)
+            said = _by_engine(what, chosen, compare, notes=run.engines, scatter=scatter, in_table=compare is twin)
             lines += [f"{prefix}{line}" for line in said]
     return [*lines, *quantising(run)]
 
@@ -159,6 +160,12 @@ def _word(interval: Interval) -> str:
     return "slower" if interval.high < 1 else "not settled"
 
 
+def _in_table(m: Measurement) -> str:
+    """Return the speedup of a cell's row, for beside its ratio to dense on the same engine; empty where that is one."""
+    shown = speedup_of(m)
+    return "" if shown is None or m.engine == reference_engine(m) else f" ({shown.estimate:.2f}x over the reference)"
+
+
 def _by_engine(
     what: str,
     cells: Sequence[Measurement],
@@ -166,6 +173,7 @@ def _by_engine(
     *,
     notes: Notes,
     scatter: Mapping[str, str] | None = None,
+    in_table: bool = False,
 ) -> list[str]:
     """Write one sentence an engine: how many cells went which way, and the cell from which most was removed.
 
@@ -175,6 +183,7 @@ def _by_engine(
         compare: time of what a cell is held against, over its own; None where there is none.
         notes: what the run says of its engines.
         scatter: what is said besides of an engine whose control did not give the known answer.
+        in_table: add the speedup that the table shows, where that is over another engine.
     """
     lines = []
     for runner in dict.fromkeys(wording.runner(m, notes) for m in cells):
@@ -190,6 +199,6 @@ def _by_engine(
         example, interval = max(compared, key=lambda pair: removed(pair[0]) or 0.0)
         lines.append(
             f"{what} on {runner}: {summary}; {wording.pruned(example)} is {wording.ratio(interval)}"
-            f"{(scatter or {}).get(runner, '')}."
+            f"{_in_table(example) if in_table else ''}{(scatter or {}).get(runner, '')}."
         )
     return lines

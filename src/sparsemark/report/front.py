@@ -19,9 +19,9 @@ FRONT = "front"
 
 TITLE = "Front: no other row is both as fast and as good"
 _LEGEND = (
-    "by F1: F1 is as fast and as good, and better in one of the two; (~): the intervals of their speedups overlap; "
-    "keeps it: loses no more than is allowed, neither on the select inputs, where there are any, nor on those "
-    "reported; change: of the score against dense, + is higher"
+    "by F1: F1 is faster with no worse a score, or scores better and is no slower; (~): the intervals of their "
+    "speedups overlap; keeps it: loses no more than is allowed, neither on the select inputs, where there are any, nor "
+    "on those reported; change: of the score against dense, + is higher"
 )
 
 _KEEPS = "keeps it"
@@ -137,8 +137,8 @@ def _score(one: Standing, scale: Scale, *, named: bool) -> str:
     text = scale.value(one.score.value)
     if named:
         text = f"{scale.metric} {text}{' %' if scale.percent else ''}"
-    if one.score.low is not None and one.score.high is not None:
-        text += f" [{scale.value(one.score.low)}, {scale.value(one.score.high)}]"
+    if ends := one.score.interval:
+        text += f" [{', '.join(map(scale.value, ends))}]"
     return f"{text} {wording.caveat(one.measurement.data)}".rstrip()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sparsemark.analysis.cells import is_dense, is_reference, models, reference_engine
 from sparsemark.analysis.comparison import speedup_over
 from sparsemark.analysis.contamination import contamination_of, in_words
-from sparsemark.analysis.front import Bar, answers
+from sparsemark.analysis.front import Bar, answers, on_select
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
 from sparsemark.report.scores import UNSCORED, Scoring
@@ -27,10 +27,10 @@ _PLURALS = {UNSCORED: "accuracies"}
 
 
 def headlines(run: Run, bar: Bar | None = None) -> list[str]:
-    """Return for each network the fastest configuration that keeps the score of the dense one, and by how much.
+    """Return for each network whether to prune it, and the fastest configuration that keeps the dense score.
 
     Networks without a score are not called fastest: their speed alone is said. What qualifies an answer is in `beside`,
-    so that each stays one short sentence.
+    so that each stays two short sentences.
 
     Args:
         run: what was measured.
@@ -44,11 +44,34 @@ def headlines(run: Run, bar: Bar | None = None) -> list[str]:
     lines = []
     for answer in answers(run.measurements, bar):
         if any(one.measurement.status == MEASURED for one in answer.standings):
-            line = ("not certain: " if disturbed(answer) else "") + _headline(
-                answer, scoring, bar or Bar(), run.engines
-            )
+            line = _headline(answer, scoring, bar or Bar(), run.engines)
+            if verdict := _verdict(answer, scoring):
+                line = f"{verdict}. {line[0].upper()}{line[1:]}"
+            elif disturbed(answer):
+                line = f"not certain: {line}"
             lines.append(f"{answer.model}: {line}" if several else line[0].upper() + line[1:])
     return lines
+
+
+def _verdict(answer: Answer, scoring: Scoring) -> str:
+    """Return whether to prune, and on which evidence; empty where no score says."""
+    if not answer.candidates or unjudged(answer, scoring):
+        return ""
+    if disturbed(answer):
+        return "prune: not certain, most cells were disturbed"
+    best = answer.best
+    if best is None or best.measurement.method == DENSE:
+        return "prune: no"
+    if best.is_contradicted:
+        return "prune: not certain, the loss is allowed on the select inputs alone"
+    if best.excludes_more:
+        return "prune: yes, a larger loss than is allowed is excluded"
+    seen = ""
+    if best.by_select and best.score is not None and best.dense is not None:
+        scale = scoring.scale(answer.model)
+        before, after = (scale.value(on_select(one).value) for one in (best.dense, best.score))
+        seen = f", {scale.metric} {before} -> {after} on the select inputs"
+    return f"prune: yes by the estimate{seen}; a larger loss than is allowed is not excluded"
 
 
 def unjudged(answer: Answer, scoring: Scoring) -> str:

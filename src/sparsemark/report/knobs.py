@@ -47,8 +47,8 @@ def _subnormals(advice: Advice) -> tuple[str, str]:
 def _first_layer(advice: Advice) -> tuple[str, str]:
     density, network = (percent(float(advice.facts[name])) for name in ("density", "network"))
     how = (
-        f"{_layers(advice.layers)} has {density} non-zeros, the network does {network} of its multiply-adds. Prune it "
-        "as far: magnitude-layerwise:S"
+        f"{_layers(advice.layers)} has {density} non-zeros, the network does {network} of its multiply-adds. Try "
+        "magnitude-layerwise:S, which prunes every layer as far; it may cost score, which sparsemark sensitivity shows"
     )
     return "a first layer as sparse as the network", how
 

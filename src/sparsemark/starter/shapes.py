@@ -1,4 +1,7 @@
-"""Generated pictures of three kinds of stripes, in place of your data."""
+"""Generated pictures of three kinds of stripes, in place of your data.
+
+Delete this file once yours are in model.py and task.py.
+"""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _baselines(prepared: Prepared) -> Iterator[Measurement]:
         for metric, known in prepared.scores.items():
             if values.get(metric) is not None:
                 of = groups.get(metric)
-                low, high = interval_of(of) if of else (None, None)
+                low, high = (interval_of(of) if of else None) or (None, None)
                 scores[metric] = Score(values[metric], low, high, higher_is_better=known.higher_is_better, groups=of)
         caveat = f"-{prepared.data.caveat.lower()}" if prepared.data and prepared.data.caveat else ""
         fold = "" if variant.fold is None else f"-fold{variant.fold}"

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.analysis.groups import grouped_interval, interval_of
+from sparsemark.analysis.groups import interval_of
 from sparsemark.errors import NotFiniteError, TaskError, UserError
 from sparsemark.files import key_of
 from sparsemark.networks.user_code import file_key, imports_key
@@ -192,14 +192,12 @@ class Task:
         if not found:
             raise self._wrong("score", "returned an empty mapping", "at least one number")
         count = sum(len(batch[0]) for batch in inputs.batches)
-        intervals: dict[str, tuple[float | None, float | None]] = {}
         groups: dict[str, Groups] = {}
         values = {}
         for name, value in found.items():
             self._check_metric_name(name)
             values[name], spread = self._number(name, value, count)
             if spread is not None:
-                intervals[name] = grouped_interval(spread, np.ones(count))
                 groups[name] = SingleInputs((str(i), (float(one), 1.0)) for i, one in enumerate(spread))
         unknown = [name for name in self.metrics if name not in values]
         if unknown:
@@ -208,21 +206,22 @@ class Task:
             )
         order = [*self.metrics, *(name for name in values if name not in self.metrics)]
         if self.has("per_group"):
-            by_group = self._groups(arrays, part, order)
-            intervals |= {metric: interval_of(of) for metric, of in by_group.items()}
-            groups |= by_group
+            groups |= self._groups(arrays, part, order)
         scores = {}
         for name in order:
             assumed = Metric() if not self.metrics and name == order[0] else Metric(tolerance=None)
             metric = self.metrics.get(name, assumed)
-            low, high = intervals.get(name, (None, None))
+            of = groups.get(name)
+            low, high = (interval_of(of) if of else None) or (None, None)
             scores[name] = Score(
                 values[name],
                 low,
                 high,
                 higher_is_better=metric.higher_is_better,
                 tolerance=metric.tolerance,
-                groups=groups.get(name),
+                input_count=count,
+                group_count=len(of) if of and not isinstance(of, SingleInputs) else None,
+                groups=of,
             )
         return scores
 

@@ -162,8 +162,8 @@ def mean_score(cells: Iterable[Measurement], metric: str) -> Interval:
     middle = fmean(score.value for score in scores)
     groups = [score.groups for score in scores if score.groups]
     if len(groups) == len(scores) > 1:
-        return Interval(middle, *interval_of(pooled(groups)))
-    ends = _mean_interval([score.value for score in scores], [(score.low, score.high) for score in scores])
+        return Interval(middle, *(interval_of(pooled(groups)) or (middle, middle)))
+    ends = _mean_interval([score.value for score in scores], [score.interval or (None, None) for score in scores])
     return Interval(middle, *(ends or (middle, middle)))
 
 

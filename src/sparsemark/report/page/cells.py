@@ -55,7 +55,7 @@ def _record(one: Standing, scoring: Scoring, places: Mapping[str, str], notes: N
     speedup, share, score = speedup_of(m), removed(m), one.score
     place = places.get(m.name, "")
     blocks, moved = _blocks(m)
-    ends = (None, None) if score is None else (score.low, score.high)
+    ends = (score.interval if score else None) or (None, None)
     shown = [None if end is None else scale.factor * end for end in ((score.value if score else None), *ends)]
     return {
         "name": m.name,
