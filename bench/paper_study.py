@@ -14,6 +14,7 @@ from sparsemark import paths
 from sparsemark.analysis.groups import interval_of, loss_interval, pooled
 from sparsemark.networks.checkpoint import read_header
 from sparsemark.records.run import Run
+from sparsemark.report import wording
 from training import search
 from training.device import CPU
 
@@ -38,6 +39,7 @@ class Change:
         networks: how many pairs of networks were pooled.
         unlike: of them, those trained in two precisions.
         unrecorded: of them, those with a network whose weights, and so its precision, are not committed.
+        drawn: patients of all tests, one that is in two of them counted twice; 0 where that is not known.
     """
 
     points: float
@@ -47,16 +49,25 @@ class Change:
     networks: int
     unlike: int = 0
     unrecorded: int = 0
+    drawn: int = 0
 
     def __str__(self) -> str:
-        several = f" and {self.networks} pairs of networks" if self.networks > 1 else ""
-        return f"{self.interval}{several}{self._confounded}"
+        drawn = f" ({self.drawn} drawn)" if self.drawn > self.patients else ""
+        several = f"{self.networks} pairs of networks" if self.networks > 1 else "one pair of networks"
+        return f"{self.interval}{drawn}, {several}{self._confounded}"
 
     @property
     def caveat(self) -> str:
-        """Half a sentence where some pairs compare two precisions as well; empty where none is known to."""
-        which = "the pair compares" if self.networks == 1 else f"{self.unlike} of {self.networks} pairs compare"
-        return f", though {which} float32 with bfloat16 too" if self.unlike else ""
+        """Half a sentence where only one pair was trained, or some pairs differ in their precision as well."""
+        counts = ((self.unlike, "differs"), (self.unrecorded, "is not recorded"))
+        found = [f"{what} in {count} of {self.networks}" for count, what in counts if count]
+        single = "; one pair of networks" if self.networks == 1 else ""
+        return single + (f"; the number format {wording.listed(found)}" if found else "")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest of the interval, in points."""
+        return self.low, self.high
 
     @property
     def interval(self) -> str:
@@ -65,7 +76,7 @@ class Change:
 
     @property
     def _confounded(self) -> str:
-        counts = ((self.unlike, "float32 against bfloat16"), (self.unrecorded, "precision not recorded"))
+        counts = ((self.unlike, "float32 against bfloat16"), (self.unrecorded, "number format not recorded"))
         found = ", ".join(f"{what} in {count} of {self.networks}" for count, what in counts if count)
         return f" ({found})" if found else ""
 
@@ -86,7 +97,7 @@ class Level:
     networks: int
 
     def __str__(self) -> str:
-        several = f" and {self.networks} networks" if self.networks > 1 else ""
+        several = f", {self.networks} networks" if self.networks > 1 else ""
         return f"{self.percent:.1f} % [{self.low:.1f}, {self.high:.1f}], {self.patients} patients{several}"
 
 
@@ -191,6 +202,12 @@ class Study:
             found[path.stem] = str(header.provenance["recipe"][phase]["precision"])
         return found
 
+    def recipe(self, name: str) -> Mapping[str, Any]:
+        """Return the recipe in the header of a committed network, by phase; empty where it is not committed."""
+        path = paths.WEIGHTS / f"{name}.safetensors"
+        found: Mapping[str, Any] = read_header(path).provenance["recipe"] if path.exists() else {}
+        return found
+
     def missing(self, *names: str) -> list[str]:
         """Return those variants that have no score."""
         return [name for name in names if name not in self.rows]
@@ -208,13 +225,14 @@ class Study:
             [self.precisions[name] for name in pair] for pair in pairs if all(name in self.precisions for name in pair)
         ]
         return Change(
-            100 * (_mean(after) - _mean(before)),
+            100 * (mean_of(after) - mean_of(before)),
             -100 * high,
             -100 * low,
             len(before),
             len(pairs),
             unlike=sum(one != other for one, other in known),
             unrecorded=len(pairs) - len(known),
+            drawn=sum(len(self.groups[before][metric]) for before, _ in pairs),
         )
 
     def level(self, names: Sequence[str], metric: str = "accuracy") -> Level | None:
@@ -225,7 +243,7 @@ class Study:
         interval = interval_of(groups)
         if interval is None:
             return None
-        return Level(100 * _mean(groups), 100 * interval[0], 100 * interval[1], len(groups), len(names))
+        return Level(100 * mean_of(groups), 100 * interval[0], 100 * interval[1], len(groups), len(names))
 
     def validation(self, name: str, epoch: int, metric: str = "accuracy") -> float | None:
         """Return a score in percent on the validation patients at the end of an epoch, -1 for the last; or None."""
@@ -247,6 +265,7 @@ def timed(run: Run) -> list[Measurement]:
     return [m for m in run.measured() if m.p50_ms is not None]
 
 
-def _mean(groups: Groups) -> float:
+def mean_of(groups: Groups) -> float:
+    """Return the weighted mean of scores by group."""
     scores, weights = zip(*groups.values(), strict=True)
     return float(np.average(scores, weights=weights))
