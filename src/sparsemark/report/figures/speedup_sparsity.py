@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_control, is_masked, is_reference, is_structural, reference_engine
+from sparsemark.analysis.cells import is_control, is_masked, is_reference, is_structural, reference_engine, removed
 from sparsemark.report import wording
 from sparsemark.report.figures.series import (
     REFERENCE_DASHES,
     SPANNED,
-    by_target,
     by_way,
     draw_series,
     drawn_speedup,
     left_of,
-    mean_speedup,
     on_fewest_threads,
+    points_of,
     precision_of,
     scale_left,
 )
@@ -62,13 +61,14 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
     Returns:
         None where nothing that was pruned was timed.
     """
-    timed = on_fewest_threads(m for m in cells if not is_control(m) and drawn_speedup(m) is not None)
+    cells = list(cells)
+    timed = on_fewest_threads(m for m in points_of(cells) if not is_control(m) and drawn_speedup(m) is not None)
     panels = _panels(timed)
     if not panels:
         return None
     columns = min(_MOST_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure = new_figure(2.6 + 4.4 * columns, 4.6 * rows, speed_title(timed, notes))
+    figure = new_figure(2.6 + 4.4 * columns, 4.6 * rows, speed_title(cells, notes))
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).reshape(-1)
     for axes in grid[len(panels) :]:
         axes.remove()
@@ -161,5 +161,6 @@ def _titled(title: str, groups: Mapping[str, list[Measurement]]) -> list[Panel]:
 
 def _points(series: Sequence[Measurement]) -> list[Point]:
     """Return the points of a series, most weights left first."""
-    found = [(left_of(group), mean_speedup(group)) for group in by_target(series)]
-    return [(left, speedup) for left, speedup in found if speedup is not None and left > 0]
+    found = [(left_of(m), drawn_speedup(m)) for m in series if removed(m) is not None]
+    known = [(left, speedup) for left, speedup in found if speedup is not None and left > 0]
+    return sorted(known, key=lambda point: -point[0])

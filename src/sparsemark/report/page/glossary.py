@@ -9,7 +9,7 @@ GLOSSARY = (
     ("dense", "The network before pruning. Speedups are over it, in the engine that the tiles name."),
     ("pair, ABBA", "Blocks of calls as reference, candidate, candidate, reference: both feel the same machine."),
     ("[low, high]", "Holds the true value in 95 of 100 repetitions. Overlapping ones are not told apart."),
-    ("folds", "Networks of one pruning, each tested on other inputs. One point is their mean, with [lowest, highest]."),
+    ("folds", "Networks of one pruning, each tested on other inputs. A point is their mean, its bar their intervals."),
     ("front", "Cells than which no other is both as fast and as good. F1 is the fastest of them."),
     ("keeps it", "The score is no worse than the dense network's by more than is allowed."),
     ("trust", LEGEND.removeprefix("trust: ") + "."),
