@@ -145,6 +145,78 @@ def test_masks_are_judged_against_the_dense_network_of_the_same_engine(torch, on
     assert judged("figure 10", Invented({}, timed=cells)).word == word
 
 
+SPARSE = "sparse matrix"
+
+
+@pytest.mark.parametrize(("direct", "width", "word"), [(2.0, 0.01, HOLDS), (0.9, 0.01, FAILS), (1.0, 0.3, OPEN)])
+def test_sparse_storage_fails_only_where_no_engine_gains_by_it(direct, width, word):
+    """An engine built for it that is not told from dense leaves the claim open, whatever SciPy does."""
+    fast = dataclasses.replace(
+        timed(1, "direct-csr", "magnitude", direct), speedup_low=(1 - width) * direct, speedup_high=(1 + width) * direct
+    )
+    assert judged(SPARSE, Invented({}, timed=[timed(0, "scipy-csr", "magnitude", 0.2), fast])).word == word
+
+
+def test_lighter_names_the_files_that_are():
+    def file(engine, method, size, form):
+        return dataclasses.replace(timed(0, engine, method, 1.0), artifact_bytes=size, format=form)
+
+    dense = file("onnxruntime", "none", 1000, "onnx")
+    rows = [file("onnxruntime", "magnitude", 1000, "onnx"), file("direct-csr", "magnitude", 900, "csr"),
+            file("onnxruntime", "channels", 200, "onnx")]  # fmt: skip
+    verdict = judged("lighter", Invented({}, timed=[dense, *rows]))
+    assert (verdict.word, verdict.why) == (
+        HOLDS, "under half of the bytes: channels 90 % as ONNX; magnitude 90 % as ONNX saves none"
+    )  # fmt: skip
+    verdict = judged("lighter", Invented({}, timed=[dense, *rows[1:2]]))
+    assert (verdict.word, verdict.why) == (FAILS, "no file has under half of the bytes")
+
+
+@pytest.mark.parametrize(("maximum", "found"), [(0.95, "better"), (0.8, "worse"), (0.9, "not told apart from it")])
+def test_what_maximum_pooling_makes_of_resnet3_follows_from_its_interval(maximum, found):
+    networks = {"cnn9-dense": around(0.9), "resnet3-dense": around(0.85), "resnet3_max-dense": around(maximum)[::-1]}
+    assert judged("best of all", Invented(on_seeds(**networks))).why.endswith(
+        f"with maximum pooling ResNet3 is {found}"
+    )
+
+
+def test_intervals_that_do_not_meet_are_not_said_to_overlap():
+    scores = {"cnn9-dense-seed0": around(0.95), "cnn9_slice-dense-seed0": around(0.9)}
+    verdict = judged("split decides", Invented(scores))
+    assert (verdict.word, verdict.why) == (FAILS, "by slice is lower, and their intervals do not meet")
+
+
+@pytest.mark.parametrize(
+    ("chance", "word", "why"),
+    [
+        (around(0.6), HOLDS, "above a half"),
+        (around(0.4), FAILS, "below a half"),
+        ([0.0, 1.0] * 20, OPEN, "holds a half"),
+    ],
+)
+def test_chance_is_held_against_a_half_by_its_interval(chance, word, why):
+    verdict = judged("misleads", Invented({"majority-seed0": chance, "position-seed0": around(0.7)}))
+    assert verdict.word == word
+    assert why in verdict.why
+
+
+def test_what_was_trained_in_which_precision_is_read_from_the_networks():
+    study = Invented({})
+    study.epochs = {f"{model}-dense-seed0": [{"seconds": "18"}] for model in ("cnn9", "resnet3")}
+    study.precisions = {"cnn9-dense-seed0": "32-true", "resnet3-dense-seed0": "bf16-mixed"}
+    assert "cnn9 in float32 and ResNet3 in bfloat16" in judged("too much time", study).why
+    study.precisions["cnn9-dense-seed0"] = "bf16-mixed"
+    assert "float" not in judged("too much time", study).why
+
+
+def test_a_gain_that_one_process_alone_shows_is_said_to_be():
+    cells = [timed(0, "torch", "none", 0.5), timed(1, "torch", "magnitude", 0.75),
+             timed(2, "onnxruntime", "none", 1.0), timed(3, "onnxruntime", "magnitude", 1.0)]  # fmt: skip
+    assert "shown by that of 1, of a single process" in judged("figure 10", Invented({}, timed=cells)).why
+    several = [dataclasses.replace(m, launches=3) for m in cells]
+    assert "single process" not in judged("figure 10", Invented({}, timed=several)).why
+
+
 PAPERS = {"optimizer": "adam", "learning_rate": 1e-3, "momentum": 0.9, "initialization": "normal"}
 
 
@@ -229,6 +301,20 @@ def test_an_answer_is_the_fastest_within_a_point_of_the_dense_network_by_precisi
     assert (network, run) == ("`cnn9`", "a-machine, `cnn9`")
     assert float32.startswith("magnitude 90 % in direct CSR: 3.00x [2.97, 3.03], 89.5 % (-0.5 points)")
     assert int8.startswith("dense in ONNX Runtime int8: 2.00x")
+
+
+def test_an_answer_that_the_reported_inputs_contradict_is_none():
+    def with_select(row, value, select):
+        return dataclasses.replace(row, scores={"accuracy": Score(value, select=select)}, seed=0)
+
+    cells = [
+        with_select(timed(0, "onnxruntime", "none", 1.0), 0.9, 0.9),
+        with_select(timed(1, "direct-csr", "magnitude", 3.0), 0.8, 0.9),
+        with_select(timed(2, "direct-csr", "block4", 2.0), 0.895, 0.9),
+    ]
+    study = Invented({})
+    study.everything = {"a-machine/cnn9": Run(tuple(cells), MACHINE)}
+    assert answer_rows(study)[0][2].startswith("block4 90 % in direct CSR: 2.00x")
 
 
 def test_every_picture_on_the_committed_page_is_there():

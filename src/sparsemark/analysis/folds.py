@@ -149,14 +149,17 @@ def _folds(rows: Sequence[Measurement], dense: Sequence[Measurement]) -> Folds:
     differ = [name for name in ("fold", "seed") if len({getattr(m, name) for m in rows}) > 1]
     disturbed = sum(bool(contamination_of(m)) for m in members)
     unit = "networks" if len(differ) > 1 else f"{differ[0]}s"
-    return Folds(_as_one(members, dense, differ), tuple(members), len(rows), disturbed, unit)
-
-
-def _as_one(members: Sequence[Measurement], dense: Sequence[Measurement], differ: Sequence[str]) -> Measurement:
-    first = max(members, key=lambda m: str(m.method).count("+"))  # a walk may have pruned in one way alone
-    name = first.name
+    absent: dict[str, Any] = dict.fromkeys(differ)
+    one = replace(_as_one(members, dense), **absent)
+    name = one.name
     for field in differ:
-        name = re.sub(rf"-{field}{getattr(first, field)}(?=-|$)", "", name)
+        name = re.sub(rf"-{field}[0-9]+(?=-|$)", "", name)
+    one = replace(one, name=name if name != one.name else f"{name} and {len(rows) - 1} more")
+    return Folds(one, tuple(members), len(rows), disturbed, unit)
+
+
+def _as_one(members: Sequence[Measurement], dense: Sequence[Measurement]) -> Measurement:
+    first = max(members, key=lambda m: str(m.method).count("+"))  # a walk may have pruned in one way alone
     held = [dense_scores(m, dense) for m in members]
     seeds = [m.seed for m in members]
     common = [name for name in first.scores if all(name in m.scores for m in members)]
@@ -165,13 +168,11 @@ def _as_one(members: Sequence[Measurement], dense: Sequence[Measurement], differ
     fields |= {name: _geometric(members, name) for name in _TIMES}
     fields |= {name: _mean(members, name) for name in _SHARES}
     fields |= {name: None if (mean := _mean(members, name)) is None else round(mean) for name in _COUNTS}
-    timed = [found for m in members if (found := speedup_of(m)) is not None]
+    timed = [speedup for m in members if (speedup := speedup_of(m)) is not None]
     ratio = spanned(timed) if timed else None
-    found = replace(
+    one = replace(
         first,
         **fields,
-        **dict.fromkeys(differ),
-        name=name if name != first.name else f"{name} and {len(members) - 1} more",
         speedup=ratio.estimate if ratio else _geometric(members, "speedup"),
         speedup_low=ratio.low if ratio else None,
         speedup_high=ratio.high if ratio else None,
@@ -190,7 +191,7 @@ def _as_one(members: Sequence[Measurement], dense: Sequence[Measurement], differ
         aside_samples_s=(),
         aside_reference_s=(),
     )
-    return _walked(found, members)
+    return _walked(one, members)
 
 
 def _walked(one: Measurement, members: Sequence[Measurement]) -> Measurement:

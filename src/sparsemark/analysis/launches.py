@@ -181,7 +181,7 @@ def log_ratio_intervals(cells: Sequence[Sequence[NDArray[np.float64]]]) -> list[
     total, freedom = sum(squares), sum(len(values) - 1 for values in medians)
     found = []
     for launches, values, square in zip(cells, medians, squares, strict=True):
-        spreads = [(total / freedom, freedom)]
+        spreads: list[tuple[float, float]] = [(total / freedom, freedom)]
         within = _variance_within(launches)
         if within[0] > _NOISIER * total / freedom:
             spreads.append(within)

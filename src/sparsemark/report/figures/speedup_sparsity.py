@@ -143,14 +143,16 @@ def _panels(timed: Iterable[Measurement]) -> list[Panel]:
     masks: dict[str, list[Measurement]] = defaultdict(list)
     channels: dict[str, list[Measurement]] = defaultdict(list)
     for m in timed:
+        if removed(m) is None or left_of(m) <= 0:
+            continue  # no place on a logarithmic axis
         first = str(m.method).partition("+")[0]
         if is_structural(m):
             channels[f"{wording.schedule_mark(m.schedule)}{first}"].append(m)
         elif is_masked(m):
             masks[f"{wording.schedule_mark(m.schedule)}{m.method}"].append(m)
     is_mixed = any(is_masked(m) for of in channels.values() for m in of)
-    removed = "Channels removed (and weights set to zero)" if is_mixed else "Channels removed"
-    return [*_titled("Weights set to zero", masks), *_titled(removed, channels)]
+    title = "Channels removed (and weights set to zero)" if is_mixed else "Channels removed"
+    return [*_titled("Weights set to zero", masks), *_titled(title, channels)]
 
 
 def _titled(title: str, groups: Mapping[str, list[Measurement]]) -> list[Panel]:
@@ -161,6 +163,5 @@ def _titled(title: str, groups: Mapping[str, list[Measurement]]) -> list[Panel]:
 
 def _points(series: Sequence[Measurement]) -> list[Point]:
     """Return the points of a series, most weights left first."""
-    found = [(left_of(m), drawn_speedup(m)) for m in series if removed(m) is not None]
-    known = [(left, speedup) for left, speedup in found if speedup is not None and left > 0]
-    return sorted(known, key=lambda point: -point[0])
+    found = [(left_of(m), speedup) for m in series if (speedup := drawn_speedup(m))]
+    return sorted(found, key=lambda point: -point[0])
