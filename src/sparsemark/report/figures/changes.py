@@ -115,7 +115,6 @@ def together(scored: Iterable[Measurement]) -> tuple[list[list[Measurement]], in
             groups.setdefault((asked_of(m), m.schedule, precision_of(m)), []).append(m)
     # Folds hold every input once; seeds that each draw a split are not averaged with them.
     found = [[m for m in group if m.fold is not None] or group for group in groups.values()]
-    found.sort(key=lambda group: -fmean(map(left_of, group)))
     whole = [one for one in found if one[0].fold is not None]
     shown = whole if 2 * len(whole) > len(found) else found
     return shown, len(found) - len(shown)
