@@ -12,6 +12,7 @@ from sparsemark.analysis.groups import interval_of, loss_interval, pooled
 from sparsemark.analysis.statistics import Interval
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.scores import DataNote, Score, SingleInputs
+from sparsemark.report.front import places
 
 DATA = [DataNote(f"fold {fold}", key=str(fold)) for fold in range(5)]
 DENSE = [0.90, 0.95, 0.85, 0.92, 0.88]
@@ -40,7 +41,7 @@ def test_speed_is_a_geometric_mean_and_its_ends_are_those_of_the_folds_intervals
     assert (m.speedup, m.speedup_low, m.speedup_high) == pytest.approx((4.0, 1.98, 8.08))
     assert m.p50_ms == pytest.approx(0.25)
     assert m.scores["accuracy"].value == pytest.approx(0.892)
-    assert (m.seed, m.fold, m.name) == (0, None, "m-magnitude:0.9-seed0-e")
+    assert (m.seed, m.fold, m.name) == (0, None, "m-magnitude:0.9-seed0-folds-e")
     assert (found.unit, len(found.members), found.asked, found.disturbed) == ("folds", 5, 5, 0)
 
 
@@ -71,6 +72,16 @@ def test_a_fold_that_is_left_alone_by_the_failed_ones_is_one_of_them():
     assert (found.measurement.speedup, found.measurement.fold) == (2.0, None)
 
 
+def test_folds_have_no_name_of_another_row():
+    """The same pruning without a fold is apart from them, and so is its place on the front."""
+    alone = [dataclasses.replace(m, name=m.name.replace("-fold0", ""), fold=None) for m in study() if m.fold == 0]
+    alone[1] = dataclasses.replace(alone[1], speedup=9.0, speedup_low=8.9, speedup_high=9.1)
+    (answer,) = answers([*study(), *alone])
+    places_of = places(answer.candidates)
+    assert len({one.measurement.name for one in answer.candidates}) == 4
+    assert places_of[alone[1].name] == "F1" != places_of[study()[5].name]
+
+
 def test_what_is_deployed_of_folds_is_the_first_and_no_lucky_one():
     (answer,) = answers(study())
     assert best(study()) == answer.best.deployed == study()[5]
@@ -97,7 +108,9 @@ def test_walks_to_one_target_are_folds_of_it():
 
 def test_steps_of_one_walk_are_several_prunings():
     steps = [dataclasses.replace(walked(step, [("channels", 0.5)]), fold=0) for step in range(3)]
-    assert rows_as_one(steps) == steps
+    others = [dataclasses.replace(m, name=f"{m.name}-1", fold=1) for m in steps]
+    for rows in (steps, [*steps, *others]):
+        assert rows_as_one(rows) == rows
     scored = [
         dataclasses.replace(m, data=DATA[0], scores={"accuracy": Score(value, tolerance=0.01)})
         for m, value in zip(steps, (0.5, 0.9, 0.9), strict=True)

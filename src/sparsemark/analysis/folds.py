@@ -151,9 +151,10 @@ def _folds(rows: Sequence[Measurement], dense: Sequence[Measurement]) -> Folds:
     unit = "networks" if len(differ) > 1 else f"{differ[0]}s"
     absent: dict[str, Any] = dict.fromkeys(differ)
     one = replace(_as_one(members, dense), **absent)
+    # Unlike the name of any row: the same pruning may be there without a fold.
     name = one.name
     for field in differ:
-        name = re.sub(rf"-{field}[0-9]+(?=-|$)", "", name)
+        name = re.sub(rf"-{field}[0-9]+(?=-|$)", f"-{field}s", name)
     one = replace(one, name=name if name != one.name else f"{name} and {len(rows) - 1} more")
     return Folds(one, tuple(members), len(rows), disturbed, unit)
 
