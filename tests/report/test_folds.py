@@ -121,10 +121,9 @@ def test_lines_of_the_page_join_what_differs_in_the_last_share_alone():
     for point in points:
         lines.setdefault(point["line"], []).append(found[point["cell"]].measurement.pruning)
         assert point["lined"]
+        assert point["panel"] == "both: channels+magnitude"
     assert lines == {
-        f"direct CSR, channels {100 * cut:.0f} % + magnitude": [
-            f"channels:{cut}+magnitude:{share}" for share in (0.5, 0.7, 0.9)
-        ]
+        f"direct CSR, channels {100 * cut:.0f} %": [f"channels:{cut}+magnitude:{share}" for share in (0.5, 0.7, 0.9)]
         for cut in (0.8, 0.9)
     }
     found = standings(mixes((0.8, 0.9), (0.7,)), Bar())

@@ -132,7 +132,7 @@ def course(records: Sequence[Mapping[str, Any]], judged: Sequence[Standing]) -> 
     points = []
     for (kind, method), indices in panels.items():
         if len({round(records[index]["removed"]) for index in indices}) > 1:
-            title = kind if alone[kind] else f"{kind}: {method}"
+            title = kind if alone[kind] and "+" not in method else f"{kind}: {method}"
             points += _panel(title, indices, records, judged)
     return points
 
@@ -146,7 +146,9 @@ def _panel(
         m, record = judged[index].measurement, records[index]
         mark = wording.multiple_of((m.round_to or 1) if is_structural(m) else 1)
         if mix := wording.mix(m):
-            mark = f", {mix}"
+            last = f" + {str(m.method).rpartition('+')[2]}"
+            # Names of lines are short: the last step is in the title of the panel.
+            mark = f", {mix.removesuffix(last)}"
             mixed.add(mark)
         lines[record["model"], record["runner"], mark].append(index)
     points = []
