@@ -23,6 +23,7 @@ from sparsemark.errors import UserError
 from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED
 from sparsemark.records.scores import DataNote, SingleInputs
 from sparsemark.specs import DENSE, Pruning
+from sparsemark.specs.methods import walked_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,8 +84,8 @@ def asked_of(m: Measurement) -> object:
     """Return what was asked to be pruned, the same for all folds; None for rows that do not say."""
     if m.pruning is None:
         return None if m.sparsity_target is None else (m.method, m.sparsity_target, m.round_to)
-    steps = _pruning_of(m)
-    return ("target", steps.target) if steps is not None and steps.target else m.pruning
+    target = _target_of(_pruning_of(m))
+    return ("target", target) if target else m.pruning
 
 
 def _pruning_of(m: Measurement) -> Pruning | None:
@@ -92,6 +93,12 @@ def _pruning_of(m: Measurement) -> Pruning | None:
         return Pruning.parse(m.pruning or "")
     except UserError:  # a file of another program
         return None
+
+
+def _target_of(pruning: Pruning | None) -> str:
+    """Return the target that a walk spread all steps for, such as `10x`; empty where there was none."""
+    targets = {walked_to(step.ratios) for step in pruning.steps} if pruning else set()
+    return targets.pop() if len(targets) == 1 else ""
 
 
 def alike(rows: Iterable[Measurement]) -> list[list[Measurement]]:
@@ -198,7 +205,8 @@ def _as_one(members: Sequence[Measurement], dense: Sequence[Measurement]) -> Mea
 def _walked(one: Measurement, members: Sequence[Measurement]) -> Measurement:
     """Return walks as one row with the mean share of each step, under the name of their target; others as they are."""
     own = _pruning_of(one)
-    if own is None or not own.target:
+    target = _target_of(own)
+    if own is None or not target:
         return one
     shares: dict[str, list[float]] = defaultdict(list)
     for m in members:
@@ -206,8 +214,7 @@ def _walked(one: Measurement, members: Sequence[Measurement]) -> Measurement:
         for step in pruning.steps if pruning else ():
             shares[step.method].append(step.sparsity)
     steps = tuple(
-        replace(step, sparsity=sum(shares[step.method]) / len(members), ratios=f"{step.target}.json")
-        for step in own.steps
+        replace(step, sparsity=sum(shares[step.method]) / len(members), ratios=f"{target}.json") for step in own.steps
     )
     pruning = replace(own, steps=steps)
     name = one.name.replace(own.label, pruning.label)

@@ -59,9 +59,6 @@ INPUT_DTYPES = (FLOAT32, "int64", "int32", "int16", "int8", "uint8", "bool")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
-_OF_WALK = re.compile(r"(?P<target>[0-9.]+(?:x|ms))-step[0-9]+-[a-z]+", re.ASCII)
-"""Stem of a file of ratios that a walk to a target wrote."""
-
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -223,12 +220,6 @@ class PruneStep:
         return f"{self.method}@{Path(self.ratios).stem}" if self.ratios else self.method
 
     @property
-    def target(self) -> str:
-        """Target of the walk that wrote the file of ratios, such as `10x`; empty where no walk did."""
-        found = _OF_WALK.fullmatch(Path(self.ratios).stem)
-        return found["target"] if found else ""
-
-    @property
     def is_of_usual_sparsity(self) -> bool:
         """Whether the method's name says how much it removes."""
         return usual_sparsity(self.method) == self.sparsity
@@ -316,12 +307,6 @@ class Pruning:
     def sparsity(self) -> float:
         """Fraction that the last step removes."""
         return self.steps[-1].sparsity if self.steps else 0.0
-
-    @property
-    def target(self) -> str:
-        """Target that a walk spread all its steps for, such as `10x`; empty where there was none."""
-        targets = {step.target for step in self.steps}
-        return targets.pop() if len(targets) == 1 else ""
 
     @property
     def round_to(self) -> int:
