@@ -162,6 +162,19 @@ def test_a_page_draws_a_point_a_pruning_and_lists_every_fold(monkeypatch):
     assert alone["drawn"] == [0, 1, 2]
 
 
+def test_data_whose_names_differ_in_a_number_are_no_range():
+    rows = [
+        dataclasses.replace(
+            m, model=f"net{classes}", name=f"{m.name}-{classes}", data=DataNote(f"CIFAR {classes}, test"),
+            parity_data=DataNote(f"all 32 inputs (CIFAR {classes})"),
+        )
+        for classes in (10, 100) for m in study(1).measurements
+    ]  # fmt: skip
+    found = conditions(Run(tuple(rows), MACHINE), rows)
+    assert {"accuracy on CIFAR 10, test", "accuracy on CIFAR 100, test"} <= set(found)
+    assert not any("10 to 100" in line for line in found)
+
+
 def test_conditions_that_differ_in_counts_are_one_line():
     found = conditions(study(), study().measurements)
     assert "accuracy on split, fold 0 to 4 of 0 to 4; 100 to 104 images" in found
