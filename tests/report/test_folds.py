@@ -19,6 +19,7 @@ from sparsemark.report.deployment import Deployment
 from sparsemark.report.document import content_of
 from sparsemark.report.figures.series import drawn_speedup, points_of
 from sparsemark.report.figures.titles import speed_title
+from sparsemark.report.findings import findings
 from sparsemark.report.page import library
 from sparsemark.report.page.cells import cell_records, course
 from sparsemark.report.scores import Scoring
@@ -92,6 +93,15 @@ def test_a_choice_that_the_report_contradicts_says_where_it_holds():
     )
     title = speed_title(rows, {})
     assert title.endswith("within one point of accuracy on the select inputs, though not on those reported")
+
+
+def test_findings_hold_each_fold_against_its_own_dense_one():
+    """Folds of which one lacks its masked network: the dense one of that fold, which is far slower, says nothing."""
+    rows = [row(fold, 30.0 if fold else 300.0, 0.9, engine="ncnn") for fold in range(3)]
+    rows += [row(fold, 10.0, 0.9, "magnitude", "ncnn") for fold in (1, 2)]
+    (line,) = (line for line in findings(Run(tuple(rows), MACHINE)) if line.startswith("zero masks"))
+    estimate = float(re.search(r" is (\d+\.\d+)x", line)[1])
+    assert estimate == pytest.approx(3.0, rel=0.05)
 
 
 def test_the_page_and_the_figures_have_one_reading_of_folds():

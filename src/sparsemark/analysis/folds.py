@@ -26,7 +26,7 @@ from sparsemark.specs import DENSE, Pruning
 from sparsemark.specs.methods import walked_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.scores import Groups, Score
@@ -142,11 +142,35 @@ def folds_of(rows: Sequence[Measurement]) -> list[Folds]:
     return [_folds(of, dense) for of in alike(rows)]
 
 
+@dataclass(frozen=True)
+class AsOne:
+    """Rows with the folds, or seeds, of a pruning as one, in the place of the first.
+
+    Args:
+        rows: in their order.
+        folds: what a row is the mean of, by the row's name.
+    """
+
+    rows: tuple[Measurement, ...]
+    folds: Mapping[str, Folds]
+
+    @classmethod
+    def of(cls, rows: Sequence[Measurement]) -> AsOne:
+        """Put the folds among rows together."""
+        found = folds_of(rows)
+        of = {id(m): folds.measurement for folds in found for m in folds.members}
+        one_each = {id(one): one for m in rows for one in (of.get(id(m), m),)}
+        return cls(tuple(one_each.values()), {folds.measurement.name: folds for folds in found})
+
+    def over(self, m: Measurement, other: Measurement) -> Interval | None:
+        """Return how many times as fast one of the rows is as another: fold by fold where both are means of them."""
+        ours, theirs = self.folds.get(m.name), self.folds.get(other.name)
+        return ours.over(theirs) if ours and theirs else speedup_over(m, other)
+
+
 def rows_as_one(rows: Sequence[Measurement]) -> list[Measurement]:
     """Return rows with the folds, or seeds, of a pruning as one, in the place of the first."""
-    of = {id(m): folds for folds in folds_of(rows) for m in folds.members}
-    one_each = {id(of.get(id(m), m)): of[id(m)].measurement if id(m) in of else m for m in rows}
-    return list(one_each.values())
+    return list(AsOne.of(rows).rows)
 
 
 def _folds(rows: Sequence[Measurement], dense: Sequence[Measurement]) -> Folds:
