@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bench.best_mix import ALLOWED, CONTROL, FOLDS, answer, mixes
 from bench.paper_study import MIXES
 from sparsemark.analysis.front import Bar, answers, fastest
+from sparsemark.machine.fingerprint import machine_name
 from sparsemark.report import wording
 from sparsemark.specs import FP32, INT8
 
@@ -26,9 +27,10 @@ NOTE = (
     f"The fastest configuration whose score is not more than {ALLOWED:.0f} point below the dense network's, over the "
     "dense network in ONNX Runtime in float32. The score itself is compared, not the end of its interval: where that "
     "reaches beyond the point, a larger loss is not excluded. In `mix` it is compared with the dense network "
-    "fine-tuned as long, over five folds: speedup [lowest, highest fold]; the interval of the change is by patient, in "
-    "float32. Elsewhere it is compared with the dense network of the same seed: 95 % intervals of the "
-    "paired ratio, and of the change by patient. Where one of several was chosen, it is a little worse than it looks."
+    "fine-tuned as long, over five folds: speedup [lowest, highest end of their intervals]; the interval of the change "
+    "is by patient, in float32. Elsewhere it is compared with the dense network of the same seed: 95 % intervals of "
+    "the paired ratio, and of the change by patient. Where one of several was chosen, it is a little worse than it "
+    "looks."
 )
 
 
@@ -50,10 +52,12 @@ def untimed(rows: Iterable[Sequence[str]]) -> str:
 
 def _of_mixes(study: Study, network: str) -> Iterator[tuple[str, ...]]:
     """Yield the answer of the study of mixes, which is of the network that the paper prunes."""
-    if network != NETWORKS[0] or study.mixes is None:
+    if network != NETWORKS[0] or study.mixes is None or study.mixes.run is None:
         return
     found = mixes(study.mixes)
-    control = next(mix.accuracy for mix in found if mix.pruning == CONTROL)
+    control = next((mix.accuracy for mix in found if mix.pruning == CONTROL), None)
+    if control is None:
+        return
     texts = []
     for precision in (FP32, INT8):
         best = answer(found, precision)
@@ -68,8 +72,7 @@ def _of_mixes(study: Study, network: str) -> Iterator[tuple[str, ...]]:
             f"{best.words} in {best.runner}: {wording.ratio(best.speedup)}, "
             f"{best.accuracy:.1f} % ({change}), {len(FOLDS)} networks"
         )
-    machine = next(key.split("/")[0] for key in study.everything if key.endswith(f"/{MIXES}"))
-    yield f"{machine}, `{MIXES}`", *texts
+    yield f"{machine_name(study.mixes.run.machine_info)}, `{MIXES}`", *texts
 
 
 def _of_runs(study: Study, network: str) -> Iterator[tuple[str, ...]]:
@@ -87,7 +90,7 @@ def _answered(run: Run, network: str) -> Sequence[str]:
     texts = []
     for precision in (FP32, INT8):
         cells = [one for one in found.judged if (one.measurement.precision or FP32) == precision]
-        best = fastest(one for one in cells if one.keeps)
+        best = fastest(one for one in cells if one.keeps and not one.is_contradicted)
         texts.append(_in_words(best, run) if best is not None else "none" if cells else "not timed yet")
     return texts
 
@@ -98,8 +101,8 @@ def _in_words(one: Standing, run: Run) -> str:
     kept = (
         "" if score is None or loss is None else f", {100 * score.value:.1f} % ({-100 * loss:+.1f}{_room(one)} points)"
     )
-    processes = f"{m.launches} process{'es' if m.launches != 1 else ''}, {m.samples} calls"
-    return f"{wording.pruned(m)} in {wording.runner(m, run.engines)}{speed}{kept}, {processes}"
+    counted = wording.several(one.folds) or f"{m.launches} process{'es' if m.launches != 1 else ''}, {m.samples} calls"
+    return f"{wording.pruned(m)} in {wording.runner(m, run.engines)}{speed}{kept}, {counted}"
 
 
 def _room(one: Standing) -> str:

@@ -1,9 +1,7 @@
 """Figures of the paper, drawn from the committed tables: its points where it prints some, and our curves beside them.
 
-    python -m bench.redraw
-
-draws them all under `results/figures/paper/`. Figure 10 is that of each timed study. Figure 1 shows images, which are
-not in the repository.
+`python -m bench.redraw` draws them all under `results/figures/paper/`. Figure 10 is that of each timed study. Figure 1
+shows images, which are not in the repository.
 """
 
 from __future__ import annotations
@@ -17,9 +15,10 @@ from bench.paper_architectures import DRAWN, draw_architecture
 from bench.paper_numbers import EPOCHS, ONE_SHOT, SCORES_BY_EPOCH, VALIDATION_BY_EPOCH
 from sparsemark import paths
 from sparsemark.report.style import GREY, End, caption, label_ends, new_figure, save, tidy
+from sparsemark.report.wording import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -209,12 +208,12 @@ def tables_1_and_3(study: Study) -> Figure | None:
 
 def figure_8(study: Study) -> Figure | None:
     """Return the fine-tuning of the CNN after one-shot pruning."""
-    return _pruning(study, "One-shot", _ONE_SHOT, "pruned once, before epoch 1")
+    return _pruning(study, "One-shot", _ONE_SHOT)
 
 
 def figure_9(study: Study) -> Figure | None:
     """Return the fine-tuning of the CNN in rounds of pruning."""
-    return _pruning(study, "Iterative", _ITERATIVE, "pruned in three rounds, before epochs 1, 3 and 5")
+    return _pruning(study, "Iterative", _ITERATIVE)
 
 
 _CONTROL = {"no zeros": "cnn9-all-ones-seed0"}
@@ -222,7 +221,17 @@ _ONE_SHOT = _CONTROL | {f"{share} %": f"cnn9-magnitude{share}-seed0" for share i
 _ITERATIVE = _CONTROL | {f"{share} %": f"cnn9-iterative-magnitude{share}-seed0" for share in (50, 75, 90)}
 
 
-def _pruning(study: Study, way: str, arms: dict[str, str], when: str) -> Figure | None:
+def _when(study: Study, arms: Mapping[str, str]) -> str:
+    """Return before which epochs the arms were pruned, and how many they had."""
+    of_arms = [rows for name, variant in arms.items() if name not in _CONTROL and (rows := study.epochs.get(variant))]
+    rounds = ([row.get("round") for row in rows] for rows in of_arms)
+    starts = {tuple(place for place, one in enumerate(own, 1) if own.index(one) == place - 1) for own in rounds}
+    lengths = sorted({len(rows) for variant in arms.values() if (rows := study.epochs.get(variant))})
+    before = " or ".join(f"epoch{'s' * (len(own) > 1)} {listed(map(str, own))}" for own in sorted(starts))
+    return f"pruned before {before}; {' or '.join(map(str, lengths))} epochs of fine-tuning in all"
+
+
+def _pruning(study: Study, way: str, arms: Mapping[str, str]) -> Figure | None:
     panels = [
         Panel(title, _known(curve(study, variant, field, name) for name, variant in arms.items()))
         for title, field in (
@@ -242,8 +251,8 @@ def _pruning(study: Study, way: str, arms: dict[str, str], when: str) -> Figure 
     grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)
     ends = {axes: _draw(axes, panel) for axes, panel in zip(grid.flat, panels, strict=True)}
     grid[0, 0].set(ylabel="accuracy, %", ylim=_range(study))
-    caption(figure, f"names: share of weights that are zero; {when}; six epochs of fine-tuning in all, for the dense "
-            "network too; seed 0, 14 validation patients, without an interval")  # fmt: skip
+    caption(figure, f"names: share of weights that are zero; {_when(study, arms)}; no zeros: the dense network, "
+            "fine-tuned as well; seed 0, 14 validation patients, without an interval")  # fmt: skip
     label_ends(figure, ends)
     return figure
 

@@ -3,8 +3,8 @@
     python -m bench.redraw
 
 Nothing is trained or measured. Each result file (`results/<machine>/<study>.json`) and each file of scores
-(`results/tables/<study>-accuracy.json`) gives its tables and figures; `results/paper.md`, `results/mix.md` and
-the paper's figures follow from those.
+(`results/tables/<study>-accuracy.json`) gives its tables and figures; `results/paper.md`, `results/mix.md`,
+`results/target.md` and the paper's figures follow from those.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from bench.best_mix import main as write_mix
 from bench.paper import main as write_paper
 from bench.paper_figures import draw_paper
 from bench.paper_study import Study
+from bench.target_walk import write_page as write_walks
 from sparsemark import paths
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.records.run import Run
@@ -38,6 +39,7 @@ def main() -> int:
     of_studies = (redraw(machine, name) for machine, name in studies())
     for path in chain(chain.from_iterable(of_studies), draw_paper(Study())):
         sys.stdout.write(f"wrote {path}\n")
+    write_walks()
     return write_mix() or write_paper()
 
 

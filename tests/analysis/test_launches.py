@@ -103,6 +103,44 @@ def test_a_cell_noisier_than_the_others_of_its_engine_is_covered_too():
     assert np.mean([one.low <= 0 <= one.high for one in covered]) >= 0.93
 
 
+def test_two_launches_that_agree_by_chance_are_no_certain_ones():
+    """Of two alone, agreement is as frequent as it is worthless: blocks of one process say nothing of the next."""
+    rng = np.random.default_rng(7)
+    covered = [
+        interval.low <= 0 <= interval.high
+        for _ in range(1500)
+        for interval in log_ratio_intervals(cells(rng, 1, launches=2, between=0.01, within=0.02, blocks=20))
+    ]
+    assert np.mean(covered) >= 0.94
+
+
+def test_a_cell_of_few_blocks_has_the_freedom_of_few():
+    rng = np.random.default_rng(7)
+    covered = []
+    for _ in range(400):
+        quiet = cells(rng, 7, between=0.002, blocks=3)
+        covered.append(log_ratio_intervals([*quiet, *cells(rng, 1, between=0.0, within=0.2, blocks=3)])[-1])
+    assert np.mean([one.low <= 0 <= one.high for one in covered]) >= 0.94
+
+
+def test_a_cell_whose_processes_differ_more_than_the_others_is_wider():
+    rng = np.random.default_rng(7)
+    covered, others = [], []
+    for _ in range(400):
+        quiet = cells(rng, 7, between=0.002)
+        *rest, last = log_ratio_intervals([*quiet, *cells(rng, 1, between=0.05)])
+        covered.append(last.low <= 0 <= last.high)
+        others += [one.low <= 0 <= one.high for one in rest]
+    assert np.mean(covered) >= 0.82
+    assert np.mean(others) >= 0.95
+
+
+def test_launches_without_any_spread_have_an_interval_of_no_extent():
+    for count in (1, 3):
+        for one in log_ratio_intervals([[np.full(5, 0.1)] * 2] * count):
+            assert (one.low, one.estimate, one.high) == (0.1, 0.1, 0.1)
+
+
 def test_blocks_far_out_do_not_make_intervals_too_wide():
     """They move the median of a launch little."""
     rng = np.random.default_rng(7)

@@ -144,6 +144,25 @@ def test_old_and_new_lie_over_each_other_in_front_and_course(folder, capsys):
         assert all(f'id="{name}"' in page for name in ("both-front-0", "both-course-1", "both-front-record"))
 
 
+def test_only_cells_that_both_runs_measured_are_drawn_over_each_other(folder, capsys):
+    """What stands in one run alone has no counterpart, and would read as one that vanished or appeared."""
+    old = study_run()
+    alone, failed = "cnn9-channels70-seed0-ncnn", "cnn9-channels50-seed0-ncnn"
+    rows = [
+        dataclasses.replace(m, status="error", reason="why", p50_ms=None, speedup=None) if m.name == failed else m
+        for m in old.measurements
+        if m.name != alone
+    ]
+    old.save(Path("old.json"))
+    dataclasses.replace(old, measurements=tuple(rows)).save(Path("new.json"))
+    assert main(["compare", "old.json", "new.json", "--format", "html", "--output", "two.html"]) == 0
+    values = charts_of(Path("two.html").read_text())["values"]
+    for name in ("both-front-0", "both-course-0", "both-course-1"):
+        cells = {run: {point["cell"] for point in values[name] if point["run"] == run} for run in ("old", "new")}
+        assert cells["old"] == cells["new"]
+        assert not {alone, failed} & cells["old"]
+
+
 def test_two_runs_without_scores_have_no_front(folder, capsys):
     saved((QUIET, OTHER), (slower(QUIET, 1.5), OTHER))
     assert main(["compare", "0.json", "1.json", "--format", "html"]) == 0

@@ -19,7 +19,7 @@ def many(count: int) -> Run:
     """A run of `count` cells, those of the study again and again under other names and seeds, each on its own."""
     plain = [m for m in RUNS["study"].measured() if not is_control(m)]
     rows = [
-        dataclasses.replace(one, name=f"{one.name}-{n}", seed=n // len(plain), pruning=None)
+        dataclasses.replace(one, name=f"{one.name}-{n}", seed=n // len(plain), pruning=f"{n}")
         for n, one in ((n, plain[n % len(plain)]) for n in range(count))
     ]
     return dataclasses.replace(RUNS["study"], measurements=tuple(rows))

@@ -12,7 +12,7 @@ import pytest
 from sparsemark.analysis.cells import MAJORITY
 from sparsemark.errors import UserError
 from sparsemark.report.figures import draw_figures
-from sparsemark.report.figures.changes import drawn_from
+from sparsemark.report.figures.changes import changes_of, drawn_from
 from sparsemark.report.figures.prunings import score_of_prunings
 from sparsemark.report.figures.score_sparsity import score_against_sparsity
 from sparsemark.report.figures.score_speedup import score_against_speedup
@@ -97,6 +97,39 @@ def test_folds_are_not_averaged_with_other_splits():
     (axes,) = score_against_sparsity([*dense, half, *folds]).axes
     assert points(drawn(axes)["channels"]) == [(50, -3)]
     assert drawn_from([*dense, half, *folds]) == "means over folds 0, 1"
+
+
+def test_cells_without_a_place_on_the_axis_make_no_panel():
+    pytest.importorskip("matplotlib")
+    common = {"model": "m", "engine": "onnxruntime", "seed": 0, "method": "magnitude"}
+    nowhere = [cell(1, name="unknown", **common), cell(2, name="all", sparsity=1.0, sparsity_target=0.99, **common)]
+    assert speedup_against_sparsity([dense_of(0, None), *nowhere], {}) is None
+    half = channels_in_multiples(0, 1, 0.5, 0.9)
+    (axes,) = speedup_against_sparsity([dense_of(0, None), *nowhere, half], {}).axes
+    assert axes.get_title() == "Channels removed"
+
+
+def test_masks_of_several_steps_are_joined_in_the_last_alone():
+    pytest.importorskip("matplotlib")
+    masks = [
+        cell(0, name=f"{first}{last}", model="m", engine="onnxruntime", seed=0, method="magnitude+block4",
+             pruning=f"magnitude:{first}+block4:{last}", sparsity_target=last, sparsity=1 - (1 - first) * (1 - last))
+        for first in (0.3, 0.5) for last in (0.5, 0.7, 0.9)
+    ]  # fmt: skip
+    (axes,) = speedup_against_sparsity([dense_of(0, None), *masks], {}).axes
+    lines = drawn(axes)
+    assert {name: len(points(line)) for name, line in lines.items()} == {
+        f"ONNX Runtime, magnitude {first} % + block4": 3 for first in (30, 50)
+    }
+
+
+def test_seeds_that_test_the_same_inputs_are_no_surer_than_one():
+    """Half-widths of folds add in quadrature, since their inputs differ; those of seeds do not."""
+    ends = {"low": 0.7, "high": 0.9, "loss_low": 0.0, "loss_high": 0.2}
+    dense = [dense_of(seed, 0.9) for seed in (0, 1)]
+    half = [dataclasses.replace(channels_in_multiples(seed, 1, 0.5, 0.8), **scored(0.8, **ends)) for seed in (0, 1)]
+    (change,) = changes_of([*dense, *half], Scale("accuracy"))
+    assert (change.value.low, change.value.high) == pytest.approx((-20, 0), abs=1e-9)
 
 
 def test_a_moment_of_the_machine_moves_no_point():

@@ -23,6 +23,10 @@ def test_the_pace_of_layers_is_weighed_by_their_time():
     assert layer_title("net", [], PEAK) == "net: no layer was timed"
 
 
+def test_many_layers_that_take_little_each_have_a_title_all_the_same():
+    assert layer_title("net", [layer(0.5, 1.0)] * 150, PEAK) == "net: 50 % of the multiply-adds that one core can do"
+
+
 def test_each_file_has_the_format_of_its_name(tmp_path):
     pytest.importorskip("matplotlib")
     paths = [tmp_path / "pace.png", tmp_path / "pace.svg"]

@@ -11,6 +11,7 @@ from sparsemark.analysis.spending import Trial
 from sparsemark.errors import UserError
 from sparsemark.networks.checkpoint import load_checkpoint
 from sparsemark.specs import ModelSpec, Protocol, Variant
+from sparsemark.specs.methods import walked_to
 from sparsemark.study import target as walking
 from sparsemark.study.file import own_study
 from sparsemark.study.prepare import Places
@@ -97,6 +98,8 @@ def module_of(pipeline, pruning):
 def test_a_walk_ends_at_the_target_and_each_step_is_a_variant_pruned_as_it_says(pipeline, times):
     found = walker(pipeline, "2x").walk()
     assert (len(found.steps), found.stuck) == (2, None)
+    files = [step.ratios for pruning in found.prunings for step in pruning.steps]
+    assert {walked_to(file) for file in files} == {"2x"}, "reports pool folds by it"
     assert [step.distance for step in found.steps] == pytest.approx([math.log(2 / 1.5), math.log(2 / 1.5**2)])
     for number, pruning in enumerate(found.prunings, 1):
         module = module_of(pipeline, pruning)

@@ -3,8 +3,8 @@
 A cell is judged by the loss of the headline metric against the dense network of the same seed and fold: on the inputs
 that choices are made on, where both networks were scored on them, else on those that are reported. A pruning with
 several seeds or folds is judged, and can be chosen, as one: the luckiest of them would win otherwise. Speed is the
-ratio to the reference, and what is called fastest has the highest lower end of its interval, of folds the fastest
-slowest one.
+ratio to the reference, and what is called fastest has the highest lower end of its interval, of folds the highest
+lowest one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import dense_scores, headline_metrics, is_control, is_dense, models
 from sparsemark.analysis.comparison import speedup_of
-from sparsemark.analysis.folds import folds_of, mean_score, same_but_fold
+from sparsemark.analysis.folds import alike, folds_of, mean_score
 from sparsemark.errors import UserError
 from sparsemark.records.measurement import BETWEEN_NOTES, CONSTANT, MEASURED, NEVER_DEPENDED
 from sparsemark.specs import DENSE
@@ -109,6 +109,11 @@ class Standing:
         return (self.measurement,) if self.folds is None else self.folds.members
 
     @property
+    def deployed(self) -> Measurement:
+        """The cell, or the first of all folds: the fastest and the best of them are so by luck."""
+        return self.cells[0]
+
+    @property
     def loss(self) -> float | None:
         """Loss against dense on the reported inputs, in the metric's unit; below 0 where it is better."""
         return None if self.score is None or self.dense is None else self.score.loss_against(self.dense)
@@ -196,7 +201,7 @@ def _answer(model: str | None, among: Iterable[Standing], together: Iterable[Sta
 def best(
     measurements: Iterable[Measurement], keep: float | None = None, within: float | None = None
 ) -> Measurement | None:
-    """Return the fastest cell that keeps the score, or None where none is faster than the reference; of folds one.
+    """Return the fastest cell that keeps the score, of folds the first; None where none is faster than the reference.
 
     Networks without a score are never chosen, but for the dense one. Of rows of several networks, the one with the
     highest lower end over its own reference is returned.
@@ -211,7 +216,7 @@ def best(
     """
     chosen = [one for answer in answers(measurements, Bar(keep, within)) if (one := answer.best)]
     found = fastest(chosen)
-    return max(found.cells, key=lambda m: m.speedup_low or 0.0) if found else None
+    return found.deployed if found else None
 
 
 def fastest(among: Iterable[Standing]) -> Standing | None:
@@ -294,16 +299,16 @@ def _judged(m: Measurement, among: Sequence[Measurement], metric: str | None, ba
 
 def _judged_together(judged: Sequence[Standing], bar: Bar) -> list[Standing]:
     """Judge seeds and folds of one pruning in one engine by their mean loss."""
-    alike: dict[object, list[int]] = defaultdict(list)
-    for index, one in enumerate(judged):
-        m = one.measurement
-        key = same_but_fold(m)
-        if key is not None and one.loss is not None and not is_dense(m) and m.status == MEASURED:
-            alike[key].append(index)
+    known = {
+        id(m): index
+        for index, one in enumerate(judged)
+        if one.loss is not None and not is_dense(m := one.measurement) and m.status == MEASURED
+    }
     found = list(judged)
-    for indices in alike.values():
+    for rows in alike(one.measurement for one in judged):
+        indices = [known[id(m)] for m in rows if id(m) in known]
         members = [judged[index] for index in indices]
-        if len(members) == 1:
+        if not members:
             continue
         losses = [one.loss_on_select if one.by_select else one.loss for one in members]
         allowed = [bar.allowed(on_select(one.dense) if one.by_select else one.dense) for one in members if one.dense]

@@ -3,7 +3,8 @@
 One process tells how its own calls scatter, and nothing of what the next one would find: memory lies elsewhere, and a
 mask that zeroes nothing comes out "1.12x [1.04, 1.16] faster". So the estimate is the mean over launches, each the
 median of its paired blocks, and its interval is Student's. Three launches show too little of their own spread, so that
-is pooled over all cells of an engine; a cell whose blocks scatter more than that has its own. What was timed against
+is pooled over all cells of an engine; a cell whose blocks scatter more than that, or whose launches lie further apart
+than chance puts them, has its own. What was timed against
 itself is pooled apart: where memory lies in a process, both of its sides feel.
 """
 
@@ -46,6 +47,12 @@ little, and a standard deviation by sums of squares much, so that intervals came
 _NOISIER = 1.5
 """How many times the pooled variance a cell's own must be to replace it: below that the two differ by chance as well,
 and taking the larger would widen most intervals for nothing."""
+
+
+_APART = 0.99
+"""Confidence that the launches of a cell lie further apart than those of the others of its engine, from which on its
+interval is as wide as they say. Without it, one cell of eight whose processes differ by 5 %, where those of the others
+do by 0.2, was covered in 55 % of simulations, with it in 87; where all differ alike, intervals are 3 % wider."""
 
 
 def blocks_of(measurement: Measurement) -> list[NDArray[np.float64]]:
@@ -167,20 +174,32 @@ def log_ratio_intervals(cells: Sequence[Sequence[NDArray[np.float64]]]) -> list[
 
     Returns:
         An interval a cell: Student's on the launches' medians, with the standard deviation between launches pooled over
-        the cells, or that which the cell's own blocks make likely where it is larger.
+        the cells; wider where the cell's own blocks or launches ask for more.
     """
     medians = [np.array([np.median(blocks) for blocks in launches]) for launches in cells]
-    freedom = sum(len(values) - 1 for values in medians)
-    pooled = sum(float(((values - values.mean()) ** 2).sum()) for values in medians) / freedom
+    squares = [float(((values - values.mean()) ** 2).sum()) for values in medians]
+    total, freedom = sum(squares), sum(len(values) - 1 for values in medians)
     found = []
-    for launches, values in zip(cells, medians, strict=True):
-        variance, own_freedom = _variance_within(launches)
-        if variance <= _NOISIER * pooled:
-            variance, own_freedom = pooled, freedom
-        half = student_quantile(max(own_freedom, freedom)) * math.sqrt(variance / len(values))
+    for launches, values, square in zip(cells, medians, squares, strict=True):
+        spreads: list[tuple[float, float]] = [(total / freedom, freedom)]
+        within = _variance_within(launches)
+        if within[0] > _NOISIER * total / freedom:
+            spreads.append(within)
+        own = len(values) - 1
+        if _is_apart(square, own, total - square, freedom - own):
+            spreads.append((square / own, own))
+        # The widest: launches that agree by chance show little spread and little of it is certain.
+        half = max(student_quantile(of) * math.sqrt(variance / len(values)) for variance, of in spreads)
         estimate = float(values.mean())
         found.append(Interval(estimate, estimate - half, estimate + half))
     return found
+
+
+def _is_apart(square: float, own: int, others: float, freedom: int) -> bool:
+    """Return whether a variance exceeds that of others by more than chance, from sums of squares and their freedom."""
+    from scipy.special import fdtri
+
+    return own > 0 and freedom > 0 and square / own > float(fdtri(own, freedom, _APART)) * others / freedom
 
 
 def _variance_within(launches: Sequence[NDArray[np.float64]]) -> tuple[float, float]:

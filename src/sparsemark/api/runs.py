@@ -37,8 +37,9 @@ class Run(records.Run):
     ) -> Measurement | None:
         """Return the fastest cell that keeps the score of the dense network.
 
-        The fastest is the one with the highest lower end of the interval of its speedup. Where nothing is faster than
-        the reference, it is the reference. A pruned network without a score is never chosen: it may answer nonsense.
+        The fastest is the one with the highest lower end of the interval of its speedup; of folds, or seeds, of one
+        pruning the first is returned. Where nothing is faster than the reference, it is the reference. A pruned network
+        without a score is never chosen: it may answer nonsense.
 
         Args:
             keep: share of the dense network's score, `KEEP` unless `within` is given; where lower is better, the score

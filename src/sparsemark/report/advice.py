@@ -70,12 +70,9 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
     if not is_dense(best.measurement):
         scale = scoring.scale(answer.model)
         yield _evidence(best, within, scale, bar)
-        epochs = epochs_of([best.measurement])
-        if (
-            epochs
-            and best.measurement.finetuning_epochs
-            and not has_equal_dense(m.measurement for m in answer.standings)
-        ):
+        epochs = epochs_of(best.cells)
+        tuned = any(m.finetuning_epochs for m in best.cells)
+        if tuned and not has_equal_dense(one.measurement for one in answer.standings):
             yield (
                 f"fine-tuning: the pruned network had {epochs}, the dense one none; --prune all-ones adds the dense "
                 "network, fine-tuned as long"
@@ -84,7 +81,7 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
         if not best.excludes_more and sure is not None and (speedup := sure.speedup):
             name = f"{wording.pruned(sure.measurement)} on {wording.runner(sure.measurement, notes)}"
             yield f"the fastest that excludes a larger loss: {name}, {wording.ratio(speedup)}"
-    yield deployment.line(best.measurement, best.cells[0])
+    yield deployment.line(best)
 
 
 def _evidence(best: Standing, within: str, scale: Scale, bar: Bar) -> str:

@@ -49,7 +49,7 @@ def conditions(run: Run, measurements: Sequence[Measurement], deployment: Deploy
     cells = [m for m in measurements if m.status == MEASURED and m.p50_ms is not None]
     lines = [*environment(run.machine_info), _protocol(cells, run.engines), *_devices(cells, run.engines)]
     lines += [*_scored_on(measurements), _finetuned(measurements)]
-    compared = _with_ranges(_of_all(_distinct(map(_data, (m.parity_data for m in measurements)))))
+    compared = _with_ranges(_of_all(_by_text((_data(m.parity_data), m.model) for m in measurements)))
     lines += [f"parity, and agreement (the share of equal decisions), on {data}" for data in compared]
     disturbed = [(m, found) for m in cells if (found := contamination_of(m))]
     lines += [f"(!) contaminated: {m.name}: {in_words(found)}" for m, found in disturbed[:_NAMED]]
@@ -103,10 +103,11 @@ def _scored_on(measurements: Sequence[Measurement]) -> list[str]:
     """Write one line for each set of data, and one for each metric whose low values are the good ones."""
     scoring = Scoring.of(measurements)
     metrics: dict[str, dict[str, None]] = {}
+    networks = _by_text((_data(m.data), m.model) for m in measurements)
     for m in measurements:
         if m.data is not None:
             metrics.setdefault(_data(m.data), {})[scoring.scale(m.model).metric] = None
-    lines = _with_ranges(f"{', '.join(named)} on {data}" for data, named in metrics.items())
+    lines = _with_ranges({f"{', '.join(named)} on {data}": networks[data] for data, named in metrics.items()})
     lower = [scale for scale in scoring.shown(measurements) if not scale.higher_is_better]
     return lines + [f"{scale.metric}: {scale.direction}" for scale in lower]
 
@@ -134,18 +135,30 @@ def _distinct(texts: Iterable[str | None]) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text]
 
 
-def _of_all(texts: Sequence[str]) -> list[str]:
-    """Return `all 32 inputs` as `32 of 32 inputs` where others are of a part of them."""
-    if not any(_OF_SOME.match(text) for text in texts):
-        return list(texts)
-    return [_ALL.sub(r"\1 of \1 inputs", text) for text in texts]
+def _by_text(texts: Iterable[tuple[str, str | None]]) -> dict[str, frozenset[str | None]]:
+    """Return the networks that each text is of, with an empty text where there are rows without one."""
+    found: dict[str, set[str | None]] = {}
+    for text, network in texts:
+        found.setdefault(text, set()).add(network)
+    return {text: frozenset(networks) for text, networks in found.items()}
 
 
-def _with_ranges(texts: Iterable[str]) -> list[str]:
-    """Return one text, with the ranges, for those that differ in whole numbers alone, such as inputs and folds."""
-    alike: dict[str, list[str]] = {}
-    for text in dict.fromkeys(texts):
-        alike.setdefault(_WHOLE.sub("#", text), []).append(text)
+def _of_all(texts: Mapping[str, frozenset[str | None]]) -> dict[str, frozenset[str | None]]:
+    """Return `all 32 inputs` as `32 of 32 inputs` where others are of a part of them; empty texts are left out."""
+    found = {text: networks for text, networks in texts.items() if text}
+    if not any(_OF_SOME.match(text) for text in found):
+        return found
+    return _by_text((_ALL.sub(r"\1 of \1 inputs", text), one) for text, of in found.items() for one in of)
+
+
+def _with_ranges(texts: Mapping[str, frozenset[str | None]]) -> list[str]:
+    """Return one text, with the ranges, for those that differ in whole numbers alone, such as inputs and folds.
+
+    Those of other networks are apart: a number may be part of the name of their data.
+    """
+    alike: dict[tuple[str, frozenset[str | None]], list[str]] = {}
+    for text, networks in texts.items():
+        alike.setdefault((_WHOLE.sub("#", text), networks), []).append(text)
     return [_with_range(same) if len(same) > 1 else same[0] for same in alike.values()]
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsemark.records.origin import Origin
+from sparsemark.report import wording
 from sparsemark.report.harmless import harmless
 from sparsemark.specs import DENSE, FP32
 
 if TYPE_CHECKING:
+    from sparsemark.analysis.front import Standing
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
 
@@ -71,18 +73,12 @@ class Deployment:
         files = [str(path) for path in self.results] or [_RESULT]
         return harmless(shlex.join(["sparsemark", "report", *files, "--format", "csv"]))
 
-    def of(self, m: Measurement, kept: Measurement | None = None) -> str:
-        """Return the file of a cell where it is kept, else the command line that makes it.
-
-        Args:
-            m: the cell, or folds as one.
-            kept: the cell whose file stands for `m`, where that is the mean of several; None for `m`.
-        """
+    def of(self, m: Measurement) -> str:
+        """Return the file of a cell where it is kept, else the command line that makes it."""
         quantised = () if m.precision in (None, FP32) else ("--precision", str(m.precision))
         precision = f"-{m.precision}" if quantised else ""
-        named = m if kept is None or self.folder is None else kept
-        name = f"{named.name.rpartition(f'-{m.engine}')[0] or named.name}{precision}{_suffix(m.format)}"
-        if self.folder is not None and (not self.earlier or _is_there(self.folder / name, named)):
+        name = f"{m.name.rpartition(f'-{m.engine}')[0] or m.name}{precision}{_suffix(m.format)}"
+        if self.folder is not None and (not self.earlier or _is_there(self.folder / name, m)):
             return harmless(str(self.folder / name))
         words = ["sparsemark", "export", self.reference or _REFERENCE, *self.inputs]
         if m.method != DENSE:
@@ -94,9 +90,12 @@ class Deployment:
         words += ["--format", m.format or "FORMAT", "--output", name]
         return harmless(shlex.join(words))
 
-    def line(self, m: Measurement, kept: Measurement | None = None) -> str:
-        """Return the same as a line of a report, with what runs the file."""
-        return f"deploy{' (sparsemark.load runs it)' if m.engine == _LOADED else ''}: {self.of(m, kept)}"
+    def line(self, one: Standing) -> str:
+        """Return the same as a line of a report, with what runs the file and which of several folds it is."""
+        said = ["sparsemark.load runs it"] if one.deployed.engine == _LOADED else []
+        said += [which] if (which := wording.deployed(one)) else []
+        note = f" ({'; '.join(said)})" if said else ""
+        return f"deploy{note}: {self.of(one.deployed)}"
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from sparsemark.analysis.cells import (
     way,
 )
 from sparsemark.analysis.comparison import speedup_of, speedup_over
-from sparsemark.analysis.folds import rows_as_one
+from sparsemark.analysis.folds import AsOne
 from sparsemark.records.measurement import WHOLLY_DENSE
 from sparsemark.report import wording
 from sparsemark.report.quantising import quantising
@@ -50,16 +50,17 @@ CONTROLS = "Controls (all-ones over dense, random over magnitude of the same spa
 
 def findings(run: Run) -> list[str]:
     """Return what zero masks, sparse storage and removed channels did to the time, engine by engine; folds as one."""
-    measured = rows_as_one(run.measured())
+    as_one = AsOne.of(run.measured())
+    measured = as_one.rows
     cells = [m for m in measured if not is_control(m)]
-    twin = _over_dense_twin(measured)
+    twin = _over_dense_twin(measured, as_one.over)
     lines = []
     for model in models(cells):
         own = [m for m in cells if m.model == model]
         masks = [m for m in own if is_mask_only(m)]
         channels = [m for m in own if is_structural(m)]
         stored = [m for m in masks if m.format == "csr" and not _is_wholly_dense(m)]
-        scatter = _scatter(model, measured, run.engines)
+        scatter = _scatter(model, as_one, run.engines)
         prefix = f"{model}: " if len(models(cells)) > 1 else ""
         for what, chosen, compare in (
             ("zero masks", [m for m in masks if m.format != "csr"], twin),
@@ -89,11 +90,11 @@ def controls(run: Run) -> list[str]:
     return lines
 
 
-def _scatter(model: str | None, measured: Sequence[Measurement], notes: Notes) -> dict[str, str]:
+def _scatter(model: str | None, as_one: AsOne, notes: Notes) -> dict[str, str]:
     """Return for each engine on which the mask that changes nothing is not unchanged how far off it is."""
-    twin = _over_dense_twin(measured)
+    twin = _over_dense_twin(as_one.rows, as_one.over)
     worst: dict[str, Interval] = {}
-    for m in measured:
+    for m in as_one.rows:
         if (m.model, m.method, m.control) != (model, ALL_ONES, None):
             continue
         interval = twin(m)
@@ -130,26 +131,24 @@ def _aa_line(measurement: Measurement, notes: Notes) -> str:
     return f"{where} {wording.ratio(own)}: {verdict}."
 
 
-def _over_dense_twin(measured: Sequence[Measurement]) -> Callable[[Measurement], Interval | None]:
+def _over_dense_twin(
+    measured: Sequence[Measurement], over: Callable[[Measurement, Measurement], Interval | None] = speedup_over
+) -> Callable[[Measurement], Interval | None]:
     dense: dict[tuple[object, ...], list[Measurement]] = {}
     for m in measured:
         if m.method == DENSE:
             dense.setdefault(way(m), []).append(m)
-    return lambda m: _over(m, dense_twin(m, dense.get(way(m), ())))
+    return lambda m: over(m, twin) if (twin := dense_twin(m, dense.get(way(m), ()))) else None
 
 
 def _over_magnitude_twin(measured: Sequence[Measurement]) -> Callable[[Measurement], Interval | None]:
     twins = {_asked(m): m for m in measured if m.method == _MAGNITUDE and m.control is None}
-    return lambda m: _over(m, twins.get(_asked(m)))
+    return lambda m: speedup_over(m, twin) if (twin := twins.get(_asked(m))) else None
 
 
 def _asked(m: Measurement) -> tuple[object, ...]:
     """Return what a cell is but for its method."""
     return *way(m), m.seed, m.fold, m.schedule, m.sparsity_target
-
-
-def _over(measurement: Measurement, other: Measurement | None) -> Interval | None:
-    return speedup_over(measurement, other) if other else None
 
 
 def _word(interval: Interval) -> str:

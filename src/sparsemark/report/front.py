@@ -32,11 +32,14 @@ _CHANGE, _ON_SELECT = "change", "change on select"
 
 SPEEDUP = "speedup [95 %]"
 
-SPREAD = "speedup [lowest, highest]"
+SPREAD = "speedup [lowest, highest end]"
 """Column of the speedup where rows are means of folds, or seeds."""
 
 _OVER = "over"
-_OF_FOLDS = "; over: a row is the mean of so many, in brackets behind its speedup the lowest and the highest of them"
+_OF_FOLDS = (
+    "; over: a row is the mean of so many, in brackets behind its speedup the lowest and the highest end of their "
+    "intervals"
+)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _PLURALS = {UNSCORED: "accuracies"}
 
+ON_SELECT = "on the select inputs, though not on those reported"
+"""Said of what keeps its score where choices are made, and not where it is reported."""
+
 
 def headlines(run: Run, bar: Bar | None = None) -> list[str]:
     """Return for each network whether to prune it, and the fastest configuration that keeps the dense score.
@@ -133,10 +136,11 @@ def beside(answer: Answer, scoring: Scoring, notes: Notes) -> Iterator[str]:
 def _beside_best(answer: Answer, best: Standing, speedup: Interval, notes: Notes) -> Iterator[str]:
     folds = best.folds
     if folds is not None:
-        yield (
-            f"over {wording.several(folds)}: speedup and time are geometric means, in brackets the lowest and the "
-            "highest; scores are means"
+        means = (
+            "speedup and time are geometric means, in brackets the lowest and the highest end of their intervals; "
+            "scores are means"
         )
+        yield f"over {wording.several(folds)}: {means if len(folds.members) > 1 else 'the others have no time'}"
     if causes := contamination_of(best.measurement):
         # Pairing cancels most of what moved, so the ratio stands, but whoever quotes it must know.
         where = "" if folds is None else f"in {folds.disturbed} of {len(folds.members)} {folds.unit}: "
@@ -168,8 +172,9 @@ def _headline(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
     best = found.measurement
     mark = " (!)" if contamination_of(best) else ""
     named = f"{wording.pruned(best)} on {wording.runner(best, notes)}"
+    where = f" {ON_SELECT}" if found.is_contradicted else ""
     return (
-        f"fastest {within}{wording.over(found.folds)}: {named}, {_time(best)}"
+        f"fastest {within}{where}{wording.over(found.folds)}: {named}, {_time(best)}"
         f"{wording.ratio(speedup)}{mark} over {_reference(best, notes)}"
         f"{_score_change(found, scoring)}."
     )

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import float32_twin, is_control, is_quantised, models
-from sparsemark.analysis.comparison import speedup_of
-from sparsemark.analysis.folds import rows_as_one
-from sparsemark.analysis.statistics import quotient
+from sparsemark.analysis.folds import AsOne
 from sparsemark.report import wording
 from sparsemark.report.scores import Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
     from sparsemark.records.scores import Score
@@ -22,7 +18,8 @@ if TYPE_CHECKING:
 
 def quantising(run: Run) -> list[str]:
     """Write one line for each quantised cell, in the order of the run; folds count as one."""
-    measured = rows_as_one(run.measured())
+    as_one = AsOne.of(run.measured())
+    measured = as_one.rows
     scoring = Scoring.of(measured)
     several = len(models(measured)) > 1
     lines = []
@@ -30,7 +27,7 @@ def quantising(run: Run) -> list[str]:
         if not is_quantised(m) or is_control(m):
             continue
         network = f"{m.model} {wording.pruned(m)}" if several else wording.pruned(m)
-        said = [_cost(scoring.score(m), scoring.scale(m.model)), _gain(m, measured)]
+        said = [_cost(scoring.score(m), scoring.scale(m.model)), _gain(m, as_one)]
         known = [one for one in said if one]
         lines.append(
             f"{wording.runner(m, run.engines)}, {network}, over float32: "
@@ -49,8 +46,8 @@ def _cost(score: Score | None, scale: Scale) -> str:
     return f"{values}, {'a loss' if lost > 0 else 'a gain'} of {scale.amount(abs(lost))}"
 
 
-def _gain(m: Measurement, measured: Sequence[Measurement]) -> str:
+def _gain(m: Measurement, as_one: AsOne) -> str:
     """Return the ratio of both speedups, each from its own paired run."""
-    twin = float32_twin(m, measured)
-    own, other = speedup_of(m), speedup_of(twin) if twin else None
-    return f"{wording.ratio(quotient(own, other))} in time" if own and other else ""
+    twin = float32_twin(m, as_one.rows)
+    gain = as_one.over(m, twin) if twin else None
+    return f"{wording.ratio(gain)} in time" if gain else ""

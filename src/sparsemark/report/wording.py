@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sparsemark.analysis.folds import Folds
+    from sparsemark.analysis.front import Standing
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.scores import DataNote
@@ -109,6 +110,11 @@ def which(m: Measurement, unit: str) -> str:
     return ", ".join(named) if unit == "networks" else named[unit == "folds"]
 
 
+def deployed(one: Standing) -> str:
+    """Return which of several folds is deployed, `fold 0, the first of five folds`; empty for a single cell."""
+    return f"{which(one.deployed, one.folds.unit)}, the first of {several(one.folds)}" if one.folds else ""
+
+
 def percent(fraction: float | None, decimals: int = 0) -> str:
     """Return a fraction as `90 %`."""
     return ABSENT if fraction is None else f"{100 * fraction:.{decimals}f} %"
@@ -193,6 +199,11 @@ def swept(measurement: Measurement) -> str:
     schedule, steps = _asked(measurement)
     *before, last = steps or [(_unpruned(measurement), 0.0, 1)]
     return schedule + " + ".join([*map(_step, before), last[0] + multiple_of(last[2])])
+
+
+def mix(measurement: Measurement) -> str:
+    """Return `swept` of a pruning of several steps, to tell its line from others; empty for one step."""
+    return swept(measurement) if "+" in str(measurement.method) else ""
 
 
 def _step(step: tuple[str, float, int]) -> str:

@@ -1,6 +1,9 @@
-"""Names of pruning methods, and what a name says of its method."""
+"""Names of pruning methods, and what a name says of its method; what that of a file of ratios says."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 DENSE = "none"
 """The method name of the network as it was trained."""
@@ -16,6 +19,16 @@ RANDOM = "random"
 
 FIXED_SPARSITY = {"nm24": 0.5, "random-nm24": 0.5}
 """Methods whose sparsity is part of what they are, with it."""
+
+
+_OF_WALK = re.compile(r"(?P<target>[0-9.]+(?:x|ms))-step[0-9]+-[a-z]+", re.ASCII)
+"""Stem of a file of ratios that a walk to a target wrote."""
+
+
+def walked_to(ratios: str) -> str:
+    """Return the target of the walk that wrote a file of ratios, such as `10x`; empty where no walk did."""
+    found = _OF_WALK.fullmatch(Path(ratios).stem)
+    return found["target"] if found else ""
 
 
 def removes_channels(method: str) -> bool:

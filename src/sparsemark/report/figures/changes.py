@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import dense_scores
+from sparsemark.analysis.cells import dense_scores, removed
+from sparsemark.analysis.folds import asked_of, mean_score, rows_as_one
 from sparsemark.analysis.front import Bar
-from sparsemark.analysis.groups import interval_of, loss_interval, pooled
 from sparsemark.analysis.statistics import Interval
 from sparsemark.report import wording
-from sparsemark.report.figures.series import by_target, left_of, precision_of
+from sparsemark.report.figures.series import left_of, precision_of
 from sparsemark.specs import ALL_ONES, DENSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sparsemark.records.measurement import Measurement
-    from sparsemark.records.scores import Score
     from sparsemark.report.scores import Scale
 
 BARS = "bars: 95 % interval of the change, paired by patient or input"
@@ -33,6 +31,7 @@ class Change:
     Everything is in the unit that is shown, points for fractions, and above 0 where the metric is higher than dense.
 
     Args:
+        first: all of them as one row, without scores.
         cells: one a seed or fold.
         value: mean change, with its paired 95 % interval; of no extent where the scores do not support one.
         raw: mean change before anything else was done to the pruned network, or None.
@@ -42,6 +41,7 @@ class Change:
         higher_is_better: direction of the metric.
     """
 
+    first: Measurement
     cells: tuple[Measurement, ...]
     value: Interval
     raw: float | None
@@ -51,11 +51,6 @@ class Change:
     higher_is_better: bool
 
     @property
-    def first(self) -> Measurement:
-        """One of the cells, for what all share."""
-        return self.cells[0]
-
-    @property
     def name(self) -> str:
         """Return the pruning that was asked for, in words: `magnitude 90 % int8`."""
         return wording.pruned(self.first) + wording.precision_mark(self.first.precision)
@@ -63,7 +58,7 @@ class Change:
     @property
     def left(self) -> float:
         """Share of the dense network's weights that is left, in percent."""
-        return left_of(self.cells)
+        return fmean(map(left_of, self.cells))
 
     @property
     def is_certain(self) -> bool:
@@ -114,11 +109,12 @@ def together(scored: Iterable[Measurement]) -> tuple[list[list[Measurement]], in
     Args:
         scored: rows with a score; networks that are not pruned are passed over.
     """
-    groups: dict[tuple[str, str], list[Measurement]] = {}
+    groups: dict[object, list[Measurement]] = {}
     for m in scored:
-        if m.method not in (None, DENSE):
-            groups.setdefault((wording.pruned(m), precision_of(m)), []).append(m)
-    found = [one for alike in groups.values() for one in by_target(alike)]
+        if m.method not in (None, DENSE) and removed(m) is not None:
+            groups.setdefault((asked_of(m), m.schedule, precision_of(m)), []).append(m)
+    # Folds hold every input once; seeds that each draw a split are not averaged with them.
+    found = [[m for m in group if m.fold is not None] or group for group in groups.values()]
     whole = [one for one in found if one[0].fold is not None]
     shown = whole if 2 * len(whole) > len(found) else found
     return shown, len(found) - len(shown)
@@ -128,55 +124,26 @@ def _change(group: Sequence[Measurement], among: Sequence[Measurement], scale: S
     scores = [m.scores[scale.metric] for m in group]
     dense = [dense_scores(m, among)[scale.metric] for m in group]
     before = fmean(score.value for score in dense)
+    mean = mean_score(scores, dense, [m.seed for m in group])
 
-    def mean_change(part: str) -> float | None:
-        values = [value for score in scores if (value := getattr(score, part)) is not None]
-        return scale.factor * (fmean(values) - before) if len(values) == len(scores) else None
+    def change(value: float | None) -> float | None:
+        return None if value is None else scale.factor * (value - before)
 
-    middle = mean_change("value") or 0.0
-    ends = [scale.factor * end for end in _loss_interval(scores, dense) or ()]
-    low, high = sorted(-end if scale.higher_is_better else end for end in ends) or (middle, middle)
+    middle = scale.factor * (mean.value - before)
+    low, high = sorted(
+        middle if loss is None else scale.factor * (-loss if scale.higher_is_better else loss)
+        for loss in (mean.loss_low, mean.loss_high)
+    )
     return Change(
+        rows_as_one([replace(m, scores={}) for m in group])[0],
         tuple(group),
         Interval(middle, low, high),
-        mean_change("raw"),
-        mean_change("recalibrated"),
+        change(mean.raw),
+        change(mean.recalibrated),
         scale.factor * before,
         scale.factor * fmean(Bar().allowed(score) for score in dense),
         scale.higher_is_better,
     )
-
-
-def _loss_interval(scores: Sequence[Score], dense: Sequence[Score]) -> tuple[float, float] | None:
-    """Return the 95 % interval of the mean loss: by all groups together, else by the intervals of the single losses."""
-    groups, of_dense = ([score.groups for score in of if score.groups] for of in (scores, dense))
-    if len(groups) == len(of_dense) == len(scores):
-        return loss_interval(pooled(of_dense), pooled(groups), higher_is_better=scores[0].higher_is_better)
-    losses = [one.loss_against(before) for one, before in zip(scores, dense, strict=True)]
-    return _mean_interval(losses, [(score.loss_low, score.loss_high) for score in scores])
-
-
-def mean_score(cells: Iterable[Measurement], metric: str) -> Interval:
-    """Return the mean of a score over seeds and folds with its 95 % interval, of no extent where there is none."""
-    scores = [m.scores[metric] for m in cells]
-    middle = fmean(score.value for score in scores)
-    groups = [score.groups for score in scores if score.groups]
-    if len(groups) == len(scores) > 1:
-        return Interval(middle, *(interval_of(pooled(groups)) or (middle, middle)))
-    ends = _mean_interval([score.value for score in scores], [score.interval or (None, None) for score in scores])
-    return Interval(middle, *(ends or (middle, middle)))
-
-
-def _mean_interval(
-    values: Sequence[float], ends: Sequence[tuple[float | None, float | None]]
-) -> tuple[float, float] | None:
-    """Return the interval of a mean of values that were estimated apart: half-widths add in quadrature."""
-    below = [value - low for value, (low, _) in zip(values, ends, strict=True) if low is not None]
-    above = [high - value for value, (_, high) in zip(values, ends, strict=True) if high is not None]
-    if not len(below) == len(above) == len(values):
-        return None
-    middle = fmean(values)
-    return middle - math.hypot(*below) / len(values), middle + math.hypot(*above) / len(values)
 
 
 def control_of(changes: Iterable[Change]) -> Change | None:

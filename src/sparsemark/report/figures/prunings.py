@@ -23,11 +23,11 @@ from sparsemark.report.figures.series import (
     REFERENCE_DASHES,
     SPANNED,
     bar,
-    by_configuration,
     drawn_speedup,
     left_of,
-    mean_speedup,
     on_fewest_threads,
+    points_of,
+    pruned_in,
 )
 from sparsemark.report.figures.titles import methods_title, speed_title
 from sparsemark.report.scores import Scoring
@@ -159,22 +159,22 @@ def speedup_of_prunings(cells: Iterable[Measurement], notes: Notes) -> Figure | 
     Returns:
         None where nothing that was pruned was timed.
     """
-    timed = on_fewest_threads(m for m in cells if not is_control(m) and drawn_speedup(m) is not None)
+    cells = list(cells)
+    timed = on_fewest_threads(m for m in points_of(cells) if not is_control(m) and drawn_speedup(m) is not None)
     if all(m.method == DENSE for m in timed):
         return None
     looks = engine_looks((m.engine for m in timed), notes)
     found = []
-    others = (m for m in timed if m.engine and not is_reference(m))
-    for (pruned, runner), group in by_configuration(others, notes).items():
-        if value := mean_speedup(group):
-            row = Row(f"{pruned}, {runner}", value, wording.ratio(value), looks[group[0].engine or ""])
-            found.append((row, group))
+    for m in timed:
+        if not is_reference(m) and (value := drawn_speedup(m)):
+            name = f"{pruned_in(m)}, {wording.runner(m, notes)}"
+            found.append((Row(name, value, wording.ratio(value), looks[m.engine or ""]), m))
     found.sort(key=lambda pair: -pair[0].value.estimate)
-    figure = new_figure(_WIDTH, _REST_INCHES + _ROW_INCHES * len(found), speed_title(timed, notes))
+    figure = new_figure(_WIDTH, _REST_INCHES + _ROW_INCHES * len(found), speed_title(cells, notes))
     axes = figure.subplots()
     _draw_rows(axes, [row for row, _ in found])
-    for place, (_, group) in enumerate(found):
-        if 0 < (left := left_of(group)) < 100:
+    for place, (_, m) in enumerate(found):
+        if 0 < (left := left_of(m)) < 100:
             axes.plot(100 / left, place, marker="o", markersize=9, markerfacecolor="none", color="0.6", zorder=1)
     engine = wording.engine_name(reference_engine(timed[0]), notes)
     axes.axvline(1, color=GREY, linewidth=1.2, linestyle=REFERENCE_DASHES, zorder=1)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from statistics import fmean
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_control, is_masked, is_reference, is_structural, removed
+from sparsemark.analysis.cells import is_control, is_reference, is_structural, removed
 from sparsemark.analysis.comparison import speedup_of
+from sparsemark.analysis.folds import asked_of, one_split, rows_as_one
 from sparsemark.analysis.statistics import Interval
 from sparsemark.report import wording
 from sparsemark.report.style import scale_logarithmically
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from sparsemark.analysis.front import Standing
     from sparsemark.engines.base import Look
     from sparsemark.records.measurement import Measurement
     from sparsemark.report.wording import Notes
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Point = tuple[float, Interval]  # x, and y with the ends of its bar
 
 SPANNED = "bars: 95 % interval of the paired ratio, of several seeds or folds from the lowest end to the highest"
-"""What the bars of `mean_speedup` are."""
+"""What the bars of speedups are."""
 
 REFERENCE_DASHES = (0, (1, 2))
 """Dashes of the line at the height of the dense network."""
@@ -54,7 +54,7 @@ class Way:
         engine: a name in `ENGINES`, or another package's.
         precision: what it computes in.
         multiple: that channel counts are a multiple of, 1 where they are not rounded.
-        mix: channels and zeros in words, less the share of the zeros; empty where one of the two was pruned alone.
+        mix: steps in words, less the share of the last; empty for a pruning of one step.
     """
 
     engine: str | None
@@ -78,8 +78,7 @@ def by_way(series: Iterable[Measurement]) -> dict[Way, list[Measurement]]:
     groups: dict[Way, list[Measurement]] = {}
     for m in series:
         multiple = (m.round_to or 1) if is_structural(m) else 1
-        mix = wording.swept(m) if is_structural(m) and is_masked(m) else ""
-        groups.setdefault(Way(m.engine, precision_of(m), multiple, mix), []).append(m)
+        groups.setdefault(Way(m.engine, precision_of(m), multiple, wording.mix(m)), []).append(m)
     return dict(sorted(groups.items(), key=lambda item: (item[0].precision, item[0].mix, item[0].multiple)))
 
 
@@ -106,39 +105,30 @@ def has_sweep(cells: Iterable[Measurement]) -> bool:
     return any(len(of) >= _FEWEST for of in shares.values())
 
 
-def by_target(series: Iterable[Measurement]) -> list[list[Measurement]]:
-    """Group the seeds and folds of what was asked for, least removed first.
-
-    Where a network was tested on folds, cells of other splits are left out: the two are not averaged.
-    """
-    groups: dict[object, list[Measurement]] = {}
-    for m in series:
-        if removed(m) is not None:
-            asked = removed(m) if m.pruning is None and m.sparsity_target is None else (m.pruning, m.sparsity_target)
-            groups.setdefault(asked, []).append(m)
-    return sorted(map(one_split, groups.values()), key=left_of, reverse=True)
+def points_of(cells: Iterable[Measurement]) -> list[Measurement]:
+    """Return the cells of figures of speed: folds, or seeds, as one; where there are folds, no other splits."""
+    return rows_as_one(one_split([m for m in cells if m.engine]))
 
 
-def by_configuration(cells: Iterable[Measurement], notes: Notes) -> dict[tuple[str, str], list[Measurement]]:
-    """Group the seeds, or the folds, of what was pruned and of what runs it, both in words.
+def of_one_split(found: Sequence[Standing]) -> list[Standing]:
+    """Return standings, folds as one, without other splits of what was tested on folds."""
 
-    Rows that do not say how much was pruned, in files of other programs, stand each alone by their names.
-    """
-    groups: dict[tuple[str, str], list[Measurement]] = {}
-    for m in cells:
-        is_known = m.pruning is not None or m.sparsity_target is not None
-        groups.setdefault((wording.pruned(m) if is_known else m.name, wording.runner(m, notes)), []).append(m)
-    return {key: one_split(group) for key, group in groups.items()}
+    def how(one: Standing) -> tuple[str, str | None, str]:
+        return pruned_in(one.measurement), one.measurement.engine, precision_of(one.measurement)
 
-
-def one_split(cells: Sequence[Measurement]) -> list[Measurement]:
-    """Return the cells on folds, which test every input once; all of them where there are no folds."""
-    return [m for m in cells if m.fold is not None] or list(cells)
+    on_folds = [any(m.fold is not None for m in one.cells) for one in found]
+    folded = {how(one) for one, is_folded in zip(found, on_folds, strict=True) if is_folded}
+    return [one for one, is_folded in zip(found, on_folds, strict=True) if is_folded or how(one) not in folded]
 
 
-def left_of(group: Iterable[Measurement]) -> float:
-    """Return the mean share of the dense network's weights that is left, in percent."""
-    return 100 * (1 - fmean(removed(m) or 0.0 for m in group))
+def pruned_in(m: Measurement) -> str:
+    """Return what was pruned in a cell, in words; its name where it does not say."""
+    return m.name if asked_of(m) is None else wording.pruned(m)
+
+
+def left_of(m: Measurement) -> float:
+    """Return the share of the dense network's weights that is left, in percent."""
+    return 100 * (1 - (removed(m) or 0.0))
 
 
 def drawn_speedup(m: Measurement) -> Interval | None:
@@ -146,15 +136,6 @@ def drawn_speedup(m: Measurement) -> Interval | None:
     if m.speedup is None:
         return Interval(1.0, 1.0, 1.0) if is_reference(m) and m.p50_ms is not None else None
     return speedup_of(m) or Interval(m.speedup, m.speedup, m.speedup)
-
-
-def mean_speedup(group: Iterable[Measurement]) -> Interval | None:
-    """Return the geometric mean over seeds and folds, from the lowest end of their intervals to the highest."""
-    found = [speedup for m in group if (speedup := drawn_speedup(m))]
-    if not found:
-        return None
-    middle = math.exp(fmean(math.log(one.estimate) for one in found))
-    return Interval(middle, min(one.low for one in found), max(one.high for one in found))
 
 
 def bar(y: Interval) -> tuple[float, float]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_control, is_masked, is_reference, is_structural, reference_engine
+from sparsemark.analysis.cells import is_control, is_masked, is_reference, is_structural, reference_engine, removed
 from sparsemark.report import wording
 from sparsemark.report.figures.series import (
     REFERENCE_DASHES,
     SPANNED,
-    by_target,
     by_way,
     draw_series,
     drawn_speedup,
     left_of,
-    mean_speedup,
     on_fewest_threads,
+    points_of,
     precision_of,
     scale_left,
 )
@@ -62,13 +61,14 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
     Returns:
         None where nothing that was pruned was timed.
     """
-    timed = on_fewest_threads(m for m in cells if not is_control(m) and drawn_speedup(m) is not None)
+    cells = list(cells)
+    timed = on_fewest_threads(m for m in points_of(cells) if not is_control(m) and drawn_speedup(m) is not None)
     panels = _panels(timed)
     if not panels:
         return None
     columns = min(_MOST_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure = new_figure(2.6 + 4.4 * columns, 4.6 * rows, speed_title(timed, notes))
+    figure = new_figure(2.6 + 4.4 * columns, 4.6 * rows, speed_title(cells, notes))
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).reshape(-1)
     for axes in grid[len(panels) :]:
         axes.remove()
@@ -143,14 +143,16 @@ def _panels(timed: Iterable[Measurement]) -> list[Panel]:
     masks: dict[str, list[Measurement]] = defaultdict(list)
     channels: dict[str, list[Measurement]] = defaultdict(list)
     for m in timed:
+        if removed(m) is None or left_of(m) <= 0:
+            continue  # no place on a logarithmic axis
         first = str(m.method).partition("+")[0]
         if is_structural(m):
             channels[f"{wording.schedule_mark(m.schedule)}{first}"].append(m)
         elif is_masked(m):
             masks[f"{wording.schedule_mark(m.schedule)}{m.method}"].append(m)
     is_mixed = any(is_masked(m) for of in channels.values() for m in of)
-    removed = "Channels removed (and weights set to zero)" if is_mixed else "Channels removed"
-    return [*_titled("Weights set to zero", masks), *_titled(removed, channels)]
+    title = "Channels removed (and weights set to zero)" if is_mixed else "Channels removed"
+    return [*_titled("Weights set to zero", masks), *_titled(title, channels)]
 
 
 def _titled(title: str, groups: Mapping[str, list[Measurement]]) -> list[Panel]:
@@ -161,5 +163,5 @@ def _titled(title: str, groups: Mapping[str, list[Measurement]]) -> list[Panel]:
 
 def _points(series: Sequence[Measurement]) -> list[Point]:
     """Return the points of a series, most weights left first."""
-    found = [(left_of(group), mean_speedup(group)) for group in by_target(series)]
-    return [(left, speedup) for left, speedup in found if speedup is not None and left > 0]
+    found = [(left_of(m), speedup) for m in series if (speedup := drawn_speedup(m))]
+    return sorted(found, key=lambda point: -point[0])

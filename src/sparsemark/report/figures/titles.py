@@ -8,13 +8,14 @@ from sparsemark.analysis.cells import is_control, reference_engine
 from sparsemark.analysis.front import Bar, answers
 from sparsemark.report import wording
 from sparsemark.report.figures.changes import change_in_words
-from sparsemark.report.figures.series import by_configuration, mean_speedup
-from sparsemark.report.headline import bar_in_words, unjudged
+from sparsemark.report.figures.series import of_one_split, pruned_in
+from sparsemark.report.headline import ON_SELECT, bar_in_words, unjudged
 from sparsemark.report.scores import Scoring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sparsemark.analysis.front import Standing
     from sparsemark.records.measurement import Measurement
     from sparsemark.report.figures.changes import Change
     from sparsemark.report.scores import Scale
@@ -25,10 +26,10 @@ def speed_title(cells: Iterable[Measurement], notes: Notes) -> str:
     """Return the fastest configuration that keeps the score, over its seeds and folds, and what is not told from it.
 
     Args:
-        cells: of one network.
+        cells: of one network; what no engine runs is passed over.
         notes: on the engines.
     """
-    cells = list(cells)
+    cells = [m for m in cells if m.engine]
     (answer,) = answers(cells)
     scoring = Scoring.of(cells)
     if not answer.candidates:
@@ -37,16 +38,19 @@ def speed_title(cells: Iterable[Measurement], notes: Notes) -> str:
     is_judged = not unjudged(answer, scoring)
     within = f", {bar_in_words(answer, scoring, Bar())}" if is_judged else ", speed only"
     judged = answer.keeping if is_judged else answer.candidates
-    # The members' intervals, as the points are drawn: what lies between folds is not all that one of them may be off.
-    members = (m for one in judged for m in one.cells)
-    groups = by_configuration(members, notes)
-    speedups = {" in ".join(key): speedup for key, group in groups.items() if (speedup := mean_speedup(group))}
-    best = max(speedups, key=lambda name: speedups[name].low, default=None)
-    if best is None or speedups[best].low <= 1:
+    timed = [(speedup, one) for one in of_one_split(judged) if (speedup := one.speedup)]
+    speedup, best = max(timed, key=lambda pair: pair[0].low, default=(None, None))
+    if best is None or speedup is None or speedup.low <= 1:
         return f"{answer.model}: nothing is faster than {over}{within}"
-    close = [name for name, one in speedups.items() if name != best and one.high >= speedups[best].low]
+    close = [_named(one, notes) for other, one in timed if one is not best and other.high >= speedup.low]
+    if best.is_contradicted:
+        within += f" {ON_SELECT}"
     others = f"; {close[0] if len(close) == 1 else f'{len(close)} others'} not told apart from it" if close else ""
-    return f"{answer.model}: {best} is {wording.ratio(speedups[best])} as fast as {over}{within}{others}"
+    return f"{answer.model}: {_named(best, notes)} is {wording.ratio(speedup)} as fast as {over}{within}{others}"
+
+
+def _named(one: Standing, notes: Notes) -> str:
+    return f"{pruned_in(one.measurement)} in {wording.runner(one.measurement, notes)}"
 
 
 def sweep_title(changes: Sequence[Change], scale: Scale) -> str:

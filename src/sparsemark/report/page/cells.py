@@ -110,7 +110,10 @@ def _blocks(m: Measurement) -> tuple[list[float], list[int]]:
 
 
 def course(records: Sequence[Mapping[str, Any]], judged: Sequence[Standing]) -> list[dict[str, Any]]:
-    """Return the points of speedup against what was removed; a dense cell begins each line of its engine.
+    """Return the points of speedup against what was removed.
+
+    A line joins what differs in one share alone: of several steps, those alike in all but the last. The dense cell
+    begins each line of one step on its engine.
 
     A point names its cell by index, its panel and line, and says whether the line has points enough to be drawn. A
     method has a panel where it was measured at several shares.
@@ -129,7 +132,7 @@ def course(records: Sequence[Mapping[str, Any]], judged: Sequence[Standing]) -> 
     points = []
     for (kind, method), indices in panels.items():
         if len({round(records[index]["removed"]) for index in indices}) > 1:
-            title = kind if alone[kind] else f"{kind}: {method}"
+            title = kind if alone[kind] and "+" not in method else f"{kind}: {method}"
             points += _panel(title, indices, records, judged)
     return points
 
@@ -138,22 +141,29 @@ def _panel(
     title: str, indices: Sequence[int], records: Sequence[Mapping[str, Any]], judged: Sequence[Standing]
 ) -> list[dict[str, Any]]:
     lines: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    mixed = set()
     for index in indices:
         m, record = judged[index].measurement, records[index]
-        multiple = wording.multiple_of((m.round_to or 1) if is_structural(m) else 1)
-        lines[record["model"], record["runner"], multiple].append(index)
+        mark = wording.multiple_of((m.round_to or 1) if is_structural(m) else 1)
+        if mix := wording.mix(m):
+            last = f" + {str(m.method).rpartition('+')[2]}"
+            # Names of lines are short: the last step is in the title of the panel.
+            mark = f", {mix.removesuffix(last)}"
+            mixed.add(mark)
+        lines[record["model"], record["runner"], mark].append(index)
     points = []
-    for (model, runner, multiple), own in lines.items():
+    for (model, runner, mark), own in lines.items():
         dense = [
             index
             for index, record in enumerate(records)
             if (record["model"], record["kind"], record["runner"]) == (model, DENSE_KIND, runner)
             and record["speedup"] is not None
+            and mark not in mixed
         ]
         members = [*dense, *own]
         is_line = len({round(records[index]["removed"]) for index in members}) >= _LEAST_LINE
         points += [
-            {"cell": index, "panel": title, "line": f"{runner}{multiple}", "x": round(records[index]["removed"]),
+            {"cell": index, "panel": title, "line": f"{runner}{mark}", "x": round(records[index]["removed"]),
              "lined": is_line}
             for index in members
         ]  # fmt: skip

@@ -102,7 +102,7 @@ def speedup(kind: str, colour: Spec) -> Spec:
                "fields": ["y", "low", "high"], "ops": ["median", "min", "max"], "as": ["y", "low", "high"]}  # fmt: skip
     ideal = [{"x": x, "y": 1 / (1 - x / 100)} for x in (*range(0, 90, 5), *range(90, 99))]
     return specification(
-        f"Speedup over the dense network against the share removed, {kind}; bands are 95 % intervals.",
+        f"Speedup over the dense network against the share removed, {kind}; bands are intervals.",
         340,
         colour,
         signals=[{"name": name, "value": value} for name, value in

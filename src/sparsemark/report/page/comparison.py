@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import in_words
 from sparsemark.analysis.verdicts import LATENCY
+from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
 from sparsemark.report.harmless import (
     harmless_comparisons,
@@ -56,9 +57,9 @@ def as_comparison_page(
     moved = [one for one in comparisons if one.latency is not None][:_DRAWN]
     interactive = library.is_installed() and bool(moved)
     judged = {one.cell: one for one in noticeable(verdicts) if one.quantity == LATENCY}
-    both = overlaid(
-        [one.baseline for one in comparisons if one.baseline], [one.candidate for one in comparisons if one.candidate]
-    )
+    pairs = [(one.baseline, one.candidate) for one in comparisons if one.baseline and one.candidate]
+    shared = [pair for pair in pairs if all(m.status == MEASURED for m in pair)]
+    both = overlaid([before for before, _ in shared], [after for _, after in shared])
     data = _data(moved, judged) if interactive else None
     if data is not None:
         data["charts"] |= both.specs

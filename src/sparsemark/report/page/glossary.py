@@ -11,7 +11,7 @@ GLOSSARY = (
     ("[low, high]", "Holds the true value in 95 of 100 repetitions. Overlapping ones are not told apart."),
     ("[low, high] of a score", "95 %, by groups where the task has them. Single right or wrong answers: Wilson's. "
      "Where all agree, as if the next of so many could differ: 100 of 100 right is [96.3, 100]."),
-    ("folds", "Networks of one pruning, each tested on other inputs. One point is their mean, with [lowest, highest]."),
+    ("folds", "Networks of one pruning, each tested on other inputs. A point is their mean, its bar their intervals."),
     ("front", "Cells than which no other is both as fast and as good. F1 is the fastest of them."),
     ("keeps it", "The score is no worse than the dense network's by more than is allowed."),
     ("trust", LEGEND.removeprefix("trust: ") + "."),

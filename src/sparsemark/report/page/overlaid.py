@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sparsemark.analysis.front import Bar, standings
-from sparsemark.records.measurement import MEASURED
+from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.report import wording
 from sparsemark.report.front import places
 from sparsemark.report.page.cells import CONTROL, cell_records, course
@@ -54,8 +53,8 @@ def overlaid(before: Sequence[Measurement], after: Sequence[Measurement]) -> Ove
     """Return a front for each network with scores, and a chart of speedups for each family of pruning; empty if none.
 
     Args:
-        before: rows of the old run, with harmless texts.
-        after: of the new one.
+        before: rows of the old run that both have, with harmless texts.
+        after: the same of the new one.
     """
     scoring = Scoring.of([*before, *after])
     fronts: dict[str, list[dict[str, Any]]] = {}
@@ -63,7 +62,7 @@ def overlaid(before: Sequence[Measurement], after: Sequence[Measurement]) -> Ove
     engines: dict[str, str] = {}
     places_of: dict[tuple[str, str], tuple[float, float]] = {}
     for run, rows in ((OLD, before), (NEW, after)):
-        judged = [one for one in standings(rows, Bar()) if one.measurement.status == MEASURED]
+        judged = with_folds_as_one(standings(rows, Bar()))
         records = cell_records(judged, scoring, places(judged), {})
         several = len({record["model"] for record in records}) > 1
         engines |= {record["runner"]: record["engine"] for record in records}

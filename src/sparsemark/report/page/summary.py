@@ -35,13 +35,14 @@ class Tile:
 class Summary:
     """Tiles of one network, the cells to deploy, and the file or command; both empty where no score says which.
 
-    Folds are deployed as one: their mean comes first, and the first of them behind it.
+    Of folds their mean comes first among the cells, and that which is deployed behind it; `which` names it.
     """
 
     model: str
     tiles: tuple[Tile, ...]
     cells: tuple[str, ...] = ()
     deploy: str = ""
+    which: str = ""
 
 
 def summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployment) -> list[Summary]:
@@ -55,10 +56,10 @@ def _summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployme
         if unjudged(answer, scoring):
             yield Summary(model, tuple(_fastest(answer, run)))
         elif answer.best is not None:
-            m = answer.best.measurement
-            first = answer.best.cells[0]
-            tiles = tuple(_tiles(answer, answer.best, scoring, run))
-            yield Summary(model, tiles, (m.name, first.name), deployment.of(m, first))
+            best = answer.best
+            tiles = tuple(_tiles(answer, best, scoring, run))
+            cells = best.measurement.name, best.deployed.name
+            yield Summary(model, tiles, cells, deployment.of(best.deployed), wording.deployed(best))
 
 
 def _fastest(answer: Answer, run: Run) -> Iterator[Tile]:
@@ -81,7 +82,7 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
         text = wording.ratio(speedup)
         ends = text.partition(" ")[2]
         if best.folds is not None:
-            ends = f"{ends} (lowest and highest of {wording.several(best.folds)})"
+            ends = f"{ends} (lowest and highest end of {wording.several(best.folds)})"
         yield Tile(f"{text.partition('x')[0]}x", f"as fast as dense {ends}, trust {trust.grade(m)}")
     if m.p50_ms is not None:
         dense = f"; dense {wording.milliseconds(m.reference_p50_ms)}" if m.reference_p50_ms is not None else ""
