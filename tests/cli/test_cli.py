@@ -47,6 +47,13 @@ def test_the_version_is_that_of_the_package(capsys, monkeypatch):
     assert shown(capsys, "--version") == "sparsemark, not installed"
 
 
+def test_python_runs_the_package_as_the_command(tmp_path):
+    command = [sys.executable, "-m", "sparsemark", "list", "--nothing"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "usage: sparsemark list" in ended.stderr
+
+
 def test_the_help_of_the_gate_names_the_tolerances_that_hold(capsys):
     t = Tolerances()
     alone = (1 + t.latency) * math.exp(ONE_PROCESS) - 1

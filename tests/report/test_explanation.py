@@ -19,6 +19,7 @@ LAYERS = (
 EXPLANATION = Explanation("net.onnx", "onnxruntime", 1, ((1, 3, 64, 64),), 0.005, LAYERS, 4e9)
 FACTS = {
     "alignment": {"multiple": 8},
+    "rounding": {"multiple": 8, "widths": "13 -> 16, 18 -> 16"},
     "level": {"level": "EXTENDED", "used": "ALL"},
     "subnormals": {"count": 7},
     "first-layer": {"density": 1.0, "network": 0.1},
@@ -44,6 +45,7 @@ def advice(name, gain):
     ("name", "said"),
     [
         ("alignment", "channels:S:8"),
+        ("rounding", "13 -> 16, 18 -> 16"),
         ("level", "ORT_ENABLE_EXTENDED"),
         ("subnormals", "there are 7"),
         ("first-layer", "10 % of its multiply-adds"),

@@ -1,7 +1,9 @@
-"""Channels of an ONNX model padded with zeros to a multiple: the same function in widths that dense kernels like.
+"""Channels of an ONNX model in multiples, the widths that dense kernels like.
 
-Every convolution whose width is no multiple gets further output channels, whose weights and biases are zero, and those
-that read it get inputs with zero weights. What the padding cannot pass through is given the real channels by a Gather.
+Padded, it is the same function: every convolution whose width is no multiple gets further output channels, whose
+weights and biases are zero, and those that read it get inputs with zero weights. What the padding cannot pass through
+is given the real channels by a Gather. Rounded to the nearest multiple, channels are left out as well: a network of the
+speed, not of the answers, that pruning to such widths gives.
 """
 
 from __future__ import annotations
@@ -29,24 +31,34 @@ _REDUCTIONS = ("ReduceMax", "ReduceMean")
 
 @dataclass(frozen=True)
 class _Wide:
-    """A padded tensor: its name, its channels, and which of them hold those of the tensor that it replaces."""
+    """A padded tensor: its name, its channels, and which of them hold those of the tensor that it replaces.
+
+    A place of -1 is of a channel that was left out.
+    """
 
     name: str
     width: int
     places: NDArray[np.int64]
 
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Which channels of the tensor that it replaces are in it."""
+        return self.places >= 0
+
 
 @dataclass(frozen=True)
 class Padded:
-    """A padded model.
+    """A model in multiples.
 
     Args:
         model: `onnx.ModelProto`.
-        weights: names, in the original, of the weights that got further output channels.
+        weights: names, in the original, of the weights whose output channels are other than they were.
+        widths: output channels before and after, each pair once.
     """
 
     model: Any
     weights: tuple[str, ...]
+    widths: tuple[tuple[int, int], ...]
 
 
 def padded(model: Any, multiple: int) -> Padded:
@@ -61,20 +73,20 @@ def padded(model: Any, multiple: int) -> Padded:
     Raises:
         UnsupportedError: no convolution has a width to round.
     """
-    padding = _Padding(model, multiple)
-    for node in model.graph.node:
-        padding.add(node)
-    if not padding.widened:
-        raise UnsupportedError(f"no convolution whose channels are not in multiples of {multiple}")
-    return Padded(padding.finish(), tuple(padding.widened))
+    return _Padding(model, multiple, nearest=False).made()
+
+
+def rounded(model: Any, multiple: int) -> Padded:
+    """Bring the channels of convolutions to the nearest multiple, to see how fast such a network is; as `padded`."""
+    return _Padding(model, multiple, nearest=True).made()
 
 
 class _Padding:
-    def __init__(self, model: Any, multiple: int) -> None:
+    def __init__(self, model: Any, multiple: int, *, nearest: bool) -> None:
         from onnx import numpy_helper
 
-        self.widened: list[str] = []
-        self._model, self._multiple = model, multiple
+        self._changed: dict[str, tuple[int, int]] = {}
+        self._model, self._multiple, self._nearest = model, multiple, nearest
         self._initial = {tensor.name: tensor for tensor in model.graph.initializer}
         self._read = numpy_helper.to_array
         self._outputs = {value.name for value in model.graph.output}
@@ -83,7 +95,15 @@ class _Padding:
         self._constants: dict[str, NDArray[Any]] = {}
         self._narrowed: set[str] = set()
 
-    def add(self, node: Any) -> None:
+    def made(self) -> Padded:
+        """Return the model and what was changed in it."""
+        for node in self._model.graph.node:
+            self._add(node)
+        if not self._changed:
+            raise UnsupportedError(f"no convolution whose channels are not in multiples of {self._multiple}")
+        return Padded(self._finish(), tuple(self._changed), tuple(dict.fromkeys(self._changed.values())))
+
+    def _add(self, node: Any) -> None:
         """Take over a node, padded where it can be."""
         if node.op_type in ("Conv", "ConvTranspose") and not node.domain and self._convolution(node):
             return
@@ -101,8 +121,7 @@ class _Padding:
             self._narrow(node.input)
             self._nodes.append(node)
 
-    def finish(self) -> Any:
-        """Return the model."""
+    def _finish(self) -> Any:
         import onnx
         from onnx import numpy_helper
 
@@ -133,30 +152,33 @@ class _Padding:
         outputs = len(weight)
         if group == 1:
             width = outputs if node.output[0] in self._outputs else self._rounded(outputs)
-            places = np.arange(outputs)
+            places = np.where(np.arange(outputs) < width, np.arange(outputs), -1)
             wide = np.zeros((width, source.width, *weight.shape[2:]), weight.dtype)
-            wide[: len(weight), source.places] = weight
+            wide[: min(outputs, width), source.places[source.kept]] = weight[:width, source.kept]
         elif not turned and group == inputs == outputs:  # depthwise: as wide as what it reads
             width, places = source.width, source.places
             wide = np.zeros((width, *weight.shape[1:]), weight.dtype)
-            wide[places] = weight
+            wide[places[source.kept]] = weight[source.kept]
         else:
             return False
         if wide.shape == weight.shape:
             return False
-        if group == 1 and width > outputs:
-            self.widened.append(node.input[1])
+        if group == 1 and width != outputs:
+            self._changed[node.input[1]] = outputs, width
         operands = [source.name, self._constant(node.output[0], "weight", wide.swapaxes(0, 1) if turned else wide)]
         if len(node.input) > 2 and node.input[2]:
             bias = self._read(self._initial[node.input[2]])
             more = np.zeros(width, bias.dtype)
-            more[places] = bias
+            more[places[places >= 0]] = bias[places >= 0]
             operands.append(self._constant(node.output[0], "bias", more))
         self._put(node, operands, width, places, group=group if group == 1 else width)
         return True
 
     def _rounded(self, outputs: int) -> int:
-        return outputs if 2 * outputs <= self._multiple else -(-outputs // self._multiple) * self._multiple
+        if 2 * outputs <= self._multiple:
+            return outputs
+        up = -(-outputs // self._multiple) * self._multiple
+        return up - self._multiple if self._nearest and 2 * (up - outputs) > self._multiple else up
 
     def _channelwise(self, node: Any) -> bool:
         if node.input[0] not in self._wide or any(name in self._wide for name in node.input[1:]):
@@ -187,7 +209,8 @@ class _Padding:
     def _concatenation(self, node: Any) -> None:
         sources = [self._wide[name] for name in node.input]
         starts = np.cumsum([0, *(source.width for source in sources)])
-        places = np.concatenate([start + one.places for start, one in zip(starts, sources, strict=False)])
+        offset = [np.where(one.kept, start + one.places, -1) for start, one in zip(starts, sources, strict=False)]
+        places = np.concatenate(offset)
         self._put(node, [source.name for source in sources], int(starts[-1]), places)
 
     def _put(self, node: Any, inputs: Sequence[str], width: int, places: NDArray[np.int64], **changed: int) -> None:
@@ -204,13 +227,13 @@ class _Padding:
         self._wide[node.output[0]] = _Wide(made.output[0], width, places)
 
     def _narrow(self, names: Any) -> None:
-        """Make the real channels of padded tensors again, under their own names."""
+        """Make the real channels of padded tensors again, under their own names; the first for any left out."""
         from onnx import helper
 
         for name in dict.fromkeys(names):
             if name in self._wide and name not in self._narrowed:
                 source = self._wide[name]
-                places = self._constant(name, "places", source.places.astype(np.int64))
+                places = self._constant(name, "places", np.maximum(source.places, 0).astype(np.int64))
                 self._nodes.append(helper.make_node("Gather", [source.name, places], [name], axis=1))
                 self._narrowed.add(name)
 

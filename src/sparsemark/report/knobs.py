@@ -29,8 +29,14 @@ FACTS = ("separable", "layout")
 
 def _alignment(advice: Advice) -> tuple[str, str]:
     multiple = advice.facts["multiple"]
-    how = f"{_layers(advice.layers)} are not. Prune with channels:S:{multiple}, or choose such widths"
+    how = f"{_layers(advice.layers)} are not; zeros fill them. Prune with channels:S:{multiple}, or choose such widths"
     return f"channels in multiples of {multiple}", how
+
+
+def _rounding(advice: Advice) -> tuple[str, str]:
+    multiple = advice.facts["multiple"]
+    how = f"{advice.facts['widths']}. Another network, timed alone: prune with channels:S:{multiple} and see its score"
+    return f"channels at the nearest multiple of {multiple}", how
 
 
 def _level(advice: Advice) -> tuple[str, str]:
@@ -67,6 +73,7 @@ def _engine(advice: Advice) -> tuple[str, str]:
 
 _CHANGES: Mapping[str, Callable[[Advice], tuple[str, str]]] = {
     "alignment": _alignment,
+    "rounding": _rounding,
     "level": _level,
     "subnormals": _subnormals,
     "first-layer": _first_layer,

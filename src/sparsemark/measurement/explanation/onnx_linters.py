@@ -18,7 +18,7 @@ from sparsemark.measurement.explanation.onnx_profile import BLOCKED, REORDERS
 from sparsemark.measurement.explanation.pairs import time_pairs
 from sparsemark.measurement.explanation.subject import simd_block
 from sparsemark.measurement.parity import TOLERANCE
-from sparsemark.networks.onnx_padding import padded
+from sparsemark.networks.onnx_padding import padded, rounded
 from sparsemark.networks.source import Source
 from sparsemark.records.explanation import WHY_NOT, Advice
 from sparsemark.registry import missing
@@ -45,9 +45,32 @@ def alignment(subject: OnnxSubject) -> Advice | None:
         other = padded(subject.model, block)
     except UnsupportedError:
         return None
-    names = {weight.removesuffix(".weight") for weight in other.weights}
-    layers = tuple(layer.name for layer in subject.explanation.layers if layer.name in names)
-    return _whole(subject, "alignment", other.model, layers or tuple(sorted(names)), {"multiple": block})
+    return _whole(subject, "alignment", other.model, _named(subject, other.weights), {"multiple": block})
+
+
+def rounding(subject: OnnxSubject) -> Advice | None:
+    """Channels at the nearest multiple of the SIMD block, some fewer: what pruning to such widths would give."""
+    block = simd_block()
+    if block is None:
+        return None
+    try:
+        other = rounded(subject.model, block)
+    except UnsupportedError:
+        return None
+    if all(now > was for was, now in other.widths):  # then it is the one with zeros
+        return None
+    try:
+        before, after = time_pairs(subject.caller(subject.model), subject.caller(other.model))
+    except Exception:  # a graph that ONNX Runtime refuses: then there is nothing to propose
+        return None
+    widths = ", ".join(f"{was} -> {now}" for was, now in other.widths)
+    return Advice("rounding", _named(subject, other.weights), before, after, {"multiple": block, "widths": widths})
+
+
+def _named(subject: OnnxSubject, weights: Sequence[str]) -> tuple[str, ...]:
+    """Return the layers of these weights, in their order; the weights where the engine names none of them."""
+    names = {weight.removesuffix(".weight") for weight in weights}
+    return tuple(layer.name for layer in subject.explanation.layers if layer.name in names) or tuple(sorted(names))
 
 
 def layout(subject: OnnxSubject) -> Advice | None:
@@ -176,6 +199,7 @@ def _alone(
 
 LINTERS: Mapping[str, Callable[[OnnxSubject], Advice | None]] = {
     "alignment": alignment,
+    "rounding": rounding,
     "layout": layout,
     "level": level,
     "subnormals": subnormals,
