@@ -25,6 +25,7 @@ from sparsemark.analysis.statistics import Interval, quotient
 from sparsemark.files import key_of, note_of, read_note, write_atomically
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.records.run import Run
+from sparsemark.report.conditions import conditions
 from sparsemark.report.renderers.markdown import markdown_table
 from sparsemark.specs import DENSE
 from sparsemark.study.file import load_study, quick_study
@@ -173,8 +174,9 @@ def main(arguments: Sequence[str]) -> int:
         return ended
     study = quick_study(load_study(STUDY)) if options.quick else load_study(STUDY)
     plans = {cell.name: (planned, share) for cell, planned, share in _plans(study, paths.study_work(study.name))}
-    rows = Run.load(paths.run(machine_name(), study.name)).measurements
-    publish(study.name, "direct-csr on the networks that people bring", table(rows, plans))
+    run = Run.load(paths.run(machine_name(), study.name))
+    title = "direct-csr on the networks that people bring"
+    publish(study.name, title, table(run.measurements, plans), conditions(run, run.measurements))
     return 0
 
 

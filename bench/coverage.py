@@ -25,6 +25,7 @@ from sparsemark.analysis.launches import blocks_of, log_ratio_intervals
 from sparsemark.analysis.statistics import Interval, quotient
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.records.run import Run
+from sparsemark.report.conditions import conditions
 from sparsemark.report.renderers.markdown import markdown_table
 from sparsemark.specs import AA, ALL_ONES, DENSE
 
@@ -114,8 +115,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.coverage", description=(__doc__ or "").split("\n")[0])
     default = paths.run(machine_name(), "coverage")
     parser.add_argument("result", type=Path, nargs="?", default=default, help="of bench/coverage.toml (default: here)")
-    rows = Run.load(parser.parse_args().result).measured()
-    publish("interval-coverage", f"Coverage of 95 % intervals over {LAUNCHES} launches", table(rows))
+    run = Run.load(parser.parse_args().result)
+    rows = run.measured()
+    title = f"Coverage of 95 % intervals over {LAUNCHES} launches"
+    publish("interval-coverage", title, table(rows), conditions(run, rows))
     return 0
 
 

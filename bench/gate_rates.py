@@ -20,6 +20,7 @@ from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,21 +33,27 @@ from sparsemark.analysis.verdicts import LATENCY, Outcome, Tolerances
 from sparsemark.cli.terminal import notices
 from sparsemark.measurement.launch import Place
 from sparsemark.records.checked_lines import append, is_torn, read_lines, write_line
+from sparsemark.report.conditions import environment
 from sparsemark.report.progress import watch
 from sparsemark.report.renderers.markdown import markdown_table
 from sparsemark.study.against import LONGER, Duel
 from sparsemark.study.against import decide as measure_arms
 from sparsemark.study.arm import Request
+from sparsemark.study.conditions import conditions
+from sparsemark.study.file import load_study
 from sparsemark.study.revision import Arm, this_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
+STUDY = "bench/cnn9.toml"
 CELLS = ("cnn9-dense-seed0-onnxruntime", "cnn9-magnitude90-seed0-direct-csr")
 LAUNCHES = 10
 SLOWDOWN = 0.05
 RESAMPLED = 1000
+_LEAST_RUNS = 5
+"""Below that, decisions drawn from their launches say little of others."""
+
 FOLDER = paths.WORK / "gate-rates"
 RECORDED = FOLDER / "runs.jsonl"
 _FIELD = "run"
@@ -142,7 +149,7 @@ def measure(equal: int, slowed: int, *, load: bool, loaded: bool) -> None:
     here = this_tree()
     candidate = _Candidate(here.name, here.folder, here.python, here.environment)
     plain = Arm(here.name, here.folder, here.python, here.environment)
-    duel = Duel(plain, candidate, Request("bench/cnn9.toml", None, CELLS, len(CELLS)))
+    duel = Duel(plain, candidate, Request(STUDY, None, CELLS, len(CELLS)))
     # Kinds in turn, so that an hour of the machine falls on both alike.
     order = sorted(range(len(wanted)), key=lambda i: (wanted[:i].count(wanted[i]) + 0.5) / wanted.count(wanted[i]))
     for index in order:
@@ -205,7 +212,10 @@ def table() -> str:
     for (kind, beside), group in groupby(ordered, key=lambda run: (run["kind"], run["beside"])):
         runs = list(group)
         wrong = (Outcome.REGRESSION, Outcome.IMPROVEMENT) if kind == "equal" else (Outcome.REGRESSION,)
-        for how, verdicts in (("real", real(runs)), ("resampled", resampled(runs))):
+        found = {"real": real(runs)}
+        if len(runs) >= _LEAST_RUNS:
+            found["resampled"] = resampled(runs)
+        for how, verdicts in found.items():
             hit, undecided = (sum(one in of for one in verdicts) for of in (wrong, (Outcome.INCONCLUSIVE,)))
             low, high = bounds(hit, len(verdicts))
             rows.append(
@@ -236,7 +246,10 @@ def main() -> int:
     with notices():
         measure(options.equal, options.slowed, load=options.load, loaded=options.loaded)
     if options.table and recorded():
-        publish("gate-rates", "Error rates of `sparsemark gate --against`", table())
+        engines = [cell.engine for cell in load_study(Path(STUDY)).cells if cell.name in CELLS]
+        made = f"{LAUNCHES} launches of each arm, {len(CELLS)} cells; alarms beyond {Tolerances().latency:.0%}"
+        machine = environment(conditions(engines, measured_now=False))
+        publish("gate-rates", "Error rates of `sparsemark gate --against`", table(), [*machine, made])
     return 0
 
 
