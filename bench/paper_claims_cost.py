@@ -61,7 +61,7 @@ def _masks_are_faster(study: Study, engine: str) -> Verdict:
     if not parts:
         return _NOT_MEASURED
     more = f"to compare, a mask without one zero, which can change nothing: {', '.join(controls)}" if controls else ""
-    return verdict(parts, "90 % zeros over the same engine without zeros", more=more, kind="machines")
+    return verdict(parts, "90 % zeros over the same engine without zeros", more=more, kind="cells")
 
 
 def _masked(cells: Iterable[Measurement], *engines: str) -> list[Measurement]:
