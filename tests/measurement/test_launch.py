@@ -244,7 +244,10 @@ def test_data_are_read_as_they_were_written(tmp_path):
     outputs = (rng.standard_normal((24, 5)), rng.standard_normal((12, 1)))
     order = tuple(int(i) for i in rng.permutation(12))
     steps = (0.25, 1e-9)
-    references = {"net": Reference(outputs, order), "net-int8": Reference(outputs, order, steps=steps)}
+    references = {
+        "net": Reference(outputs, order),
+        "net-int8": Reference(outputs, order, steps=steps, moved=(0.5, 0.0)),
+    }
     data = LaunchData.of(batches[:3], batches, references)
     data.save(tmp_path / "data.npz")
     again = LaunchData.load(tmp_path / "data.npz")
@@ -254,7 +257,8 @@ def test_data_are_read_as_they_were_written(tmp_path):
                 np.testing.assert_array_equal(array, same)
                 assert array.dtype == same.dtype
     reference = again.reference("net")
-    assert (reference.steps, again.reference("net-int8").steps) == ((), steps)
+    assert (reference.steps, reference.moved) == ((), ())
+    assert (again.reference("net-int8").steps, again.reference("net-int8").moved) == (steps, (0.5, 0.0))
     np.testing.assert_array_equal(reference.outputs[0], outputs[0][: 2 * CHECKED])
     np.testing.assert_array_equal(reference.outputs[1], outputs[1][:CHECKED])
     assert reference.chosen == (0, 1, 2, 3)

@@ -375,3 +375,20 @@ def test_a_quantised_network_may_differ_by_a_step_of_each_output(off, reason):
     with pytest.raises(ParityError, match=re.escape(reason)) as failed:
         parity.check(engine, batches, reference)
     assert failed.value.parity is not None
+
+
+@pytest.mark.parametrize(("off", "passes"), [(3.9, True), (4.1, False)])
+def test_a_quantised_network_may_differ_as_far_as_rounding_moves_it_and_a_step(off, passes):
+    reference = dataclasses.replace(of(EXPECTED), steps=(1.0, 1.0), moved=(3.0, 0.0))
+    batches = [(image,) for image in IMAGES]
+
+    def engine(image):
+        return right(image)[0] + np.float32(off), right(image)[1]
+
+    if passes:
+        assert parity.check(engine, batches, reference)
+        return
+    with pytest.raises(
+        ParityError, match=r"4\.1 steps of the output's scale, allowed 1 and the 3 of rounding in float32"
+    ):
+        parity.check(engine, batches, reference)

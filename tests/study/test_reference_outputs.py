@@ -41,9 +41,10 @@ def test_what_was_stored_comes_back_under_its_key_only(stored, caplog):
 
 
 def test_the_steps_of_a_quantised_network_come_back(stored):
-    quantised = dataclasses.replace(REFERENCE, steps=(0.5, 0.25))
+    quantised = dataclasses.replace(REFERENCE, steps=(0.5, 0.25), moved=(0.0, 0.75))
     reference_outputs.store(stored, "key", quantised)
-    assert reference_outputs.load(stored, "key").steps == (0.5, 0.25)
+    again = reference_outputs.load(stored, "key")
+    assert (again.steps, again.moved) == ((0.5, 0.25), (0.0, 0.75))
     reference_outputs.store(stored, "key", REFERENCE)
     assert reference_outputs.load(stored, "key").steps == ()
 

@@ -33,12 +33,14 @@ class LaunchData:
         checked: batches whose outputs are compared first.
         outputs: reference outputs for those, by the network's name.
         steps: of the outputs of those networks that are quantised, by name.
+        moved: how far rounding in float32 moves these, by name.
     """
 
     timed: Sequence[Batch]
     checked: Sequence[Batch]
     outputs: Mapping[str, tuple[NDArray[np.float64], ...]]
     steps: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    moved: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, timed: Sequence[Batch], batches: Sequence[Batch], references: Mapping[str, Reference]) -> LaunchData:
@@ -56,11 +58,13 @@ class LaunchData:
             for name, reference in references.items()
         }
         steps = {name: reference.steps for name, reference in references.items() if reference.steps}
-        return cls(timed, [batches[index] for index in chosen], outputs, steps)
+        moved = {name: reference.moved for name, reference in references.items() if reference.moved}
+        return cls(timed, [batches[index] for index in chosen], outputs, steps, moved)
 
     def reference(self, name: str) -> Reference:
         """Return the outputs of one network as `parity.check` takes them."""
-        return Reference(self.outputs[name], tuple(range(len(self.checked))), steps=self.steps.get(name, ()))
+        chosen = tuple(range(len(self.checked)))
+        return Reference(self.outputs[name], chosen, steps=self.steps.get(name, ()), moved=self.moved.get(name, ()))
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all; errors as in `files.replacing`."""
@@ -69,7 +73,8 @@ class LaunchData:
             arrays |= {f"{kind}/{n}/{i}": one for n, batch in enumerate(batches) for i, one in enumerate(batch)}
         for name, outputs in self.outputs.items():
             arrays |= {f"outputs/{name}/{i}": output for i, output in enumerate(outputs)}
-        arrays |= {f"steps/{name}/0": np.array(steps) for name, steps in self.steps.items()}
+        for kind, by_name in (("steps", self.steps), ("moved", self.moved)):
+            arrays |= {f"{kind}/{name}/0": np.array(values) for name, values in by_name.items()}
         with replacing(path) as target, target.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
@@ -83,15 +88,15 @@ class LaunchData:
         timed: dict[int, list[NDArray[Any]]] = {}
         checked: dict[int, list[NDArray[Any]]] = {}
         outputs: dict[str, list[NDArray[Any]]] = {}
-        steps: dict[str, tuple[float, ...]] = {}
+        told: dict[str, dict[str, tuple[float, ...]]] = {"steps": {}, "moved": {}}
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 for name in arrays.files:
                     kind, which, _ = name.split("/")
                     if kind == "outputs":
                         outputs.setdefault(which, []).append(arrays[name])
-                    elif kind == "steps":
-                        steps[which] = tuple(map(float, arrays[name]))
+                    elif kind in told:
+                        told[kind][which] = tuple(map(float, arrays[name]))
                     else:
                         (timed if kind == "timed" else checked).setdefault(int(which), []).append(arrays[name])
         except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
@@ -100,5 +105,5 @@ class LaunchData:
             [tuple(batch) for batch in timed.values()],
             [tuple(batch) for batch in checked.values()],
             {name: tuple(found) for name, found in outputs.items()},
-            steps,
+            **told,
         )

@@ -1,11 +1,13 @@
 """Reference of a quantised network: its own graph, integers and scales, in float64, and the step of each output.
 
 What quantising changed is no error of an engine. An engine may round a product that lies between two integers the other
-way, which moves an output by one step.
+way, which moves an output by one step; within the network such a step passes on, and where weights are large against
+the output's scale it becomes several. How many is seen by rounding every result of the graph itself to float32.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,8 @@ import numpy as np
 
 from sparsemark.errors import NoFloat64Error, UnsupportedError
 from sparsemark.networks.onnx_model import load_onnx
-from sparsemark.networks.reference import Reference, float64_outputs
+from sparsemark.networks.onnx_reference import OnnxInFloat64
+from sparsemark.networks.reference import LEAST_BATCHES, Reference, float64_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +53,26 @@ def quantised_outputs(source: Source, batches: Sequence[Batch], seconds: float =
         raise UnsupportedError(f"no reference of the quantised graph: {error}") from error
     scales = _scales(load_onnx(source.path))
     steps = tuple(scale or _step(output) for scale, output in zip(scales, exact.outputs, strict=True))
-    return replace(exact, notes=(*exact.notes, NOTE), steps=steps)
+    moved = _moved(source, batches, exact, seconds)
+    furthest = max((more / step for more, step in zip(moved, steps, strict=True) if step), default=0.0)
+    note = f"{NOTE} and the {furthest:.3g} that rounding in float32 alone moves it by" if furthest else NOTE
+    return replace(exact, notes=(*exact.notes, note), steps=steps, moved=moved if furthest else ())
+
+
+def _moved(source: Source, batches: Sequence[Batch], exact: Reference, seconds: float) -> tuple[float, ...]:
+    """Return how far rounding to float32 moves each output, over as many of the batches as there is time for."""
+    network = OnnxInFloat64(source.path, rounded=True)
+    per_batch = [np.split(output, len(exact.chosen)) for output in exact.outputs]
+    moved = [0.0] * len(exact.outputs)
+    started = time.perf_counter()
+    for place, index in enumerate(exact.chosen):
+        if place >= LEAST_BATCHES and time.perf_counter() - started > seconds:
+            break
+        for output, got in enumerate(network(batches[index])):
+            right = per_batch[output][place]
+            finite = np.isfinite(right)
+            moved[output] = max(moved[output], float(np.abs(got.reshape(right.shape) - right)[finite].max(initial=0.0)))
+    return tuple(moved)
 
 
 def _scales(model: Any) -> list[float | None]:

@@ -41,12 +41,14 @@ class Reference:
         notes: what a reader must know of the reference, in words.
         steps: of a quantised network, the step of each output: the smallest difference that its integers can express.
             Empty in float32.
+        moved: of a quantised network, how far rounding in float32 alone moves each output; empty where it does not.
     """
 
     outputs: Outputs
     chosen: tuple[int, ...]
     notes: tuple[str, ...] = field(default=())
     steps: tuple[float, ...] = field(default=())
+    moved: tuple[float, ...] = field(default=())
 
 
 def stack(answers: Sequence[Sequence[NDArray[Any]]]) -> tuple[NDArray[Any], ...]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_TOLD = ("chosen", "notes", "steps")
+_TOLD = ("chosen", "notes", "steps", "moved")
 """Fields of a reference beside its outputs."""
 
 
@@ -38,7 +38,7 @@ def load(path: Path, key: str) -> Reference | None:
         if note is not None and note == _described(key, path, told):
             with np.load(path, allow_pickle=False) as arrays:
                 outputs = tuple(arrays[name] for name in arrays.files)
-            return Reference(outputs, tuple(note["chosen"]), tuple(note["notes"]), tuple(note.get("steps") or ()))
+            return Reference(outputs, **{name: tuple(told[name] or ()) for name in _TOLD})
     except OSError:  # it cannot be read; writing it again says what is wrong
         return None
     _LOG.info("%s: %s; computed again", path, "no digest beside it" if note is None else "damaged")
@@ -54,8 +54,8 @@ def store(path: Path, key: str, reference: Reference) -> None:
 
 
 def _described(key: str, path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of the note; steps only where there are some, as before there were any."""
-    kept = {name: value for name, value in told.items() if value or name != "steps"}
+    """Return the content of the note; what only quantised networks have is left out of the others'."""
+    kept = {name: value for name, value in told.items() if value or name in _TOLD[:2]}
     return {"key": key, "sha256": content_hash(path), **kept}
 
 

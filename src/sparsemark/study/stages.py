@@ -9,7 +9,7 @@ from sparsemark.errors import NotMadeError, WriteError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-MEASUREMENT_VERSION = 5
+MEASUREMENT_VERSION = 6
 """Raised when exporting, checking or timing changes what it makes of the same cell, so that all are measured again."""
 
 T = TypeVar("T")
