@@ -22,7 +22,7 @@ from sparsemark.report.page import colours, files, library, summary, vega
 from sparsemark.report.page import render as page_render
 from sparsemark.report.page.cells import kind_of
 from tests.report.pages import HOSTILE, LONG, many, named
-from tests.report.runs import FAILED, RUNS, of, replace, without_scripts
+from tests.report.runs import FAILED, RUNS, of, replace, rescored, without_scripts
 from tests.synthetic import cell
 
 BUNDLE = "window.sparsemarkVega = null;"
@@ -245,3 +245,16 @@ def test_a_page_is_written_without_torch_and_is_small():
         [sys.executable, "-c", script, str(committed)], check=True, capture_output=True, text=True, env=os.environ
     )
     assert int(done.stdout) < 1_000_000
+
+
+def test_the_green_of_the_front_says_what_it_keeps_and_which_way_is_better():
+    page = render(RUNS["study"], "html")
+    (frame,) = data_of(page)["frames"].values()
+    assert frame["up"]
+    assert frame["keeps"] == "keeps the score: within one point of accuracy"
+    assert "Up is better, right is faster." in page
+    page = render(rescored(RUNS["study"], "mae", higher_is_better=False), "html")
+    (frame,) = data_of(page)["frames"].values()
+    assert not frame["up"]
+    assert frame["score"].endswith("(lower is better)")
+    assert "Down is better, right is faster." in page

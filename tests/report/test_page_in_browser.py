@@ -350,3 +350,15 @@ def test_a_long_note_makes_no_tall_row(opened):
         "return [...document.querySelectorAll('#cells tbody tr')].map(r => r.getBoundingClientRect().height)"
     )
     assert 0 < max(heights) < 160
+
+
+def test_the_green_of_the_front_reaches_the_end_of_the_axis(opened):
+    """What scores better than the dense network keeps the score as well."""
+    browser = opened(RUNS["study"])
+    band, chart = browser.execute_script(
+        "return ['.mark-rect path', '.background'].map(e => document.querySelector(`#front ${e}`))"
+        ".map(e => e.getBoundingClientRect()).map(r => [r.top, r.bottom])"
+    )
+    assert abs(band[0] - chart[0]) < 2
+    assert band[1] < chart[1] - 5
+    assert browser.find_element("css selector", "#front .kept text").text.startswith("keeps the score: within")

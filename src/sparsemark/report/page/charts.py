@@ -36,7 +36,7 @@ def front(colour: Spec) -> Spec:
         signals=[
             {"name": name, "value": value}
             for name, value in (("xs", [0.5, 2]), ("xticks", [1]), ("ys", [0, 1]), ("over", ""), ("score", ""),
-                                ("dense", None), ("least", None))
+                                ("dense", None), ("least", None), ("up", True), ("keeps", ""))
         ],
         data=[
             {"name": "cells"},
@@ -56,10 +56,15 @@ def front(colour: Spec) -> Spec:
         marks=[
             {"type": "rect", "aria": False, "interactive": False, "encode": {"update": {
                 "x": {"value": 0}, "x2": {"signal": "width"},
-                "y": {"signal": "dense === null ? 0 : scale('y', dense)"},
-                "y2": {"signal": "least === null ? 0 : scale('y', least)"},
+                # All that keeps the score, up to the end of the axis: what is better than dense keeps it too.
+                "y": {"signal": "least === null || up ? 0 : scale('y', least)"},
+                "y2": {"signal": "least === null ? 0 : up ? scale('y', least) : height"},
                 "fill": {"value": "var(--good)"}, "fillOpacity": {"signal": "least === null ? 0 : 0.13"},
             }}},
+            {"type": "text", "name": "kept", "aria": False, "interactive": False, "encode": {"update": {
+                "x": {"value": 5}, "y": {"signal": "least === null ? 0 : scale('y', least) + (up ? -9 : 9)"},
+                "text": {"signal": "keeps"}, "baseline": {"value": "middle"}, "fontSize": {"value": 11},
+                "fill": {"value": INK}, "opacity": {"signal": "least === null ? 0 : 1"}}}},
             rule(x={"scale": "x", "value": 1}, y={"value": 0}, y2={"signal": "height"}, stroke={"value": INK},
                   strokeDash={"value": [2, 3]}),
             rule(x={"value": 0}, x2={"signal": "width"}, y={"signal": "dense === null ? -9 : scale('y', dense)"},

@@ -200,7 +200,9 @@ def _charts(
                    for record, one in zip(drawn, judged, strict=True)},
     }  # fmt: skip
     view = {"specs": specs, "panels": panels, "paired": paired, "parity_limit": PARITY_LIMIT}
-    return data, view | {"means": list(dict.fromkeys(several.values()))}
+    ups = {frame["up"] for frame in data["frames"].values()}
+    up = f"{'Up' if True in ups else 'Down'} is better, right is faster" if len(ups) == 1 else "Right is faster"
+    return data, view | {"means": list(dict.fromkeys(several.values())), "ways": up}
 
 
 def _facts(record: Mapping[str, Any], one: Standing, scoring: Scoring) -> list[tuple[str, str]]:
@@ -235,13 +237,18 @@ def _frames(
         scale = scoring.scale(first.model)
         against = next((one for _, one in own if one.dense is not None and one.allowed is not None), None)
         dense = least = None
+        keeps = ""
         if against is not None and against.dense is not None and against.allowed is not None:
             dense = scale.factor * against.dense.value
             sign = -1 if scale.higher_is_better else 1
             least = dense + sign * scale.factor * against.allowed
+            keeps = f"keeps the score: {scale.within(against.allowed)}"
         frames[model] = charts.frame([record for record, _ in own], dense, least) | {
             "over": "times as fast as dense",
-            "score": scale.axis(wording.caveat(one.measurement.data) for _, one in own),
+            "score": scale.axis(wording.caveat(one.measurement.data) for _, one in own)
+            + ("" if scale.higher_is_better else f" ({scale.direction})"),
+            "up": scale.higher_is_better,
+            "keeps": keeps,
         }
     return frames
 

@@ -131,7 +131,7 @@
     const view = views.get("front"), frame = page.frames[network()];
     if (!view) return;
     for (const [name, value] of [["xs", frame.ratios], ["xticks", frame.ticks], ["ys", frame.scores], ["over", frame.over],
-      ["score", frame.score], ["dense", frame.dense], ["least", frame.least]]) view.signal(name, value);
+      ["score", frame.score], ["dense", frame.dense], ["least", frame.least], ["up", frame.up], ["keeps", frame.keeps]]) view.signal(name, value);
     put("front", "cells", shown.filter((cell) => cell.speedup && cell.score).map((cell) => ({
       cell: cell.name, runner: cell.runner, kind: cell.kind, onFront: cell.onFront, chosen: cell.chosen, place: cell.place, label: label(cell),
       text: "", dx: 0, dy: 0, x: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2],
