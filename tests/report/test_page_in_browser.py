@@ -362,3 +362,15 @@ def test_the_green_of_the_front_reaches_the_end_of_the_axis(opened):
     assert abs(band[0] - chart[0]) < 2
     assert band[1] < chart[1] - 5
     assert browser.find_element("css selector", "#front .kept text").text.startswith("keeps the score: within")
+
+
+def test_the_words_on_pairs_name_only_what_is_drawn(opened):
+    def said(run):
+        browser = opened(run)
+        words = browser.find_elements("css selector", "[data-drawn]")
+        return {one.get_attribute("data-drawn") for one in words if one.is_displayed()}
+
+    assert "launches" not in said(RUNS["study"])
+    assert "launches" in said(replace(RUNS["study"], lambda m: True, launch_pairs=(12, 8)))
+    assert "control" in said(RUNS["study"])
+    assert "control" not in said(replace(RUNS["study"], lambda m: m.control is not None, control=None))

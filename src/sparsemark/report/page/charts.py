@@ -181,7 +181,7 @@ def strip(colour: Spec) -> Spec:
                  (("ys", [-5, 5]), ("starts", []), ("low", 0), ("high", 0), ("runner", ""))],
         data=[{"name": "cells"}, {"name": "control"}, {"name": "launches"}],
         scales=[
-            {"name": "x", "type": "linear", "zero": True, "nice": False, "range": "width",
+            {"name": "x", "type": "linear", "zero": False, "nice": False, "padding": 14, "range": "width",
              "domain": {"fields": [{"data": "cells", "field": "x"}, {"data": "control", "field": "x"}]}},
             {"name": "y", "type": "linear", "domain": {"signal": "ys"}, "range": "height", "clamp": True},
         ],
@@ -197,6 +197,10 @@ def strip(colour: Spec) -> Spec:
                 "fillOpacity": {"value": 0.18}}}},
             rule(x={"scale": "x", "field": "x"}, y={"value": 0}, y2={"signal": "height"}, stroke={"value": FAINT},
                   strokeDash={"value": [4, 3]}) | {"from": {"data": "launches"}},
+            {"type": "text", "name": "launch", "aria": False, "interactive": False, "from": {"data": "launches"},
+             "encode": {"update": {
+                "x": {"scale": "x", "field": "x", "offset": 3}, "y": {"value": 7}, "text": {"field": "text"},
+                "baseline": {"value": "middle"}, "fontSize": {"value": 11}, "fill": {"value": "var(--dim)"}}}},
             {"type": "symbol", "aria": False, "interactive": False, "from": {"data": "control"}, "encode": {"update": {
                 "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 30}, "fill": {"value": "transparent"},
                 "stroke": {"value": "var(--dim)"}}}},

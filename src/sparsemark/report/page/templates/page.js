@@ -218,14 +218,18 @@
       label: `pair ${x + 1}: ${y > 0 ? "+" : ""}${y} %${values.moved.includes(x) ? ", the reference had moved" : ""}` }));
     const own = points(cell, cell), beside = control ? points(control, control) : [];
     const sizes = [...own, ...beside].map((point) => Math.abs(point.y)).sort((a, b) => a - b);
-    const reach = Math.max(3, 1.15 * (sizes[Math.floor(0.97 * (sizes.length - 1))] || 3));
     const [estimate, low, high] = cell.speedup ?? [1, 1, 1];
+    const band = [100 * (low / estimate - 1), 100 * (high / estimate - 1)];
+    const reach = Math.max(3, 1.15 * (sizes[Math.floor(0.97 * (sizes.length - 1))] || 3), 1.05 * Math.max(-band[0], band[1]));
     let pair = 0.5;
-    const starts = cell.launches.slice(0, -1).map((pairs) => ({ x: (pair += pairs) }));
-    view.signal("ys", [-reach, reach]).signal("low", 100 * (low / estimate - 1)).signal("high", 100 * (high / estimate - 1)).signal("runner", cell.runner);
+    const starts = cell.launches.slice(0, -1).map((pairs, index) => ({ x: (pair += pairs), text: index ? "" : "new process" }));
+    view.signal("ys", [-reach, reach]).signal("low", band[0]).signal("high", band[1]).signal("runner", cell.runner);
     put("strip", "cells", own);
     put("strip", "control", beside);
     put("strip", "launches", starts);
+    // The words below the title say only what this cell shows.
+    const shows = { control: beside.length, moved: cell.moved.length, launches: starts.length };
+    all("[data-drawn]").forEach((words) => { words.hidden = !shows[words.dataset.drawn]; });
     settle("strip");
     show("strip", cell);
   };
