@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 from sparsemark.records.run import Run
-from sparsemark.report.break_even import break_evens
+from sparsemark.report.break_even import break_even_table, break_evens
 from tests.synthetic import REFERENCE_MS, cell
 from tests.synthetic import study_run as synthetic_run
 
 GRID = (0.0, 0.3, 0.5, 0.7, 0.9)
 
 
-def lines_of(times, engine="direct-csr", at=-1, **fields):
-    """Lines of a series; `fields` replace those of the row `at`."""
+def run_of(times, engine="direct-csr", at=-1, **fields):
+    """A series; `fields` replace those of the row `at`."""
     rows = [
         cell(
             i, ms, f"n-{share}", model="n", method="magnitude" if share else "none", engine=engine, format="csr",
@@ -22,7 +22,11 @@ def lines_of(times, engine="direct-csr", at=-1, **fields):
         for i, (share, ms) in enumerate(zip(GRID, times, strict=True))
     ]  # fmt: skip
     rows[at] = dataclasses.replace(rows[at], **fields)
-    return break_evens(Run(tuple(rows)))
+    return Run(tuple(rows))
+
+
+def lines_of(times, **fields):
+    return break_evens(run_of(times, **fields))
 
 
 def test_an_engine_that_breaks_even_names_the_measured_sparsities_around_it():
@@ -73,3 +77,20 @@ def test_a_dense_network_with_a_zero_of_its_own_is_still_the_dense_one():
     ]  # fmt: skip
     (line,) = break_evens(Run(tuple(rows)))
     assert "; zeros pay from between" in line
+
+def test_the_table_says_the_same_and_never_where_none_was_reached():
+    def row(*factors, **fields):
+        titles, (found,) = break_even_table(run_of([factor * REFERENCE_MS for factor in factors], **fields))
+        assert titles[:2] == ("zeros by", "engine")
+        assert titles[2].startswith("as fast as dense ")
+        assert titles[3] == "5 % faster than its own dense form from"
+        assert found[:2] == ("magnitude", "direct CSR")
+        return found[2:]
+
+    assert row(2.0, 1.6, 1.25, 0.8, 0.3) == ("between 50 % and 70 %", "between 0 % and 30 %")
+    assert row(9.0, 9.0, 9.0, 9.0, 9.0) == ("never (up to 90 %)", "never (up to 90 %)")
+    assert row(0.5, 0.5, 0.5, 0.4, 0.1) == ("0 %", "between 50 % and 70 %")
+    vague = {"speedup": 1.0, "speedup_low": 0.97, "speedup_high": 1.03}
+    assert row(2.0, 1.6, 1.4, 1.2, 1.0, **vague)[0] == "not settled above 70 %"
+    assert row(1.0, 0.9, 0.8, 0.7, 0.3, at=0, **vague)[0] == "30 %, or less"
+    assert break_even_table(Run(()))[1] == []

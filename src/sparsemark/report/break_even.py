@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis import break_even
+from sparsemark.analysis.cells import reference_engine
 from sparsemark.analysis.folds import rows_as_one
 from sparsemark.report import wording
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sparsemark.analysis.break_even import BreakEven, Crossing
     from sparsemark.records.run import Run
 
+_NOT_MEASURED = "not measured"
 _GAIN = f"{100 * (break_even.GAIN - 1):.0f} %"
 
 TITLE = (
@@ -27,8 +31,7 @@ def break_evens(run: Run) -> list[str]:
     one.
     """
     found = break_even.break_evens(rows_as_one(run.measured()))
-    several_threads = len({one.threads for one in found}) > 1
-    several_batches = len({one.batch for one in found}) > 1
+    several_threads, several_batches = _vary(found)
     lines = []
     for one in found:
         runner = wording.engine_name(one.engine, run.engines) + wording.precision_mark(one.precision)
@@ -37,6 +40,59 @@ def break_evens(run: Run) -> list[str]:
         method = f"{wording.schedule_mark(one.schedule)}{one.method}"
         lines.append(f"{one.model}, {method} on {runner}{threads}{batch}: {_over_dense(one)}; {_by_zeros(one)}.")
     return lines
+
+
+def break_even_table(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the same as titles and rows, empty where there is none: a cell says from which share on."""
+    measured = rows_as_one(run.measured())
+    found = break_even.break_evens(measured)
+    references = {wording.engine_name(reference_engine(m), run.engines) for m in measured if not m.control}
+    reference = f"dense {next(iter(references))}" if len(references) == 1 else "the dense reference"
+    several_threads, several_batches = _vary(found)
+    shown = {
+        "model": len({one.model for one in found}) > 1,
+        "zeros by": True,
+        "engine": True,
+        "threads": several_threads,
+        "batch": several_batches,
+        f"as fast as {reference} from": True,
+        f"{_GAIN} faster than its own dense form from": True,
+    }
+    rows = []
+    for one in found:
+        texts = (
+            one.model or wording.ABSENT,
+            f"{wording.schedule_mark(one.schedule)}{one.method}",
+            wording.engine_name(one.engine, run.engines) + wording.precision_mark(one.precision),
+            wording.number(one.threads),
+            wording.number(one.batch),
+            _share(one.over_dense, one.most),
+            _NOT_MEASURED if one.by_zeros is None else _share(one.by_zeros, one.most),
+        )
+        rows.append(tuple(text for text, is_shown in zip(texts, shown.values(), strict=True) if is_shown))
+    return tuple(column for column, is_shown in shown.items() if is_shown), rows
+
+
+def _vary(found: Sequence[BreakEven]) -> tuple[bool, bool]:
+    """Return whether threads, and whether batches, differ."""
+    return len({one.threads for one in found}) > 1, len({one.batch for one in found}) > 1
+
+
+def _share(at: Crossing, most: float) -> str:
+    """Return the measured shares around a crossing, `between 50 % and 70 %`, or why there are none.
+
+    Args:
+        at: the crossing.
+        most: largest share that was measured.
+    """
+    if at.below == most:
+        return f"never (up to {wording.percent(most)})"
+    if at.reached is None:
+        return "not settled" if at.below is None else f"not settled above {wording.percent(at.below)}"
+    reached = wording.percent(at.reached)
+    if at.below is not None:
+        return f"between {wording.percent(at.below)} and {reached}"
+    return f"{reached}{', or less' if at.unsettled else ''}"
 
 
 def _over_dense(one: BreakEven) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import trust, wording
+from sparsemark.report.break_even import break_even_table
 from sparsemark.report.conditions import environment
 from sparsemark.report.deployment import Deployment
 from sparsemark.report.document import NUMBERS, content_of, sections
@@ -111,8 +112,11 @@ def as_page(
         networks=list(dict.fromkeys(record["model"] for record in records)),
         records=records,
         lists=[
-            (title, lines) for title, lines in sections(content) if lines not in (content.failures, content.conditions)
+            (title, lines)
+            for title, lines in sections(content)
+            if lines not in (content.failures, content.conditions, content.break_evens)
         ],
+        break_evens=break_even_table(run),
         trust_legend=trust.LEGEND,
         figures=[] if interactive else static_figures(run),
         install=library.INSTALL,
