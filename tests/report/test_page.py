@@ -258,3 +258,26 @@ def test_the_green_of_the_front_says_what_it_keeps_and_which_way_is_better():
     assert not frame["up"]
     assert frame["score"].endswith("(lower is better)")
     assert "Down is better, right is faster." in page
+
+
+def test_the_table_answers_first_and_leaves_out_what_is_empty():
+    titles = re.findall(r'data-title="(.*?)"', render(RUNS["study"], "html"))
+    assert titles[:2] == ["pruned", "engine"]
+    place = titles.index("speedup [95 %]")
+    assert titles[place + 1].startswith("accuracy %")
+    assert titles[place + 2] == "trust"
+    unscored = render(replace(RUNS["study"], lambda m: True, scores={}, agreement_with_dense=None), "html")
+    without = re.findall(r'data-title="(.*?)"', unscored)
+    assert {"pruned", "engine", "speedup [95 %]", "trust"} <= set(without)
+    assert not [title for title in without if title.startswith("accuracy")]
+
+
+def test_marks_of_the_table_are_explained_where_there_are_any():
+    page = render(RUNS["study"], "html")
+    assert "green is faster than the reference" in page
+    assert "beaten by that row" in page
+    assert "(x16): channels" not in page
+    rounded = replace(RUNS["study"], of("channels"), round_to=16, pruning=None)
+    assert "(x16): channels in multiples of 16" in render(rounded, "html")
+    unscored = render(replace(RUNS["study"], lambda m: True, scores={}), "html")
+    assert "green is faster" not in unscored

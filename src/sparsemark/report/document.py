@@ -179,7 +179,7 @@ def _table(
     columns = [column for column, is_shown in shown.items() if is_shown]
     if not scoring.scales and any(m.agreement_with_dense is not None for m in cells):
         score = _AGREEMENT
-    elif score in (*shown, FRONT, _SIZE):
+    elif score in (*shown, FRONT, _SIZE, trust.COLUMN):
         score = f"score: {score}"  # a task may call its metric what it likes
     if score != _AGREEMENT and any(one.dense is not None and not is_dense(one.measurement) for one in judged):
         score += f" (change{leading[0].points if len(leading) == 1 else ''})"

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 GRADES = "ABCD"
 
+COLUMN = "trust"
+"""Column of the grade."""
+
 NARROW, WIDE = 0.03, 0.1
 """Half widths of an interval, relative to its estimate, up to which it counts as narrow, and beyond which as wide."""
 

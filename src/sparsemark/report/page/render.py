@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.records.measurement import MEASURED
-from sparsemark.report import trust, wording
+from sparsemark.report import wording
 from sparsemark.report.break_even import break_even_table
 from sparsemark.report.conditions import environment
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.document import NUMBERS, content_of, sections
-from sparsemark.report.front import FRONT, SPEEDUP, SPREAD, places
+from sparsemark.report.document import content_of, sections
+from sparsemark.report.front import FRONT, SPREAD, places
 from sparsemark.report.harmless import harmless_run
 from sparsemark.report.page import charts, layers, library, rows, vega
 from sparsemark.report.page.cells import CONTROL, KINDS, cell_records, course
@@ -20,6 +19,7 @@ from sparsemark.report.page.colours import engine_colours
 from sparsemark.report.page.files import written
 from sparsemark.report.page.static import static_figures
 from sparsemark.report.page.summary import machine_tile, summaries
+from sparsemark.report.page.table import cells_table
 from sparsemark.report.scores import Scoring
 
 if TYPE_CHECKING:
@@ -27,30 +27,13 @@ if TYPE_CHECKING:
 
     from sparsemark.analysis.front import Standing
     from sparsemark.records.run import Run
-    from sparsemark.report.document import Content, Row
     from sparsemark.report.layers import Layers
 
 PARITY_LIMIT = 1e-5
 """Of float32, relative; `measurement.parity` decides by the same."""
 
-_SORTED_BY = {"removed": "removed", SPEEDUP: "speedup", "p50 ms": "ms", "size": "bytes"}
-"""Columns that are sorted by a number of the record in place of their text."""
-
-_MODEL, _PRUNED = "model", "pruned"
-_CLASSES = {SPEEDUP: "speedup", _PRUNED: "pruned"}
-"""Columns that the style sheet knows."""
-
 _LINES = 6
 """Lines of advice above the charts; the others are folded."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One text of the table; `value` is what it is sorted by, None where that is the text."""
-
-    text: str
-    value: float | str | None
-    classes: str
 
 
 def as_page(
@@ -103,7 +86,7 @@ def as_page(
         advice=[line for line in content.advice if not any(s.deploy and s.deploy in line for s in found)],
         fitness=machine_tile(run),
         environment=[line for line in environment(run.machine_info) if line],
-        table=_table(content, records),
+        table=cells_table(content, records),
         kinds=[kind for kind in KINDS if any(record["kind"] == kind for record in records)],
         control=CONTROL,
         shapes={kind: _OUTLINES[shape] for kind, shape in charts.SHAPES.items()},
@@ -117,7 +100,6 @@ def as_page(
             if lines not in (content.failures, content.conditions, content.break_evens)
         ],
         break_evens=break_even_table(run),
-        trust_legend=trust.LEGEND,
         figures=[] if interactive else static_figures(run),
         install=library.INSTALL,
         layers=None if explained is None else _layers(explained),
@@ -255,29 +237,3 @@ def _frames(
             "keeps": keeps,
         }
     return frames
-
-
-def _table(content: Content, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return titles and rows of the table of all cells, with what each column is sorted by."""
-    known = {record["name"]: record for record in records}
-    several = len({record["model"] for record in records}) > 1
-    columns = [column for column in content.columns if several or column != _MODEL]
-    rows = [_row(row, content.columns, known[row.name], columns) for row in content.rows]
-    return {"columns": [(column, column in NUMBERS) for column in (*columns, "trust")], "rows": rows}
-
-
-def _row(row: Row, columns: Sequence[str], record: Mapping[str, Any], shown: Sequence[str]) -> dict[str, Any]:
-    cells = []
-    for column, text in zip(columns, row.texts, strict=True):
-        if column not in shown:
-            continue
-        value: float | str | None = None
-        if field := _SORTED_BY.get(column):
-            found = record[field]
-            number = found[0] if isinstance(found, list) else found
-            value = "" if number is None else number
-        names = ["number"] if column in NUMBERS else []
-        names += [_CLASSES[column]] if column in _CLASSES else []
-        cells.append(Cell(text.replace(" %", "\u00a0%") if column == _PRUNED else text, value, " ".join(names)))
-    classes = " ".join(name for name in (row.tone, "reference" if row.is_reference else "") if name)
-    return {"name": row.name, "cells": cells, "classes": classes, "grade": record["grade"], "why": record["why"]}

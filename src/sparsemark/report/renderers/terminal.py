@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sparsemark.report.document import FASTER, NUMBERS, SLOWER, sections
 from sparsemark.report.front import SPEEDUP, TITLE
+from sparsemark.report.trust import COLUMN as COLUMN_OF_TRUST
 from sparsemark.report.trust import LEGEND as LEGEND_OF_TRUST
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ DEFAULT_WIDTH = 120
 
 _COLOURS = {FASTER: "green", SLOWER: "red"}
 _FOLDED = ("model", "pruned", "engine")  # columns of the front that hold no numbers
-_TRUST = "trust"
 _GAP = 3  # columns between two columns of a table
 _LONGEST_WORD = 24  # columns of a word that is never broken
 _UNBOUNDED = 10_000  # columns: wider than any table
@@ -73,11 +73,11 @@ def as_terminal(content: Content, *, width: int | None, colour: bool, whole_repo
 def _titles(content: Content) -> list[str]:
     """Return the columns of the table: those of the content, and how far the speedup can be trusted beside it."""
     place = content.columns.index(SPEEDUP) + 1
-    return [*content.columns[:place], _TRUST, *content.columns[place:]]
+    return [*content.columns[:place], COLUMN_OF_TRUST, *content.columns[place:]]
 
 
 def _texts(content: Content, row: Row) -> dict[str, str]:
-    return dict(zip(content.columns, row.texts, strict=True)) | {_TRUST: row.trust}
+    return dict(zip(content.columns, row.texts, strict=True)) | {COLUMN_OF_TRUST: row.trust}
 
 
 def _fitting(content: Content, width: int) -> list[str]:

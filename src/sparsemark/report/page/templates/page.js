@@ -289,6 +289,9 @@
 
   document.documentElement.classList.add("scripted");
   all("#cells thead button").forEach((button) => button.addEventListener("click", () => sort(button)));
+  const whole = find("#whole"), holder = table?.closest(".scroll");
+  if (whole && holder.scrollHeight > holder.clientHeight + 1) whole.hidden = false;
+  whole?.addEventListener("click", () => { holder.classList.add("whole"); whole.hidden = true; });
   find("#filters")?.addEventListener("input", update);
   find("#filters")?.addEventListener("reset", () => setTimeout(update));
   const glossary = find("#glossary");
