@@ -281,3 +281,11 @@ def test_marks_of_the_table_are_explained_where_there_are_any():
     assert "(x16): channels in multiples of 16" in render(rounded, "html")
     unscored = render(replace(RUNS["study"], lambda m: True, scores={}), "html")
     assert "green is faster" not in unscored
+
+
+def test_the_words_on_tails_name_the_percentiles_that_are_drawn():
+    page = render(RUNS["study"], "html")
+    assert "90 of 100 calls end by the dot." in page
+    assert "99 by the square" in render(replace(RUNS["study"], lambda m: True, p99_ms=30.0), "html")
+    (reference,) = (record for record in data_of(page)["cells"] if record["reference"])
+    assert reference["name"] == "cnn9-dense-seed0-onnxruntime"

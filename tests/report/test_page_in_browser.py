@@ -90,6 +90,7 @@ def test_charts_stand_in_the_accessibility_tree_with_every_cell(opened):
     assert any("channels 70 % on ncnn" in label and "to deploy" in label for label in front)
     assert len(marks(browser, "course-0")) > 20
     assert len(marks(browser, "strip")) == 20
+    assert "dense on ONNX Runtime: p90" in " ".join(marks(browser, "tails"))
 
 
 def test_filters_change_charts_and_table_together(opened):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.analysis.cells import is_control, is_dense, is_masked, is_structural, removed
+from sparsemark.analysis.cells import is_control, is_dense, is_masked, is_reference, is_structural, removed
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import DRIFT_LIMIT, contamination_of
 from sparsemark.analysis.statistics import block_medians, log_time_ratios
@@ -78,6 +78,7 @@ def _record(one: Standing, scoring: Scoring, places: Mapping[str, str], notes: N
         "ms": [m.p50_ms, m.p90_ms, m.p99_ms],
         "bytes": m.artifact_bytes,
         "aa": m.control is not None,
+        "reference": is_reference(m),
         "disturbed": bool(contamination_of(m)),
         "blocks": blocks,
         "moved": moved,

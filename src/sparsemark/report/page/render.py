@@ -185,10 +185,11 @@ def _charts(
         "metric": {record["model"]: scoring.scale(one.measurement.model).metric
                    for record, one in zip(drawn, judged, strict=True)},
     }  # fmt: skip
+    has_p99 = any(record["ms"][2] is not None for record in records)
     view = {"specs": specs, "panels": panels, "paired": paired, "parity_limit": PARITY_LIMIT}
     ups = {frame["up"] for frame in data["frames"].values()}
     up = f"{'Up' if True in ups else 'Down'} is better, right is faster" if len(ups) == 1 else "Right is faster"
-    return data, view | {"means": list(dict.fromkeys(several.values())), "ways": up}
+    return data, view | {"means": list(dict.fromkeys(several.values())), "ways": up, "has_p99": has_p99}
 
 
 def _facts(record: Mapping[str, Any], one: Standing, scoring: Scoring) -> list[tuple[str, str]]:

@@ -236,11 +236,11 @@
   const drawTails = (shown) => {
     const view = views.get("tails");
     if (!view) return;
-    const weight = (cell) => (cell.chosen ? 2 : cell.onFront ? 1 : 0);
+    const weight = (cell) => (cell.chosen ? 3 : cell.reference ? 2 : cell.onFront ? 1 : 0);
     const few = shown.filter((cell) => cell.ms[1]).sort((a, b) => weight(b) - weight(a) || a.ms[0] - b.ms[0]).slice(0, 12);
     const values = few.flatMap((cell, place) => cell.ms.map((ms, index) => ms && ({
       place, percentile: [50, 90, 99][index], x: ms / cell.ms[0], runner: cell.runner, cell: cell.name,
-      name: `${cell.pruned} on ${cell.runner}: p50 ${cell.ms[0].toPrecision(3)} ms`,
+      name: `${cell.pruned} on ${cell.runner}${cell.reference ? " (reference)" : ""}: p50 ${cell.ms[0].toPrecision(3)} ms`,
       label: `${cell.pruned} on ${cell.runner}: p${[50, 90, 99][index]} ${ms.toPrecision(3)} ms` })).filter(Boolean));
     view.height(30 * Math.max(1, few.length));
     put("tails", "cells", values);
