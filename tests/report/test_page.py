@@ -289,3 +289,12 @@ def test_the_words_on_tails_name_the_percentiles_that_are_drawn():
     assert "99 by the square" in render(replace(RUNS["study"], lambda m: True, p99_ms=30.0), "html")
     (reference,) = (record for record in data_of(page)["cells"] if record["reference"])
     assert reference["name"] == "cnn9-dense-seed0-onnxruntime"
+
+
+def test_the_tile_of_the_score_says_on_how_many_inputs_and_which_loss_is_possible():
+    sure = rescored(RUNS["study"], "accuracy", input_count=400, loss_low=-0.002, loss_high=0.021)
+    assert "; 400 inputs; a loss of up to 2.1 points is possible (95 %)" in render(sure, "html")
+    better = rescored(RUNS["study"], "accuracy", input_count=400, loss_low=-0.02, loss_high=-0.001)
+    assert "; 400 inputs; a loss is excluded (95 %)" in render(better, "html")
+    with_ends = rescored(RUNS["study"], "accuracy", low=lambda s: s.value - 0.03, high=lambda s: s.value + 0.02)
+    assert re.search(r"accuracy \[\d\d\.\d, \d\d\.\d\]; dense 88\.0", render(with_ends, "html"))

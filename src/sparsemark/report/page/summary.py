@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sparsemark.analysis.front import Answer, Bar, Standing
     from sparsemark.records.run import Run
     from sparsemark.report.deployment import Deployment
-    from sparsemark.report.scores import Scoring
+    from sparsemark.report.scores import Scale, Scoring
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,21 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
         was = "" if best.dense is None or is_dense(m) else f"; dense {scale.value(best.dense.value)}"
         caveat = wording.on_caveat(wording.caveat(m.data))
         mean = "" if best.folds is None else f", mean of {wording.several(best.folds)}"
-        yield Tile(value, f"{scale.metric}{caveat}{mean}{was}")
+        ends = f" [{', '.join(map(scale.value, of))}]" if (of := best.score.interval) else ""
+        yield Tile(value, f"{scale.metric}{caveat}{mean}{ends}{was}{_how_sure(best, scale)}")
+
+
+def _how_sure(best: Standing, scale: Scale) -> str:
+    """Return on how many inputs a score was taken, and which loss against dense its interval allows."""
+    score = best.score
+    if score is None:
+        return ""
+    inputs = f"; {score.input_count} inputs" if score.input_count is not None else ""
+    if score.loss_high is None or is_dense(best.measurement):
+        return inputs
+    if score.loss_high <= 0:
+        return f"{inputs}; a loss is excluded (95 %)"
+    return f"{inputs}; a loss of up to {scale.amount(score.loss_high)} is possible (95 %)"
 
 
 def machine_tile(run: Run) -> Tile:
