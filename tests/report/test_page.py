@@ -298,3 +298,10 @@ def test_the_tile_of_the_score_says_on_how_many_inputs_and_which_loss_is_possibl
     assert "; 400 inputs; a loss is excluded (95 %)" in render(better, "html")
     with_ends = rescored(RUNS["study"], "accuracy", low=lambda s: s.value - 0.03, high=lambda s: s.value + 0.02)
     assert re.search(r"accuracy \[\d\d\.\d, \d\d\.\d\]; dense 88\.0", render(with_ends, "html"))
+
+
+def test_the_title_says_threads_and_batch_and_breaks_no_arrow():
+    page = render(RUNS["study"], "html")
+    assert ", threads 1, batch 1</div>" in page
+    (headline,) = re.findall("<h1>(.*?)</h1>", page)
+    assert "88.0\u00a0\u2192\u00a087.4" in headline

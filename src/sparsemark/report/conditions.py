@@ -74,6 +74,11 @@ def summary(run: Run, measurements: Sequence[Measurement]) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
+def job(cells: Sequence[Measurement]) -> str:
+    """Return threads and inputs a call of timed cells: `threads 1, batch 1`, or their ranges."""
+    return ", ".join(_counts(cells, ("threads", "batch")))
+
+
 def epochs_of(measurements: Iterable[Measurement]) -> str:
     """Return how long pruned networks were fine-tuned: `6 epochs`, `0 epochs`; empty where nobody recorded it."""
     pruned = (m for m in measurements if m.method not in (None, DENSE))

@@ -8,7 +8,7 @@ from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
 from sparsemark.report.break_even import break_even_table
-from sparsemark.report.conditions import environment
+from sparsemark.report.conditions import environment, job
 from sparsemark.report.deployment import Deployment
 from sparsemark.report.document import content_of, sections
 from sparsemark.report.front import FRONT, SPREAD, places
@@ -80,7 +80,7 @@ def as_page(
         content=content,
         title=", ".join(dict.fromkeys(record["model"] for record in records)) or "run",
         most_lines=_LINES,
-        when=run.when[:10],
+        when=", ".join(filter(None, (f"measured {run.when[:10]}" if run.when else "", job(run.measured())))),
         machine=next(iter(environment(run.machine_info)), ""),
         summaries=found,
         advice=[line for line in content.advice if not any(s.deploy and s.deploy in line for s in found)],
