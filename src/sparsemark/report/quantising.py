@@ -50,4 +50,4 @@ def _gain(m: Measurement, as_one: AsOne) -> str:
     """Return the ratio of both speedups, each from its own paired run."""
     twin = float32_twin(m, as_one.rows)
     gain = as_one.over(m, twin) if twin else None
-    return f"{wording.ratio(gain)} in time" if gain else ""
+    return f"{wording.ratio(gain)} as fast" if gain else ""
