@@ -305,3 +305,9 @@ def test_the_title_says_threads_and_batch_and_breaks_no_arrow():
     assert ", threads 1, batch 1</div>" in page
     (headline,) = re.findall("<h1>(.*?)</h1>", page)
     assert "88.0\u00a0\u2192\u00a087.4" in headline
+
+
+def test_what_the_run_says_stands_before_the_table():
+    page = render(RUNS["study"], "html")
+    assert page.index("What it says") < page.index('id="all-title"')
+    assert page.count("What it says") == 1

@@ -11,6 +11,7 @@ from sparsemark.report.break_even import break_even_table
 from sparsemark.report.conditions import environment, job
 from sparsemark.report.deployment import Deployment
 from sparsemark.report.document import content_of, sections
+from sparsemark.report.findings import TITLE as FINDINGS
 from sparsemark.report.front import FRONT, SPREAD, places
 from sparsemark.report.harmless import harmless_run
 from sparsemark.report.page import charts, layers, library, rows, vega
@@ -33,7 +34,7 @@ PARITY_LIMIT = 1e-5
 """Of float32, relative; `measurement.parity` decides by the same."""
 
 _LINES = 6
-"""Lines of advice above the charts; the others are folded."""
+"""Lines of advice above the charts, the others are folded, and of a list below the table that stays unfolded."""
 
 
 def as_page(
@@ -97,9 +98,10 @@ def as_page(
         lists=[
             (title, lines)
             for title, lines in sections(content)
-            if lines not in (content.failures, content.conditions, content.break_evens)
+            if lines not in (content.failures, content.conditions, content.break_evens, content.findings)
         ],
         break_evens=break_even_table(run),
+        findings=FINDINGS,
         figures=[] if interactive else static_figures(run),
         install=library.INSTALL,
         layers=None if explained is None else _layers(explained),
