@@ -18,6 +18,7 @@ from sparsemark.measurement.parity import TOLERANCE
 from sparsemark.records.run import Run
 from sparsemark.report import render, trust
 from sparsemark.report.advice import advice
+from sparsemark.report.deployment import Deployment
 from sparsemark.report.page import colours, files, library, summary, vega
 from sparsemark.report.page import render as page_render
 from sparsemark.report.page.cells import kind_of
@@ -311,3 +312,11 @@ def test_what_the_run_says_stands_before_the_table():
     page = render(RUNS["study"], "html")
     assert page.index("What it says") < page.index('id="all-title"')
     assert page.count("What it says") == 1
+
+
+def test_the_capitals_of_the_command_are_explained():
+    page = render(RUNS["study"], "html")
+    assert "REF: the network as the run was given it, such as file.py:factory or model.onnx" in page
+    assert "sparsemark.load(PATH)" not in page, "the cell to deploy is none of direct CSR"
+    known = Deployment("net.py:build", folder=Path("kept"))
+    assert "REF: " not in render(RUNS["study"], "html", deployment=known)

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 _REFERENCE = "REF"
 """Stands for the network where a result file is all that is known."""
 
+_TASK = "TASK.py"
+"""Stands for the file with the network's task."""
+
+_STAND_INS = {
+    _REFERENCE: "the network as the run was given it, such as file.py:factory or model.onnx",
+    _TASK: "the file with its task, by which the pruned network is fine-tuned",
+}
+"""Capitals in a command line, and what to write in their place."""
+
 _RESULT = "RUN.json"
 """Stands for the result file where nobody knows it."""
 
@@ -86,9 +95,17 @@ class Deployment:
         if m.method != DENSE or quantised:
             words += [*quantised, *self.finetuning]
             if self.reference is None and any(score.raw is not None for score in m.scores.values()):
-                words += ["--task", "TASK.py"]  # else the network would not be fine-tuned again
+                words += ["--task", _TASK]  # else the network would not be fine-tuned again
         words += ["--format", m.format or "FORMAT", "--output", name]
         return harmless(shlex.join(words))
+
+    def explained(self, m: Measurement) -> str:
+        """Return what to write for the capitals of `of`, and what runs its file; empty where nothing needs it."""
+        words = self.of(m).split()
+        said = [f"{name}: {meaning}" for name, meaning in _STAND_INS.items() if name in words]
+        if m.engine == _LOADED:
+            said.append("sparsemark.load(PATH) runs the file from Python")
+        return "; ".join(said)
 
     def line(self, one: Standing) -> str:
         """Return the same as a line of a report, with what runs the file and which of several folds it is."""

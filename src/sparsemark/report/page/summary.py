@@ -33,7 +33,9 @@ class Tile:
 
 @dataclass(frozen=True)
 class Summary:
-    """Tiles of one network, the cells to deploy, and the file or command; both empty where no score says which.
+    """Tiles of one network, the cells to deploy, the file or command, and what explains it.
+
+    All but the tiles are empty where no score says which.
 
     Of folds their mean comes first among the cells, and that which is deployed behind it; `which` names it.
     """
@@ -43,6 +45,7 @@ class Summary:
     cells: tuple[str, ...] = ()
     deploy: str = ""
     which: str = ""
+    explained: str = ""
 
 
 def summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployment) -> list[Summary]:
@@ -59,7 +62,8 @@ def _summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployme
             best = answer.best
             tiles = tuple(_tiles(answer, best, scoring, run))
             cells = best.measurement.name, best.deployed.name
-            yield Summary(model, tiles, cells, deployment.of(best.deployed), wording.deployed(best))
+            command, how = deployment.of(best.deployed), deployment.explained(best.deployed)
+            yield Summary(model, tiles, cells, command, wording.deployed(best), how)
 
 
 def _fastest(answer: Answer, run: Run) -> Iterator[Tile]:
