@@ -264,6 +264,18 @@ def test_notes_name_their_networks_and_the_engine_where_it_is_one_alone():
     assert "Of the networks" in render(Run(tuple(cells)))
 
 
+def test_a_note_of_all_quantised_cells_names_none_of_them():
+    cells = [
+        own("none", "torch"),
+        own("none", "onnxruntime", precision="int8", notes="rounded; alone"),
+        own("magnitude", "onnxruntime", sparsity_target=0.5, precision="int8", notes="rounded"),
+    ]
+    notes = "rounded (all int8 cells)", "alone (net dense on ONNX Runtime int8)"
+    assert content_of(Run(tuple(cells))).notes == notes
+    elsewhere = [dataclasses.replace(cells[0], notes="rounded"), *cells[1:]]
+    assert "(all" not in content_of(Run(tuple(elsewhere))).notes[0]
+
+
 def test_a_network_that_arrives_with_zeros_is_called_by_them():
     few, many = (Run((own("none", "torch", sparsity=sparsity),)) for sparsity in (0.004, 0.44))
     assert "dense" in render(few, "markdown")

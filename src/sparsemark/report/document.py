@@ -297,13 +297,19 @@ def _notes(run: Run) -> list[str]:
     """Write one line for each note, with the networks that it is of, and the engine where it is of one alone."""
     marked: dict[str, dict[tuple[str, str], list[str]]] = {}
     engines: dict[tuple[str, str], set[str]] = {}
+    quantised: dict[str, list[Measurement]] = {}
     for m in run.measurements:
         network = m.model or m.name, wording.pruned(m)
+        if m.status == MEASURED and m.precision not in (None, FP32):
+            quantised.setdefault(str(m.precision), []).append(m)
         engines.setdefault(network, set()).add(wording.runner(m, run.engines))
         for note in filter(None, (m.notes or "").split(BETWEEN_NOTES)):
             marked.setdefault(note, {}).setdefault(network, []).append(wording.runner(m, run.engines))
     lines = []
     for note, networks in marked.items():
+        if precision := _of_every(note, run, quantised):
+            lines.append(f"{note} (all {precision} cells)")
+            continue
         named = []
         for network, runners in networks.items():
             everywhere = set(runners) == engines[network]
@@ -311,3 +317,13 @@ def _notes(run: Run) -> list[str]:
         more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
         lines.append(f"{note} ({', '.join(named[:_LISTED])}{more})")
     return lines
+
+
+def _of_every(note: str, run: Run, quantised: Mapping[str, Sequence[Measurement]]) -> str:
+    """Return the precision of whose measured cells, several, all have a note, and no other cell; else nothing."""
+    noted = [m for m in run.measurements if note in (m.notes or "").split(BETWEEN_NOTES)]
+    for precision, cells in quantised.items():
+        names = {m.name for m in noted}
+        if len(cells) > 1 and {m.precision for m in noted} == {precision} and names >= {m.name for m in cells}:
+            return precision
+    return ""
