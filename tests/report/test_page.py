@@ -320,3 +320,12 @@ def test_the_capitals_of_the_command_are_explained():
     assert "sparsemark.load(PATH)" not in page, "the cell to deploy is none of direct CSR"
     known = Deployment("net.py:build", folder=Path("kept"))
     assert "REF: " not in render(RUNS["study"], "html", deployment=known)
+
+
+def test_scores_that_are_all_one_are_known():
+    data = data_of(render(RUNS["study"], "html"))
+    assert [frame["flat"] for frame in data["frames"].values()] == [False]
+    assert "pace" not in data["charts"]
+    data = data_of(render(rescored(RUNS["study"], "accuracy", value=0.9), "html"))
+    assert [frame["flat"] for frame in data["frames"].values()] == [True]
+    assert "pace" in data["charts"]

@@ -15,7 +15,7 @@ from sparsemark.cli.pages import comparison_page
 from sparsemark.report import render
 from sparsemark.report.layers import read_layers
 from tests.report.pages import HOSTILE, LONG, many, named
-from tests.report.runs import RUNS, replace
+from tests.report.runs import RUNS, replace, rescored
 from tests.report.test_folds import study
 from tests.report.test_layers import written
 
@@ -376,3 +376,18 @@ def test_the_words_on_pairs_name_only_what_is_drawn(opened):
     assert "launches" in said(replace(RUNS["study"], lambda m: True, launch_pairs=(12, 8)))
     assert "control" in said(RUNS["study"])
     assert "control" not in said(dataclasses.replace(RUNS["study"], measurements=alone))
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_where_all_scores_are_one_the_front_is_a_chart_of_speed(opened, width):
+    browser = opened(rescored(RUNS["study"], "accuracy", value=0.9), width=width)
+    assert not browser.find_element("id", "front").is_displayed()
+    assert "same score" in browser.find_element("id", "pace-lead").text
+    assert len(marks(browser, "pace")) == SHOWN
+    names = browser.execute_script(BOXES, "#pace .mark-text text")
+    points = browser.execute_script(BOXES, "#pace .points path")
+    assert len(points) == SHOWN
+    assert touching(names, points) == []
+    assert max(right for _, _, right, _ in points) <= width
+    browser.execute_script("document.querySelector('#pace .points [tabindex=\"0\"]').focus()")
+    assert "cell" in browser.find_element("id", "front-record").text

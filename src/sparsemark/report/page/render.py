@@ -159,9 +159,12 @@ def _charts(
     order = {kind: place for place, kind in enumerate(KINDS)}
     titles = sorted({point["panel"] for point in points}, key=lambda title: (order[title.partition(":")[0]], title))
     panels = {f"course-{number}": title for number, title in enumerate(titles)}
+    frames = _frames(drawn, judged, scoring)
     specs: dict[str, Any] = {}
     if any(record["score"] and record["speedup"] for record in records):
         specs["front"] = charts.front(colour)
+        if any(frame["flat"] for frame in frames.values()):
+            specs["pace"] = rows.pace(colour)
     specs |= {name: charts.speedup(kind, colour) for name, kind in panels.items()}
     paired = [record for record in records if record["blocks"]]
     if paired:
@@ -183,13 +186,13 @@ def _charts(
         "course": points,
         "panels": panels,
         "charts": specs,
-        "frames": _frames(drawn, judged, scoring),
+        "frames": frames,
         "metric": {record["model"]: scoring.scale(one.measurement.model).metric
                    for record, one in zip(drawn, judged, strict=True)},
     }  # fmt: skip
     has_p99 = any(record["ms"][2] is not None for record in records)
     view = {"specs": specs, "panels": panels, "paired": paired, "parity_limit": PARITY_LIMIT}
-    ups = {frame["up"] for frame in data["frames"].values()}
+    ups = {frame["up"] for frame in frames.values()}
     up = f"{'Up' if True in ups else 'Down'} is better, right is faster" if len(ups) == 1 else "Right is faster"
     return data, view | {"means": list(dict.fromkeys(several.values())), "ways": up, "has_p99": has_p99}
 
@@ -224,6 +227,7 @@ def _frames(
         own = [(record, one) for record, one in zip(records, judged, strict=True) if record["model"] == model]
         first = own[0][1].measurement
         scale = scoring.scale(first.model)
+        scores = [scale.value(one.score.value) for record, one in own if one.score and record["kind"] != CONTROL]
         against = next((one for _, one in own if one.dense is not None and one.allowed is not None), None)
         dense = least = None
         keeps = ""
@@ -238,5 +242,7 @@ def _frames(
             + ("" if scale.higher_is_better else f" ({scale.direction})"),
             "up": scale.higher_is_better,
             "keeps": keeps,
+            # Points on one level line leave a chart of the score empty.
+            "flat": len(scores) > 1 and len(set(scores)) == 1,
         }
     return frames

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sparsemark.report.page.vega import INK, TIMES, Spec, linear_axis, ratio_axis, rule, specification, value
+from sparsemark.report.page.vega import (
+    INK,
+    TIMES,
+    Spec,
+    linear_axis,
+    log_scale,
+    ratio_axis,
+    rule,
+    specification,
+    value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,6 +120,33 @@ def _names(field: str, opacity: str) -> list[Spec]:
             {"fill": {"value": "var(--dim)"}},
         )
     ]  # fmt: skip
+
+
+def pace(colour: Spec) -> Spec:
+    """Return the chart of every cell's speedup with its interval, for networks whose cells all have one score."""
+    ink = {"scale": "colour", "field": "runner"}
+    line = {"signal": f"{_ROW} * (datum.place + 1) - 8"}
+    return specification(
+        "Speedup over the dense network, the fastest cell first; all have the same score",
+        _ROW,
+        colour,
+        signals=[{"name": name, "value": value} for name, value in (("xs", [0.5, 2]), ("xticks", [1]), ("over", ""))],
+        data=[{"name": "cells"}],
+        scales=[log_scale("x", "width", "xs")],
+        axes=[{"scale": "x", "orient": "bottom", "grid": True, "values": {"signal": "xticks"},
+               "title": {"signal": "over"}, "encode": {"labels": {"update": {"text": {"signal": TIMES}}}}}],
+        marks=[
+            rule(x={"scale": "x", "value": 1}, y={"value": 0}, y2={"signal": "height"}, stroke={"value": INK},
+                  strokeDash={"value": [2, 3]}),
+            *_names("name", "1"),
+            rule(x=value("low", "x"), x2=value("high", "x"), y=line, stroke=ink, strokeWidth={"value": 2})
+            | {"from": {"data": "cells"}},
+            {"type": "symbol", "name": "points", "from": {"data": "cells"}, "description": "cells",
+             "encode": {"update": {
+                "x": value("x", "x"), "y": line, "size": {"signal": "datum.chosen ? 150 : 60"}, "fill": ink,
+                "cursor": {"value": "pointer"}, "description": {"field": "label"}}}},
+        ],
+    )  # fmt: skip
 
 
 def tails(colour: Spec) -> Spec:

@@ -139,6 +139,25 @@
     })).sort((a, b) => a.onFront - b.onFront));
     settle("front").then(() => name(view));
   };
+  // Where all scores are one, their chart is a level line: the cells as bars of speed, with names, stand in its place.
+  const drawPace = (shown) => {
+    const view = views.get("pace"), frame = page.frames[network()];
+    if (!view) return;
+    for (const [id, hidden] of [["front", frame.flat], ["front-lead", frame.flat], ["pace", !frame.flat], ["pace-lead", !frame.flat]]) {
+      const one = document.getElementById(id);
+      one.hidden = hidden;
+      // A chart that was hidden knows no width.
+      if (!hidden && views.has(id)) views.get(id).signal("width", Math.max(240, one.clientWidth)).runAsync();
+    }
+    if (!frame.flat) return;
+    const fast = shown.filter((cell) => cell.speedup && cell.score).sort((a, b) => b.speedup[0] - a.speedup[0]);
+    for (const [name, value] of [["xs", frame.ratios], ["xticks", frame.ticks], ["over", frame.over]]) view.signal(name, value);
+    view.height(30 * Math.max(1, fast.length));
+    put("pace", "cells", fast.map((cell, place) => ({
+      place, cell: cell.name, runner: cell.runner, chosen: cell.chosen, name: `${cell.pruned} on ${cell.runner}`, label: label(cell),
+      x: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2] })));
+    settle("pace");
+  };
 
   const place = (view, points) => {
     // Labels at the ends of lines, pushed apart where they would touch.
@@ -265,6 +284,7 @@
     const count = find("#count");
     if (count) count.textContent = `${shown.length} of ${cells.length} cells shown`;
     drawFront(points);
+    drawPace(points);
     drawCourse(points);
     drawTails(points);
     drawParity(points);
@@ -313,7 +333,7 @@
   });
   addEventListener("afterprint", () => unfolded.forEach((fold) => { fold.open = false; }));
 
-  for (const id of Object.keys(page.charts)) draw(id, id === "strip" ? () => {} : onto(id.replace(/-(\d+|time|work)$/, "")));
+  for (const id of Object.keys(page.charts)) draw(id, id === "strip" ? () => {} : onto(id === "pace" ? "front" : id.replace(/-(\d+|time|work)$/, "")));
   find("#strip-cell")?.addEventListener("input", drawStrip);
   update();
   drawStrip();
