@@ -154,9 +154,8 @@ def speedup(kind: str, colour: Spec) -> Spec:
                 "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 46}, "fill": ink,
                 "stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 1}, "cursor": {"value": "pointer"},
                 "description": {"field": "label"}}}},
-            rule(x=value("x", "x"), y=value("y", "y"), x2={"field": "left", "offset": 8},
-                 y2={"signal": "datum.place + (datum.place < scale('y', datum.y) ? 6 : -6)"}, stroke=ink,
-                 opacity={"signal": "datum.led ? 0.6 : 0"}) | {"from": {"data": "labels"}},
+            rule(x=value("x", "x"), y=value("y", "y"), x2={"field": "toX"}, y2={"field": "toY"}, stroke=ink,
+                 opacity={"signal": "datum.led ? 0.6 : 0"}) | {"name": "leads", "from": {"data": "labels"}},
             *[
                 {"type": "text", "name": name, "aria": False, "interactive": False, "from": {"data": "labels"},
                  "encode": {"update": {

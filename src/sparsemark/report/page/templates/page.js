@@ -165,7 +165,7 @@
     for (const point of points) if (!last.has(point.line) || last.get(point.line).x <= point.x) last.set(point.line, point);
     const scale = view.scale("y"), apart = 15;
     const ends = [...last.values()].map((point) => ({ ...point, place: scale(point.y) }));
-    const found = ends.filter((point) => point.x >= 75).map((point) => ({ ...point, x: 100 }));
+    const found = ends.filter((point) => point.x >= 75);
     found.sort((a, b) => a.place - b.place);
     found.forEach((one, index) => { if (index) one.place = Math.max(one.place, found[index - 1].place + apart); });
     const over = found.length ? found[found.length - 1].place - view.height() : 0;
@@ -175,7 +175,7 @@
     }
     // A line that ends early has its label near its end, where lines and labels leave room; a thin line leads there.
     const edge = view.scale("x")(100) + 8, wide = 7;
-    for (const one of found) one.left = edge;
+    for (const one of found) Object.assign(one, { left: edge, toX: edge - 3, toY: one.place, led: true });
     const taken = found.map((one) => box(edge + (wide * one.line.length) / 2, one.place, one.line, wide));
     const lines = view.data("lines").map((one) => ({ line: one.line, at: [view.scale("x")(one.x), scale(one.y)] }))
       .sort((a, b) => a.line.localeCompare(b.line) || a.at[0] - b.at[0]);
@@ -197,6 +197,7 @@
       const own = inside.find((own) => !taken.some((other) => touch(own, other))) ?? places[0];
       one.led = Math.abs(own[1] + 8 - one.place) > 14;
       [one.left, one.place] = [own[0], own[1] + 8];
+      [one.toX, one.toY] = [one.left + 8, one.place + (one.place < scale(one.y) ? 6 : -6)];
       taken.push(own);
     }
     return [...found, ...short];
