@@ -312,6 +312,8 @@ def test_what_the_run_says_stands_before_the_table():
     page = render(RUNS["study"], "html")
     assert page.index("What it says") < page.index('id="all-title"')
     assert page.count("What it says") == 1
+    assert "Zeros and channels over dense on the same engine, sparse storage over the reference. Unchanged: " in page
+    assert "is within 3 % of 1x" in page
 
 
 def test_the_capitals_of_the_command_are_explained():

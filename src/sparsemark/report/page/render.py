@@ -11,6 +11,7 @@ from sparsemark.report.break_even import break_even_table
 from sparsemark.report.conditions import environment, job
 from sparsemark.report.deployment import Deployment
 from sparsemark.report.document import content_of, sections
+from sparsemark.report.findings import NEGLIGIBLE
 from sparsemark.report.findings import TITLE as FINDINGS
 from sparsemark.report.front import FRONT, SPREAD, places
 from sparsemark.report.harmless import harmless_run
@@ -101,11 +102,21 @@ def as_page(
             if lines not in (content.failures, content.conditions, content.break_evens, content.findings)
         ],
         break_evens=break_even_table(run),
-        findings=FINDINGS,
+        findings=_what_it_says(),
         figures=[] if interactive else static_figures(run),
         install=library.INSTALL,
         layers=None if explained is None else _layers(explained),
         **view,
+    )
+
+
+def _what_it_says() -> tuple[str, str]:
+    """Return the title of the findings, and what their words mean."""
+    title, _, against = FINDINGS.partition(" (")
+    return title, (
+        f"{against[:1].upper()}{against[1:].rstrip(')')}. "
+        f"Unchanged: the whole interval is within {100 * NEGLIGIBLE:g} % of 1x; faster and slower: on one side of it; "
+        "not settled: neither."
     )
 
 

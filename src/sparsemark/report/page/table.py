@@ -54,7 +54,7 @@ def cells_table(content: Content, records: Sequence[Mapping[str, Any]]) -> dict[
     """
     known = {record["name"]: record for record in records}
     several = len({record["model"] for record in records}) > 1
-    texts = [dict(zip(content.columns, row.texts, strict=True)) | {trust.COLUMN: known[row.name]["grade"]}
+    texts = [dict(zip(content.columns, row.texts, strict=True)) | {trust.COLUMN: row.trust}
              for row in content.rows]  # fmt: skip
     shown = [
         column
