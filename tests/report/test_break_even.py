@@ -78,6 +78,7 @@ def test_a_dense_network_with_a_zero_of_its_own_is_still_the_dense_one():
     (line,) = break_evens(Run(tuple(rows)))
     assert "; zeros pay from between" in line
 
+
 def test_the_table_says_the_same_and_never_where_none_was_reached():
     def row(*factors, **fields):
         titles, (found,) = break_even_table(run_of([factor * REFERENCE_MS for factor in factors], **fields))

@@ -59,8 +59,7 @@ def cells_table(content: Content, records: Sequence[Mapping[str, Any]]) -> dict[
     shown = [
         column
         for column in _ordered((*content.columns, trust.COLUMN))
-        if (several or column != _MODEL)
-        and (column in _NAMING or any(row[column] != wording.ABSENT for row in texts))
+        if (several or column != _MODEL) and (column in _NAMING or any(row[column] != wording.ABSENT for row in texts))
     ]
     return {
         "columns": [(column, _classes(column)) for column in shown],
