@@ -248,7 +248,7 @@ def test_labels_of_lines_lie_on_no_line_and_on_no_other(opened, path):
         assert len(labels) > 2
         assert touching(labels, labels) == []
         leads = "return document.querySelectorAll(`#${arguments[0]} .leads line`).length"
-        assert browser.execute_script(leads, chart) == len(labels) // 2, "one line to each label"
+        assert browser.execute_script(leads, chart) == len(labels), "one line to each label"
         points = browser.execute_script(
             """
             const found = [];
