@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from sparsemark.analysis.cells import is_control
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.measurement.parity import TOLERANCE
 from sparsemark.records.run import Run
-from sparsemark.report import render, trust
+from sparsemark.report import render, trust, wording
 from sparsemark.report.advice import advice
+from sparsemark.report.deployment import Deployment
 from sparsemark.report.page import colours, files, library, summary, vega
 from sparsemark.report.page import render as page_render
 from sparsemark.report.page.cells import kind_of
+from sparsemark.report.scores import Scoring
 from tests.report.pages import HOSTILE, LONG, many, named
 from tests.report.runs import FAILED, RUNS, of, replace, without_scripts
 from tests.synthetic import cell
@@ -193,9 +196,32 @@ def test_the_tile_of_the_machine_goes_by_disturbance_and_by_the_control():
     assert summary.machine_tile(quiet).tone == "fit"
     wrong = replace(RUNS["study"], of(control="aa"), speedup=0.95, speedup_low=0.94, speedup_high=0.96)
     assert summary.machine_tile(wrong).tone == "unfit"
-    assert "0.950x [0.940, 0.960]: the clock DISAGREES" in summary.machine_tile(wrong).words
+    assert summary.machine_tile(wrong).words.endswith(
+        "; dense against itself 0.950x [0.940, 0.960]: differences below 6 % cannot be trusted here"
+    )
+    alone = Run(tuple(m for m in quiet.measurements if m.control is None))
+    row = next(filter(of("none", "onnxruntime"), alone.measurements))
+    assert f"; dense against itself {wording.ratio(speedup_of(row))}: " in summary.machine_tile(alone).words
     assert summary.machine_tile(replace(quiet, of("channels"), steal=0.3)).tone == "noisy"
     assert summary.machine_tile(replace(quiet, lambda m: True, steal=0.3)).tone == "unfit"
+
+
+def test_each_network_has_a_tile_of_the_machine_by_its_own_cells():
+    """The page showed the control of the last network beside the speedup of the first."""
+    calm = {"speedup": 1.0, "speedup_low": 0.995, "speedup_high": 1.005}
+    off = {"speedup": 0.95, "speedup_low": 0.94, "speedup_high": 0.96}
+    run = replace(RUNS["two networks"], of(control="aa"), **calm)
+    run = replace(run, lambda m: m.control == "aa" and m.model == "unet", **off)
+    run = replace(run, lambda m: m.model == "unet" and m.engine == "ncnn", steal=0.3)
+    found = summary.summaries(run, None, Scoring.of(run.measurements), Deployment())
+    tiles = {one.model: one.tiles[-1] for one in found}
+    assert (tiles["cnn9"].tone, tiles["unet"].tone) == ("fit", "unfit")
+    cells = sum(m.model == "unet" and not is_control(m) for m in run.measured())
+    assert tiles["cnn9"].words.startswith(f"0 of {cells} cells disturbed; dense against itself 1.000x")
+    assert tiles["unet"].words.startswith(f"9 of {cells} cells disturbed; dense against itself 0.950x")
+    assert summary.machine_tile(run).number == "the clock disagrees: unet"
+    page = without_scripts(render(run, "html"))
+    assert page.count("cells disturbed; ") == 2
 
 
 def test_one_engine_is_enough_for_charts():

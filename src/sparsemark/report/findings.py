@@ -38,6 +38,9 @@ NEGLIGIBLE = 0.03
 _AGREES = 0.01
 """Largest allowed distance from one of the whole interval of a cell against itself."""
 
+_EXACT = 1e-9
+"""Percent below which a bound is not rounded up: 1 - 0.94 is above 0.06 in its last bit."""
+
 _MAGNITUDE = "magnitude"
 """Method that random masks are held against."""
 
@@ -118,17 +121,24 @@ def clock_agrees(m: Measurement) -> bool | None:
 
 def _aa_line(measurement: Measurement, notes: Notes) -> str:
     where = f"A/A ({measurement.model} {wording.pruned(measurement)} on {wording.runner(measurement, notes)})"
-    own = speedup_of(measurement)  # an A/A cell is its own reference
+    return f"{where} {against_itself(measurement)}."
+
+
+def against_itself(m: Measurement) -> str:
+    """Return `0.989x [0.966, 0.998]: differences below 4 % cannot be trusted here` of a cell against itself."""
+    own = speedup_of(m)  # such a cell is its own reference
     if own is None:
-        return f"{where}: no interval, so the clock is not checked."
-    agrees = clock_agrees(measurement)
+        return "without an interval: the clock is not checked"
+    agrees = clock_agrees(m)
     if agrees:
         verdict = f"the clock agrees with itself to {_AGREES:.0%}"
     elif agrees is None:
         verdict = f"too noisy to tell to {_AGREES:.0%}"
     else:
-        verdict = "the clock DISAGREES with itself: no difference of this size means anything here"
-    return f"{where} {wording.ratio(own)}: {verdict}."
+        # The end of the interval: what it holds could be the noise of any other cell. Rounded up, as a bound is.
+        apart = math.ceil(100 * max(1 - own.low, own.high - 1) - _EXACT)
+        verdict = f"differences below {apart} % cannot be trusted here"
+    return f"{wording.ratio(own)}: {verdict}"
 
 
 def _over_dense_twin(
