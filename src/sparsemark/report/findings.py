@@ -19,6 +19,7 @@ from sparsemark.analysis.cells import (
 )
 from sparsemark.analysis.comparison import speedup_of, speedup_over
 from sparsemark.analysis.folds import AsOne
+from sparsemark.analysis.statistics import Interval
 from sparsemark.records.measurement import WHOLLY_DENSE
 from sparsemark.report import wording
 from sparsemark.report.quantising import quantising
@@ -27,7 +28,6 @@ from sparsemark.specs import AA, ALL_ONES, DENSE, RANDOM
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
     from sparsemark.report.wording import Notes
@@ -46,6 +46,8 @@ _MAGNITUDE = "magnitude"
 
 _UNCHANGED = "unchanged"
 
+_NO_NOISE = Interval(1.0, 1.0, 1.0)
+
 TITLE = "What it says (zeros and channels over dense on the same engine, sparse storage over the reference)"
 CONTROLS = "Controls (all-ones over dense, random over magnitude of the same sparsity)"
 """Titles that say once what every line below them is held against."""
@@ -63,7 +65,7 @@ def findings(run: Run) -> list[str]:
         masks = [m for m in own if is_mask_only(m)]
         channels = [m for m in own if is_structural(m)]
         stored = [m for m in masks if m.format == "csr" and not _is_wholly_dense(m)]
-        scatter = _scatter(model, as_one, run.engines)
+        noise = _noise(model, as_one, run.engines)
         prefix = f"{model}: " if len(models(cells)) > 1 else ""
         for what, chosen, compare in (
             ("zero masks", [m for m in masks if m.format != "csr"], twin),
@@ -71,7 +73,7 @@ def findings(run: Run) -> list[str]:
             ("removed channels", [m for m in channels if not is_masked(m)], twin),
             ("removed channels and zero masks", [m for m in channels if is_masked(m)], twin),
         ):
-            said = _by_engine(what, chosen, compare, notes=run.engines, scatter=scatter, in_table=compare is twin)
+            said = _by_engine(what, chosen, compare, notes=run.engines, noise=noise, in_table=compare is twin)
             lines += [f"{prefix}{line}" for line in said]
     return [*lines, *quantising(run)]
 
@@ -93,8 +95,8 @@ def controls(run: Run) -> list[str]:
     return lines
 
 
-def _scatter(model: str | None, as_one: AsOne, notes: Notes) -> dict[str, str]:
-    """Return for each engine on which the mask that changes nothing is not unchanged how far off it is."""
+def _noise(model: str | None, as_one: AsOne, notes: Notes) -> dict[str, Interval]:
+    """Return for each engine on which a mask without a zero is not unchanged how far off it came out."""
     twin = _over_dense_twin(as_one.rows, as_one.over)
     worst: dict[str, Interval] = {}
     for m in as_one.rows:
@@ -106,7 +108,7 @@ def _scatter(model: str | None, as_one: AsOne, notes: Notes) -> dict[str, str]:
         runner = wording.runner(m, notes)
         if runner not in worst or abs(math.log(interval.estimate)) > abs(math.log(worst[runner].estimate)):
             worst[runner] = interval
-    return {runner: f"; scatter, by the all-ones mask: {wording.ratio(interval)}" for runner, interval in worst.items()}
+    return worst
 
 
 def clock_agrees(m: Measurement) -> bool | None:
@@ -161,12 +163,13 @@ def _asked(m: Measurement) -> tuple[object, ...]:
     return *way(m), m.seed, m.fold, m.schedule, m.sparsity_target
 
 
-def _word(interval: Interval) -> str:
+def _word(interval: Interval, noise: Interval = _NO_NOISE) -> str:
+    """Return which way a time went; what a mask without a zero reached as well settles nothing."""
     if interval.low > 1 - NEGLIGIBLE and interval.high < 1 + NEGLIGIBLE:
         return _UNCHANGED
-    if interval.low > 1:
+    if interval.low > max(1, noise.high):
         return "faster"
-    return "slower" if interval.high < 1 else "not settled"
+    return "slower" if interval.high < min(1, noise.low) else "not settled"
 
 
 def _in_table(m: Measurement) -> str:
@@ -181,7 +184,7 @@ def _by_engine(
     compare: Callable[[Measurement], Interval | None],
     *,
     notes: Notes,
-    scatter: Mapping[str, str] | None = None,
+    noise: Mapping[str, Interval] | None = None,
     in_table: bool = False,
 ) -> list[str]:
     """Write one sentence an engine: how many cells went which way, and the cell from which most was removed.
@@ -191,7 +194,7 @@ def _by_engine(
         cells: those of which it is said.
         compare: time of what a cell is held against, over its own; None where there is none.
         notes: what the run says of its engines.
-        scatter: what is said besides of an engine whose control did not give the known answer.
+        noise: what a mask without a zero gave on the engines on which that was not unchanged.
         in_table: add the speedup that the table shows, where that is over another engine.
     """
     lines = []
@@ -200,14 +203,16 @@ def _by_engine(
         compared = [(m, interval) for m in own if (interval := compare(m))]
         if not compared:
             continue
-        words = Counter(_word(interval) for _, interval in compared)
+        off = (noise or {}).get(runner)
+        words = Counter(_word(interval, off or _NO_NOISE) for _, interval in compared)
         if len(words) == 1:
             summary = next(iter(words)) + (f" in all {len(compared)} cells" if len(compared) > 1 else "")
         else:
             summary = ", ".join(f"{word} in {n}" for word, n in words.most_common()) + f" of {len(compared)} cells"
         example, interval = max(compared, key=lambda pair: removed(pair[0]) or 0.0)
+        known = f"; a mask without a zero gave {wording.ratio(off)}" if off else ""
         lines.append(
             f"{what} on {runner}: {summary}; {wording.pruned(example)} is {wording.ratio(interval)}"
-            f"{_in_table(example) if in_table else ''}{(scatter or {}).get(runner, '')}."
+            f"{_in_table(example) if in_table else ''}{known}."
         )
     return lines
