@@ -185,6 +185,16 @@ def test_the_limit_of_parity_is_that_of_the_measurement():
     assert page_render.PARITY_LIMIT == TOLERANCE
 
 
+def test_the_page_says_that_all_cells_shown_pass_parity():
+    run = replace(RUNS["study"], lambda m: m.engine == "torch", parity_max_rel=1e-6)
+    assert "All cells pass" in render(run, "html")
+    assert "one step of the quantised output" not in render(run, "html")
+    mixed = replace(run, lambda m: m.engine == "ncnn", precision="int8", parity_max_rel=1e-3)
+    assert "one step of the quantised output" in render(mixed, "html")
+    (limited,) = (one for one in data_of(render(mixed, "html"))["charts"]["parity"]["data"] if one["name"] == "limited")
+    assert limited["transform"][0]["expr"] == "datum.precision === 'fp32'"
+
+
 def test_controls_are_their_own_kind():
     kinds = {m.name: kind_of(m) for m in RUNS["study"].measured()}
     assert kinds["cnn9-dense-seed0-onnxruntime-aa"] == kinds["cnn9-random90-seed0-onnxruntime"] == "control"
