@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_against_itself, is_control, is_dense, models
+from sparsemark.analysis.cells import is_against_itself, is_control, is_dense, models, reference_engine
 from sparsemark.analysis.contamination import contamination_of
 from sparsemark.analysis.front import answers, fastest
 from sparsemark.report import trust, wording
 from sparsemark.report.findings import against_itself, clock_agrees
-from sparsemark.report.headline import unjudged
+from sparsemark.report.headline import share_without_pruning, unjudged
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
         ends = text.partition(" ")[2]
         if best.folds is not None:
             ends = f"{ends} (lowest and highest end of {wording.several(best.folds)})"
-        yield Tile(f"{text.partition('x')[0]}x", f"as fast as dense {ends}, trust {trust.grade(m)}")
+        share = share_without_pruning(answer, best)
+        split = f": {share.in_words(run.engines)}" if share else ""
+        dense = f"dense {wording.engine_name(reference_engine(m), run.engines)}"
+        yield Tile(f"{text.partition('x')[0]}x", f"as fast as {dense} {ends}{split}; trust {trust.grade(m)}")
     if m.p50_ms is not None:
         dense = f"; dense {wording.milliseconds(m.reference_p50_ms)}" if m.reference_p50_ms is not None else ""
         yield Tile(f"{wording.milliseconds(m.p50_ms)} ms", f"a call, median{dense}")
