@@ -144,6 +144,19 @@ def test_medians_whose_ratio_is_not_the_speedup_are_explained_below_the_table(fo
     assert said not in render(unpaired, form)
 
 
+@pytest.mark.parametrize("form", ["table", "markdown", "html"])
+def test_the_row_of_the_reference_is_said_to_show_noise(form):
+    """1.007x in the row of the reference itself was read as a gain, or as a fault of the table."""
+    off = {"speedup": 1.007, "speedup_low": 0.996, "speedup_high": 1.017}
+    text = render(replace(RUNS["study"], of("none", "onnxruntime"), **off), form).replace("\\", "")
+    assert "the reference is timed against itself as well: 1.007x [0.996, 1.017] in its row is noise" in text
+    both = replace(RUNS["two networks"], of("none", "onnxruntime"), **off)
+    both = replace(both, lambda m: m.model == "unet" and of("none", "onnxruntime")(m), speedup=0.998)
+    assert ": 0.998x to 1.007x in its row is noise" in render(both, form)
+    pruned = Run(tuple(m for m in RUNS["study"].measurements if m.method != "none"))
+    assert "is noise" not in render(pruned, form)
+
+
 def test_every_change_of_a_score_has_one_sign_and_a_unit():
     """The table showed gains as +, the front and the answer losses."""
     (row,) = filter(of("channels", "ncnn", 0.7), RUNS["study"].measurements)

@@ -216,6 +216,17 @@ def test_the_tile_of_the_machine_goes_by_disturbance_and_by_the_control():
     assert summary.machine_tile(replace(quiet, lambda m: True, steal=0.3)).tone == "unfit"
 
 
+def test_the_dense_time_of_the_tile_is_that_of_the_table():
+    """The tile showed the median of the reference's blocks beside the chosen cell, which no table has."""
+    run = replace(RUNS["study"], of("none", "onnxruntime"), p50_ms=14.5)
+    (found,) = summary.summaries(run, None, Scoring.of(run.measurements), Deployment())
+    assert found.tiles[2].words == "a call, median; dense 14.5"
+    row = next(m for m in run.measurements if m.name == found.cells[0])
+    bare = replace(run, of("none", "onnxruntime"), p50_ms=None)
+    (found,) = summary.summaries(bare, None, Scoring.of(bare.measurements), Deployment())
+    assert found.tiles[2].words == f"a call, median; dense {wording.milliseconds(row.reference_p50_ms)}"
+
+
 def test_each_network_has_a_tile_of_the_machine_by_its_own_cells():
     """The page showed the control of the last network beside the speedup of the first."""
     calm = {"speedup": 1.0, "speedup_low": 0.995, "speedup_high": 1.005}

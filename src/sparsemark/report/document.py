@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_control, is_dense, is_reference, removed
+from sparsemark.analysis.cells import is_against_itself, is_control, is_dense, is_reference, removed
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import contamination_of
 from sparsemark.analysis.front import Bar, standings, with_folds_as_one
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from sparsemark.analysis.front import Standing
+    from sparsemark.analysis.statistics import Interval
     from sparsemark.records.run import Run
     from sparsemark.report.deployment import Deployment
     from sparsemark.report.wording import Notes
@@ -244,6 +245,9 @@ def _score(one: Standing, scoring: Scoring, *, named: bool) -> str:
 
 def _remarks(cells: Sequence[Measurement]) -> Iterator[str]:
     """Yield what must be known of the numbers of the table; it stands right below."""
+    noise = [ratio for m in cells if is_reference(m) and is_against_itself(m) and (ratio := speedup_of(m))]
+    if noise:
+        yield f"the reference is timed against itself as well: {_span(noise)} in its row is noise"
     references = {_job(m): m for m in reversed(cells) if is_reference(m)}
     apart = [off for m in cells if (off := _p50s_apart(m, references.get(_job(m)))) is not None]
     if apart:
@@ -251,6 +255,14 @@ def _remarks(cells: Sequence[Measurement]) -> Iterator[str]:
             f"speedup is of paired blocks; p50s were taken at different moments, and their ratio differs from it by up "
             f"to {wording.percent(max(apart))}"
         )
+
+
+def _span(ratios: Sequence[Interval]) -> str:
+    """Return a ratio with its interval, of several the lowest and the highest."""
+    if len(ratios) == 1:
+        return wording.ratio(ratios[0])
+    ends = (wording.ratio(by(ratios, key=lambda one: one.estimate)).partition(" ")[0] for by in (min, max))
+    return " to ".join(ends)
 
 
 def _p50s_apart(m: Measurement, reference: Measurement | None) -> float | None:

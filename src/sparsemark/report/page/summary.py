@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_against_itself, is_control, is_dense, models, reference_engine
+from sparsemark.analysis.cells import is_against_itself, is_control, is_dense, is_reference, models, reference_engine
 from sparsemark.analysis.contamination import contamination_of
 from sparsemark.analysis.front import answers, fastest
 from sparsemark.report import trust, wording
@@ -92,7 +92,8 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
         dense = f"dense {wording.engine_name(reference_engine(m), run.engines)}"
         yield Tile(f"{text.partition('x')[0]}x", f"as fast as {dense} {ends}{split}; trust {trust.grade(m)}")
     if m.p50_ms is not None:
-        dense = f"; dense {wording.milliseconds(m.reference_p50_ms)}" if m.reference_p50_ms is not None else ""
+        reference = _reference_ms(answer, m)
+        dense = "" if reference is None else f"; dense {wording.milliseconds(reference)}"
         yield Tile(f"{wording.milliseconds(m.p50_ms)} ms", f"a call, median{dense}")
     if best.score is not None:
         value = scale.value(best.score.value) + (" %" if scale.percent else "")
@@ -100,6 +101,13 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
         caveat = wording.on_caveat(wording.caveat(m.data))
         mean = "" if best.folds is None else f", mean of {wording.several(best.folds)}"
         yield Tile(value, f"{scale.metric}{caveat}{mean}{was}")
+
+
+def _reference_ms(answer: Answer, m: Measurement) -> float | None:
+    """Return the median of the reference's own row, as the table has it; without one, of its blocks beside the cell."""
+    rows = [one.measurement for one in answer.candidates if is_reference(one.measurement)]
+    row = min(rows, key=lambda one: (one.seed, one.fold) != (m.seed, m.fold), default=None)
+    return m.reference_p50_ms if row is None or row.p50_ms is None else row.p50_ms
 
 
 def machine_tile(run: Run) -> Tile:
