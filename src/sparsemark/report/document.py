@@ -239,7 +239,7 @@ def _score(one: Standing, scoring: Scoring, *, named: bool) -> str:
     if named:
         text = f"{scale.metric} {text}{' %' if scale.percent else ''}"
     points = " points" if named and scale.percent else ""  # else they stand in the title
-    change = "" if one.dense is None or is_dense(m) else f" ({scale.change(score, one.dense)}{points})"
+    change = "" if one.dense is None or is_dense(m) else f" ({scale.change(score, one.dense, one.allowed)}{points})"
     return f"{text}{change} {wording.caveat(m.data)}".rstrip()
 
 

@@ -210,7 +210,7 @@ def _facts(record: Mapping[str, Any], one: Standing, scoring: Scoring) -> list[t
     facts.append(("p50 ms", wording.milliseconds(m.p50_ms)))
     facts.append((SPREAD, wording.ratio(one.speedup) if one.speedup else wording.ABSENT))
     if one.score is not None:
-        change = "" if one.dense is None else f" ({scale.change(one.score, one.dense)})"
+        change = "" if one.dense is None else f" ({scale.change(one.score, one.dense, one.allowed)})"
         facts.append((f"{scale.title} (change{scale.points})", f"{scale.value(one.score.value)}{change}"))
     if record["place"]:
         facts.append((FRONT, record["place"]))
