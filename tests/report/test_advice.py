@@ -159,6 +159,8 @@ def test_what_to_deploy_is_a_file_or_the_command_that_makes_it():
         "deploy: sparsemark export net.py:build --input 1,3,8,8 --prune channels:0.7 --task 'my task.py' --format onnx "
         "--output cnn9-channels70-seed0.onnx"
     )
+    noisy = replace(RUN, lambda m: m.status == "measured", steal=0.07)
+    assert line_of(noisy, "deploy", deployment=kept) == "deploy, if it holds: own/cnn9-channels70-seed0.onnx"
     csr = replace(RUN, of("channels"), **scored(0.5))
     assert line_of(csr, "deploy", deployment=kept) == (
         "deploy (sparsemark.load runs it): own/cnn9-magnitude70-seed0.csr"

@@ -227,6 +227,23 @@ def test_the_dense_time_of_the_tile_is_that_of_the_table():
     assert found.tiles[2].words == f"a call, median; dense {wording.milliseconds(row.reference_p50_ms)}"
 
 
+def test_a_choice_that_is_not_certain_is_a_candidate_with_what_to_do_first():
+    """The command to deploy stood under "not certain", and what to do about it in a bullet below."""
+    page = without_scripts(render(RUNS["study"], "html"))
+    assert "Deploy:" in page
+    assert "If it holds" not in page
+    noisy = replace(RUNS["study"], lambda m: m.status == "measured", steal=0.3)
+    page = without_scripts(render(noisy, "html"))
+    (box,) = re.findall(r'<div class="deploy">(.*?)</div>', page, re.DOTALL)
+    assert box.startswith("<p>Not certain: sparsemark doctor shows what disturbs this machine; measure again")
+    assert "If it holds, deploy:" in box
+    assert "candidate, on ncnn" in page
+    assert "to deploy, on" not in page
+    assert page.count("sparsemark doctor shows") == 1
+    unscored = replace(noisy, lambda m: True, scores={})
+    assert "next: sparsemark doctor shows" in without_scripts(render(unscored, "html")), "there is no box"
+
+
 def test_each_network_has_a_tile_of_the_machine_by_its_own_cells():
     """The page showed the control of the last network beside the speedup of the first."""
     calm = {"speedup": 1.0, "speedup_low": 0.995, "speedup_high": 1.005}

@@ -13,7 +13,7 @@ from sparsemark.records.scores import RANDOM_INPUTS
 from sparsemark.report import wording
 from sparsemark.report.conditions import epochs_of, has_equal_dense
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.headline import bar_in_words, beside, disturbed, unjudged
+from sparsemark.report.headline import QUIET, bar_in_words, beside, disturbed, doubt, unjudged
 from sparsemark.report.scores import EQUAL, Scoring
 from sparsemark.specs import DENSE
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 _LISTED = 4
 """Pruned networks whose speed is told where none has a score; the table has the others."""
 
-_QUIET = "next: sparsemark doctor shows what disturbs this machine; measure again when that has ended"
-
 _NEXT = "next: --task FILE.py in sparsemark bench gives every row a score"
 
 
@@ -44,7 +42,7 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
     """
     scoring = Scoring.of(run.measurements)
     found = [answer for answer in answers(run.measurements, bar) if answer.candidates]
-    lines = [_QUIET] if any(map(disturbed, found)) else []
+    lines = [f"next: {QUIET}"] if any(map(disturbed, found)) else []
     for answer in found:
         if unjudged(answer, scoring):
             said = _speed_only(answer, run.engines)
@@ -79,7 +77,7 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
         if not best.excludes_more and sure is not None and (speedup := sure.speedup):
             name = f"{wording.pruned(sure.measurement)} on {wording.runner(sure.measurement, notes)}"
             yield f"the fastest that excludes a larger loss: {name}, {wording.ratio(speedup)}"
-    yield deployment.line(best)
+    yield deployment.line(best, is_certain=not doubt(answer))
 
 
 def _evidence(best: Standing, within: str, scale: Scale, bar: Bar) -> str:

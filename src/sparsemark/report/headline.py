@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _PLURALS = {UNSCORED: "accuracies"}
 
+QUIET = "sparsemark doctor shows what disturbs this machine; measure again when that has ended"
+"""What to do before anything that a disturbed machine measured is believed."""
+
 ON_SELECT = "on the select inputs, though not on those reported"
 """Said of what keeps its score where choices are made, and not where it is reported."""
 
@@ -62,12 +65,12 @@ def _verdict(answer: Answer, scoring: Scoring) -> str:
     if not answer.candidates or unjudged(answer, scoring):
         return ""
     if disturbed(answer):
-        return "prune: not certain, most cells were disturbed"
+        return f"prune: not certain, {doubt(answer)}"
     best = answer.best
     if best is None or best.measurement.method == DENSE:
         return "prune: no"
     if best.is_contradicted:
-        return "prune: not certain, the loss is allowed on the select inputs alone"
+        return f"prune: not certain, {doubt(answer)}"
     if best.excludes_more:
         return "prune: yes, a larger loss than is allowed is excluded"
     seen = ""
@@ -76,6 +79,14 @@ def _verdict(answer: Answer, scoring: Scoring) -> str:
         before, after = (scale.value(on_select(one).value) for one in (best.dense, best.score))
         seen = f", {scale.metric} {before} -> {after} on the select inputs"
     return f"prune: yes by the estimate{seen}; a larger loss than is allowed is not excluded"
+
+
+def doubt(answer: Answer) -> str:
+    """Return why what is chosen may not be the best, empty where nothing speaks against it: it is a candidate then."""
+    if disturbed(answer):
+        return "most cells were disturbed"
+    best = answer.best
+    return "the loss is allowed on the select inputs alone" if best is not None and best.is_contradicted else ""
 
 
 def unjudged(answer: Answer, scoring: Scoring) -> str:

@@ -79,6 +79,7 @@ def as_page(
     interactive = library.is_installed() and bool(records)
     engines = list(dict.fromkeys(record["engine"] for record in records))
     found = summaries(run, bar, scoring, deployment)
+    boxed = [text for summary in found if summary.deploy for text in (summary.deploy, summary.doubt) if text]
     _name_folds(records, drawn)
     for record in (*records, *points):
         # A number stands for an engine: its registered name is shown to nobody.
@@ -99,7 +100,7 @@ def as_page(
         when=run.when[:10],
         machine=next(iter(environment(run.machine_info)), ""),
         summaries=found,
-        advice=[line for line in content.advice if not any(s.deploy and s.deploy in line for s in found)],
+        advice=[line for line in content.advice if not any(text in line for text in boxed)],
         fitness=machine_tile(run),
         environment=[line for line in environment(run.machine_info) if line],
         table=_table(content, records),

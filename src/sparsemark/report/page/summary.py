@@ -10,7 +10,7 @@ from sparsemark.analysis.contamination import contamination_of
 from sparsemark.analysis.front import answers, fastest
 from sparsemark.report import trust, wording
 from sparsemark.report.findings import against_itself, clock_agrees
-from sparsemark.report.headline import share_without_pruning, unjudged
+from sparsemark.report.headline import QUIET, disturbed, doubt, share_without_pruning, unjudged
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Summary:
     """Tiles of one network, the cells to deploy, and the file or command; both empty where no score says which.
 
     Of folds their mean comes first among the cells, and that which is deployed behind it; `which` names it.
+    `doubt` says what to know or do before anything is deployed, empty where the choice is certain.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Summary:
     cells: tuple[str, ...] = ()
     deploy: str = ""
     which: str = ""
+    doubt: str = ""
 
 
 def summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployment) -> list[Summary]:
@@ -63,7 +65,8 @@ def _summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployme
         else:
             tiles = (*_tiles(answer, best, scoring, run), machine)
             cells = best.measurement.name, best.deployed.name
-            yield Summary(model, tiles, cells, deployment.of(best.deployed), wording.deployed(best))
+            why = QUIET if disturbed(answer) else doubt(answer)
+            yield Summary(model, tiles, cells, deployment.of(best.deployed), wording.deployed(best), why)
 
 
 def _fastest(answer: Answer, run: Run) -> Iterator[Tile]:
@@ -81,7 +84,8 @@ def _fastest(answer: Answer, run: Run) -> Iterator[Tile]:
 
 def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterator[Tile]:
     m, scale = best.measurement, scoring.scale(answer.model)
-    yield Tile(wording.pruned(m).replace(" %", "\u00a0%"), f"to deploy, on {wording.runner(m, run.engines)}")
+    role = "candidate" if doubt(answer) else "to deploy"
+    yield Tile(wording.pruned(m).replace(" %", "\u00a0%"), f"{role}, on {wording.runner(m, run.engines)}")
     if (speedup := best.speedup) is not None:
         text = wording.ratio(speedup)
         ends = text.partition(" ")[2]
