@@ -51,6 +51,13 @@ def test_a_speedup_is_split_into_what_the_engine_and_what_pruning_gives():
     assert " in all: " not in "".join(advice(Run(tuple(masks)))), "no dense row but the reference"
 
 
+def test_a_gain_that_the_fastest_dense_network_may_have_as_well_is_not_certain():
+    close = {"speedup": 4.6, "speedup_low": 4.5, "speedup_high": 4.7}
+    run = replace(RUNS["study"], of("none", "ncnn"), **close)
+    assert re.match(r"Prune: not certain, 1\.0\d\dx \[0\.9\d\d, 1\.0\d\d\] over the fastest dense", headlines(run)[0])
+    assert any(line.startswith("deploy, if it holds: ") for line in advice(run))
+
+
 @pytest.mark.parametrize("name", ["study", "two networks", "nothing ran", "one bare row"])
 def test_a_headline_is_of_short_sentences(name):
     disturbed = replace(RUNS[name], lambda m: m.status == "measured", steal=0.071)

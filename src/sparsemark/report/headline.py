@@ -69,8 +69,8 @@ def _verdict(answer: Answer, scoring: Scoring) -> str:
     best = answer.best
     if best is None or best.measurement.method == DENSE:
         return "prune: no"
-    if best.is_contradicted:
-        return f"prune: not certain, {doubt(answer)}"
+    if why := doubt(answer):
+        return f"prune: not certain, {why}"
     if best.excludes_more:
         return "prune: yes, a larger loss than is allowed is excluded"
     seen = ""
@@ -86,7 +86,12 @@ def doubt(answer: Answer) -> str:
     if disturbed(answer):
         return "most cells were disturbed"
     best = answer.best
-    return "the loss is allowed on the select inputs alone" if best is not None and best.is_contradicted else ""
+    if best is None:
+        return ""
+    if best.is_contradicted:
+        return "the loss is allowed on the select inputs alone"
+    share = share_without_pruning(answer, best)
+    return f"{wording.ratio(share.more)} over the fastest dense network" if share and share.more.low <= 1 else ""
 
 
 def unjudged(answer: Answer, scoring: Scoring) -> str:
