@@ -63,7 +63,8 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
     if best is None:
         return
     scale = scoring.scale(answer.model)
-    yield from _just_out(answer, best, within, scale, bar, notes)
+    if best.measurement.method != DENSE:  # else it is named above
+        yield from _just_out(answer, best, within, scale, bar, notes)
     if not is_dense(best.measurement):
         yield _evidence(best, within, scale, bar)
         epochs = epochs_of(best.cells)

@@ -53,8 +53,8 @@ class Row:
     """One measured cell: texts in the order of `Content.columns`.
 
     Args:
-        texts: what the columns show; ` (!)` stands behind the speedup of a disturbed cell, `*` behind a p50 whose ratio to
-            that of the reference is not the speedup.
+        texts: what the columns show; ` (!)` stands behind the speedup of a disturbed cell, `*` behind a p50 that gives
+            another ratio to the reference than the speedup.
         tone: `faster` or `slower` than the reference where the row keeps its score and the whole interval says so, else
             empty.
         is_reference: the cell that all others are held against.
@@ -270,8 +270,8 @@ def _span(ratios: Sequence[Interval]) -> str:
     """Return a ratio with its interval, of several the lowest and the highest."""
     if len(ratios) == 1:
         return wording.ratio(ratios[0])
-    ends = (wording.ratio(by(ratios, key=lambda one: one.estimate)).partition(" ")[0] for by in (min, max))
-    return " to ".join(ends)
+    first, *_, last = sorted(ratios, key=lambda one: one.estimate)
+    return f"{wording.times(first)} to {wording.times(last)}"
 
 
 def _p50s_apart(m: Measurement, reference: Measurement | None) -> float | None:

@@ -163,7 +163,7 @@ def _beside_best(answer: Answer, best: Standing, speedup: Interval, notes: Notes
         where = "" if folds is None else f"in {folds.disturbed} of {len(folds.members)} {folds.unit}: "
         yield f"(!) {where}{in_words(causes)}"
     if share := share_without_pruning(answer, best):
-        yield f"{wording.ratio(speedup).partition(' ')[0]} in all: {share.in_words(notes)}"
+        yield f"{wording.times(speedup)} in all: {share.in_words(notes)}"
     if higher := _higher_estimate(answer, best.measurement, speedup, notes):
         yield higher
 
@@ -187,12 +187,11 @@ class Share:
 
     def short(self) -> str:
         """Return what is left to the pruning, `1.57x by pruning`."""
-        more = wording.ratio(self.more).partition(" ")[0]
-        return f"{more} by pruning" if self.is_same else f"{more} over the fastest dense"
+        return f"{wording.times(self.more)} {'by pruning' if self.is_same else 'over the fastest dense'}"
 
     def in_words(self, notes: Notes) -> str:
         """Return both parts: `2.19x by direct CSR int8 without pruning, 1.57x [1.54, 1.61] by pruning`."""
-        alone, runner = wording.ratio(self.alone).partition(" ")[0], wording.runner(self.dense, notes)
+        alone, runner = wording.times(self.alone), wording.runner(self.dense, notes)
         if self.is_same:
             return f"{alone} by {runner} without pruning, {wording.ratio(self.more)} by pruning"
         return f"{alone} by the fastest dense network, on {runner}, {wording.ratio(self.more)} over that"
