@@ -64,7 +64,7 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
         return
     scale = scoring.scale(answer.model)
     if best.measurement.method != DENSE:  # else it is named above
-        yield from _just_out(answer, best, within, scale, bar, notes)
+        yield from _just_out(answer, best, within, scale=scale, bar=bar, notes=notes)
     if not is_dense(best.measurement):
         yield _evidence(best, within, scale, bar)
         epochs = epochs_of(best.cells)
@@ -122,7 +122,7 @@ def _is_at_the_limit(best: Standing, bar: Bar) -> bool:
     return judged is not None and judged[0] > 0 and math.isclose(*judged, abs_tol=EQUAL)
 
 
-def _just_out(answer: Answer, best: Standing, within: str, scale: Scale, bar: Bar, notes: Notes) -> Iterator[str]:
+def _just_out(answer: Answer, best: Standing, within: str, *, scale: Scale, bar: Bar, notes: Notes) -> Iterator[str]:
     """Yield the fastest of the rows that are out by less than a table shows, if it is faster than the best."""
     near = {
         id(one): judged
