@@ -114,3 +114,15 @@ def test_controls_and_the_reference_engine_have_no_break_even():
     found = break_evens(study_run().measured())
     assert {f.method for f in found} == {"magnitude"}
     assert {f.engine for f in found} == {"torch", "ncnn", "torch-csr", "scipy-csr", "direct-csr"}
+
+
+def test_zeros_must_gain_more_than_a_mask_without_any():
+    rows = series((0.5, 0.5, 0.5, 0.4, 0.1))
+    ones = dataclasses.replace(rows[0], name="ones", method="all-ones")
+    assert break_evens([*rows, ones]) == break_evens(rows), "it changed nothing"
+    off = dataclasses.replace(ones, speedup=2.5, speedup_low=2.4, speedup_high=2.6)
+    (found,) = break_evens([*rows, off])
+    assert found.by_zeros == Crossing(0.5, 0.9, (0.7,))
+    assert found.without_zeros.high > 1.25
+    elsewhere = dataclasses.replace(off, engine="their-csr")
+    assert break_evens([*rows, elsewhere]) == break_evens(rows)

@@ -84,6 +84,22 @@ def test_a_loss_of_all_that_is_allowed_is_called_so():
     assert "reported on, where it loses all that is allowed" in line_of(there, "how sure: ")
 
 
+def test_a_faster_row_that_is_out_by_less_than_a_decimal_is_named():
+    """The table showed 1.0 points of loss for what was not within one point, above the row that was chosen."""
+    near = replace(RUN, of("channels", "ncnn", 0.9), **scored(0.8696))
+    line = line_of(near, "channels 90 % on ncnn is ")
+    assert line.endswith("], but loses 1.04 points: not within one point of accuracy")
+    shown = {row.name: row.texts for row in content_of(near).rows}["cnn9-channels90-seed0-ncnn"]
+    assert "87.0 (-1.04)" in shown
+    for there in (0.87, 0.8604):
+        run = replace(RUN, of("channels", "ncnn", 0.9), **scored(there))
+        assert not any(" points: not within" in one for one in advice(run)), there
+    slow = replace(near, of("channels", "ncnn", 0.9), speedup=2.0, speedup_low=1.9, speedup_high=2.1)
+    assert not any(" points: not within" in one for one in advice(slow)), "it is not faster"
+    apart = rescored(near, "accuracy", select=lambda score: score.value)
+    assert " 1.04 points on the select inputs: not within" in line_of(apart, "channels 90 % on ncnn is ")
+
+
 def test_what_was_chosen_on_other_inputs_and_loses_more_where_it_is_reported_says_so():
     chosen = rescored(RUN, "accuracy", select=lambda score: score.value)
     row = next(filter(of("channels", "ncnn", 0.9), RUN.measurements))
@@ -143,6 +159,8 @@ def test_what_to_deploy_is_a_file_or_the_command_that_makes_it():
         "deploy: sparsemark export net.py:build --input 1,3,8,8 --prune channels:0.7 --task 'my task.py' --format onnx "
         "--output cnn9-channels70-seed0.onnx"
     )
+    noisy = replace(RUN, lambda m: m.status == "measured", steal=0.07)
+    assert line_of(noisy, "deploy", deployment=kept) == "deploy, if it holds: own/cnn9-channels70-seed0.onnx"
     csr = replace(RUN, of("channels"), **scored(0.5))
     assert line_of(csr, "deploy", deployment=kept) == (
         "deploy (sparsemark.load runs it): own/cnn9-magnitude70-seed0.csr"

@@ -41,7 +41,10 @@ def test_a_contaminated_cell_is_marked_in_the_table_and_in_the_headline():
     assert "(!) other tenants took 7.1 % of the processor" in content_of(run).advice
     assert "(!" not in headlines(RUNS["study"])[0]
     text = render(run)
-    assert render(run, "markdown").count("] (!)") == 4
+    for form in ("table", "markdown", "html"):
+        rows = re.findall(r"\] \(!\)(?!\s+over)", without_scripts(render(run, form)).replace("\\", ""))
+        assert len(rows) == 3, form
+    assert "one grade less for a disturbed cell, (!)" in text
     assert "contaminated: cnn9-channels70-seed0-ncnn: other tenants took 7.1 % of the processor" in text
 
 
@@ -138,10 +141,25 @@ def test_medians_whose_ratio_is_not_the_speedup_are_explained_below_the_table(fo
     (row,) = filter(of("channels", "ncnn", 0.7), RUNS["study"].measurements)
     slower = replace(RUNS["study"], of("channels", "ncnn", 0.7), p50_ms=1.1 * row.p50_ms)
     assert f"{said} 9 %" in render(slower, form)
+    shown = {one.name: dict(zip(columns_of(slower), one.texts, strict=True)) for one in content_of(slower).rows}
+    assert [name for name, texts in shown.items() if "*" in texts["p50 ms"]] == [row.name]
     vague = replace(slower, of("channels", "ncnn", 0.7), speedup_low=1.0, speedup_high=9.0)
     assert said not in render(vague, form)
     unpaired = replace(slower, of("none", "onnxruntime"), threads=2)
     assert said not in render(unpaired, form)
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "html"])
+def test_the_row_of_the_reference_is_said_to_show_noise(form):
+    """1.007x in the row of the reference itself was read as a gain, or as a fault of the table."""
+    off = {"speedup": 1.007, "speedup_low": 0.996, "speedup_high": 1.017}
+    text = render(replace(RUNS["study"], of("none", "onnxruntime"), **off), form).replace("\\", "")
+    assert "the reference is timed against itself as well: 1.007x [0.996, 1.017] in its row is noise" in text
+    both = replace(RUNS["two networks"], of("none", "onnxruntime"), **off)
+    both = replace(both, lambda m: m.model == "unet" and of("none", "onnxruntime")(m), speedup=0.998)
+    assert ": 0.998x to 1.007x in its row is noise" in render(both, form)
+    pruned = Run(tuple(m for m in RUNS["study"].measurements if m.method != "none"))
+    assert "in its row is noise" not in render(pruned, form)
 
 
 def test_every_change_of_a_score_has_one_sign_and_a_unit():

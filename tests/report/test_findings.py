@@ -57,14 +57,32 @@ def test_a_finding_over_the_reference_is_the_number_of_the_table():
 
 
 def test_a_finding_says_where_the_mask_that_changes_nothing_is_not_unchanged():
-    scatter = r"; scatter, by the all-ones mask: 0\.9\d+x \[.*\]\.$"
-    assert not any("scatter" in s for s in findings(RUNS["study"]))
+    gave = r"; a mask without a zero gave 0\.9\d+x \[.*\]\.$"
+    assert not any("without a zero" in s for s in findings(RUNS["study"]))
     off = {"speedup": 0.945, "speedup_low": 0.93, "speedup_high": 0.96, "samples_s": (), "reference_s": ()}
     run = replace(RUNS["study"], of("all-ones"), **off)
     said = findings(run)
-    assert [s for s in said if re.search(scatter, s)] == [s for s in said if " on ONNX Runtime: " in s]
+    assert [s for s in said if re.search(gave, s)] == [s for s in said if " on ONNX Runtime: " in s]
     other = dataclasses.replace(next(filter(of("all-ones"), run.measurements)), name="b", model="b")
     assert findings(Run((*RUNS["study"].measurements, other))) == findings(RUNS["study"])
+
+
+def test_what_a_mask_without_a_zero_gave_as_well_is_not_settled():
+    """PyTorch was called faster by zeros at 1.15x, where a mask that removes nothing had come out at 1.12x."""
+    noise = {"speedup": 1.12, "speedup_low": 1.04, "speedup_high": 1.16}
+    run = replace(RUNS["study"], of("all-ones"), **noise)
+    run = replace(run, of("magnitude", "onnxruntime"), speedup=1.15, speedup_low=1.07, speedup_high=1.17)
+    (line,) = (s for s in findings(run) if s.startswith("zero masks on ONNX Runtime: "))
+    assert line == (
+        "zero masks on ONNX Runtime: not settled in all 4 cells; magnitude 90 % is 1.15x [1.07, 1.17]; "
+        "a mask without a zero gave 1.12x [1.04, 1.16]."
+    )
+    beyond = replace(run, of("magnitude", "onnxruntime"), speedup=1.2, speedup_low=1.17, speedup_high=1.3)
+    assert any(s.startswith("zero masks on ONNX Runtime: faster in all 4") for s in findings(beyond))
+    slow = {"speedup": 0.9, "speedup_low": 0.85, "speedup_high": 0.95}
+    run = replace(replace(run, of("all-ones"), **slow), of("magnitude", "onnxruntime"), **slow)
+    assert any(s.startswith("zero masks on ONNX Runtime: not settled in all 4") for s in findings(run))
+    assert any(s.startswith("removed channels on ONNX Runtime: faster") for s in findings(run))
 
 
 def test_controls_say_whether_they_gave_the_known_answer():
@@ -77,7 +95,7 @@ def test_controls_say_whether_they_gave_the_known_answer():
     assert any(s.startswith("random mask on ONNX Runtime: unchanged in all 4 cells") for s in said)
     off = {"speedup": 1.2, "speedup_low": 1.1, "speedup_high": 1.3}
     said = controls(replace(RUNS["study"], of("none", control="aa"), **off))
-    assert any("the clock DISAGREES with itself" in s for s in said)
+    assert any(s.endswith("1.20x [1.10, 1.30]: differences below 30 % cannot be trusted here.") for s in said)
     said = controls(replace(RUNS["study"], of("all-ones"), **off))
     assert any(s.startswith("all-ones mask on ONNX Runtime: faster") for s in said)
     vague = {"speedup": 1.0, "speedup_low": 0.8, "speedup_high": 1.3}

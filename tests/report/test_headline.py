@@ -14,6 +14,7 @@ from sparsemark.records.scores import Score
 from sparsemark.report import headlines, render
 from sparsemark.report.advice import advice
 from sparsemark.report.document import content_of
+from sparsemark.report.page import summary
 from sparsemark.report.page.cells import cell_records
 from sparsemark.report.scores import Scoring
 from tests.report.runs import BARE, FAILED, RUNS, of, replace, rescored, scored
@@ -24,17 +25,43 @@ def test_the_headline_comes_first_and_names_the_fastest_within_one_point():
     first = " ".join(render(RUNS["study"]).split("\n\n")[0].split())
     assert first.startswith("Prune: ")
     assert " Fastest within one point of accuracy: channels 70 % on ncnn, 3.2" in first
-    assert re.search(
-        r": channels 70 % on ncnn, 3\.2\d ms, 4\.6\dx \[4\.\d\d, 4\.\d\d\] over dense ONNX Runtime,", first
-    )
+    number = r"\d\.\d\d"
+    ratio = rf"4\.6\dx \[{number}, {number}\] over dense ONNX Runtime \(2\.\d\dx by pruning\)"
+    assert re.search(rf": channels 70 % on ncnn, 3\.2\d ms, {ratio},", first)
     assert "accuracy 88.0 -> 87.4" in headlines(RUNS["study"])[0]
-    assert any(re.match(r"over the fastest dense engine, ncnn: \d\.\d\dx \[", line) for line in advice(RUNS["study"]))
+
+
+def test_a_speedup_is_split_into_what_the_engine_and_what_pruning_gives():
+    """3.45x by pruning and int8 was credited to pruning, which gave 1.57x of it."""
+    number = r"(\d\.\d\d)x"
+    words = rf"{number} in all: {number} by ncnn without pruning, {number} \[\d\.\d\d, \d\.\d\d\] by pruning"
+    (found,) = (known for line in advice(RUNS["study"]) if (known := re.fullmatch(words, line)))
+    total, alone, more = map(float, found.groups())
+    assert alone * more == pytest.approx(total, rel=0.01)
+    (answer,) = answers(RUNS["study"].measurements)
+    tiles = list(summary._tiles(answer, answer.best, Scoring.of(RUNS["study"].measurements), RUNS["study"]))
+    assert found[0].partition(": ")[2] in tiles[1].words
+    elsewhere = replace(RUNS["study"], of("none", "torch"), speedup=3.0, speedup_low=2.9, speedup_high=3.1)
+    assert "(1.54x over the fastest dense)" in headlines(elsewhere)[0]
+    split = "x in all: 3.00x by the fastest dense network, on PyTorch, 1.54x ["
+    assert any(split in line for line in advice(elsewhere))
+    lossy = replace(elsewhere, of("none", "torch"), precision="int8", **scored(0.5))
+    assert "x by pruning)" in headlines(lossy)[0], "a dense network that loses the score is no rival"
+    masks = [m for m in RUNS["study"].measurements if m.engine in ("onnxruntime", "direct-csr") and m.control is None]
+    assert " in all: " not in "".join(advice(Run(tuple(masks)))), "no dense row but the reference"
+
+
+def test_a_gain_that_the_fastest_dense_network_may_have_as_well_is_not_certain():
+    close = {"speedup": 4.6, "speedup_low": 4.5, "speedup_high": 4.7}
+    run = replace(RUNS["study"], of("none", "ncnn"), **close)
+    assert re.match(r"Prune: not certain, 1\.0\d\dx \[0\.9\d\d, 1\.0\d\d\] over the fastest dense", headlines(run)[0])
+    assert any(line.startswith("deploy, if it holds: ") for line in advice(run))
 
 
 @pytest.mark.parametrize("name", ["study", "two networks", "nothing ran", "one bare row"])
 def test_a_headline_is_of_short_sentences(name):
     disturbed = replace(RUNS[name], lambda m: m.status == "measured", steal=0.071)
-    for run, most in ((RUNS[name], 25), (disturbed, 28)):
+    for run, most in ((RUNS[name], 27), (disturbed, 30)):
         for sentence in (one for line in headlines(run) for one in line.split(". ")):
             assert len(sentence.split()) <= most, sentence
 

@@ -13,15 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from sparsemark.analysis.cells import is_control
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.measurement.parity import TOLERANCE
 from sparsemark.records.run import Run
-from sparsemark.report import render, trust
+from sparsemark.report import render, trust, wording
 from sparsemark.report.advice import advice
 from sparsemark.report.deployment import Deployment
 from sparsemark.report.page import colours, files, library, summary, vega
 from sparsemark.report.page import render as page_render
 from sparsemark.report.page.cells import kind_of
+from sparsemark.report.scores import Scoring
 from tests.report.pages import HOSTILE, LONG, many, named
 from tests.report.runs import FAILED, RUNS, of, replace, rescored, without_scripts
 from tests.synthetic import cell
@@ -183,6 +185,16 @@ def test_the_limit_of_parity_is_that_of_the_measurement():
     assert page_render.PARITY_LIMIT == TOLERANCE
 
 
+def test_the_page_says_that_all_cells_shown_pass_parity():
+    run = replace(RUNS["study"], lambda m: m.engine == "torch", parity_max_rel=1e-6)
+    assert "All cells pass" in render(run, "html")
+    assert "one step of the quantised output" not in render(run, "html")
+    mixed = replace(run, lambda m: m.engine == "ncnn", precision="int8", parity_max_rel=1e-3)
+    assert "one step of the quantised output" in render(mixed, "html")
+    (limited,) = (one for one in data_of(render(mixed, "html"))["charts"]["parity"]["data"] if one["name"] == "limited")
+    assert limited["transform"][0]["expr"] == "datum.precision === 'fp32'"
+
+
 def test_controls_are_their_own_kind():
     kinds = {m.name: kind_of(m) for m in RUNS["study"].measured()}
     assert kinds["cnn9-dense-seed0-onnxruntime-aa"] == kinds["cnn9-random90-seed0-onnxruntime"] == "control"
@@ -194,9 +206,60 @@ def test_the_tile_of_the_machine_goes_by_disturbance_and_by_the_control():
     assert summary.machine_tile(quiet).tone == "fit"
     wrong = replace(RUNS["study"], of(control="aa"), speedup=0.95, speedup_low=0.94, speedup_high=0.96)
     assert summary.machine_tile(wrong).tone == "unfit"
-    assert "0.950x [0.940, 0.960]: the clock DISAGREES" in summary.machine_tile(wrong).words
+    assert summary.machine_tile(wrong).words.endswith(
+        "; dense against itself 0.950x [0.940, 0.960]: differences below 6 % cannot be trusted here"
+    )
+    alone = Run(tuple(m for m in quiet.measurements if m.control is None))
+    row = next(filter(of("none", "onnxruntime"), alone.measurements))
+    assert f"; dense against itself {wording.ratio(speedup_of(row))}: " in summary.machine_tile(alone).words
     assert summary.machine_tile(replace(quiet, of("channels"), steal=0.3)).tone == "noisy"
     assert summary.machine_tile(replace(quiet, lambda m: True, steal=0.3)).tone == "unfit"
+
+
+def test_the_dense_time_of_the_tile_is_that_of_the_table():
+    """The tile showed the median of the reference's blocks beside the chosen cell, which no table has."""
+    run = replace(RUNS["study"], of("none", "onnxruntime"), p50_ms=14.5)
+    (found,) = summary.summaries(run, None, Scoring.of(run.measurements), Deployment())
+    assert found.tiles[2].words == "a call, median; dense 14.5"
+    row = next(m for m in run.measurements if m.name == found.cells[0])
+    bare = replace(run, of("none", "onnxruntime"), p50_ms=None)
+    (found,) = summary.summaries(bare, None, Scoring.of(bare.measurements), Deployment())
+    assert found.tiles[2].words == f"a call, median; dense {wording.milliseconds(row.reference_p50_ms)}"
+
+
+def test_a_choice_that_is_not_certain_is_a_candidate_with_what_to_do_first():
+    """The command to deploy stood under "not certain", and what to do about it in a bullet below."""
+    page = without_scripts(render(RUNS["study"], "html"))
+    assert "Deploy:" in page
+    assert "If it holds" not in page
+    noisy = replace(RUNS["study"], lambda m: m.status == "measured", steal=0.3)
+    page = without_scripts(render(noisy, "html"))
+    (box,) = re.findall(r'<div class="deploy">(.*?)</div>', page, re.DOTALL)
+    assert box.startswith("<p>Not certain: sparsemark doctor shows what disturbs this machine; measure again")
+    assert "If it holds, deploy:" in box
+    assert "candidate, on ncnn" in page
+    assert "to deploy, on" not in page
+    assert page.count("sparsemark doctor shows") == 1
+    unscored = replace(noisy, lambda m: True, scores={})
+    assert "next: sparsemark doctor shows" in without_scripts(render(unscored, "html")), "there is no box"
+
+
+def test_each_network_has_a_tile_of_the_machine_by_its_own_cells():
+    """The page showed the control of the last network beside the speedup of the first."""
+    calm = {"speedup": 1.0, "speedup_low": 0.995, "speedup_high": 1.005}
+    off = {"speedup": 0.95, "speedup_low": 0.94, "speedup_high": 0.96}
+    run = replace(RUNS["two networks"], of(control="aa"), **calm)
+    run = replace(run, lambda m: m.control == "aa" and m.model == "unet", **off)
+    run = replace(run, lambda m: m.model == "unet" and m.engine == "ncnn", steal=0.3)
+    found = summary.summaries(run, None, Scoring.of(run.measurements), Deployment())
+    tiles = {one.model: one.tiles[-1] for one in found}
+    assert (tiles["cnn9"].tone, tiles["unet"].tone) == ("fit", "unfit")
+    cells = sum(m.model == "unet" and not is_control(m) for m in run.measured())
+    assert tiles["cnn9"].words.startswith(f"0 of {cells} cells disturbed; dense against itself 1.000x")
+    assert tiles["unet"].words.startswith(f"9 of {cells} cells disturbed; dense against itself 0.950x")
+    assert summary.machine_tile(run).number == "the clock disagrees: unet"
+    page = without_scripts(render(run, "html"))
+    assert page.count("cells disturbed; ") == 2
 
 
 def test_one_engine_is_enough_for_charts():

@@ -90,6 +90,17 @@ def test_a_loss_is_written_as_the_change_that_it_is():
     assert error.lost(0.25, -0.5, 1.0) == "+0.2500 [-0.5000, +1.000]"
 
 
+def test_a_loss_has_the_decimals_that_tell_it_from_what_is_allowed():
+    scale = Scale("accuracy")
+    losses = (0.0104, 0.00998, 0.01, 0.02, 0.01000001)
+    texts = ["1.04 points", "0.998 points", "1.0 points", "2.0 points", "1.0000 points"]
+    assert [scale.amount(loss, 0.01) for loss in losses] == texts
+    assert scale.amount(0.0104) == "1.0 points"
+    assert scale.change(Score(0.8696), Score(0.88), 0.01) == "-1.04"
+    assert scale.change(Score(0.8704), Score(0.88), 0.01) == "-0.96", "it is within"
+    assert scale.change(Score(0.8896), Score(0.88), 0.01) == "+1.0"
+
+
 def test_a_column_of_a_metric_is_escaped_in_markdown():
     header = next(line for line in render(VOLUMES, "markdown").splitlines() if line.startswith("| model"))
     assert "| dice\\_volume % (change, points) |" in header

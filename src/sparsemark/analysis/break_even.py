@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sparsemark.analysis.cells import is_control, is_mask_only, reference_engine, removed, way
 from sparsemark.analysis.comparison import speedup_of, speedup_over
 from sparsemark.analysis.statistics import Interval
-from sparsemark.specs import DENSE
+from sparsemark.specs import ALL_ONES, DENSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -58,7 +58,9 @@ class BreakEven:
         most: the largest.
         over_dense: where the speedup over the reference reaches 1.
         by_zeros: where it reaches `GAIN` times that of the dense network on this engine, which may be faster than the
-            reference without any zero; None where that was not measured.
+            reference without any zero, and what a mask without a zero reached; None where that was not measured.
+        without_zeros: how many times as fast as dense a mask without a zero was, where its interval reaches `GAIN`; a
+            gain as small is none of the zeros.
     """
 
     model: str | None
@@ -72,6 +74,7 @@ class BreakEven:
     most: float
     over_dense: Crossing
     by_zeros: Crossing | None
+    without_zeros: Interval | None = None
 
 
 def break_evens(measurements: Iterable[Measurement]) -> list[BreakEven]:
@@ -80,16 +83,24 @@ def break_evens(measurements: Iterable[Measurement]) -> list[BreakEven]:
     Channels are left out, alone and below a mask: they speed up an engine without any zero.
     """
     # The reference engine against itself would cross one at any noise.
-    cells = [m for m in measurements if not is_control(m) and m.engine != reference_engine(m)]
+    rows = [m for m in measurements if m.engine != reference_engine(m)]
+    cells = [m for m in rows if not is_control(m)]
+    ones = [m for m in rows if m.method == ALL_ONES and m.control is None]
     series: dict[tuple[object, ...], Measurement] = {}
     for m in cells:
         if is_mask_only(m):
             series.setdefault((m.method, m.schedule, *way(m)), m)
-    return [found for example in series.values() if (found := _break_even(example, cells))]
+    return [found for example in series.values() if (found := _break_even(example, cells, ones))]
 
 
-def _break_even(example: Measurement, cells: Iterable[Measurement]) -> BreakEven | None:
-    """Return the break-even of the cells that differ from `example` only in what was removed."""
+def _break_even(example: Measurement, cells: Iterable[Measurement], ones: Iterable[Measurement]) -> BreakEven | None:
+    """Return the break-even of the cells that differ from `example` only in what was removed.
+
+    Args:
+        example: one of them.
+        cells: without controls.
+        ones: masks without a zero.
+    """
     dense, masked = [], []
     for m in cells:
         if way(m) == way(example) and m.method == DENSE:
@@ -100,6 +111,7 @@ def _break_even(example: Measurement, cells: Iterable[Measurement]) -> BreakEven
     if len(points) < _FEWEST:
         return None
     own = next((m for m in dense if speedup_of(m)), None)
+    noise = None if own is None else _noise(own, ones)
     return BreakEven(
         model=example.model,
         method=example.method,
@@ -111,8 +123,15 @@ def _break_even(example: Measurement, cells: Iterable[Measurement]) -> BreakEven
         least=points[0][0],
         most=points[-1][0],
         over_dense=crossing(points, 1.0),
-        by_zeros=None if own is None else crossing(_over_own(own, masked), GAIN),
+        by_zeros=None if own is None else crossing(_over_own(own, masked), GAIN, noise.high if noise else GAIN),
+        without_zeros=noise,
     )
+
+
+def _noise(own: Measurement, ones: Iterable[Measurement]) -> Interval | None:
+    """Return the highest of what masks without a zero gave over the dense network, if that reaches `GAIN`."""
+    found = [ratio for m in ones if way(m) == way(own) and (ratio := speedup_over(m, own)) and ratio.high >= GAIN]
+    return max(found, key=lambda ratio: ratio.high, default=None)
 
 
 def _over_own(own: Measurement, masked: Iterable[Measurement]) -> list[_Point]:
@@ -125,16 +144,17 @@ def _points(cells: Iterable[Measurement], ratio: Callable[[Measurement], Interva
     return sorted(known.items(), key=lambda point: point[0])
 
 
-def crossing(points: Sequence[_Point], level: float) -> Crossing:
+def crossing(points: Sequence[_Point], level: float, settled: float = 0.0) -> Crossing:
     """Return between which points a speedup reaches a level for good.
 
     Args:
         points: by rising share removed.
         level: of the speedup.
+        settled: what whole intervals must be at or above to have reached it, where that is more than the level.
     """
     last = max((i for i, (_, interval) in enumerate(points) if interval.high < level), default=-1)
     after = points[last + 1 :]
-    lacking = [i for i, (_, interval) in enumerate(after) if interval.low < level]
+    lacking = [i for i, (_, interval) in enumerate(after) if interval.low < max(level, settled)]
     first = lacking[-1] + 1 if lacking else 0
     return Crossing(
         below=None if last < 0 else points[last][0],

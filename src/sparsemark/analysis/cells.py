@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sparsemark.errors import UserError
 from sparsemark.records.measurement import MEASURED
 from sparsemark.records.scores import same_data
-from sparsemark.specs import ALL_ONES, DENSE, FP32, Protocol, Pruning, is_known_beforehand, removes_channels
+from sparsemark.specs import AA, ALL_ONES, DENSE, FP32, Protocol, Pruning, is_known_beforehand, removes_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -60,6 +60,11 @@ def is_reference(measurement: Measurement) -> bool:
     """Return whether the cell is the reference itself: the dense network in fp32, on `reference_engine`."""
     own = measurement.engine == reference_engine(measurement) and not is_quantised(measurement)
     return measurement.method == DENSE and measurement.control is None and own
+
+
+def is_against_itself(measurement: Measurement) -> bool:
+    """Return whether a cell is its own reference: an A/A control, or the row of the reference, timed once more."""
+    return measurement.control == AA or measurement.name == measurement.speedup_reference
 
 
 def is_dense(measurement: Measurement) -> bool:

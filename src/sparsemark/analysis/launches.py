@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sparsemark.analysis.cells import is_against_itself
 from sparsemark.analysis.contamination import contamination_of
 from sparsemark.analysis.statistics import (
     INTERVAL_CONFIDENCE,
@@ -26,7 +27,6 @@ from sparsemark.analysis.statistics import (
     moved,
     summarise,
 )
-from sparsemark.specs import AA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -152,17 +152,13 @@ def with_intervals(rows: Sequence[Measurement]) -> list[Measurement]:
     by_engine = defaultdict(list)
     for row in rows:
         if len(row.launch_pairs) > 1:
-            by_engine[row.engine, row.threads, row.batch, _is_against_itself(row)].append(row)
+            by_engine[row.engine, row.threads, row.batch, is_against_itself(row)].append(row)
     found = {}
     for together in by_engine.values():
         for row, interval in zip(together, log_ratio_intervals(list(map(blocks_of, together))), strict=True):
             ratio = Interval(-interval.estimate, -interval.high, -interval.low).exp()
             found[row.name] = replace(row, speedup=ratio.estimate, speedup_low=ratio.low, speedup_high=ratio.high)
     return [found.get(row.name, row) for row in rows]
-
-
-def _is_against_itself(row: Measurement) -> bool:
-    return row.control == AA or row.name == row.speedup_reference
 
 
 def log_ratio_intervals(cells: Sequence[Sequence[NDArray[np.float64]]]) -> list[Interval]:

@@ -13,8 +13,8 @@ from sparsemark.records.scores import RANDOM_INPUTS
 from sparsemark.report import wording
 from sparsemark.report.conditions import epochs_of, has_equal_dense
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.headline import bar_in_words, beside, disturbed, unjudged
-from sparsemark.report.scores import Scoring
+from sparsemark.report.headline import QUIET, bar_in_words, beside, disturbed, doubt, unjudged
+from sparsemark.report.scores import EQUAL, Scoring
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 _LISTED = 4
 """Pruned networks whose speed is told where none has a score; the table has the others."""
 
-_ROUNDING = 1e-9
-"""Difference up to which a loss is the one that is allowed: scores are quotients."""
-
-_QUIET = "next: sparsemark doctor shows what disturbs this machine; measure again when that has ended"
-
 _NEXT = "next: --task FILE.py in sparsemark bench gives every row a score"
 
 
@@ -47,7 +42,7 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
     """
     scoring = Scoring.of(run.measurements)
     found = [answer for answer in answers(run.measurements, bar) if answer.candidates]
-    lines = [_QUIET] if any(map(disturbed, found)) else []
+    lines = [f"next: {QUIET}"] if any(map(disturbed, found)) else []
     for answer in found:
         if unjudged(answer, scoring):
             said = _speed_only(answer, run.engines)
@@ -67,8 +62,10 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
         yield f"no pruned network pays: {_why_not(answer, within, scoring, notes)}"
     if best is None:
         return
+    scale = scoring.scale(answer.model)
+    if best.measurement.method != DENSE:  # else it is named above
+        yield from _just_out(answer, best, within, scale=scale, bar=bar, notes=notes)
     if not is_dense(best.measurement):
-        scale = scoring.scale(answer.model)
         yield _evidence(best, within, scale, bar)
         epochs = epochs_of(best.cells)
         tuned = any(m.finetuning_epochs for m in best.cells)
@@ -81,7 +78,7 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
         if not best.excludes_more and sure is not None and (speedup := sure.speedup):
             name = f"{wording.pruned(sure.measurement)} on {wording.runner(sure.measurement, notes)}"
             yield f"the fastest that excludes a larger loss: {name}, {wording.ratio(speedup)}"
-    yield deployment.line(best)
+    yield deployment.line(best, is_certain=not doubt(answer))
 
 
 def _evidence(best: Standing, within: str, scale: Scale, bar: Bar) -> str:
@@ -105,16 +102,42 @@ def _evidence(best: Standing, within: str, scale: Scale, bar: Bar) -> str:
         known = f"the score changes by {change}{' points' if scale.percent else ''} (95 %, in pairs)"
         more = f"a larger loss than {scale.amount(allowed)}"
         known += f", which excludes {more}" if best.excludes_more else f": a point estimate, {more} is not excluded"
-    contradicted = f"; on those it loses {scale.amount(loss)}, which is not {within}" if best.is_contradicted else ""
+    contradicted = ""
+    if best.is_contradicted:
+        contradicted = f"; on those it loses {scale.amount(loss, allowed)}, which is not {within}"
     return f"how sure: {chosen}{contradicted}; {known}{_sample(best, scale)}"
+
+
+def _judged_by(one: Standing, bar: Bar) -> tuple[float, float] | None:
+    """Return the loss by which a row was judged, and what was allowed there; None where it was not."""
+    loss = one.loss_on_select if one.by_select else one.loss
+    if loss is None or one.dense is None:
+        return None
+    return loss, bar.allowed(on_select(one.dense) if one.by_select else one.dense)
 
 
 def _is_at_the_limit(best: Standing, bar: Bar) -> bool:
     """Return whether one more wrong answer, where the network was judged, would have been too many."""
-    loss = best.loss_on_select if best.by_select else best.loss
-    if loss is None or loss <= 0 or best.dense is None:
-        return False
-    return math.isclose(loss, bar.allowed(on_select(best.dense) if best.by_select else best.dense), abs_tol=_ROUNDING)
+    judged = _judged_by(best, bar)
+    return judged is not None and judged[0] > 0 and math.isclose(*judged, abs_tol=EQUAL)
+
+
+def _just_out(answer: Answer, best: Standing, within: str, *, scale: Scale, bar: Bar, notes: Notes) -> Iterator[str]:
+    """Yield the fastest of the rows that are out by less than a table shows, if it is faster than the best."""
+    near = {
+        id(one): judged
+        for one in answer.candidates
+        if not one.keeps
+        and (judged := _judged_by(one, bar)) is not None
+        and judged[0] > judged[1]
+        and scale.amount(judged[0]) == scale.amount(judged[1])
+    }
+    out = fastest(one for one in answer.candidates if id(one) in near)
+    if out is None or (speedup := out.speedup) is None or best.speedup is None or speedup.low <= best.speedup.low:
+        return
+    name = f"{wording.pruned(out.measurement)} on {wording.runner(out.measurement, notes)}"
+    where = " on the select inputs" if out.by_select else ""
+    yield f"{name} is {wording.ratio(speedup)}, but loses {scale.amount(*near[id(out)])}{where}: not {within}"
 
 
 def _worth(count: int) -> str:
@@ -154,8 +177,9 @@ def _why_not(answer: Answer, within: str, scoring: Scoring, notes: Notes) -> str
     if lossy is not None and (speedup := lossy.speedup) and lossy.loss is not None:
         scale = scoring.scale(answer.model)
         name = f"{wording.pruned(lossy.measurement)} on {wording.runner(lossy.measurement, notes)}"
-        lost = CONSTANT if is_constant(lossy.measurement) else f"it loses {scale.amount(lossy.loss)}, not {within}"
-        reasons.append(f"{name} is {wording.ratio(speedup)}, but {lost}")
+        lost = f"it loses {scale.amount(lossy.loss, lossy.allowed)}, not {within}"
+        why = CONSTANT if is_constant(lossy.measurement) else lost
+        reasons.append(f"{name} is {wording.ratio(speedup)}, but {why}")
     kept = [one for one in pruned if one.keeps]
     if not kept:
         return "; ".join(reasons) or f"none is {within}"

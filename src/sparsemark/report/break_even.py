@@ -109,7 +109,9 @@ def _by_zeros(one: BreakEven) -> str:
         return "its own dense form was not measured"
     if at.below == one.most:
         return f"zeros do not pay up to {wording.percent(one.most)}"
-    return f"zeros pay {_from(at)}" if at.reached is not None else "whether zeros pay is not settled"
+    off = one.without_zeros
+    known = f", a mask without a zero gave {wording.ratio(off)}" if off else ""
+    return f"zeros pay {_from(at)}" if at.reached is not None else f"whether zeros pay is not settled{known}"
 
 
 def _from(at: Crossing) -> str:

@@ -107,12 +107,18 @@ class Deployment:
             said.append("sparsemark.load(PATH) runs the file from Python")
         return "; ".join(said)
 
-    def line(self, one: Standing) -> str:
-        """Return the same as a line of a report, with what runs the file and which of several folds it is."""
+    def line(self, one: Standing, *, is_certain: bool = True) -> str:
+        """Return the same as a line of a report, with what runs the file and which of several folds it is.
+
+        Args:
+            one: what was chosen.
+            is_certain: whether nothing speaks against the choice.
+        """
         said = ["sparsemark.load runs it"] if one.deployed.engine == _LOADED else []
         said += [which] if (which := wording.deployed(one)) else []
         note = f" ({'; '.join(said)})" if said else ""
-        return f"deploy{note}: {self.of(one.deployed)}"
+        held = "" if is_certain else ", if it holds"
+        return f"deploy{note}{held}: {self.of(one.deployed)}"
 
 
 def _words(text: str) -> tuple[str, ...]:

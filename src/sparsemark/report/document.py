@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_control, is_dense, is_reference, removed
+from sparsemark.analysis.cells import is_against_itself, is_control, is_dense, is_reference, removed
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import contamination_of
 from sparsemark.analysis.front import Bar, standings, with_folds_as_one
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from sparsemark.analysis.front import Standing
+    from sparsemark.analysis.statistics import Interval
     from sparsemark.records.run import Run
     from sparsemark.report.deployment import Deployment
     from sparsemark.report.wording import Notes
@@ -52,12 +53,12 @@ class Row:
     """One measured cell: texts in the order of `Content.columns`.
 
     Args:
-        texts: what the columns show.
+        texts: what the columns show; ` (!)` stands behind the speedup of a disturbed cell, `*` behind a p50 that gives
+            another ratio to the reference than the speedup.
         tone: `faster` or `slower` than the reference where the row keeps its score and the whole interval says so, else
             empty.
         is_reference: the cell that all others are held against.
         name: of the cell.
-        is_disturbed: whether the machine changed under the measurement.
         trust: grade of its speedup.
     """
 
@@ -65,17 +66,7 @@ class Row:
     tone: str
     is_reference: bool
     name: str
-    is_disturbed: bool
     trust: str
-
-    def marked(self, columns: Sequence[str]) -> Iterator[str]:
-        """Yield the texts with ` (!)` behind the speedup of a disturbed cell.
-
-        Args:
-            columns: titles of the texts.
-        """
-        for column, text in zip(columns, self.texts, strict=True):
-            yield f"{text} (!)" if self.is_disturbed and column == SPEEDUP else text
 
 
 @dataclass(frozen=True)
@@ -107,15 +98,16 @@ def content_of(run: Run, bar: Bar | None = None, deployment: Deployment | None =
     run = harmless_run(run)
     judged = standings(run.measurements, bar or Bar())
     cells, as_one = _shown(judged), _shown(with_folds_as_one(judged))
+    apart = _apart([one.measurement for one in cells])
     scoring = Scoring.of(run.measurements)
-    columns, rows = _table(cells, places(as_one), scoring, run.engines)
+    columns, rows = _table(cells, places(as_one), scoring, run.engines, apart)
     return Content(
         tuple(headlines(run, bar)),
         tuple(advice(run, bar, deployment)),
         front_of(as_one, scoring, run.engines),
         tuple(columns),
         tuple(rows),
-        tuple(_remarks([one.measurement for one in cells])),
+        tuple(_remarks([one.measurement for one in cells], apart)),
         tuple(_failures(run)),
         tuple(_notes(run)),
         tuple(controls(run)),
@@ -155,9 +147,21 @@ def _rank(m: Measurement, order: Mapping[str | None, int]) -> tuple[bool, int, i
 
 
 def _table(
-    judged: Sequence[Standing], place: Mapping[str, str], scoring: Scoring, notes: Notes
+    judged: Sequence[Standing],
+    place: Mapping[str, str],
+    scoring: Scoring,
+    notes: Notes,
+    apart: Mapping[str, float],
 ) -> tuple[list[str], list[Row]]:
-    """Return titles and rows; columns that would say the same in every row are left out."""
+    """Return titles and rows; columns that would say the same in every row are left out.
+
+    Args:
+        judged: measured rows in their order.
+        place: of each cell on the front or below it.
+        scoring: of the run.
+        notes: on its engines.
+        apart: cells whose p50 gets a mark, as from `_apart`.
+    """
     cells = [one.measurement for one in judged]
     leading = scoring.shown(cells)
     score = leading[0].title if len(leading) == 1 else "score"
@@ -188,6 +192,7 @@ def _table(
     for one in judged:
         m = one.measurement
         texts = _texts(m, notes)
+        texts["p50 ms"] += "*" if m.name in apart else ""
         texts[FRONT] = place.get(m.name, wording.ABSENT)
         texts[score] = _agreement(m) if score == _AGREEMENT else _score(one, scoring, named=len(leading) > 1)
         rows.append(
@@ -196,7 +201,6 @@ def _table(
                 _tone(one),
                 is_reference(m),
                 m.name,
-                bool(contamination_of(m)),
                 trust.grade(m),
             )
         )
@@ -206,6 +210,7 @@ def _table(
 def _texts(m: Measurement, notes: Notes) -> dict[str, str]:
     interval = speedup_of(m)
     speedup = wording.ratio(interval) if interval else f"{m.speedup:.2f}x" if m.speedup else wording.ABSENT
+    disturbed = " (!)" if contamination_of(m) else ""
     return {
         "model": m.model or m.name,
         "pruned": wording.pruned(m) + (" (reference)" if is_reference(m) else ""),
@@ -219,7 +224,7 @@ def _texts(m: Measurement, notes: Notes) -> dict[str, str]:
         _THROUGHPUT: wording.rate(m.images_per_second),
         "p50 ms": wording.milliseconds(m.p50_ms),
         "p90 ms": wording.milliseconds(m.p90_ms),
-        SPEEDUP: speedup,
+        SPEEDUP: f"{speedup}{disturbed}",
         _SIZE: wording.size(m.artifact_bytes),
     }
 
@@ -238,19 +243,35 @@ def _score(one: Standing, scoring: Scoring, *, named: bool) -> str:
     if named:
         text = f"{scale.metric} {text}{' %' if scale.percent else ''}"
     points = " points" if named and scale.percent else ""  # else they stand in the title
-    change = "" if one.dense is None or is_dense(m) else f" ({scale.change(score, one.dense)}{points})"
+    change = "" if one.dense is None or is_dense(m) else f" ({scale.change(score, one.dense, one.allowed)}{points})"
     return f"{text}{change} {wording.caveat(m.data)}".rstrip()
 
 
-def _remarks(cells: Sequence[Measurement]) -> Iterator[str]:
-    """Yield what must be known of the numbers of the table; it stands right below."""
-    references = {_job(m): m for m in reversed(cells) if is_reference(m)}
-    apart = [off for m in cells if (off := _p50s_apart(m, references.get(_job(m)))) is not None]
+def _remarks(cells: Sequence[Measurement], apart: Mapping[str, float]) -> Iterator[str]:
+    """Yield what must be known of the numbers of the table; it stands beside it."""
+    noise = [ratio for m in cells if is_reference(m) and is_against_itself(m) and (ratio := speedup_of(m))]
+    if noise:
+        yield f"the reference is timed against itself as well: {_span(noise)} in its row is noise"
     if apart:
         yield (
-            f"speedup is of paired blocks; p50s were taken at different moments, and their ratio differs from it by up "
-            f"to {wording.percent(max(apart))}"
+            "*: speedup is of paired blocks; p50s were taken at different moments, and their ratio differs from it by "
+            f"up to {wording.percent(max(apart.values()))}"
         )
+
+
+def _apart(cells: Sequence[Measurement]) -> dict[str, float]:
+    """Return the cells whose p50, over that of the reference, is another ratio than the speedup, and by how much."""
+    references = {_job(m): m for m in reversed(cells) if is_reference(m)}
+    found = {m.name: _p50s_apart(m, references.get(_job(m))) for m in cells}
+    return {name: off for name, off in found.items() if off is not None}
+
+
+def _span(ratios: Sequence[Interval]) -> str:
+    """Return a ratio with its interval, of several the lowest and the highest."""
+    if len(ratios) == 1:
+        return wording.ratio(ratios[0])
+    first, *_, last = sorted(ratios, key=lambda one: one.estimate)
+    return f"{wording.times(first)} to {wording.times(last)}"
 
 
 def _p50s_apart(m: Measurement, reference: Measurement | None) -> float | None:

@@ -19,6 +19,7 @@ from sparsemark.analysis.cells import (
 )
 from sparsemark.analysis.comparison import speedup_of, speedup_over
 from sparsemark.analysis.folds import AsOne
+from sparsemark.analysis.statistics import Interval
 from sparsemark.records.measurement import WHOLLY_DENSE
 from sparsemark.report import wording
 from sparsemark.report.quantising import quantising
@@ -27,7 +28,6 @@ from sparsemark.specs import AA, ALL_ONES, DENSE, RANDOM
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
     from sparsemark.report.wording import Notes
@@ -38,10 +38,15 @@ NEGLIGIBLE = 0.03
 _AGREES = 0.01
 """Largest allowed distance from one of the whole interval of a cell against itself."""
 
+_EXACT = 1e-9
+"""Percent below which a bound is not rounded up: 1 - 0.94 is above 0.06 in its last bit."""
+
 _MAGNITUDE = "magnitude"
 """Method that random masks are held against."""
 
 _UNCHANGED = "unchanged"
+
+_NO_NOISE = Interval(1.0, 1.0, 1.0)
 
 TITLE = "What it says (zeros and channels over dense on the same engine, sparse storage over the reference)"
 CONTROLS = "Controls (all-ones over dense, random over magnitude of the same sparsity)"
@@ -60,7 +65,7 @@ def findings(run: Run) -> list[str]:
         masks = [m for m in own if is_mask_only(m)]
         channels = [m for m in own if is_structural(m)]
         stored = [m for m in masks if m.format == "csr" and not _is_wholly_dense(m)]
-        scatter = _scatter(model, as_one, run.engines)
+        noise = _noise(model, as_one, run.engines)
         prefix = f"{model}: " if len(models(cells)) > 1 else ""
         for what, chosen, compare in (
             ("zero masks", [m for m in masks if m.format != "csr"], twin),
@@ -68,7 +73,7 @@ def findings(run: Run) -> list[str]:
             ("removed channels", [m for m in channels if not is_masked(m)], twin),
             ("removed channels and zero masks", [m for m in channels if is_masked(m)], twin),
         ):
-            said = _by_engine(what, chosen, compare, notes=run.engines, scatter=scatter, in_table=compare is twin)
+            said = _by_engine(what, chosen, compare, notes=run.engines, noise=noise, in_table=compare is twin)
             lines += [f"{prefix}{line}" for line in said]
     return [*lines, *quantising(run)]
 
@@ -90,8 +95,8 @@ def controls(run: Run) -> list[str]:
     return lines
 
 
-def _scatter(model: str | None, as_one: AsOne, notes: Notes) -> dict[str, str]:
-    """Return for each engine on which the mask that changes nothing is not unchanged how far off it is."""
+def _noise(model: str | None, as_one: AsOne, notes: Notes) -> dict[str, Interval]:
+    """Return for each engine on which a mask without a zero is not unchanged how far off it came out."""
     twin = _over_dense_twin(as_one.rows, as_one.over)
     worst: dict[str, Interval] = {}
     for m in as_one.rows:
@@ -103,7 +108,7 @@ def _scatter(model: str | None, as_one: AsOne, notes: Notes) -> dict[str, str]:
         runner = wording.runner(m, notes)
         if runner not in worst or abs(math.log(interval.estimate)) > abs(math.log(worst[runner].estimate)):
             worst[runner] = interval
-    return {runner: f"; scatter, by the all-ones mask: {wording.ratio(interval)}" for runner, interval in worst.items()}
+    return worst
 
 
 def clock_agrees(m: Measurement) -> bool | None:
@@ -118,17 +123,24 @@ def clock_agrees(m: Measurement) -> bool | None:
 
 def _aa_line(measurement: Measurement, notes: Notes) -> str:
     where = f"A/A ({measurement.model} {wording.pruned(measurement)} on {wording.runner(measurement, notes)})"
-    own = speedup_of(measurement)  # an A/A cell is its own reference
+    return f"{where} {against_itself(measurement)}."
+
+
+def against_itself(m: Measurement) -> str:
+    """Return `0.989x [0.966, 0.998]: differences below 4 % cannot be trusted here` of a cell against itself."""
+    own = speedup_of(m)  # such a cell is its own reference
     if own is None:
-        return f"{where}: no interval, so the clock is not checked."
-    agrees = clock_agrees(measurement)
+        return "without an interval: the clock is not checked"
+    agrees = clock_agrees(m)
     if agrees:
         verdict = f"the clock agrees with itself to {_AGREES:.0%}"
     elif agrees is None:
         verdict = f"too noisy to tell to {_AGREES:.0%}"
     else:
-        verdict = "the clock DISAGREES with itself: no difference of this size means anything here"
-    return f"{where} {wording.ratio(own)}: {verdict}."
+        # The end of the interval: what it holds could be the noise of any other cell. Rounded up, as a bound is.
+        apart = math.ceil(100 * max(1 - own.low, own.high - 1) - _EXACT)
+        verdict = f"differences below {apart} % cannot be trusted here"
+    return f"{wording.ratio(own)}: {verdict}"
 
 
 def _over_dense_twin(
@@ -151,12 +163,13 @@ def _asked(m: Measurement) -> tuple[object, ...]:
     return *way(m), m.seed, m.fold, m.schedule, m.sparsity_target
 
 
-def _word(interval: Interval) -> str:
+def _word(interval: Interval, noise: Interval = _NO_NOISE) -> str:
+    """Return which way a time went; what a mask without a zero reached as well settles nothing."""
     if interval.low > 1 - NEGLIGIBLE and interval.high < 1 + NEGLIGIBLE:
         return _UNCHANGED
-    if interval.low > 1:
+    if interval.low > max(1, noise.high):
         return "faster"
-    return "slower" if interval.high < 1 else "not settled"
+    return "slower" if interval.high < min(1, noise.low) else "not settled"
 
 
 def _in_table(m: Measurement) -> str:
@@ -171,7 +184,7 @@ def _by_engine(
     compare: Callable[[Measurement], Interval | None],
     *,
     notes: Notes,
-    scatter: Mapping[str, str] | None = None,
+    noise: Mapping[str, Interval] | None = None,
     in_table: bool = False,
 ) -> list[str]:
     """Write one sentence an engine: how many cells went which way, and the cell from which most was removed.
@@ -181,7 +194,7 @@ def _by_engine(
         cells: those of which it is said.
         compare: time of what a cell is held against, over its own; None where there is none.
         notes: what the run says of its engines.
-        scatter: what is said besides of an engine whose control did not give the known answer.
+        noise: what a mask without a zero gave on the engines on which that was not unchanged.
         in_table: add the speedup that the table shows, where that is over another engine.
     """
     lines = []
@@ -190,14 +203,16 @@ def _by_engine(
         compared = [(m, interval) for m in own if (interval := compare(m))]
         if not compared:
             continue
-        words = Counter(_word(interval) for _, interval in compared)
+        off = (noise or {}).get(runner)
+        words = Counter(_word(interval, off or _NO_NOISE) for _, interval in compared)
         if len(words) == 1:
             summary = next(iter(words)) + (f" in all {len(compared)} cells" if len(compared) > 1 else "")
         else:
             summary = ", ".join(f"{word} in {n}" for word, n in words.most_common()) + f" of {len(compared)} cells"
         example, interval = max(compared, key=lambda pair: removed(pair[0]) or 0.0)
+        known = f"; a mask without a zero gave {wording.ratio(off)}" if off else ""
         lines.append(
             f"{what} on {runner}: {summary}; {wording.pruned(example)} is {wording.ratio(interval)}"
-            f"{_in_table(example) if in_table else ''}{(scatter or {}).get(runner, '')}."
+            f"{_in_table(example) if in_table else ''}{known}."
         )
     return lines

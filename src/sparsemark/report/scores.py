@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 UNSCORED = "accuracy"
 """Metric that a report without any score says is missing."""
+
+_FEWEST_DECIMALS, _MOST_DECIMALS = 1, 4
+"""Decimals of points."""
+
+EQUAL = 1e-9
+"""Difference up to which a loss is the one that is allowed: scores are quotients."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,17 @@ class Scale:
         """Return `92.4`, or `3.214` where it is no percentage."""
         return f"{100 * value:.1f}" if self.percent else wording.significant(value)
 
-    def change(self, score: Score, before: Score) -> str:
-        """Return how much higher a score is than another: `+0.3` points, or as many decimals as the score shows."""
+    def change(self, score: Score, before: Score, limit: float | None = None) -> str:
+        """Return how much higher a score is than another: `+0.3` points, or as many decimals as the score shows.
+
+        Args:
+            score: after the change.
+            before: the other.
+            limit: loss that is allowed; a loss is shown with the decimals that tell it from that.
+        """
         change = score.value - before.value
         if self.percent:
-            return self.signed(change)
+            return self.signed(change, _decimals(score.loss_against(before), limit))
         decimals = wording.significant_decimals(score.value)
         return f"{change:+.3e}" if decimals is None else f"{change:+.{decimals}f}"
 
@@ -80,14 +93,19 @@ class Scale:
         first, last = sorted((sign * low, sign * high))
         return f"{self.signed(sign * loss)} [{self.signed(first)}, {self.signed(last)}]"
 
-    def amount(self, value: float) -> str:
-        """Return a difference of scores without its direction: `0.8 points`, or `0.24` where it is no percentage."""
-        return f"{100 * value:.1f} points" if self.percent else wording.significant(value)
+    def amount(self, value: float, limit: float | None = None) -> str:
+        """Return a difference of scores without its direction: `0.8 points`, or `0.24` where it is no percentage.
 
-    def signed(self, value: float) -> str:
+        Args:
+            value: the difference.
+            limit: loss that is allowed, as in `change`.
+        """
+        return f"{100 * value:.{_decimals(value, limit)}f} points" if self.percent else wording.significant(value)
+
+    def signed(self, value: float, decimals: int = 1) -> str:
         """Return a difference of scores: `+0.8` points, or `+0.24` where it is no percentage."""
         if self.percent:
-            return f"{round(100 * value, 1) + 0.0:+.1f}"  # no -0.0
+            return f"{round(100 * value, decimals) + 0.0:+.{decimals}f}"  # no -0.0
         return f"{'+' if value >= 0 else ''}{wording.significant(value + 0.0)}"
 
     def kept(self, share: float) -> str:
@@ -139,6 +157,17 @@ class Scoring:
         """Return the headline metrics of these rows, each once; the one that is missing where there is none."""
         named = dict.fromkeys(self.leading[m.model] for m in measurements if m.model in self.leading)
         return [self.scales[metric] for metric in named] or [Scale(UNSCORED)]
+
+
+def _decimals(loss: float, limit: float | None) -> int:
+    """Return decimals of points: one, or as many as tell a loss from the one that is allowed.
+
+    A loss of 1.04 points would read as one point, and a row that loses too much as one that keeps its score.
+    """
+    if limit is None or math.isclose(loss, limit, abs_tol=EQUAL):
+        return _FEWEST_DECIMALS
+    apart = (n for n in range(_FEWEST_DECIMALS, _MOST_DECIMALS) if f"{100 * loss:.{n}f}" != f"{100 * limit:.{n}f}")
+    return next(apart, _MOST_DECIMALS)
 
 
 def _are_fractions(scores: Iterable[Score]) -> bool:

@@ -23,8 +23,8 @@ _LAUNCHES = 3
 """Fresh processes whose spread an interval can hold."""
 
 LEGEND = (
-    f"trust: A interval within {100 * NARROW:g} %, B within {100 * WIDE:g} %, C wider, D none; one grade less on a "
-    f"disturbed machine, one less below {_LAUNCHES} processes"
+    f"trust: A interval within {100 * NARROW:g} %, B within {100 * WIDE:g} %, C wider, D: do not use; one grade "
+    f"less for a disturbed cell, (!), one less below {_LAUNCHES} processes"
 )
 
 

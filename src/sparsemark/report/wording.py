@@ -81,6 +81,11 @@ def ratio(interval: Interval) -> str:
     return f"{interval.estimate:.{decimals}f}x [{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
 
 
+def times(interval: Interval) -> str:
+    """Return the same without its interval, `2.91x`."""
+    return ratio(interval).partition(" ")[0]
+
+
 def number(value: int | None) -> str:
     """Return a whole number."""
     return ABSENT if value is None else str(value)

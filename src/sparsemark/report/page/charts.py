@@ -17,6 +17,7 @@ from sparsemark.report.page.vega import (
     specification,
     value,
 )
+from sparsemark.specs import FP32
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -218,13 +219,18 @@ def parity(colour: Spec, rows: int, limit: float) -> Spec:
     Args:
         colour: as from `colours`.
         rows: engines with a parity.
-        limit: largest distance allowed to float32, relative.
+        limit: largest distance allowed to float32, relative; lower precisions are held to steps of their own output.
     """
     return specification(
         f"Largest difference from the same network in float64, by engine; up to {limit:g} is allowed in float32.",
         26 * max(rows, 2),
         colour,
-        data=[{"name": "cells"}],
+        data=[
+            {"name": "cells"},
+            {"name": "limited", "source": "cells", "transform": [
+                {"type": "filter", "expr": f"datum.precision === '{FP32}'"},
+                {"type": "aggregate", "groupby": ["runner"]}]},
+        ],
         scales=[
             {"name": "x", "type": "log", "range": "width", "nice": True, "zero": False,
              "domain": {"fields": [{"data": "cells", "field": "parity"}, [limit * 2]]}},
@@ -236,8 +242,9 @@ def parity(colour: Spec, rows: int, limit: float) -> Spec:
             {"scale": "y", "orient": "left", "domain": False, "ticks": False},
         ],
         marks=[
-            rule(x={"scale": "x", "value": limit}, y={"value": 0}, y2={"signal": "height"},
-                  stroke={"value": "var(--bad)"}, strokeWidth={"value": 2}),
+            rule(x={"scale": "x", "value": limit}, y={"scale": "y", "field": "runner"},
+                  y2={"scale": "y", "field": "runner", "band": 1}, stroke={"value": "var(--bad)"},
+                  strokeWidth={"value": 2}) | {"from": {"data": "limited"}},
             {"type": "symbol", "name": "points", "from": {"data": "cells"}, "description": "cells",
              "encode": {"update": {
                 "x": value("parity", "x"), "y": {"scale": "y", "field": "runner", "band": 0.5},

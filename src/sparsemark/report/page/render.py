@@ -65,6 +65,7 @@ def as_page(
     interactive = library.is_installed() and bool(records)
     engines = list(dict.fromkeys(record["engine"] for record in records))
     found = summaries(run, bar, scoring, deployment)
+    boxed = [text for summary in found if summary.deploy for text in (summary.deploy, summary.doubt) if text]
     _name_folds(records, drawn)
     for record in (*records, *points):
         # A number stands for an engine: its registered name is shown to nobody.
@@ -85,7 +86,7 @@ def as_page(
         when=", ".join(filter(None, (f"measured {run.when[:10]}" if run.when else "", job(run.measured())))),
         machine=next(iter(environment(run.machine_info)), ""),
         summaries=found,
-        advice=[line for line in content.advice if not any(s.deploy and s.deploy in line for s in found)],
+        advice=[line for line in content.advice if not any(text in line for text in boxed)],
         fitness=machine_tile(run),
         environment=[line for line in environment(run.machine_info) if line],
         table=cells_table(content, records),
@@ -215,7 +216,7 @@ def _facts(record: Mapping[str, Any], one: Standing, scoring: Scoring) -> list[t
     facts.append(("p50 ms", wording.milliseconds(m.p50_ms)))
     facts.append((SPREAD, wording.ratio(one.speedup) if one.speedup else wording.ABSENT))
     if one.score is not None:
-        change = "" if one.dense is None else f" ({scale.change(one.score, one.dense)})"
+        change = "" if one.dense is None else f" ({scale.change(one.score, one.dense, one.allowed)})"
         facts.append((f"{scale.title} (change{scale.points})", f"{scale.value(one.score.value)}{change}"))
     if record["place"]:
         facts.append((FRONT, record["place"]))

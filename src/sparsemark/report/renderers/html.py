@@ -32,7 +32,7 @@ def _body(content: Content) -> list[str]:
         lines.append("</tr></thead><tbody>")
         for row in content.rows:
             classes = " ".join(name for name in (row.tone, "reference" if row.is_reference else "") if name)
-            cells = zip(content.columns, row.marked(content.columns), strict=True)
+            cells = zip(content.columns, row.texts, strict=True)
             lines.append(f'<tr class="{classes}">' + "".join(_cell(*cell) for cell in cells) + "</tr>")
         lines.append("</tbody></table>")
     lines += [f"<p>{html.escape(line)}</p>" for line in content.remarks]

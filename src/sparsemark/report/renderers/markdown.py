@@ -31,8 +31,7 @@ def as_markdown(content: Content) -> str:
         blocks.append("### All rows")
     if content.rows:
         rows = [
-            [f"**{escape(text)}**" if row.is_reference else escape(text) for text in row.marked(content.columns)]
-            for row in content.rows
+            [f"**{escape(text)}**" if row.is_reference else escape(text) for text in row.texts] for row in content.rows
         ]
         # The name of a metric is its task's; a bracket without a link after it needs no escape.
         columns = [column if column == SPEEDUP else escape(column) for column in content.columns]

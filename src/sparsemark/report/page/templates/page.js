@@ -269,7 +269,7 @@
   const drawParity = (shown) => {
     if (!views.has("parity")) return;
     put("parity", "cells", shown.filter((cell) => cell.parity).map((cell) => ({
-      cell: cell.name, runner: cell.runner, parity: cell.parity,
+      cell: cell.name, runner: cell.runner, precision: cell.precision, parity: cell.parity,
       label: `${cell.pruned} on ${cell.runner}: ${cell.parity.toExponential(1)} from float64` })));
     settle("parity");
   };
