@@ -1,4 +1,4 @@
-"""What a fresh process of sparsemark's own imports: what is installed, and nothing of a user's."""
+"""Import path of sparsemark's own fresh processes: what is installed, and nothing of a user's."""
 
 from __future__ import annotations
 

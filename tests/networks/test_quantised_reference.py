@@ -1,4 +1,4 @@
-"""How far an engine may be from a quantised network: a step of the output, and what rounding in float32 moves it by."""
+"""Distance that an engine may have from a quantised network: a step of the output, beyond what rounding moves it by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was made of a network is made anew in the next process once a file changed that its factory reads."""
+"""Networks whose factory reads a file that changed: made anew in the next process, with all that was made of them."""
 
 from __future__ import annotations
 
