@@ -108,5 +108,7 @@ def test_a_gain_that_a_mask_without_a_zero_gave_as_well_is_none_of_the_zeros():
     ones = dataclasses.replace(rows[-1], speedup=0.56, speedup_low=0.5, speedup_high=0.6)
     (line,) = break_evens(Run((*rows[:-1], ones)))
     assert "; whether zeros pay is not settled, a mask without a zero gave 1.1" in line
+    ((*_, own),) = break_even_table(Run((*rows[:-1], ones)))[1]
+    assert own.startswith("not settled above 0 %: a mask without a zero gave 1.1")
     (line,) = break_evens(Run(tuple(rows[:-1])))
     assert "; zeros pay from between 0 % and 50 % on" in line

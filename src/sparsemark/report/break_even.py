@@ -67,7 +67,7 @@ def break_even_table(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
             wording.number(one.threads),
             wording.number(one.batch),
             _share(one.over_dense, one.most),
-            _NOT_MEASURED if one.by_zeros is None else _share(one.by_zeros, one.most),
+            _own_share(one),
         )
         rows.append(tuple(text for text, is_shown in zip(texts, shown.values(), strict=True) if is_shown))
     return tuple(column for column, is_shown in shown.items() if is_shown), rows
@@ -76,6 +76,16 @@ def break_even_table(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 def _vary(found: Sequence[BreakEven]) -> tuple[bool, bool]:
     """Return whether threads, and whether batches, differ."""
     return len({one.threads for one in found}) > 1, len({one.batch for one in found}) > 1
+
+
+def _own_share(one: BreakEven) -> str:
+    """Return from which share on the zeros themselves gain, or what keeps that from being known."""
+    if one.by_zeros is None:
+        return _NOT_MEASURED
+    is_settled = one.by_zeros.reached is not None or one.by_zeros.below == one.most
+    off = None if is_settled else one.without_zeros
+    known = f": a mask without a zero gave {wording.ratio(off)}" if off else ""
+    return f"{_share(one.by_zeros, one.most)}{known}"
 
 
 def _share(at: Crossing, most: float) -> str:
