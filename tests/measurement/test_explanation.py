@@ -57,7 +57,7 @@ def test_fitting_widths_are_left_alone(monkeypatch):
 
 def test_a_change_that_computes_something_else_is_never_timed(monkeypatch):
     class Wrong:
-        weights = ("0.0.weight",)
+        weights, multiple = ("0.0.weight",), 8
 
     path = artifact("plain", "none", "onnx").path
     Wrong.model = onnx.load(artifact("plain", "magnitude:0.9", "onnx").path)

@@ -52,11 +52,13 @@ class Padded:
 
     Args:
         model: `onnx.ModelProto`.
+        multiple: of channels.
         weights: names, in the original, of the weights whose output channels are other than they were.
         widths: output channels before and after, each pair once.
     """
 
     model: Any
+    multiple: int
     weights: tuple[str, ...]
     widths: tuple[tuple[int, int], ...]
 
@@ -101,7 +103,9 @@ class _Padding:
             self._add(node)
         if not self._changed:
             raise UnsupportedError(f"no convolution whose channels are not in multiples of {self._multiple}")
-        return Padded(self._finish(), tuple(self._changed), tuple(dict.fromkeys(self._changed.values())))
+        return Padded(
+            self._finish(), self._multiple, tuple(self._changed), tuple(dict.fromkeys(self._changed.values()))
+        )
 
     def _add(self, node: Any) -> None:
         """Take over a node, padded where it can be."""

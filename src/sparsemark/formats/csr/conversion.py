@@ -238,7 +238,7 @@ def _turned(node: Node, weight: Array | None, matrices: dict[str, Array]) -> Nod
 
 
 def _kept_dense(node: Node, constants: dict[str, Constant | None], matrices: Collection[str]) -> Node:
-    """Give the weight of a transposed convolution another name where it is the matrix of another operator."""
+    """Return a transposed convolution whose weight has a name of its own where it is another operator's matrix too."""
     if node.op != "ConvTranspose" or node.inputs[1] not in matrices:
         return node
     name = f"{node.inputs[1]}{_DENSE}"

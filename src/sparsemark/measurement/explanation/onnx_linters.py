@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsemark.measurement.explanation.subject import OnnxSubject
+    from sparsemark.networks.onnx_padding import Padded
     from sparsemark.records.explanation import ExplainedLayer, Fact
 
 _FLOAT32 = 1
@@ -38,33 +39,33 @@ _FLOAT32 = 1
 
 def alignment(subject: OnnxSubject) -> Advice | None:
     """Channels that are no multiple of the SIMD block, against the same network with zeros up to the next multiple."""
-    block = simd_block()
-    if block is None:
+    other = _in_blocks(subject, padded)
+    if other is None:
         return None
-    try:
-        other = padded(subject.model, block)
-    except UnsupportedError:
-        return None
-    return _whole(subject, "alignment", other.model, _named(subject, other.weights), {"multiple": block})
+    return _whole(subject, "alignment", other.model, _named(subject, other.weights), {"multiple": other.multiple})
 
 
 def rounding(subject: OnnxSubject) -> Advice | None:
     """Channels at the nearest multiple of the SIMD block, some fewer: what pruning to such widths would give."""
-    block = simd_block()
-    if block is None:
-        return None
-    try:
-        other = rounded(subject.model, block)
-    except UnsupportedError:
-        return None
-    if all(now > was for was, now in other.widths):  # then it is the one with zeros
+    other = _in_blocks(subject, rounded)
+    if other is None or all(now > was for was, now in other.widths):  # the latter is the one with zeros
         return None
     try:
         before, after = time_pairs(subject.caller(subject.model), subject.caller(other.model))
     except Exception:  # a graph that ONNX Runtime refuses: then there is nothing to propose
         return None
     widths = ", ".join(f"{was} -> {now}" for was, now in other.widths)
-    return Advice("rounding", _named(subject, other.weights), before, after, {"multiple": block, "widths": widths})
+    facts: dict[str, Fact] = {"multiple": other.multiple, "widths": widths}
+    return Advice("rounding", _named(subject, other.weights), before, after, facts)
+
+
+def _in_blocks(subject: OnnxSubject, change: Callable[[Any, int], Padded]) -> Padded | None:
+    """Return the network in multiples of the SIMD block; None where that is not known, or all its widths are such."""
+    block = simd_block()
+    try:
+        return None if block is None else change(subject.model, block)
+    except UnsupportedError:
+        return None
 
 
 def _named(subject: OnnxSubject, weights: Sequence[str]) -> tuple[str, ...]:
