@@ -88,6 +88,16 @@ def test_a_choice_belongs_to_a_file_and_a_number_of_threads(timed):
     assert ALL in opened
 
 
+def test_a_program_runs_a_file_or_its_content_at_the_level_that_is_timed(timed):
+    opened = timed(1.5)
+    onnx_runtime.Session(path().read_bytes(), 1)
+    assert opened[-1] == EXTENDED
+    del opened[:]
+    onnx_runtime.Session(path(), 1)
+    onnx_runtime.load(path(), 1)
+    assert opened == [EXTENDED, EXTENDED]
+
+
 def test_inputs_of_open_sizes_take_the_default(timed):
     class Open:
         name, shape, type = "x", ["batch", 3, "height", 8], "tensor(float)"

@@ -129,7 +129,7 @@ class Network:
             return tuple(np.zeros((0, *shape[1:]), np.float32) for _, shape in plan.lowered.outputs)
         if len(image) > 1:
             self._check_batch(plan)
-        if not plan.finite or not all_finite(image):
+        if plan.decision.dense or not plan.finite or not all_finite(image):
             # Zero times infinity is not a number, and skipping zeros would hide it.
             return self._run_dense(image)
         outputs = _image_by_image(plan.predict, image)

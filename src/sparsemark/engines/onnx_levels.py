@@ -7,6 +7,7 @@ ALL can be slower, where reordering activations for its NCHWc kernels costs more
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import statistics
 import time
 from collections.abc import Callable
@@ -60,19 +61,19 @@ class Level:
 DEFAULT = Level()
 
 
-def level_for(path: Path, threads: int, open_at: Callable[[str], Any]) -> Level:
-    """Return the level for a file: remembered, or timed in pairs now.
+def level_for(model: Path | bytes, threads: int, open_at: Callable[[str], Any]) -> Level:
+    """Return the level for a file, or its content: remembered, or timed in pairs now.
 
     It is the default where inputs have open sizes, and where the choice could not be remembered: every process must
     take the same.
 
     Args:
-        path: of the ONNX file.
+        model: the ONNX file.
         threads: that share a call.
         open_at: opens an `onnxruntime.InferenceSession` at a level.
     """
     try:
-        known = paths.levels(_key(path, threads))
+        known = paths.levels(_key(model, threads))
         found = _recall(known)
         if found is None:
             found = _measured(open_at)
@@ -142,7 +143,8 @@ def _recall(path: Path) -> Level | None:
     return None
 
 
-def _key(path: Path, threads: int) -> str:
+def _key(model: Path | bytes, threads: int) -> str:
     from sparsemark.machine.fingerprint import identity, package_versions
 
-    return key_of(content_hash(path), threads, identity(), package_versions(("onnxruntime",)), _CLEARLY, _SHARE)
+    content = hashlib.sha256(model).hexdigest() if isinstance(model, bytes) else content_hash(model)
+    return key_of(content, threads, identity(), package_versions(("onnxruntime",)), _CLEARLY, _SHARE)

@@ -20,15 +20,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsemark.engines.base import Predict
+    from sparsemark.engines.onnx_levels import Level
 
     Arrays = Mapping[str, NDArray[Any]]
 
 
 def load(path: Path, threads: int) -> Predict:
     """Load an ONNX file at the level that is faster for it here; errors as in `open_session`."""
-    level = level_for(path, threads, lambda name: open_session(path, threads, level=name))
+    level = faster_level(path, threads)
     predict = wrap(open_session(path, threads, level=level.name))
     return Noted(predict, level.notes) if level.notes else predict
+
+
+def faster_level(model: Path | bytes, threads: int) -> Level:
+    """Return the level at which a file, or its content, is faster here; errors as in `open_session`."""
+    return level_for(model, threads, lambda name: open_session(model, threads, level=name))
 
 
 def code() -> str:
@@ -47,7 +53,7 @@ def wrap(session: Any) -> Predict:
 
 
 class Session:
-    """A `Predict` of an ONNX model that processes may call which are forked from the one that opened it.
+    """A `Predict` of an ONNX model, at its faster level, that processes forked from the one that opened it may call.
 
     Args:
         model: file, or its content.
@@ -58,7 +64,7 @@ class Session:
     """
 
     def __init__(self, model: Path | bytes, threads: int) -> None:
-        self._model, self._threads = model, threads
+        self._model, self._threads, self._level = model, threads, faster_level(model, threads).name
         # Kept in a child: closing a session waits for its threads.
         self._left_behind: list[Any] = []
         self._predict: Predict | None = None
@@ -66,7 +72,7 @@ class Session:
         renewed_after_fork(self)
 
     def _open(self) -> Predict:
-        self.opened = open_session(self._model, self._threads)
+        self.opened = open_session(self._model, self._threads, level=self._level)
         self._predict = predict = wrap(self.opened)
         return predict
 

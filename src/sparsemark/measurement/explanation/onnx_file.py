@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.engines.onnx_levels import level_for
-from sparsemark.engines.onnx_runtime import open_session
+from sparsemark.engines.onnx_runtime import faster_level, open_session
 from sparsemark.errors import UserError
 from sparsemark.measurement.explanation.onnx_profile import peak, profile
 from sparsemark.measurement.explanation.pairs import time_calls
@@ -52,7 +51,7 @@ def profiled_file(path: Path, fixed: Any, threads: int = 1) -> OnnxSubject:
     Raises:
         UnsupportedError: ONNX Runtime cannot run it.
     """
-    level = level_for(path, threads, lambda name: open_session(path, threads, level=name))
+    level = faster_level(path, threads)
     profiled = profile(fixed, threads, level.name)
     session = open_session(fixed.SerializeToString(), threads, level=level.name)
     inputs = dict(profiled.inputs)
