@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.paper import document
-from bench.paper_answers import NETWORKS, answer_rows, untimed
-from bench.paper_claims import CLAIMS
-from bench.paper_study import Study
-from bench.paper_times import TIMES, runs
-from bench.paper_verdicts import ABOVE, FAILS, HOLDS, OPEN, Part, judged, verdict
+from bench.paper.answers import NETWORKS, answer_rows, untimed
+from bench.paper.claims import CLAIMS
+from bench.paper.page import document
+from bench.paper.study import Study
+from bench.paper.times import TIMES, runs
+from bench.paper.verdicts import ABOVE, FAILS, HOLDS, OPEN, Part, judged, verdict
 from sparsemark.records.run import Run
 from sparsemark.records.scores import Score
 from sparsemark.report import wording

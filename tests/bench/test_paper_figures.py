@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.paper_architectures import DRAWN, JOIN, SUM, Block, blocks_of, main_way
-from bench.paper_figures import CAPTIONS, FIGURES, curve, figure_8, figure_9, figure_11, tables_1_and_3
-from bench.paper_numbers import EPOCHS
+from bench.paper.architectures import DRAWN, JOIN, SUM, Block, blocks_of, main_way
+from bench.paper.figures import CAPTIONS, FIGURES, curve, figure_8, figure_9, figure_11, tables_1_and_3
+from bench.paper.numbers import EPOCHS
 from models import NETWORKS
 from sparsemark.references import resolve
 from tests.bench.test_paper import Invented

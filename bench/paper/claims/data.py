@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.paper_claims_pruning import TOO_FEW
-from bench.paper_study import mean_of
-from bench.paper_verdicts import ABOVE, OPEN, OVER_HALF, Margin, Part, Verdict, absent, percent, verdict
+from bench.paper.claims.pruning import TOO_FEW
+from bench.paper.study import mean_of
+from bench.paper.verdicts import ABOVE, OPEN, OVER_HALF, Margin, Part, Verdict, absent, percent, verdict
 from sparsemark.analysis.groups import loss_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.paper_study import Study
+    from bench.paper.study import Study
 
 _SIZE, _IMAGES, _SIZES = 256, 3243, 1
 """Side in pixels of every image of the set at hand before it was reduced, how many there are, and of how many sizes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bench.paper_verdicts import RULES
+from bench.paper.verdicts import RULES
 from sparsemark.analysis.comparison import ONE_PROCESS
 from sparsemark.analysis.contamination import DRIFT_LIMIT
 from sparsemark.report import wording

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.paper_claims_cost import (
+from bench.paper.claims.cost import (
     file_is_lighter_when_sparse,
     file_is_lighter_with_zeros,
     masks_are_faster_in_onnxruntime,
@@ -13,8 +13,8 @@ from bench.paper_claims_cost import (
     sparse_engine_is_faster,
     sparse_matrices_are_faster,
 )
-from bench.paper_claims_data import accuracy_misleads, adam_is_best, images_are_alike, sizes_differ, split_decides
-from bench.paper_claims_networks import (
+from bench.paper.claims.data import accuracy_misleads, adam_is_best, images_are_alike, sizes_differ, split_decides
+from bench.paper.claims.networks import (
     apart_mends,
     deeper_is_better,
     heads_disturb,
@@ -23,7 +23,7 @@ from bench.paper_claims_networks import (
     rises_every_epoch,
     unet_falls,
 )
-from bench.paper_claims_pruning import (
+from bench.paper.claims.pruning import (
     collapses_at_ninety,
     collapses_at_seventy,
     drops_at_ninety,
@@ -31,7 +31,7 @@ from bench.paper_claims_pruning import (
     kept_to_seventy,
     pruning_regularises,
 )
-from bench.paper_verdicts import Claim
+from bench.paper.verdicts import Claim
 
 CLAIMS = (
     Claim("1a", "With more zeros PyTorch infers faster (figure 10)", masks_are_faster_in_torch),

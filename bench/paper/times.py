@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.paper_numbers import ONE_SHOT, Table
-from bench.paper_study import MIXES, timed
+from bench.paper.numbers import ONE_SHOT, Table
+from bench.paper.study import MIXES, timed
 from sparsemark.analysis.cells import is_control, is_dense, is_mask_only
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import contamination_of
@@ -15,8 +15,8 @@ from sparsemark.report.wording import ABSENT
 from sparsemark.specs import FP32
 
 if TYPE_CHECKING:
-    from bench.paper_numbers import Rows
-    from bench.paper_study import Study
+    from bench.paper.numbers import Rows
+    from bench.paper.study import Study
     from sparsemark.records.measurement import Measurement
 
 _ENGINES = ("torch", "onnxruntime", "torch-csr", "scipy-csr", "direct-csr")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.paper_architectures import DRAWN, draw_architecture
-from bench.paper_numbers import EPOCHS, ONE_SHOT, SCORES_BY_EPOCH, VALIDATION_BY_EPOCH
+from bench.paper.architectures import DRAWN, draw_architecture
+from bench.paper.numbers import EPOCHS, ONE_SHOT, SCORES_BY_EPOCH, VALIDATION_BY_EPOCH
 from sparsemark import paths
 from sparsemark.report.style import GREY, End, caption, label_ends, new_figure, save, tidy
 from sparsemark.report.wording import listed
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bench.paper_study import Study
+    from bench.paper.study import Study
 
 FOLDER = "paper"
 """Below `results/figures`."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from bench.paper_claims_pruning import caveat, part_of_change
-from bench.paper_numbers import VALIDATION_BY_EPOCH
-from bench.paper_verdicts import ABOVE, BELOW, OPEN, Part, Verdict, absent, verdict
+from bench.paper.claims.pruning import caveat, part_of_change
+from bench.paper.numbers import VALIDATION_BY_EPOCH
+from bench.paper.verdicts import ABOVE, BELOW, OPEN, Part, Verdict, absent, verdict
 from sparsemark.analysis.launches import student_quantile
 
 if TYPE_CHECKING:
-    from bench.paper_study import Study
-    from bench.paper_verdicts import Margin
+    from bench.paper.study import Study
+    from bench.paper.verdicts import Margin
 
 _SEEDS = range(3)
 _ONE_CURVE = "scores by epoch are kept as totals, of one network"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.paper_verdicts import (
+from bench.paper.verdicts import (
     ABOVE,
     ALIKE,
     BELOW,
@@ -21,8 +21,8 @@ from bench.paper_verdicts import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.paper_study import Change, Study
-    from bench.paper_verdicts import Margin
+    from bench.paper.study import Change, Study
+    from bench.paper.verdicts import Margin
 
 TOO_FEW = "too few patients, or no difference in any of them"
 _LEAD = "pruned minus dense, fine-tuned as long"

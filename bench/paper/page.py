@@ -11,15 +11,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from bench.paper_answers import COLUMNS, NOTE, answer_rows, untimed
-from bench.paper_architectures import DRAWN
-from bench.paper_claims import CLAIMS
-from bench.paper_figures import CAPTIONS, FIGURE_10, FIGURES, FOLDER
-from bench.paper_numbers import TABLES
-from bench.paper_study import Study
-from bench.paper_times import TIMES, runs
-from bench.paper_verdicts import counted
-from bench.paper_words import DISTURBED, GLOSSARY, HEAD, LEDGER, MARGINS, NOTES
+from bench.paper.answers import COLUMNS, NOTE, answer_rows, untimed
+from bench.paper.architectures import DRAWN
+from bench.paper.claims import CLAIMS
+from bench.paper.figures import CAPTIONS, FIGURE_10, FIGURES, FOLDER
+from bench.paper.numbers import TABLES
+from bench.paper.study import Study
+from bench.paper.times import TIMES, runs
+from bench.paper.verdicts import counted
+from bench.paper.words import DISTURBED, GLOSSARY, HEAD, LEDGER, MARGINS, NOTES
 from sparsemark import paths
 from sparsemark.files import write_atomically
 from sparsemark.machine.fingerprint import machine_name
@@ -28,7 +28,7 @@ from sparsemark.report.renderers.markdown import markdown_table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bench.paper_verdicts import Claim, Verdict
+    from bench.paper.verdicts import Claim, Verdict
 
 _LOST = "Figures 1 to 11 here are ours: our copy of the paper has lost its pictures, and only their captions are left."
 
@@ -96,7 +96,3 @@ def main() -> int:
     write_atomically(path, document(Study()).encode())
     sys.stdout.write(f"wrote {path}\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
