@@ -13,7 +13,7 @@ from sparsemark.records.scores import RANDOM_INPUTS
 from sparsemark.report import wording
 from sparsemark.report.conditions import epochs_of, has_equal_dense
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.headline import QUIET, bar_in_words, beside, disturbed, doubt, unjudged
+from sparsemark.report.headline import QUIET, bar_in_words, beside, disturbance, doubt, unjudged
 from sparsemark.report.scores import EQUAL, Scoring
 from sparsemark.specs import DENSE
 
@@ -42,7 +42,7 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
     """
     scoring = Scoring.of(run.measurements)
     found = [answer for answer in answers(run.measurements, bar) if answer.candidates]
-    lines = [f"next: {QUIET}"] if any(map(disturbed, found)) else []
+    lines = [f"next: {QUIET}"] if any(disturbance(answer).is_most for answer in found) else []
     for answer in found:
         if unjudged(answer, scoring):
             said = _speed_only(answer, run.engines)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import is_dense, is_reference, models, reference_engine, way
 from sparsemark.analysis.comparison import speedup_over
-from sparsemark.analysis.contamination import contamination_of, in_words
+from sparsemark.analysis.contamination import Disturbance, contamination_of, in_words
 from sparsemark.analysis.front import Bar, answers, on_select
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
@@ -54,7 +54,7 @@ def headlines(run: Run, bar: Bar | None = None) -> list[str]:
             line = _headline(answer, scoring, bar or Bar(), run.engines)
             if verdict := _verdict(answer, scoring):
                 line = f"{verdict}. {line[0].upper()}{line[1:]}"
-            elif disturbed(answer):
+            elif disturbance(answer).is_most:
                 line = f"not certain: {line}"
             lines.append(f"{answer.model}: {line}" if several else line[0].upper() + line[1:])
     return lines
@@ -64,7 +64,7 @@ def _verdict(answer: Answer, scoring: Scoring) -> str:
     """Return whether to prune, and on which evidence; empty where no score says."""
     if not answer.candidates or unjudged(answer, scoring):
         return ""
-    if disturbed(answer):
+    if disturbance(answer).is_most:
         return f"prune: not certain, {doubt(answer)}"
     best = answer.best
     if best is None or best.measurement.method == DENSE:
@@ -83,8 +83,8 @@ def _verdict(answer: Answer, scoring: Scoring) -> str:
 
 def doubt(answer: Answer) -> str:
     """Return why what is chosen may not be the best, empty where nothing speaks against it: it is a candidate then."""
-    if disturbed(answer):
-        return "most cells were disturbed"
+    if disturbance(answer).is_most:
+        return disturbance(answer).words
     best = answer.best
     if best is None:
         return ""
@@ -110,22 +110,16 @@ def bar_in_words(answer: Answer, scoring: Scoring, bar: Bar) -> str:
     return scale.within(bar.allowed(dense)) if share is None else scale.kept(share)
 
 
-def disturbed(answer: Answer) -> list[Measurement]:
-    """Return the cells whose latency cannot be trusted, where they are so many that the answer is in doubt; else none.
+def disturbance(answer: Answer) -> Disturbance:
+    """Return how many cells of the network were disturbed; where it is most of them, the answer is in doubt.
 
-    Pairing cancels most of what moved, but where most cells were disturbed the machine was never quiet.
+    Pairing cancels most of what moved, but then the machine was never quiet.
     """
-    cells = _cells(answer)
-    found = [m for m in cells if contamination_of(m)]
-    return found if 2 * len(found) > len(cells) else []
-
-
-def _cells(answer: Answer) -> list[Measurement]:
-    return [m for one in answer.candidates for m in one.cells]
+    return Disturbance.of(one.measurement for one in answer.standings)
 
 
 def beside(answer: Answer, scoring: Scoring, notes: Notes) -> Iterator[str]:
-    """Yield what qualifies a headline, a line each: disturbance, rivals, and engines that did not run.
+    """Yield what qualifies a headline, a line each: doubts, rivals, and engines that did not run.
 
     Those are named since one of them might have been faster.
 
@@ -134,10 +128,8 @@ def beside(answer: Answer, scoring: Scoring, notes: Notes) -> Iterator[str]:
         scoring: of the run.
         notes: on the engines.
     """
-    if found := len(disturbed(answer)):
-        cells = len(_cells(answer))
-        every = "every cell" if cells > 1 else "the one cell"
-        yield f"disturbed: {f'{found} of {cells} cells' if found < cells else every}"
+    if why := doubt(answer):
+        yield f"not certain: {why}"
     rows = [one.measurement for one in answer.standings]
     own = answer.candidates[0].measurement
     is_judged = not unjudged(answer, scoring)

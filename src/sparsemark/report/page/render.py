@@ -226,7 +226,7 @@ def _facts(record: Mapping[str, Any], one: Standing, scoring: Scoring) -> list[t
             texts = [f"{cell.speedup:.2f}x" if cell.speedup else "", scale.value(score.value) if score else ""]
             facts.append((wording.which(cell, one.folds.unit), ", ".join(filter(None, texts))))
         if one.folds.disturbed:
-            facts.append(("disturbed", f"{one.folds.disturbed} of {len(one.folds.members)}"))
+            facts.append(("disturbed", f"{one.folds.disturbed} of {len(one.folds.members)} {one.folds.unit}"))
     return facts
 
 

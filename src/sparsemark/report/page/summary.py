@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_against_itself, is_control, is_dense, is_reference, models, reference_engine
-from sparsemark.analysis.contamination import contamination_of
+from sparsemark.analysis.cells import is_against_itself, is_dense, is_reference, models, reference_engine
+from sparsemark.analysis.contamination import Disturbance
 from sparsemark.analysis.front import answers, fastest
 from sparsemark.report import trust, wording
 from sparsemark.report.findings import against_itself, clock_agrees
-from sparsemark.report.headline import QUIET, disturbed, doubt, share_without_pruning, unjudged
+from sparsemark.report.headline import QUIET, disturbance, doubt, share_without_pruning, unjudged
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployme
         else:
             tiles = (*_tiles(answer, best, scoring, run), machine)
             cells = best.measurement.name, best.deployed.name
-            why = QUIET if disturbed(answer) else doubt(answer)
+            why = QUIET if disturbance(answer).is_most else doubt(answer)
             command, how = deployment.of(best.deployed), deployment.explained(best.deployed)
             yield Summary(model, tiles, cells, command, wording.deployed(best), why, how)
 
@@ -135,23 +135,21 @@ def _reference_ms(answer: Answer, m: Measurement) -> float | None:
 def machine_tile(run: Run) -> Tile:
     """Return whether the machine was quiet while the cells of a run, or of one network of it, were measured."""
     measured = run.measured()
-    # The answer counts its disturbed cells without controls; the two must agree.
-    cells = [m for m in measured if not is_control(m)] or measured
-    if not measured:
+    count = Disturbance.of(measured)
+    if not count.timed:
         return Tile("nothing measured", "no cell has a time", "unfit")
-    disturbed = sum(bool(contamination_of(m)) for m in cells)
     same = _against_themselves(measured)
     off = [m for m in same if clock_agrees(m) is False]
     # The one that is off, if one is: the others say nothing for it.
     shown = next(iter([*off, *same]), None)
     clock = "no dense row against itself" if shown is None else f"dense against itself {against_itself(shown)}"
-    words = f"{disturbed} of {len(cells)} cells disturbed; {clock}"
+    words = f"{count.words}; {clock}"
     if off:
         named = f": {', '.join(dict.fromkeys(str(m.model) for m in off))}" if len(models(measured)) > 1 else ""
         return Tile(f"the clock disagrees{named}", words, "unfit")
-    if not disturbed:
+    if not count.cells:
         return Tile("quiet machine", words, "fit")
-    if 2 * disturbed <= len(cells):
+    if not count.is_most:
         return Tile("noisy machine", words, "noisy")
     return Tile("disturbed machine", words, "unfit")
 

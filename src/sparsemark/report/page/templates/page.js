@@ -283,7 +283,7 @@
     const shown = passing(cells), names = new Set(shown.map((cell) => cell.name)), points = passing(drawn);
     rows.forEach((row) => { row.hidden = !names.has(row.dataset.name); });
     const count = find("#count");
-    if (count) count.textContent = `${shown.length} of ${cells.length} cells shown`;
+    if (count) count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows shown`;
     drawFront(points);
     drawPace(points);
     drawCourse(points);
