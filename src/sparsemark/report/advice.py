@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 _LISTED = 4
 """Pruned networks whose speed is told where none has a score; the table has the others."""
 
-_NEXT = "next: --task FILE.py in sparsemark bench gives every row a score"
+NEXT = "next: "
+"""Beginning of a line that says what to do."""
+
+_SCORE = f"{NEXT}--task FILE.py in sparsemark bench gives every row a score"
 
 
 def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = None) -> list[str]:
@@ -42,18 +45,18 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
     """
     scoring = Scoring.of(run.measurements)
     found = [answer for answer in answers(run.measurements, bar) if answer.candidates]
-    lines = [f"next: {QUIET}"] if any(disturbance(answer).is_most for answer in found) else []
+    lines = [f"{NEXT}{QUIET}"] if any(disturbance(answer).is_most for answer in found) else []
     for answer in found:
         if unjudged(answer, scoring):
             said = _speed_only(answer, run.engines)
         else:
             said = _choice(answer, scoring, bar or Bar(), deployment or Deployment(), run.engines)
         prefix = f"{answer.model}: " if len(found) > 1 else ""
-        lines += [f"{prefix}{line}" for line in (*beside(answer, scoring, run.engines), *said)]
+        lines += [f"{prefix}{line}" for line in (*beside(answer, scoring, bar or Bar(), run.engines), *said)]
     unscored = [one for answer in found if unjudged(answer, scoring) for one in answer.candidates]
     if any(map(_is_on_random_inputs, unscored)):
         lines.append("decisions were compared on random inputs, where they say little of real ones")
-    return [*lines, _NEXT] if unscored else lines
+    return [*lines, _SCORE] if unscored else lines
 
 
 def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, notes: Notes) -> Iterator[str]:

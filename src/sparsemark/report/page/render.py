@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
+from sparsemark.report.advice import NEXT
 from sparsemark.report.break_even import break_even_table
 from sparsemark.report.conditions import environment, job
 from sparsemark.report.deployment import Deployment
@@ -25,17 +26,18 @@ from sparsemark.report.page.table import cells_table
 from sparsemark.report.scores import Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sparsemark.analysis.front import Standing
     from sparsemark.records.run import Run
     from sparsemark.report.layers import Layers
+    from sparsemark.report.page.summary import Summary
 
 PARITY_LIMIT = 1e-5
 """Of float32, relative; `measurement.parity` decides by the same."""
 
 _LINES = 6
-"""Lines of advice above the charts, the others are folded, and of a list below the table that stays unfolded."""
+"""Lines of a list below the table that stays unfolded."""
 
 
 def as_page(
@@ -66,6 +68,7 @@ def as_page(
     engines = list(dict.fromkeys(record["engine"] for record in records))
     found = summaries(run, bar, scoring, deployment)
     boxed = [text for summary in found if summary.deploy for text in (summary.deploy, summary.doubt) if text]
+    advice = [line for line in content.advice if not any(text in line for text in boxed)]
     _name_folds(records, drawn)
     for record in (*records, *points):
         # A number stands for an engine: its registered name is shown to nobody.
@@ -86,7 +89,8 @@ def as_page(
         when=", ".join(filter(None, (f"measured {run.when[:10]}" if run.when else "", job(run.measured())))),
         machine=next(iter(environment(run.machine_info)), ""),
         summaries=found,
-        advice=[line for line in content.advice if not any(text in line for text in boxed)],
+        steps=[line for line in advice if line.startswith(NEXT)],
+        notes=[*_more(found), *(line for line in advice if not line.startswith(NEXT))],
         fitness=machine_tile(run),
         environment=[line for line in environment(run.machine_info) if line],
         table=cells_table(content, records),
@@ -109,6 +113,13 @@ def as_page(
         layers=None if explained is None else _layers(explained),
         **view,
     )
+
+
+def _more(found: Sequence[Summary]) -> Iterator[str]:
+    """Yield what the tiles leave out, a line each."""
+    for summary in found:
+        network = f"{summary.model}: " if len(found) > 1 else ""
+        yield from (f"{network}{tile.number}: {tile.more}" for tile in summary.tiles if tile.more)
 
 
 def _what_it_says() -> tuple[str, str]:
