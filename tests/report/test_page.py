@@ -19,6 +19,7 @@ from sparsemark.records.run import Run
 from sparsemark.report import render, trust, wording
 from sparsemark.report.advice import advice
 from sparsemark.report.deployment import Deployment
+from sparsemark.report.findings import findings_of
 from sparsemark.report.page import colours, files, library, summary, vega
 from sparsemark.report.page import render as page_render
 from sparsemark.report.page.cells import kind_of
@@ -377,7 +378,16 @@ def test_what_the_run_says_stands_before_the_table():
     page = render(RUNS["study"], "html")
     assert page.index("What it says") < page.index('id="all-title"')
     assert page.count("What it says") == 1
-    assert "Zeros and channels over dense on the same engine, sparse storage over the reference. Unchanged: " in page
+    assert "Zeros and channels over dense on the same engine, CSR over the reference, quantised over float32: " in page
+    (table,) = re.findall(r'<table id="says">(.*?)</table>', page, re.DOTALL)
+    titles = re.findall(r"<th[^>]*>(.*?)</th>", table)
+    assert titles == [
+        "what", "engine", "pruned", "over dense ONNX Runtime", "over its own dense", "score change", "verdict"
+    ]  # fmt: skip
+    found = findings_of(RUNS["study"])
+    assert table.count("<tr>") == len(found) + 1
+    assert table.count('"number decides"') == len(found)
+    assert all(one.sentence not in page for one in found)
     assert "is within 3 % of 1x" in page
 
 

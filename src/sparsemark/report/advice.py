@@ -101,8 +101,8 @@ def _evidence(best: Standing, within: str, scale: Scale, bar: Bar) -> str:
         if score.low is None:
             known += ": per_group in the task, or a score for each input, would give one"
     else:
-        change = scale.lost(loss, score.loss_low, score.loss_high)
-        known = f"the score changes by {change}{' points' if scale.percent else ''} (95 %, in pairs)"
+        change = scale.lost_in_words(loss, score.loss_low, score.loss_high)
+        known = f"the score changes by {change} (95 %, in pairs)"
         more = f"a larger loss than {scale.amount(allowed)}"
         known += f", which excludes {more}" if best.excludes_more else f": a point estimate, {more} is not excluded"
     contradicted = ""

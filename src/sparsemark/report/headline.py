@@ -277,7 +277,7 @@ def _score_change(best: Standing, scoring: Scoring) -> str:
     if score is None or dense is None or is_dense(m):
         return ""
     scale, data = scoring.scale(m.model), wording.on_caveat(wording.caveat(m.data))
-    return f", {scale.metric} {scale.value(dense.value)} -> {scale.value(score.value)}{data}"
+    return f", {scale.step(dense.value, score.value)}{data}"
 
 
 def _reference(measurement: Measurement, notes: Notes) -> str:

@@ -8,11 +8,12 @@ from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
 from sparsemark.report.advice import NEXT
-from sparsemark.report.break_even import break_even_table
+from sparsemark.report.break_even import break_even_table, reference_of
 from sparsemark.report.conditions import environment, job
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.document import content_of, sections
-from sparsemark.report.findings import NEGLIGIBLE
+from sparsemark.report.document import NETWORKS, content_of, sections
+from sparsemark.report.finding import NEGLIGIBLE, beside, findings_table
+from sparsemark.report.findings import CONTROLS
 from sparsemark.report.findings import TITLE as FINDINGS
 from sparsemark.report.front import FRONT, SPREAD, places
 from sparsemark.report.harmless import harmless_run
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from sparsemark.analysis.front import Standing
     from sparsemark.records.run import Run
+    from sparsemark.report.document import Content
     from sparsemark.report.layers import Layers
     from sparsemark.report.page.summary import Summary
 
@@ -101,13 +103,9 @@ def as_page(
         precisions=list(dict.fromkeys(record["precision"] for record in records)),
         networks=list(dict.fromkeys(record["model"] for record in records)),
         records=records,
-        lists=[
-            (title, lines)
-            for title, lines in sections(content)
-            if lines not in (content.failures, content.conditions, content.break_evens, content.findings)
-        ],
+        lists=[(title, lines) for title, lines in sections(content) if title in (NETWORKS, CONTROLS)],
         break_evens=break_even_table(run),
-        findings=_what_it_says(),
+        findings=_what_it_says(content, run),
         figures=[] if interactive else static_figures(run),
         install=library.INSTALL,
         layers=None if explained is None else _layers(explained),
@@ -122,14 +120,22 @@ def _more(found: Sequence[Summary]) -> Iterator[str]:
         yield from (f"{network}{tile.number}: {tile.more}" for tile in summary.tiles if tile.more)
 
 
-def _what_it_says() -> tuple[str, str]:
-    """Return the title of the findings, and what their words mean."""
+def _what_it_says(content: Content, run: Run) -> dict[str, Any]:
+    """Return the findings as a table with its title and what its words mean, and the lines beside it."""
     title, _, against = FINDINGS.partition(" (")
-    return title, (
-        f"{against[:1].upper()}{against[1:].rstrip(')')}. "
-        f"Unchanged: the whole interval is within {100 * NEGLIGIBLE:g} % of 1x; faster and slower: on one side of it; "
-        "not settled: neither."
-    )
+    columns, lines = findings_table(content.findings, reference_of(run.measured(), run.engines))
+    return {
+        "title": title,
+        "lead": (
+            f"{against[:1].upper()}{against[1:].rstrip(')')}: that ratio is bold, and the verdict goes by it. "
+            f"Unchanged: the whole interval is within {100 * NEGLIGIBLE:g} % of 1x; faster and slower: on one side of "
+            "it; not settled: neither; mixed: no verdict holds for more than half of the cells. Numbers are those of "
+            "the cell from which most was removed."
+        ),
+        "columns": columns,
+        "rows": lines,
+        "beside": beside(content.findings),
+    }
 
 
 def _name_folds(records: Sequence[dict[str, Any]], drawn: Sequence[Standing]) -> None:
