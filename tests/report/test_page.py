@@ -380,7 +380,7 @@ def test_what_the_run_says_stands_before_the_table():
     assert page.count("What it says") == 1
     assert "Zeros and channels over dense on the same engine, CSR over the reference, quantised over float32: " in page
     (table,) = re.findall(r'<table id="says">(.*?)</table>', page, re.DOTALL)
-    titles = re.findall(r"<th[^>]*>(.*?)</th>", table)
+    titles = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table)
     assert titles == [
         "what", "engine", "pruned", "over dense ONNX Runtime", "over its own dense", "score change", "verdict"
     ]  # fmt: skip
@@ -406,3 +406,19 @@ def test_scores_that_are_all_one_are_known():
     data = data_of(render(rescored(RUNS["study"], "accuracy", value=0.9), "html"))
     assert [frame["flat"] for frame in data["frames"].values()] == [True]
     assert "pace" in data["charts"]
+
+
+def test_the_environment_names_every_package_with_its_version():
+    committed = Path(__file__).parents[2] / "results/amd-epyc-2cpu-avx512f/cnn9.json"
+    for run in (RUNS["study"], Run.load(committed)):
+        page = render(run, "html")
+        (section,) = re.findall(r'<section id="environment">(.*?)</section>', page, re.DOTALL)
+        shown = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", section))
+        recorded = {name: version for name, version in run.machine_info["versions"].items() if version}
+        assert shown == {"Python": run.machine_info["python"]} | recorded
+        assert run.machine_info["cpu_model"].split("(")[0].strip() in section
+    assert {"sparsemark", "torch", "onnxruntime", "openvino", "numba", "numpy"} <= set(shown)
+    bare = dataclasses.replace(RUNS["study"], machine_info={})
+    assert "Versions of packages: not recorded in this result." in render(bare, "html")
+    stranger = dataclasses.replace(RUNS["study"], machine_info={"versions": {"<b>": "<i>", "gone": None}})
+    assert "<dt>&lt;b&gt;</dt><dd>&lt;i&gt;</dd></dl>" in render(stranger, "html")

@@ -201,13 +201,20 @@ def _known_to_pytest(info: Mapping[str, Any]) -> Mapping[str, Any]:
     return cpu if isinstance(cpu, dict) else {}
 
 
-def _versions(info: Mapping[str, Any]) -> str:
+def software(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return Python and the packages behind a run, each with its version; those whose version is not known are absent.
+
+    sparsemark itself stands first among the packages, the others in the order of the record.
+    """
     versions = info.get("versions")
+    recorded = versions if isinstance(versions, dict) else {}
     python = info.get("python") or info.get("python_version")
-    parts = [f"Python {python}"] if python else []
-    if isinstance(versions, dict):
-        parts += [f"{name} {version}" for name, version in versions.items() if version]
-    return ", ".join(parts)
+    found = {"Python": python, "sparsemark": recorded.get("sparsemark")} | recorded
+    return [(str(name), str(version)) for name, version in found.items() if version]
+
+
+def _versions(info: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in software(info))
 
 
 def _protocol(cells: Sequence[Measurement], notes: Notes) -> str:

@@ -9,7 +9,7 @@ from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
 from sparsemark.report.advice import NEXT
 from sparsemark.report.break_even import break_even_table, reference_of
-from sparsemark.report.conditions import environment, job
+from sparsemark.report.conditions import environment, job, software
 from sparsemark.report.deployment import Deployment
 from sparsemark.report.document import NETWORKS, content_of, sections
 from sparsemark.report.finding import NEGLIGIBLE, beside, findings_table
@@ -94,7 +94,7 @@ def as_page(
         steps=[line for line in advice if line.startswith(NEXT)],
         notes=[*_more(found), *(line for line in advice if not line.startswith(NEXT))],
         fitness=machine_tile(run),
-        environment=[line for line in environment(run.machine_info) if line],
+        software=software(run.machine_info),
         table=cells_table(content, records),
         kinds=[kind for kind in KINDS if any(record["kind"] == kind for record in records)],
         control=CONTROL,
