@@ -422,3 +422,23 @@ def test_the_environment_names_every_package_with_its_version():
     assert "Versions of packages: not recorded in this result." in render(bare, "html")
     stranger = dataclasses.replace(RUNS["study"], machine_info={"versions": {"<b>": "<i>", "gone": None}})
     assert "<dt>&lt;b&gt;</dt><dd>&lt;i&gt;</dd></dl>" in render(stranger, "html")
+
+
+def test_colour_judges_no_speed_where_there_is_no_score():
+    """Dense rows of fast engines were green on a page that knew no score."""
+    run = replace(RUNS["study"], lambda m: True, scores={})
+    page = render(run, "html")
+    classes = re.findall(r'<tr data-name="[^"]*" class="(.*?)"', page)
+    assert len(classes) == page.count("<tr data-name=")
+    assert all(set(one.split()) <= {"reference", "unscored"} and "unscored" in one for one in classes)
+    assert "green is faster" not in page
+    assert "speed only: no row has a score to keep" in page
+    assert "Speed only: no score says whether what is fast is still good." in page
+    scored_page = render(RUNS["study"], "html")
+    assert "unscored" not in " ".join(re.findall(r'<tr data-name="[^"]*" class="(.*?)"', scored_page))
+    assert 'class="faster"' in scored_page
+    assert "peed only" not in without_scripts(scored_page)
+    other = replace(RUNS["two networks"], lambda m: m.model == "unet", scores={})
+    marked = re.findall(r'<tr data-name="(.*?)" class="(.*?)"', render(other, "html"))
+    assert {name.startswith("unet") for name, one in marked if "unscored" in one} == {True}
+    assert {name.startswith("cnn9") for name, one in marked if "faster" in one} == {True}

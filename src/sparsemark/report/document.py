@@ -295,9 +295,12 @@ def _job(m: Measurement) -> tuple[object, ...]:
 
 
 def _tone(one: Standing) -> str:
-    """Return whether a cell is faster or slower; what loses its score, or has none, is not praised for its speed."""
-    interval = one.speedup
-    if interval is None or is_reference(one.measurement) or not one.keeps or one.is_contradicted:
+    """Return whether a cell is faster or slower; what loses its score, or has none to keep, is not praised for speed.
+
+    That holds for dense networks as well: without a score, colour would say of the others that fast is good.
+    """
+    interval, is_held = one.speedup, one.dense is not None and one.keeps and not one.is_contradicted
+    if interval is None or is_reference(one.measurement) or not is_held:
         return NEUTRAL
     return FASTER if interval.low > 1 else SLOWER if interval.high < 1 else NEUTRAL
 

@@ -59,6 +59,7 @@ def as_page(
     judged = standings(run.measurements, bar or Bar())
     drawn = [one for one in with_folds_as_one(judged) if one.measurement.status == MEASURED]
     judged = [one for one in judged if one.measurement.status == MEASURED]
+    held = {one.measurement.name for one in judged if one.dense is not None}
     scoring = Scoring.of(run.measurements)
     order = {row.name: place for place, row in enumerate(content.rows)}
     for rows_of in (judged, drawn):
@@ -95,7 +96,8 @@ def as_page(
         notes=[*_more(found), *(line for line in advice if not line.startswith(NEXT))],
         fitness=machine_tile(run),
         software=software(run.machine_info),
-        table=cells_table(content, records),
+        table=cells_table(content, records, held),
+        speed_only=not held,
         kinds=[kind for kind in KINDS if any(record["kind"] == kind for record in records)],
         control=CONTROL,
         shapes={kind: _OUTLINES[shape] for kind, shape in charts.SHAPES.items()},
