@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sparsemark.cli.pages import comparison_page
 from sparsemark.report import render
 from sparsemark.report.layers import read_layers
 from tests.report.pages import HOSTILE, LONG, many, named
-from tests.report.runs import RUNS, replace, rescored
+from tests.report.runs import RUNS, of, replace, rescored
 from tests.report.test_folds import study
 from tests.report.test_layers import written
 
@@ -404,3 +405,32 @@ def test_where_all_scores_are_one_the_front_is_a_chart_of_speed(opened, width):
     assert max(right for _, _, right, _ in points) <= width
     browser.execute_script("document.querySelector('#pace .points [tabindex=\"0\"]').focus()")
     assert "cell" in browser.find_element("id", "front-record").text
+
+
+def test_pairs_beyond_the_axis_are_triangles_with_their_value_and_are_counted(opened):
+    """They lay on the edge as if it were their value."""
+    chosen = of("channels", "ncnn", 0.7)
+    (m,) = filter(chosen, RUNS["study"].measurements)
+    slow = (*m.samples_s[:40], *(3 * second for second in m.samples_s[40:48]), *m.samples_s[48:])
+    browser = opened(replace(RUNS["study"], chosen, samples_s=slow))
+    beyond = [label for label in marks(browser, "strip") if label.endswith(", beyond the axis")]
+    assert any(re.match(r"pair 6: -6\d\.\d+ %", label) for label in beyond)
+    outlines = browser.execute_script(
+        "return [...document.querySelectorAll('#strip .points path')].map(p => [p.ariaLabel, p.getAttribute('d')])"
+    )
+    arcs = {label for label, path in outlines if "A" not in path and "moved" not in label}
+    assert arcs == {label for label in beyond if "moved" not in label}
+    words = browser.find_element("css selector", "[data-drawn=beyond]")
+    assert f"{len(beyond)} of 20 pairs" in words.text
+    box, chart = browser.execute_script(
+        "return [document.querySelector(`#strip .points [aria-label^='pair 6:']`), document.querySelector('#strip svg')]"
+        ".map(e => e.getBoundingClientRect()).map(r => [r.top, r.bottom])"
+    )
+    assert chart[0] <= box[0] < box[1] <= chart[1], "it is drawn whole"
+    browser.execute_script(
+        "const mark = document.querySelector(`#strip .points [aria-label^='pair 6:']`), r = mark.getBoundingClientRect();"
+        "mark.dispatchEvent(new MouseEvent('mousemove', {bubbles: true, clientX: r.x + r.width / 2, clientY: r.y + 3}))"
+    )
+    assert browser.execute_script("return !!document.querySelector(`#strip [title^='pair 6: -6'], #strip[title^='pair 6: -6']`)")
+    calm = opened(replace(RUNS["study"], lambda m: True, samples_s=m.samples_s[:8] * 20, reference_s=m.reference_s[:8] * 20))
+    assert not calm.find_element("css selector", "[data-drawn=beyond]").is_displayed()

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 SHAPES = {DENSE_KIND: "diamond", ZEROS: "circle", CHANNELS: "square", BOTH: "triangle-up", CONTROL: "cross"}
 """Symbol of each family of pruning."""
 
+_BEYOND = "abs(datum.y) > ys[1]"
+"""Whether a pair of blocks lies beyond the axis of its chart, at whose edge it is drawn."""
+
+_POINTING = f"{_BEYOND} ? (datum.y > 0 ? 'triangle-up' : 'triangle-down') : "
+"""Symbol of such a pair, which points to where it would lie; the symbol of the others follows."""
+
 
 def front(colour: Spec) -> Spec:
     """Return the chart of the score against the speedup, with both intervals and what nothing dominates."""
@@ -173,8 +179,9 @@ def speedup(kind: str, colour: Spec) -> Spec:
 def strip(colour: Spec) -> Spec:
     """Return the chart of a cell's paired blocks in the order of time, beside those of the control."""
     return specification(
-        "Paired blocks of one cell in the order of time, in percent from their median; crosses are blocks in which "
-        "the reference had moved, grey are those of the dense network against itself.",
+        "Paired blocks of one cell in the order of time, in percent from their median; triangles at the edge "
+        "lie beyond the axis, crosses are blocks in which the reference had moved, grey are those of the dense network "
+        "against itself.",
         260,
         colour,
         signals=[{"name": name, "value": value} for name, value in
@@ -183,7 +190,9 @@ def strip(colour: Spec) -> Spec:
         scales=[
             {"name": "x", "type": "linear", "zero": False, "nice": False, "padding": 14, "range": "width",
              "domain": {"fields": [{"data": "cells", "field": "x"}, {"data": "control", "field": "x"}]}},
-            {"name": "y", "type": "linear", "domain": {"signal": "ys"}, "range": "height", "clamp": True},
+            # Room for the symbols at its ends.
+            {"name": "y", "type": "linear", "domain": {"signal": "ys"}, "clamp": True,
+             "range": [{"signal": "height - 9"}, 9]},
         ],
         axes=[
             {"scale": "x", "orient": "bottom", "title": "pair of blocks, in the order of time", "tickMinStep": 1},
@@ -201,14 +210,18 @@ def strip(colour: Spec) -> Spec:
              "encode": {"update": {
                 "x": {"scale": "x", "field": "x", "offset": 3}, "y": {"value": 7}, "text": {"field": "text"},
                 "baseline": {"value": "middle"}, "fontSize": {"value": 11}, "fill": {"value": "var(--dim)"}}}},
-            {"type": "symbol", "aria": False, "interactive": False, "from": {"data": "control"}, "encode": {"update": {
-                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 30}, "fill": {"value": "transparent"},
-                "stroke": {"value": "var(--dim)"}}}},
+            {"type": "symbol", "name": "controls", "aria": False, "from": {"data": "control"}, "encode": {"update": {
+                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 30},
+                "shape": {"signal": f"{_POINTING}'circle'"}, "tooltip": {"field": "label"},
+                "fill": {"value": "transparent"}, "stroke": {"value": "var(--dim)"}}}},
             {"type": "symbol", "name": "points", "from": {"data": "cells"}, "description": "pairs of blocks",
              "encode": {"update": {
-                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 60},
-                "shape": {"signal": "datum.moved ? 'cross' : 'circle'"},
-                "fill": {"scale": "colour", "signal": "runner"}, "description": {"field": "label"}}}},
+                "x": value("x", "x"), "y": value("y", "y"),
+                "size": {"signal": f"{_BEYOND} ? 110 : 60"},
+                "shape": {"signal": f"{_POINTING}datum.moved ? 'cross' : 'circle'"},
+                "fill": {"signal": f"{_BEYOND} ? 'var(--ground)' : scale('colour', runner)"},
+                "stroke": {"scale": "colour", "signal": "runner"}, "strokeWidth": {"value": 2},
+                "description": {"field": "label"}, "tooltip": {"field": "label"}}}},
         ],
     )  # fmt: skip
 

@@ -241,6 +241,12 @@
     const [estimate, low, high] = cell.speedup ?? [1, 1, 1];
     const band = [100 * (low / estimate - 1), 100 * (high / estimate - 1)];
     const reach = Math.max(3, 1.15 * (sizes[Math.floor(0.97 * (sizes.length - 1))] || 3), 1.05 * Math.max(-band[0], band[1]));
+    // What lies beyond the axis is drawn at its edge: another symbol, its value in the label, and a count in the words.
+    const far = [own, beside].map((some) => some.filter((point) => Math.abs(point.y) > reach));
+    far.flat().forEach((point) => { point.label += ", beyond the axis"; });
+    const counted = [[far[0], own, "pairs"], [far[1], beside, "pairs of the dense network"]]
+      .filter(([out]) => out.length).map(([out, among, of]) => `${out.length} of ${among.length} ${of}`);
+    find("#beyond").textContent = counted.join(", ");
     let pair = 0.5;
     const starts = cell.launches.slice(0, -1).map((pairs, index) => ({ x: (pair += pairs), text: index ? "" : "new process" }));
     view.signal("ys", [-reach, reach]).signal("low", band[0]).signal("high", band[1]).signal("runner", cell.runner);
@@ -248,7 +254,7 @@
     put("strip", "control", beside);
     put("strip", "launches", starts);
     // The words below the title say only what this cell shows.
-    const shows = { control: beside.length, moved: cell.moved.length, launches: starts.length };
+    const shows = { control: beside.length, moved: cell.moved.length, launches: starts.length, beyond: counted.length };
     all("[data-drawn]").forEach((words) => { words.hidden = !shows[words.dataset.drawn]; });
     settle("strip");
     show("strip", cell);
