@@ -15,6 +15,7 @@ from sparsemark.report import trust, wording
 from sparsemark.report.advice import advice
 from sparsemark.report.break_even import TITLE, break_evens
 from sparsemark.report.conditions import conditions
+from sparsemark.report.emphasis import keeps_score
 from sparsemark.report.finding import beside, sentences
 from sparsemark.report.findings import BESIDE, CONTROLS, controls, findings_of
 from sparsemark.report.findings import TITLE as FINDINGS
@@ -299,8 +300,8 @@ def _tone(one: Standing) -> str:
 
     That holds for dense networks as well: without a score, colour would say of the others that fast is good.
     """
-    interval, is_held = one.speedup, one.dense is not None and one.keeps and not one.is_contradicted
-    if interval is None or is_reference(one.measurement) or not is_held:
+    interval = one.speedup
+    if interval is None or is_reference(one.measurement) or not keeps_score(one):
         return NEUTRAL
     return FASTER if interval.low > 1 else SLOWER if interval.high < 1 else NEUTRAL
 

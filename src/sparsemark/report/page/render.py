@@ -21,6 +21,7 @@ from sparsemark.report.page import charts, layers, library, rows, vega
 from sparsemark.report.page.cells import CONTROL, KINDS, cell_records, course
 from sparsemark.report.page.colours import engine_colours
 from sparsemark.report.page.files import written
+from sparsemark.report.page.orders import OUTLINES, emphasis, orders
 from sparsemark.report.page.static import static_figures
 from sparsemark.report.page.summary import machine_tile, summaries
 from sparsemark.report.page.table import cells_table
@@ -100,7 +101,7 @@ def as_page(
         speed_only=not held,
         kinds=[kind for kind in KINDS if any(record["kind"] == kind for record in records)],
         control=CONTROL,
-        shapes={kind: _OUTLINES[shape] for kind, shape in charts.SHAPES.items()},
+        shapes={kind: OUTLINES[shape] for kind, shape in charts.SHAPES.items()},
         engines=[wording.engine_name(name, run.engines) for name in engines],
         precisions=list(dict.fromkeys(record["precision"] for record in records)),
         networks=list(dict.fromkeys(record["model"] for record in records)),
@@ -159,17 +160,6 @@ def _layers(explained: Layers) -> dict[str, Any]:
         "charts": ((layers.TIME, "Time"), (layers.WORK, "Multiply-adds")),
     }
 
-
-_OUTLINES = {
-    "diamond": "M8 1 15 8 8 15 1 8Z",
-    "circle": "M8 2a6 6 0 1 0 .01 0Z",
-    "square": "M2 2h12v12H2Z",
-    "triangle-up": "M8 2 15 14H1Z",
-    "cross": "M6 1h4v5h5v4h-5v5H6v-5H1V6h5Z",
-}
-"""Symbols of the charts as paths in a box of 16."""
-
-
 def _charts(
     records: Sequence[Mapping[str, Any]],
     drawn: Sequence[Mapping[str, Any]],
@@ -191,6 +181,8 @@ def _charts(
     titles = sorted({point["panel"] for point in points}, key=lambda title: (order[title.partition(":")[0]], title))
     panels = {f"course-{number}": title for number, title in enumerate(titles)}
     frames = _frames(drawn, judged, scoring)
+    for model, ranked in orders(drawn, judged, points, panels).items():
+        frames[model]["order"] = ranked
     specs: dict[str, Any] = {}
     if any(record["score"] and record["speedup"] for record in records):
         specs["front"] = charts.front(colour)
@@ -218,6 +210,7 @@ def _charts(
         "panels": panels,
         "charts": specs,
         "frames": frames,
+        "emphasis": emphasis(),
         "metric": {record["model"]: scoring.scale(one.measurement.model).metric
                    for record, one in zip(drawn, judged, strict=True)},
     }  # fmt: skip
