@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sparsemark.analysis.cells import is_dense, is_reference, models, reference_engine, way
 from sparsemark.analysis.comparison import speedup_over
 from sparsemark.analysis.contamination import Disturbance, contamination_of, in_words
-from sparsemark.analysis.front import Bar, answers, on_select
+from sparsemark.analysis.front import answers
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
 from sparsemark.report.scores import UNSCORED, Scoring
@@ -18,7 +18,7 @@ from sparsemark.specs import DENSE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sparsemark.analysis.front import Answer, Standing
+    from sparsemark.analysis.front import Answer, Bar, Standing
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run

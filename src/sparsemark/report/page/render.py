@@ -160,6 +160,7 @@ def _layers(explained: Layers) -> dict[str, Any]:
         "charts": ((layers.TIME, "Time"), (layers.WORK, "Multiply-adds")),
     }
 
+
 def _charts(
     records: Sequence[Mapping[str, Any]],
     drawn: Sequence[Mapping[str, Any]],
