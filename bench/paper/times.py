@@ -8,7 +8,7 @@ from bench.paper.numbers import ONE_SHOT, Table
 from bench.paper.study import MIXES, timed
 from sparsemark.analysis.cells import is_control, is_dense, is_mask_only
 from sparsemark.analysis.comparison import speedup_of
-from sparsemark.analysis.contamination import contamination_of
+from sparsemark.analysis.contamination import Disturbance
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.report import wording
 from sparsemark.report.wording import ABSENT
@@ -29,14 +29,14 @@ def runs(study: Study) -> Rows:
     for run, name in [*((run, f"`{study.timed_by}`") for run in study.timings), *of_mixes]:
         cells = timed(run)
         processes = sorted({m.launches for m in cells if m.launches})
-        disturbed = sum(bool(contamination_of(m)) for m in cells)
+        count = Disturbance.of(run.measurements)
         rows.append(
             (
                 machine_name(run.machine_info),
                 name,
                 (run.when or ABSENT)[:10],
                 f"{processes[0]} to {processes[-1]}" if len(processes) > 1 else ", ".join(map(str, processes)),
-                f"{disturbed} of {len(cells)}",
+                f"{len(count.cells)} of {count.timed}",
             )
         )
     return ("machine", "run", "day", "processes a cell", "disturbed cells"), rows

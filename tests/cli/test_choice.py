@@ -19,17 +19,17 @@ def run_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("option", "start"),
     [
-        ("", "Fastest within one point of accuracy: channels 70 % on ncnn"),
-        ("--keep 0.999", "Fastest that keeps 99.9 % of the dense accuracy: channels 30 % on ncnn"),
-        ("--keep 0.9", "Fastest that keeps 90 % of the dense accuracy: channels 90 % on ncnn"),
-        ("--within 0.04", "Fastest within 4 points of accuracy: channels 90 % on ncnn"),
+        ("", "fastest within one point of accuracy: channels 70 % on ncnn"),
+        ("--keep 0.999", "fastest that keeps 99.9 % of the dense accuracy: channels 30 % on ncnn"),
+        ("--keep 0.9", "fastest that keeps 90 % of the dense accuracy: channels 90 % on ncnn"),
+        ("--within 0.04", "fastest within 4 points of accuracy: channels 90 % on ncnn"),
     ],
 )
 @pytest.mark.parametrize("form", ["table", "markdown"])
 def test_the_answer_follows_what_may_be_lost(option, start, form, capsys):
     assert main(["report", "run.json", "--format", form, *option.split()]) == 0
     answer = " ".join(capsys.readouterr().out.split())
-    assert answer.partition(". ")[2].startswith(start)
+    assert start in answer.partition("dense ONNX Runtime.")[2][:140]
 
 
 def test_both_at_once_are_refused(capsys):

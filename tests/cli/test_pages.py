@@ -97,7 +97,7 @@ def test_an_index_links_the_page_of_every_file(folder, capsys):
     for study in ("cnn9", "unet"):
         assert f'href="{study}-machine.html"' in index
         assert study in Path(f"pages/{study}-machine.html").read_text()
-    assert index.count("Fastest ") == 2
+    assert index.count("Prune: ") == 2
 
 
 def test_two_files_with_one_page_are_refused(folder, capsys):

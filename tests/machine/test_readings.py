@@ -113,3 +113,8 @@ def test_two_moments_of_one_machine_are_no_difference_and_two_settings_are(files
 def test_a_run_in_which_nothing_was_measured_has_no_readings():
     assert "readings" in conditions(())
     assert "readings" not in conditions((), measured_now=False)
+
+
+def test_the_compiler_behind_an_engine_is_among_the_versions():
+    assert "llvmlite" in conditions(("direct-csr",))["versions"]
+    assert "llvmlite" not in conditions(("torch",))["versions"]

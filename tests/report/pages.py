@@ -32,3 +32,17 @@ def named(name: str) -> Run:
         for n, m in enumerate(RUNS["study"].measurements)
     )
     return dataclasses.replace(RUNS["study"], measurements=tuple(rows))
+
+
+def more_engines(count: int) -> Run:
+    """The study with `count` engines more: copies of PyTorch's rows, each engine slower than the one before."""
+    rows = [
+        dataclasses.replace(
+            m, name=f"{m.name}{n}", engine=f"engine{n}",
+            **{field: 0.9 ** (n + 1) * getattr(m, field) for field in ("speedup", "speedup_low", "speedup_high")},
+        )
+        for n in range(count)
+        for m in RUNS["study"].measured()
+        if m.engine == "torch"
+    ]  # fmt: skip
+    return dataclasses.replace(RUNS["study"], measurements=(*RUNS["study"].measurements, *rows))

@@ -9,8 +9,10 @@ from sparsemark.analysis.comparison import speedup_of, speedup_over
 from sparsemark.analysis.statistics import quotient
 from sparsemark.records.measurement import WHOLLY_DENSE
 from sparsemark.records.run import Run
+from sparsemark.records.scores import DataNote
 from sparsemark.report import findings, render, wording
-from sparsemark.report.findings import controls
+from sparsemark.report.finding import findings_table, sentences
+from sparsemark.report.findings import TITLE, controls, findings_of
 from tests.report.runs import BARE, FAILED, RUNS, of, replace
 
 
@@ -28,9 +30,8 @@ def test_findings_follow_the_intervals_whatever_was_expected():
     said = findings(turned)
     assert any(s.startswith("zero masks on PyTorch: faster in all 4 cells; magnitude 90 % is 3.") for s in said)
     assert any(s.startswith("removed channels on PyTorch: slower in all 4 cells") for s in said)
-    assert any(
-        s.startswith("sparse storage (CSR) on torch CSR: slower in 3, not settled in 1 of 4 cells") for s in said
-    )
+    assert any(s.startswith("sparse storage (CSR) on torch CSR: slower in 3 of 4 cells; magnitude 90 % is ") for s in said)
+    assert "sparse storage (CSR) on torch CSR, cell by cell: slower in 3, not settled in 1." in said
     unsettled = replace(turned, of("channels", "torch"), speedup=1.0, speedup_low=0.3, speedup_high=2.0)
     assert any(s.startswith("removed channels on PyTorch: not settled in all 4") for s in findings(unsettled))
     assert findings(Run(FAILED)) == findings(Run((BARE,))) == []
@@ -56,13 +57,14 @@ def test_a_finding_over_the_reference_is_the_number_of_the_table():
     assert speedup_over(row, twin) == quotient(speedup_of(row), speedup_of(twin)) != speedup_of(row)
 
 
-def test_a_finding_says_where_the_mask_that_changes_nothing_is_not_unchanged():
-    gave = r"; a mask without a zero gave 0\.9\d+x \[.*\]\.$"
+def test_noise_of_an_engine_is_said_once_below_the_findings():
     assert not any("without a zero" in s for s in findings(RUNS["study"]))
     off = {"speedup": 0.945, "speedup_low": 0.93, "speedup_high": 0.96, "samples_s": (), "reference_s": ()}
     run = replace(RUNS["study"], of("all-ones"), **off)
-    said = findings(run)
-    assert [s for s in said if re.search(gave, s)] == [s for s in said if " on ONNX Runtime: " in s]
+    (line,) = (s for s in findings(run) if "without a zero" in s)
+    gave = r"a mask without a zero on ONNX Runtime gave 0\.9\d+x \[.*\]: whatever it reaches is not settled\."
+    assert re.fullmatch(gave, line)
+    assert findings(run)[-1] == line
     other = dataclasses.replace(next(filter(of("all-ones"), run.measurements)), name="b", model="b")
     assert findings(Run((*RUNS["study"].measurements, other))) == findings(RUNS["study"])
 
@@ -73,10 +75,8 @@ def test_what_a_mask_without_a_zero_gave_as_well_is_not_settled():
     run = replace(RUNS["study"], of("all-ones"), **noise)
     run = replace(run, of("magnitude", "onnxruntime"), speedup=1.15, speedup_low=1.07, speedup_high=1.17)
     (line,) = (s for s in findings(run) if s.startswith("zero masks on ONNX Runtime: "))
-    assert line == (
-        "zero masks on ONNX Runtime: not settled in all 4 cells; magnitude 90 % is 1.15x [1.07, 1.17]; "
-        "a mask without a zero gave 1.12x [1.04, 1.16]."
-    )
+    assert line == "zero masks on ONNX Runtime: not settled in all 4 cells; magnitude 90 % is 1.15x [1.07, 1.17]."
+    assert any("on ONNX Runtime gave 1.12x [1.04, 1.16]" in s for s in findings(run))
     beyond = replace(run, of("magnitude", "onnxruntime"), speedup=1.2, speedup_low=1.17, speedup_high=1.3)
     assert any(s.startswith("zero masks on ONNX Runtime: faster in all 4") for s in findings(beyond))
     slow = {"speedup": 0.9, "speedup_low": 0.85, "speedup_high": 0.95}
@@ -114,20 +114,62 @@ def test_random_masks_are_held_against_the_magnitude_mask_run_in_the_same_way():
 def test_a_line_says_a_number_and_a_verdict_and_the_title_what_it_is_held_against():
     run = RUNS["study"]
     for line in (*findings(run), *controls(run)):
-        assert re.search(r"\d x? ?\[|x \[", line), line
+        assert len(re.findall(r"\d x? ?\[|x \[", line)) == 1, line
         assert len(line.split()) <= 22, line
         assert "against" not in line
     text = render(run)
     assert text.count("same engine") == 1
-    assert "What it says (zeros and channels over dense on the same engine, sparse storage over the reference)" in text
+    assert f"\n{TITLE}\n" in text
     assert "\n  - zero masks on ONNX Runtime: unchanged in all 4 cells; " in text
 
 
-def test_a_ratio_to_dense_on_another_engine_than_the_reference_comes_with_that_of_the_table():
-    lines = findings(RUNS["study"])
-    row = next(filter(of("channels", "ncnn", 0.9), RUNS["study"].measurements))
-    (line,) = (line for line in lines if line.startswith("removed channels on ncnn"))
-    assert line.endswith(f"] ({row.speedup:.2f}x over the reference).")
-    (line,) = (line for line in lines if line.startswith("removed channels on ONNX Runtime"))
-    assert "over the reference" not in line, "it is the same"
-    assert not any("over the reference" in line for line in lines if line.startswith("sparse storage"))
+MIXED = replace(RUNS["study"], of("channels", "torch", 0.3), speedup=0.1, speedup_low=0.09, speedup_high=0.11)
+MIXED = replace(MIXED, of("channels", "torch", 0.5), speedup=0.1, speedup_low=0.09, speedup_high=0.11)
+"""Two of four cells faster, two slower."""
+
+
+def test_verdicts_that_differ_are_one_word_and_the_counts_stand_below():
+    line, *_ = (s for s in findings(MIXED) if s.startswith("removed channels on PyTorch: "))
+    assert line.startswith("removed channels on PyTorch: mixed in 4 cells; channels 90 % is ")
+    assert {"removed channels on PyTorch, cell by cell: slower in 2, faster in 2."} == {
+        s for s in findings(MIXED) if "cell by cell" in s
+    }
+
+
+def table_of(run):
+    columns, rows = findings_table(findings_of(run), "dense ONNX Runtime")
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def test_the_table_is_of_the_findings_with_both_baselines_and_the_score():
+    for run in (RUNS["study"], RUNS["two networks"], MIXED):
+        found = findings_of(run)
+        assert [f"{one['what'].text} on {one['engine'].text}: {one['verdict'].text}; " for one in table_of(run)] == [
+            f"{s.removeprefix(f'{one.model}: ').partition('; ')[0]}; " for one, s in zip(found, sentences(found), strict=True)
+        ]
+    for row, one in zip(table_of(RUNS["study"]), findings_of(RUNS["study"]), strict=True):
+        over, own = row["over dense ONNX Runtime"], row["over its own dense"]
+        decides = over if one.by_reference else own
+        assert [cell for cell in row.values() if "decides" in cell.classes] == [decides]
+        assert decides.text in one.sentence
+    cell = next(filter(of("channels", "ncnn", 0.9), RUNS["study"].measurements))
+    dense = next(filter(of("none", "ncnn"), RUNS["study"].measurements))
+    (row,) = (row for row in table_of(RUNS["study"]) if (row["what"].text, row["engine"].text) == ("removed channels", "ncnn"))
+    assert row["over dense ONNX Runtime"].text == wording.ratio(speedup_of(cell)), "the number of the table"
+    assert row["over its own dense"].text == wording.ratio(speedup_over(cell, dense))
+    assert (row["score change"].text, row["score change"].more) == ("-3.5 points", "accuracy 88.0 \u2192 84.5")
+
+
+def test_columns_of_the_table_that_are_empty_are_left_out():
+    assert "network" in table_of(RUNS["two networks"])[0]
+    unscored = replace(RUNS["study"], lambda m: True, scores={})
+    assert {"network", "score change"}.isdisjoint(table_of(unscored)[0])
+    stored = Run(tuple(m for m in RUNS["study"].measurements if m.engine in ("onnxruntime", "direct-csr")))
+    stored = Run(tuple(m for m in stored.measurements if m.engine == "direct-csr" or m.method == "none"))
+    assert "over its own dense" not in table_of(stored)[0], "nothing dense ran there"
+    assert findings_table([], "dense ONNX Runtime") == ([], [])
+
+
+def test_a_caveat_stands_beside_the_score_of_a_finding():
+    phantom = replace(RUNS["study"], lambda m: True, data=DataNote("drawn", "PHANTOM"))
+    assert all(row["score change"].more.endswith(" on PHANTOM images") for row in table_of(phantom))

@@ -26,7 +26,7 @@ def journal(tmp_path):
 def test_the_answer_so_far_is_the_headline_of_the_finished_cells(journal):
     (line,) = live.answers_so_far(journal.path)().splitlines()
     assert line.startswith("so far: Prune: yes")
-    assert " Fastest within one point of accuracy: channels 70 % on ncnn" in line
+    assert ", channels 70 % on ncnn is 4." in line
 
 
 def test_there_is_no_answer_before_anything_is_finished(tmp_path):

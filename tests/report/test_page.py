@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from sparsemark.analysis.cells import is_control
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.measurement.parity import TOLERANCE
 from sparsemark.records.run import Run
 from sparsemark.report import render, trust, wording
 from sparsemark.report.advice import advice
 from sparsemark.report.deployment import Deployment
+from sparsemark.report.findings import findings_of
 from sparsemark.report.page import colours, files, library, summary, vega
 from sparsemark.report.page import render as page_render
 from sparsemark.report.page.cells import kind_of
@@ -206,12 +206,12 @@ def test_the_tile_of_the_machine_goes_by_disturbance_and_by_the_control():
     assert summary.machine_tile(quiet).tone == "fit"
     wrong = replace(RUNS["study"], of(control="aa"), speedup=0.95, speedup_low=0.94, speedup_high=0.96)
     assert summary.machine_tile(wrong).tone == "unfit"
-    assert summary.machine_tile(wrong).words.endswith(
-        "; dense against itself 0.950x [0.940, 0.960]: differences below 6 % cannot be trusted here"
+    assert summary.machine_tile(wrong).more == (
+        "dense against itself 0.950x [0.940, 0.960]: differences below 6 % cannot be trusted here"
     )
     alone = Run(tuple(m for m in quiet.measurements if m.control is None))
     row = next(filter(of("none", "onnxruntime"), alone.measurements))
-    assert f"; dense against itself {wording.ratio(speedup_of(row))}: " in summary.machine_tile(alone).words
+    assert summary.machine_tile(alone).more.startswith(f"dense against itself {wording.ratio(speedup_of(row))}: ")
     assert summary.machine_tile(replace(quiet, of("channels"), steal=0.3)).tone == "noisy"
     assert summary.machine_tile(replace(quiet, lambda m: True, steal=0.3)).tone == "unfit"
 
@@ -254,12 +254,16 @@ def test_each_network_has_a_tile_of_the_machine_by_its_own_cells():
     found = summary.summaries(run, None, Scoring.of(run.measurements), Deployment())
     tiles = {one.model: one.tiles[-1] for one in found}
     assert (tiles["cnn9"].tone, tiles["unet"].tone) == ("fit", "unfit")
-    cells = sum(m.model == "unet" and not is_control(m) for m in run.measured())
-    assert tiles["cnn9"].words.startswith(f"0 of {cells} cells disturbed; dense against itself 1.000x")
-    assert tiles["unet"].words.startswith(f"9 of {cells} cells disturbed; dense against itself 0.950x")
+    cells = sum(m.model == "unet" for m in run.measured())
+    assert (tiles["cnn9"].words, tiles["unet"].words) == (
+        f"0 of {cells} timed cells disturbed", f"9 of {cells} timed cells disturbed"
+    )
+    assert tiles["cnn9"].more.startswith("dense against itself 1.000x")
+    assert tiles["unet"].more.startswith("dense against itself 0.950x")
     assert summary.machine_tile(run).number == "the clock disagrees: unet"
     page = without_scripts(render(run, "html"))
-    assert page.count("cells disturbed; ") == 2
+    assert page.count(" timed cells disturbed<") == 2
+    assert "<li>unet: the clock disagrees: dense against itself 0.950x" in page
 
 
 def test_one_engine_is_enough_for_charts():
@@ -294,8 +298,8 @@ def test_bad_and_odd_runs_have_a_page_that_says_what_is_there(name):
 
 def test_the_answer_says_the_same_counts_as_the_tile():
     noisy = replace(RUNS["study"], lambda m: m.engine in ("onnxruntime", "torch", "torch-csr"), steal=0.3)
-    (line,) = (line for line in advice(noisy) if line.startswith("disturbed: "))
-    assert summary.machine_tile(noisy).words.startswith(line.removeprefix("disturbed: ") + " disturbed")
+    (line,) = (line for line in advice(noisy) if line.startswith("not certain: "))
+    assert summary.machine_tile(noisy).words == line.removeprefix("not certain: ")
 
 
 def test_a_page_is_written_without_torch_and_is_small():
@@ -356,9 +360,9 @@ def test_the_words_on_tails_name_the_percentiles_that_are_drawn():
 
 def test_the_tile_of_the_score_says_on_how_many_inputs_and_which_loss_is_possible():
     sure = rescored(RUNS["study"], "accuracy", input_count=400, loss_low=-0.002, loss_high=0.021)
-    assert "; 400 inputs; a loss of up to 2.1 points is possible (95 %)" in render(sure, "html")
+    assert ": accuracy, 400 inputs; a loss of up to 2.1 points is possible (95 %)<" in render(sure, "html")
     better = rescored(RUNS["study"], "accuracy", input_count=400, loss_low=-0.02, loss_high=-0.001)
-    assert "; 400 inputs; a loss is excluded (95 %)" in render(better, "html")
+    assert ": accuracy, 400 inputs; a loss is excluded (95 %)<" in render(better, "html")
     with_ends = rescored(RUNS["study"], "accuracy", low=lambda s: s.value - 0.03, high=lambda s: s.value + 0.02)
     assert re.search(r"accuracy \[\d\d\.\d, \d\d\.\d\]; dense 88\.0", render(with_ends, "html"))
 
@@ -366,15 +370,24 @@ def test_the_tile_of_the_score_says_on_how_many_inputs_and_which_loss_is_possibl
 def test_the_title_says_threads_and_batch_and_breaks_no_arrow():
     page = render(RUNS["study"], "html")
     assert ", threads 1, batch 1</div>" in page
-    (headline,) = re.findall("<h1>(.*?)</h1>", page)
-    assert "88.0 \u2192 87.4" in headline
+    (notes,) = re.findall(r'<details id="notes">(.*?)</details>', page)
+    assert "88.0 \u2192 87.4<" in notes
 
 
 def test_what_the_run_says_stands_before_the_table():
     page = render(RUNS["study"], "html")
     assert page.index("What it says") < page.index('id="all-title"')
     assert page.count("What it says") == 1
-    assert "Zeros and channels over dense on the same engine, sparse storage over the reference. Unchanged: " in page
+    assert "Zeros and channels over dense on the same engine, CSR over the reference, quantised over float32: " in page
+    (table,) = re.findall(r'<table id="says">(.*?)</table>', page, re.DOTALL)
+    titles = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table)
+    assert titles == [
+        "what", "engine", "pruned", "over dense ONNX Runtime", "over its own dense", "score change", "verdict"
+    ]  # fmt: skip
+    found = findings_of(RUNS["study"])
+    assert table.count("<tr>") == len(found) + 1
+    assert table.count('"number decides"') == len(found)
+    assert all(one.sentence not in page for one in found)
     assert "is within 3 % of 1x" in page
 
 
@@ -393,3 +406,39 @@ def test_scores_that_are_all_one_are_known():
     data = data_of(render(rescored(RUNS["study"], "accuracy", value=0.9), "html"))
     assert [frame["flat"] for frame in data["frames"].values()] == [True]
     assert "pace" in data["charts"]
+
+
+def test_the_environment_names_every_package_with_its_version():
+    committed = Path(__file__).parents[2] / "results/amd-epyc-2cpu-avx512f/cnn9.json"
+    for run in (RUNS["study"], Run.load(committed)):
+        page = render(run, "html")
+        (section,) = re.findall(r'<section id="environment">(.*?)</section>', page, re.DOTALL)
+        shown = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", section))
+        recorded = {name: version for name, version in run.machine_info["versions"].items() if version}
+        assert shown == {"Python": run.machine_info["python"]} | recorded
+        assert run.machine_info["cpu_model"].split("(")[0].strip() in section
+    assert {"sparsemark", "torch", "onnxruntime", "openvino", "numba", "numpy"} <= set(shown)
+    bare = dataclasses.replace(RUNS["study"], machine_info={})
+    assert "Versions of packages: not recorded in this result." in render(bare, "html")
+    stranger = dataclasses.replace(RUNS["study"], machine_info={"versions": {"<b>": "<i>", "gone": None}})
+    assert "<dt>&lt;b&gt;</dt><dd>&lt;i&gt;</dd></dl>" in render(stranger, "html")
+
+
+def test_colour_judges_no_speed_where_there_is_no_score():
+    """Dense rows of fast engines were green on a page that knew no score."""
+    run = replace(RUNS["study"], lambda m: True, scores={})
+    page = render(run, "html")
+    classes = re.findall(r'<tr data-name="[^"]*" class="(.*?)"', page)
+    assert len(classes) == page.count("<tr data-name=")
+    assert all(set(one.split()) <= {"reference", "unscored"} and "unscored" in one for one in classes)
+    assert "green is faster" not in page
+    assert "speed only: no row has a score to keep" in page
+    assert "Speed only: no score says whether what is fast is still good." in page
+    scored_page = render(RUNS["study"], "html")
+    assert "unscored" not in " ".join(re.findall(r'<tr data-name="[^"]*" class="(.*?)"', scored_page))
+    assert 'class="faster"' in scored_page
+    assert "peed only" not in without_scripts(scored_page)
+    other = replace(RUNS["two networks"], lambda m: m.model == "unet", scores={})
+    marked = re.findall(r'<tr data-name="(.*?)" class="(.*?)"', render(other, "html"))
+    assert {name.startswith("unet") for name, one in marked if "unscored" in one} == {True}
+    assert {name.startswith("cnn9") for name, one in marked if "faster" in one} == {True}

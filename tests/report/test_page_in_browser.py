@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from sparsemark.analysis.merging import load_run
 from sparsemark.cli.pages import comparison_page
 from sparsemark.report import render
 from sparsemark.report.layers import read_layers
-from tests.report.pages import HOSTILE, LONG, many, named
-from tests.report.runs import RUNS, replace, rescored
+from tests.report.pages import HOSTILE, LONG, many, more_engines, named
+from tests.report.runs import RUNS, of, replace, rescored
 from tests.report.test_folds import study
 from tests.report.test_layers import written
 
@@ -404,3 +405,126 @@ def test_where_all_scores_are_one_the_front_is_a_chart_of_speed(opened, width):
     assert max(right for _, _, right, _ in points) <= width
     browser.execute_script("document.querySelector('#pace .points [tabindex=\"0\"]').focus()")
     assert "cell" in browser.find_element("id", "front-record").text
+
+
+def test_pairs_beyond_the_axis_are_triangles_with_their_value_and_are_counted(opened):
+    """They lay on the edge as if it were their value."""
+    chosen = of("channels", "ncnn", 0.7)
+    (m,) = filter(chosen, RUNS["study"].measurements)
+    slow = (*m.samples_s[:40], *(3 * second for second in m.samples_s[40:48]), *m.samples_s[48:])
+    browser = opened(replace(RUNS["study"], chosen, samples_s=slow))
+    beyond = [label for label in marks(browser, "strip") if label.endswith(", beyond the axis")]
+    assert any(re.match(r"pair 6: -6\d\.\d+ %", label) for label in beyond)
+    outlines = browser.execute_script(
+        "return [...document.querySelectorAll('#strip .points path')].map(p => [p.ariaLabel, p.getAttribute('d')])"
+    )
+    arcs = {label for label, path in outlines if "A" not in path and "moved" not in label}
+    assert arcs == {label for label in beyond if "moved" not in label}
+    words = browser.find_element("css selector", "[data-drawn=beyond]")
+    assert f"{len(beyond)} of 20 pairs" in words.text
+    box, chart = browser.execute_script(
+        "return [document.querySelector(`#strip .points [aria-label^='pair 6:']`), document.querySelector('#strip svg')]"
+        ".map(e => e.getBoundingClientRect()).map(r => [r.top, r.bottom])"
+    )
+    assert chart[0] <= box[0] < box[1] <= chart[1], "it is drawn whole"
+    browser.execute_script(
+        "const mark = document.querySelector(`#strip .points [aria-label^='pair 6:']`), r = mark.getBoundingClientRect();"
+        "mark.dispatchEvent(new MouseEvent('mousemove', {bubbles: true, clientX: r.x + r.width / 2, clientY: r.y + 3}))"
+    )
+    assert browser.execute_script("return !!document.querySelector(`#strip [title^='pair 6: -6'], #strip[title^='pair 6: -6']`)")
+    calm = opened(replace(RUNS["study"], lambda m: True, samples_s=m.samples_s[:8] * 20, reference_s=m.reference_s[:8] * 20))
+    assert not calm.find_element("css selector", "[data-drawn=beyond]").is_displayed()
+
+
+def ink_of(browser, variable):
+    """A colour of the style sheet as a browser computes it."""
+    return browser.execute_script(
+        "const probe = document.body.appendChild(document.createElement('i')); probe.style.color = `var(${arguments[0]})`;"
+        "const found = getComputedStyle(probe).color; probe.remove(); return found",
+        variable,
+    )
+
+
+def lines_of(browser, chart="course-0"):
+    """Ink and symbol of each line, the same at all of its points."""
+    ground = ink_of(browser, "--ground")
+    found = browser.execute_script(
+        "return [...document.querySelectorAll(`#${arguments[0]} .points path`)].map(p => [p.__data__.datum.line,"
+        " getComputedStyle(p).fill, getComputedStyle(p).stroke, p.getAttribute('d')])",
+        chart,
+    )
+    lines = {}
+    for line, fill, stroke, outline in found:
+        lines.setdefault(line, set()).add((stroke if fill == ground else fill, (fill == ground, outline)))
+    assert all(len(looks) == 1 for looks in lines.values())
+    return {line: looks.pop() for line, looks in lines.items()}
+
+
+def settled(browser):
+    browser.execute_async_script("setTimeout(arguments[0], 150)")
+
+
+def test_of_many_lines_three_are_in_colour_and_every_line_has_a_symbol_of_its_own(opened):
+    """Ten colours were not told apart, and grey prints of them not at all."""
+    browser = opened(more_engines(4))
+    order = browser.execute_script(
+        "return JSON.parse(document.getElementById('page-data').textContent).frames.cnn9.order['course-0']"
+    )
+    lines, rest = lines_of(browser), ink_of(browser, "--rest")
+    assert len(lines) == len(order) == 10
+    assert {line for line, (ink, _) in lines.items() if ink != rest} == set(order[:3])
+    assert len({ink for ink, _ in lines.values()}) == 4
+    assert len({symbol for _, symbol in lines.values()}) == 10
+    named = "return [...document.querySelectorAll('#course-0 .names text')].map(e => e.textContent)"
+    assert set(browser.execute_script(named)) == set(order[:3])
+    legend = browser.find_element("id", "course-0-key")
+    assert "in colour: the best 3 of 10" in legend.text
+    assert all(line in legend.text for line in order)
+    assert len(legend.find_elements("css selector", "svg")) == 10
+    for box in browser.find_elements("css selector", "#filters label:has(input[name=engine])"):
+        if box.text.startswith("engine"):
+            box.click()
+    settled(browser)
+    lines = lines_of(browser)
+    assert len(lines) == 6
+    assert rest not in {ink for ink, _ in lines.values()}, "six are told apart by colour"
+    assert set(browser.execute_script(named)) == set(lines)
+
+
+def test_a_grey_line_is_named_where_it_is_pointed_at_or_has_the_focus(opened):
+    browser = opened(more_engines(4))
+    pick = "[...document.querySelectorAll('#course-0 .points path')].find(p => p.__data__.datum.line === 'engine3')"
+    tags = "return [...document.querySelectorAll('#course-0 .tags text')].map(e => e.textContent).filter(Boolean)"
+    for start, end in (
+        (f"{pick}.focus()", f"{pick}.blur()"),
+        *[(f"{pick}.dispatchEvent(new MouseEvent('mouseover', {{bubbles: true}}))",
+           f"{pick}.dispatchEvent(new MouseEvent('mouseout', {{bubbles: true}}))")],
+    ):  # fmt: skip
+        browser.execute_script(start)
+        settled(browser)
+        assert browser.execute_script(tags) == ["engine3"]
+        assert lines_of(browser)["engine3"][0] == ink_of(browser, "--ink")
+        browser.execute_script(end)
+        settled(browser)
+        assert browser.execute_script(tags) == []
+        assert lines_of(browser)["engine3"][0] == ink_of(browser, "--rest")
+
+
+def test_of_many_engines_three_are_in_colour_on_the_front(opened):
+    browser = opened(more_engines(4))
+    inks = browser.execute_script(
+        "return [...document.querySelectorAll('#front .points path')].map(p => [p.__data__.datum.runner, getComputedStyle(p).fill])"
+    )
+    rest = ink_of(browser, "--rest")
+    assert len({runner for runner, ink in inks if ink != rest}) == 3
+    assert len({runner for runner, _ in inks}) == 10
+    assert "in colour: the best 3 of 10" in browser.find_element("id", "front-key").text
+    few = opened(RUNS["study"])
+    assert not few.find_element("id", "front-key").is_displayed()
+
+
+def test_where_lines_have_no_room_for_names_there_is_a_legend(opened):
+    browser = opened(RUNS["study"], width=390)
+    legend = browser.find_element("id", "course-0-key")
+    assert len(legend.find_elements("css selector", "svg")) == len(lines_of(browser)) == 6
+    assert not opened(RUNS["study"], width=1600).find_element("id", "course-0-key").is_displayed()

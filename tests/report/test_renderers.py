@@ -143,7 +143,7 @@ def test_the_front_stands_above_all_rows_and_controls_last():
         if form == "csv":
             continue
         text = without_scripts(render(RUNS["study"], form, width=160))
-        order = [text.index(word) for word in ("Fastest ", "how sure", "Front:", "p50 ms")]
+        order = [text.index(word) for word in ("Prune: ", "how sure", "Front:", "p50 ms")]
         deploy = "Deploy:" if form == "html" else "deploy"
         assert order[0] < text.index(deploy) < order[2], form
         assert order == sorted(order), form

@@ -16,9 +16,11 @@ from sparsemark.analysis.cells import float32_twin, is_dense, is_reference
 from sparsemark.analysis.comparison import compare
 from sparsemark.records.measurement import MEASURED, PARITY_FAILED, UNSUPPORTED
 from sparsemark.records.run import Run
+from sparsemark.report import wording
 from sparsemark.report.deployment import Deployment
 from sparsemark.report.document import content_of
 from sparsemark.report.figures.series import by_way
+from sparsemark.report.finding import QUANTISING
 from sparsemark.report.renderers.csv import as_csv
 from sparsemark.report.renderers.html import as_fragment
 from sparsemark.report.renderers.markdown import as_markdown
@@ -247,14 +249,14 @@ def test_precisions_are_told_apart_in_tables_and_sentences(run):
     column = content.columns.index("precision")
     assert sorted(row.texts[column] for row in content.rows) == [FP32, FP32, INT8, INT8]
     assert [row.is_reference for row in content.rows if row.texts[column] == INT8] == [False, False]
-    said = [line for line in content.findings if ", over float32: " in line]
-    assert [line.partition(", over float32")[0] for line in said] == [
-        "ONNX Runtime int8, dense",
-        "ONNX Runtime int8, magnitude 50 %",
+    said = [one for one in content.findings if one.what == QUANTISING]
+    assert [(one.runner, one.example) for one in said] == [
+        ("ONNX Runtime int8", "dense"),
+        ("ONNX Runtime int8", "magnitude 50 %"),
     ]
     score = run.measurements[1].scores["confidence"]
-    assert f"confidence {100 * score.float32:.1f} -> {100 * score.value:.1f}" in said[0]
-    assert all(line.endswith("] as fast.") for line in said)
+    assert f"confidence {100 * score.float32:.1f} -> {100 * score.value:.1f} (" in said[0].sentence
+    assert all(one.over_own is not None and wording.ratio(one.over_own) in one.sentence for one in said)
 
 
 def test_precisions_are_told_apart_in_every_format(run):

@@ -202,7 +202,7 @@ def test_what_is_found_is_measured_and_an_interrupted_search_goes_on(place, monk
     assert (before.value, before.select, before.loss_low) == (1.0, 60 / 64, None)
     assert score.loss_low <= 1.0 - score.value <= score.loss_high, "paired by input"
     # On a disturbed machine the doubt stands before it.
-    assert re.search(r"(fastest|nothing) within 5 points", captured.out.splitlines()[0], re.IGNORECASE)
+    assert re.search(r"^  (fastest|nothing) within 5 points", captured.out, re.MULTILINE)
     assert "--search magnitude: magnitude:0." in captured.out
     # One epoch a network and a batch that each command tries; networks that were finished are not made again.
     made = Path("epochs.log").read_text().count("\n") - trained

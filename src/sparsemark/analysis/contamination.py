@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from sparsemark.machine.noise import STEAL_LIMIT
+from sparsemark.records.measurement import MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,6 +74,37 @@ def contamination(
 def contamination_of(measurement: Measurement) -> tuple[Contamination, ...]:
     """Return why the latency of one cell cannot be trusted; empty where it can."""
     return contamination(measurement.reference_drift, measurement.steal, measurement.waited)
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """Timed cells whose latency cannot be trusted, among all timed cells of a run or of one network.
+
+    Controls count, and each fold is a cell. Whatever says how many cells were disturbed says it by this.
+
+    Args:
+        cells: those that were disturbed, in the order of the rows.
+        timed: number of all timed cells.
+    """
+
+    cells: tuple[Measurement, ...]
+    timed: int
+
+    @classmethod
+    def of(cls, rows: Iterable[Measurement]) -> Disturbance:
+        """Count the disturbed cells among rows of any status."""
+        timed = [m for m in rows if m.status == MEASURED and m.p50_ms is not None]
+        return cls(tuple(m for m in timed if contamination_of(m)), len(timed))
+
+    @property
+    def is_most(self) -> bool:
+        """Whether more than half were disturbed: then the machine was never quiet."""
+        return 2 * len(self.cells) > self.timed
+
+    @property
+    def words(self) -> str:
+        """The count and what it counts: `73 of 117 timed cells disturbed`."""
+        return f"{len(self.cells)} of {self.timed} timed cells disturbed"
 
 
 def in_words(contaminations: Iterable[Contamination]) -> str:

@@ -13,7 +13,7 @@ from sparsemark.records.scores import RANDOM_INPUTS
 from sparsemark.report import wording
 from sparsemark.report.conditions import epochs_of, has_equal_dense
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.headline import QUIET, bar_in_words, beside, disturbed, doubt, unjudged
+from sparsemark.report.headline import QUIET, bar_in_words, beside, disturbance, doubt, unjudged
 from sparsemark.report.scores import EQUAL, Scoring
 from sparsemark.specs import DENSE
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 _LISTED = 4
 """Pruned networks whose speed is told where none has a score; the table has the others."""
 
-_NEXT = "next: --task FILE.py in sparsemark bench gives every row a score"
+NEXT = "next: "
+"""Beginning of a line that says what to do."""
+
+_SCORE = f"{NEXT}--task FILE.py in sparsemark bench gives every row a score"
 
 
 def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = None) -> list[str]:
@@ -42,18 +45,18 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
     """
     scoring = Scoring.of(run.measurements)
     found = [answer for answer in answers(run.measurements, bar) if answer.candidates]
-    lines = [f"next: {QUIET}"] if any(map(disturbed, found)) else []
+    lines = [f"{NEXT}{QUIET}"] if any(disturbance(answer).is_most for answer in found) else []
     for answer in found:
         if unjudged(answer, scoring):
             said = _speed_only(answer, run.engines)
         else:
             said = _choice(answer, scoring, bar or Bar(), deployment or Deployment(), run.engines)
         prefix = f"{answer.model}: " if len(found) > 1 else ""
-        lines += [f"{prefix}{line}" for line in (*beside(answer, scoring, run.engines), *said)]
+        lines += [f"{prefix}{line}" for line in (*beside(answer, scoring, bar or Bar(), run.engines), *said)]
     unscored = [one for answer in found if unjudged(answer, scoring) for one in answer.candidates]
     if any(map(_is_on_random_inputs, unscored)):
         lines.append("decisions were compared on random inputs, where they say little of real ones")
-    return [*lines, _NEXT] if unscored else lines
+    return [*lines, _SCORE] if unscored else lines
 
 
 def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, notes: Notes) -> Iterator[str]:
@@ -98,8 +101,8 @@ def _evidence(best: Standing, within: str, scale: Scale, bar: Bar) -> str:
         if score.low is None:
             known += ": per_group in the task, or a score for each input, would give one"
     else:
-        change = scale.lost(loss, score.loss_low, score.loss_high)
-        known = f"the score changes by {change}{' points' if scale.percent else ''} (95 %, in pairs)"
+        change = scale.lost_in_words(loss, score.loss_low, score.loss_high)
+        known = f"the score changes by {change} (95 %, in pairs)"
         more = f"a larger loss than {scale.amount(allowed)}"
         known += f", which excludes {more}" if best.excludes_more else f": a point estimate, {more} is not excluded"
     contradicted = ""

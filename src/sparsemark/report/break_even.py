@@ -10,10 +10,12 @@ from sparsemark.analysis.folds import rows_as_one
 from sparsemark.report import wording
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sparsemark.analysis.break_even import BreakEven, Crossing
+    from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
+    from sparsemark.report.wording import Notes
 
 _NOT_MEASURED = "not measured"
 _GAIN = f"{100 * (break_even.GAIN - 1):.0f} %"
@@ -46,8 +48,7 @@ def break_even_table(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the same as titles and rows, empty where there is none: a cell says from which share on."""
     measured = rows_as_one(run.measured())
     found = break_even.break_evens(measured)
-    references = {wording.engine_name(reference_engine(m), run.engines) for m in measured if not m.control}
-    reference = f"dense {next(iter(references))}" if len(references) == 1 else "the dense reference"
+    reference = reference_of(measured, run.engines)
     several_threads, several_batches = _vary(found)
     shown = {
         "model": len({one.model for one in found}) > 1,
@@ -71,6 +72,12 @@ def break_even_table(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         )
         rows.append(tuple(text for text, is_shown in zip(texts, shown.values(), strict=True) if is_shown))
     return tuple(column for column, is_shown in shown.items() if is_shown), rows
+
+
+def reference_of(measured: Iterable[Measurement], notes: Notes) -> str:
+    """Return what speedups are over: `dense ONNX Runtime`, or `the dense reference` where networks have several."""
+    references = {wording.engine_name(reference_engine(m), notes) for m in measured if not m.control}
+    return f"dense {next(iter(references))}" if len(references) == 1 else "the dense reference"
 
 
 def _vary(found: Sequence[BreakEven]) -> tuple[bool, bool]:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import reference_engine
-from sparsemark.analysis.contamination import contamination_of, in_words
+from sparsemark.analysis.contamination import Disturbance, contamination_of, in_words
 from sparsemark.machine.fingerprint import VECTORS, widest_vectors
 from sparsemark.records.measurement import MEASURED, Measurement
 from sparsemark.report import wording
@@ -51,27 +51,36 @@ def conditions(run: Run, measurements: Sequence[Measurement], deployment: Deploy
     lines += [*_scored_on(measurements), _finetuned(measurements)]
     compared = _with_ranges(_of_all(_by_text((_data(m.parity_data), m.model) for m in measurements)))
     lines += [f"parity, and agreement (the share of equal decisions), on {data}" for data in compared]
-    disturbed = [(m, found) for m in cells if (found := contamination_of(m))]
-    lines += [f"(!) contaminated: {m.name}: {in_words(found)}" for m, found in disturbed[:_NAMED]]
-    if len(disturbed) > _NAMED:
+    count = _disturbance(run, measurements)
+    lines += [f"(!) contaminated: {m.name}: {in_words(contamination_of(m))}" for m in count.cells[:_NAMED]]
+    if len(count.cells) > _NAMED:
         command = (deployment or Deployment()).as_csv
-        lines.append(f"(!) {len(disturbed)} of {len(cells)} cells are contaminated; {command} says why for each")
+        lines.append(f"(!) {count.words}; {command} says why for each")
     lines.append(_origin(run))
     return [line for line in lines if line]
 
 
 def summary(run: Run, measurements: Sequence[Measurement]) -> str:
-    """Return the conditions in one line: machine, threads, calls, contamination and day."""
+    """Return the conditions in one line: machine, threads, calls, disturbed cells of these networks, and day."""
     info = run.machine_info
     cells = [m for m in measurements if m.status == MEASURED and m.p50_ms is not None]
-    disturbed = sum(bool(contamination_of(m)) for m in cells)
+    count = _disturbance(run, measurements)
     parts = [
         _processor(info),
         *_counts(cells, ("threads", "calls a cell", "launches")),
-        f"(!) {disturbed} of {len(cells)} cells disturbed" if disturbed else "",
+        f"(!) {count.words}" if count.cells else "",
         str(run.when or "")[:_DAY],
     ]
     return ", ".join(str(part) for part in parts if part)
+
+
+def _disturbance(run: Run, measurements: Iterable[Measurement]) -> Disturbance:
+    """Return how many cells of the networks among `measurements` were disturbed.
+
+    All cells of these networks count, whichever of them are shown: the page and the tables count those.
+    """
+    networks = {m.model for m in measurements if m.p50_ms is not None}
+    return Disturbance.of(m for m in run.measurements if m.model in networks)
 
 
 def job(cells: Sequence[Measurement]) -> str:
@@ -192,13 +201,20 @@ def _known_to_pytest(info: Mapping[str, Any]) -> Mapping[str, Any]:
     return cpu if isinstance(cpu, dict) else {}
 
 
-def _versions(info: Mapping[str, Any]) -> str:
+def software(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return Python and the packages behind a run, each with its version; those whose version is not known are absent.
+
+    sparsemark itself stands first among the packages, the others in the order of the record.
+    """
     versions = info.get("versions")
+    recorded = versions if isinstance(versions, dict) else {}
     python = info.get("python") or info.get("python_version")
-    parts = [f"Python {python}"] if python else []
-    if isinstance(versions, dict):
-        parts += [f"{name} {version}" for name, version in versions.items() if version]
-    return ", ".join(parts)
+    found = {"Python": python, "sparsemark": recorded.get("sparsemark")} | recorded
+    return [(str(name), str(version)) for name, version in found.items() if version]
+
+
+def _versions(info: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in software(info))
 
 
 def _protocol(cells: Sequence[Measurement], notes: Notes) -> str:

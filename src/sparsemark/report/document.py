@@ -15,7 +15,9 @@ from sparsemark.report import trust, wording
 from sparsemark.report.advice import advice
 from sparsemark.report.break_even import TITLE, break_evens
 from sparsemark.report.conditions import conditions
-from sparsemark.report.findings import CONTROLS, controls, findings
+from sparsemark.report.emphasis import keeps_score
+from sparsemark.report.finding import beside, sentences
+from sparsemark.report.findings import BESIDE, CONTROLS, controls, findings_of
 from sparsemark.report.findings import TITLE as FINDINGS
 from sparsemark.report.front import FRONT, SPEEDUP, SPREAD, Front, front_of, places
 from sparsemark.report.harmless import harmless_run
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.run import Run
     from sparsemark.report.deployment import Deployment
+    from sparsemark.report.finding import Finding
     from sparsemark.report.wording import Notes
 
 FASTER, SLOWER, NEUTRAL = "faster", "slower", ""
@@ -41,6 +44,9 @@ NUMBERS = (
     "removed", "p50 ms", "p90 ms", _THROUGHPUT, SPEEDUP, SPREAD, _AGREEMENT, _SIZE, "batch", "threads", "seed", "fold",
 )  # fmt: skip
 """Columns that are set to the right."""
+
+NETWORKS = "Of the networks"
+"""Title of the notes on networks."""
 
 _LISTED = 3  # cells named in a line on failures; the others are counted
 
@@ -82,7 +88,7 @@ class Content:
     failures: tuple[str, ...]
     notes: tuple[str, ...]
     controls: tuple[str, ...]
-    findings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     break_evens: tuple[str, ...]
     conditions: tuple[str, ...]
 
@@ -111,7 +117,7 @@ def content_of(run: Run, bar: Bar | None = None, deployment: Deployment | None =
         tuple(_failures(run)),
         tuple(_notes(run)),
         tuple(controls(run)),
-        tuple(findings(run)),
+        tuple(findings_of(run)),
         tuple(break_evens(run)),
         tuple(conditions(run, run.measurements, deployment)),
     )
@@ -119,10 +125,11 @@ def content_of(run: Run, bar: Bar | None = None, deployment: Deployment | None =
 
 def sections(content: Content) -> Iterator[tuple[str, Sequence[str]]]:
     """Return the lists that stand below the table, with their titles; empty ones are left out."""
-    titled = {
+    titled: dict[str, Sequence[str]] = {
         "Did not run": content.failures,
-        "Of the networks": content.notes,
-        FINDINGS: content.findings,
+        NETWORKS: content.notes,
+        FINDINGS: sentences(content.findings),
+        BESIDE: beside(content.findings),
         TITLE: content.break_evens,
         CONTROLS: content.controls,
         "Conditions": content.conditions,
@@ -289,9 +296,12 @@ def _job(m: Measurement) -> tuple[object, ...]:
 
 
 def _tone(one: Standing) -> str:
-    """Return whether a cell is faster or slower; what loses its score, or has none, is not praised for its speed."""
+    """Return whether a cell is faster or slower; what loses its score, or has none to keep, is not praised for speed.
+
+    That holds for dense networks as well: without a score, colour would say of the others that fast is good.
+    """
     interval = one.speedup
-    if interval is None or is_reference(one.measurement) or not one.keeps or one.is_contradicted:
+    if interval is None or is_reference(one.measurement) or not keeps_score(one):
         return NEUTRAL
     return FASTER if interval.low > 1 else SLOWER if interval.high < 1 else NEUTRAL
 

@@ -1,4 +1,4 @@
-"""Findings of a run in plain words; every sentence is decided by an interval."""
+"""Findings of a run, decided by intervals, and the controls whose answer is known."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from sparsemark.analysis.cells import (
     is_masked,
     is_structural,
     models,
-    reference_engine,
     removed,
     way,
 )
 from sparsemark.analysis.comparison import speedup_of, speedup_over
 from sparsemark.analysis.folds import AsOne
-from sparsemark.analysis.statistics import Interval
+from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.records.measurement import WHOLLY_DENSE
 from sparsemark.report import wording
+from sparsemark.report.finding import UNCHANGED, Finding, beside, sentences, verdict_of, word_of
 from sparsemark.report.quantising import quantising
+from sparsemark.report.scores import Scoring
 from sparsemark.specs import AA, ALL_ONES, DENSE, RANDOM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from sparsemark.analysis.front import Standing
+    from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
+    from sparsemark.report.scores import Scale
     from sparsemark.report.wording import Notes
 
-NEGLIGIBLE = 0.03
-"""A change of time inside this band is called none: machines move as much within a run without anybody noticing."""
+    Compare = Callable[[Measurement], Interval | None]  # time of what a cell is held against, over its own
+    Scores = Callable[[Measurement], tuple[str, str]]  # before and after, and the change
 
 _AGREES = 0.01
 """Largest allowed distance from one of the whole interval of a cell against itself."""
@@ -44,38 +48,66 @@ _EXACT = 1e-9
 _MAGNITUDE = "magnitude"
 """Method that random masks are held against."""
 
-_UNCHANGED = "unchanged"
-
-_NO_NOISE = Interval(1.0, 1.0, 1.0)
-
-TITLE = "What it says (zeros and channels over dense on the same engine, sparse storage over the reference)"
+TITLE = "What it says (zeros and channels over dense on the same engine, CSR over the reference, quantised over float32)"
+BESIDE = "Beside what it says"
 CONTROLS = "Controls (all-ones over dense, random over magnitude of the same sparsity)"
 """Titles that say once what every line below them is held against."""
 
 
 def findings(run: Run) -> list[str]:
-    """Return what zero masks, sparse storage and removed channels did to the time, engine by engine; folds as one."""
+    """Return the findings of a run as sentences, and below them what those leave out."""
+    found = findings_of(run)
+    return [*sentences(found), *beside(found)]
+
+
+def findings_of(run: Run) -> list[Finding]:
+    """Return what zero masks, sparse storage, removed channels and quantising did, engine by engine; folds as one."""
     as_one = AsOne.of(run.measured())
-    measured = as_one.rows
-    cells = [m for m in measured if not is_control(m)]
-    twin = _over_dense_twin(measured, as_one.over)
-    lines = []
+    scoring = Scoring.of(as_one.rows)
+    cells = [m for m in as_one.rows if not is_control(m)]
+    return [*_of_prunings(run, as_one, cells, scoring), *quantising(as_one, scoring, run.engines)]
+
+
+def _of_prunings(run: Run, as_one: AsOne, cells: Sequence[Measurement], scoring: Scoring) -> Iterator[Finding]:
+    twin = _over_dense_twin(as_one.rows, as_one.over)
+    scores = _scores(run, scoring)
+    several = len(models(cells)) > 1
     for model in models(cells):
         own = [m for m in cells if m.model == model]
         masks = [m for m in own if is_mask_only(m)]
         channels = [m for m in own if is_structural(m)]
         stored = [m for m in masks if m.format == "csr" and not _is_wholly_dense(m)]
         noise = _noise(model, as_one, run.engines)
-        prefix = f"{model}: " if len(models(cells)) > 1 else ""
-        for what, chosen, compare in (
-            ("zero masks", [m for m in masks if m.format != "csr"], twin),
-            ("sparse storage (CSR)", stored, speedup_of),
-            ("removed channels", [m for m in channels if not is_masked(m)], twin),
-            ("removed channels and zero masks", [m for m in channels if is_masked(m)], twin),
+        for what, chosen, by_reference in (
+            ("zero masks", [m for m in masks if m.format != "csr"], False),
+            ("sparse storage (CSR)", stored, True),
+            ("removed channels", [m for m in channels if not is_masked(m)], False),
+            ("removed channels and zero masks", [m for m in channels if is_masked(m)], False),
         ):
-            said = _by_engine(what, chosen, compare, notes=run.engines, noise=noise, in_table=compare is twin)
-            lines += [f"{prefix}{line}" for line in said]
-    return [*lines, *quantising(run)]
+            yield from _by_engine(
+                what, chosen, twin, notes=run.engines, model=(model or "") if several else "",
+                by_reference=by_reference, noise=noise, scores=scores,
+            )  # fmt: skip
+
+
+def _scores(run: Run, scoring: Scoring) -> Scores:
+    """Return a function that returns a cell's score beside the dense network's, and the change, in words."""
+    judged = with_folds_as_one(standings(run.measured(), Bar()))
+    known = {(one.measurement.model, one.measurement.name): one for one in judged}
+
+    def scores(m: Measurement) -> tuple[str, str]:
+        one = known.get((m.model, m.name))
+        return ("", "") if one is None else _against_dense(one, scoring.scale(m.model))
+
+    return scores
+
+
+def _against_dense(one: Standing, scale: Scale) -> tuple[str, str]:
+    score, dense, loss = one.score, one.dense, one.loss
+    if score is None or dense is None or loss is None:
+        return "", ""
+    caveat = wording.on_caveat(wording.caveat(one.measurement.data))
+    return f"{scale.step(dense.value, score.value)}{caveat}", scale.lost_in_words(loss, score.loss_low, score.loss_high)
 
 
 def _is_wholly_dense(m: Measurement) -> bool:
@@ -88,11 +120,11 @@ def controls(run: Run) -> list[str]:
     measured, notes = run.measured(), run.engines
     lines = [_aa_line(m, notes) for m in measured if m.control == AA]
     ones = [m for m in measured if m.method == ALL_ONES and m.control is None]
-    lines += _by_engine("all-ones mask", ones, _over_dense_twin(measured), notes=notes)
+    found = _by_engine("all-ones mask", ones, _over_dense_twin(measured), notes=notes)
     for model in models(measured):
         drawn = [m for m in measured if m.method == RANDOM and m.control is None and m.model == model]
-        lines += _by_engine("random mask", drawn, _over_magnitude_twin(measured), notes=notes)
-    return lines
+        found += _by_engine("random mask", drawn, _over_magnitude_twin(measured), notes=notes)
+    return [*lines, *sentences(found), *beside(found)]
 
 
 def _noise(model: str | None, as_one: AsOne, notes: Notes) -> dict[str, Interval]:
@@ -103,7 +135,7 @@ def _noise(model: str | None, as_one: AsOne, notes: Notes) -> dict[str, Interval
         if (m.model, m.method, m.control) != (model, ALL_ONES, None):
             continue
         interval = twin(m)
-        if interval is None or _word(interval) == _UNCHANGED:
+        if interval is None or word_of(interval) == UNCHANGED:
             continue
         runner = wording.runner(m, notes)
         if runner not in worst or abs(math.log(interval.estimate)) > abs(math.log(worst[runner].estimate)):
@@ -145,7 +177,7 @@ def against_itself(m: Measurement) -> str:
 
 def _over_dense_twin(
     measured: Sequence[Measurement], over: Callable[[Measurement, Measurement], Interval | None] = speedup_over
-) -> Callable[[Measurement], Interval | None]:
+) -> Compare:
     dense: dict[tuple[object, ...], list[Measurement]] = {}
     for m in measured:
         if m.method == DENSE:
@@ -153,7 +185,7 @@ def _over_dense_twin(
     return lambda m: over(m, twin) if (twin := dense_twin(m, dense.get(way(m), ()))) else None
 
 
-def _over_magnitude_twin(measured: Sequence[Measurement]) -> Callable[[Measurement], Interval | None]:
+def _over_magnitude_twin(measured: Sequence[Measurement]) -> Compare:
     twins = {_asked(m): m for m in measured if m.method == _MAGNITUDE and m.control is None}
     return lambda m: speedup_over(m, twin) if (twin := twins.get(_asked(m))) else None
 
@@ -163,56 +195,45 @@ def _asked(m: Measurement) -> tuple[object, ...]:
     return *way(m), m.seed, m.fold, m.schedule, m.sparsity_target
 
 
-def _word(interval: Interval, noise: Interval = _NO_NOISE) -> str:
-    """Return which way a time went; what a mask without a zero reached as well settles nothing."""
-    if interval.low > 1 - NEGLIGIBLE and interval.high < 1 + NEGLIGIBLE:
-        return _UNCHANGED
-    if interval.low > max(1, noise.high):
-        return "faster"
-    return "slower" if interval.high < min(1, noise.low) else "not settled"
-
-
-def _in_table(m: Measurement) -> str:
-    """Return the speedup of a cell's row, for beside its ratio to dense on the same engine; empty where that is one."""
-    shown = speedup_of(m)
-    return "" if shown is None or m.engine == reference_engine(m) else f" ({shown.estimate:.2f}x over the reference)"
-
-
 def _by_engine(
     what: str,
     cells: Sequence[Measurement],
-    compare: Callable[[Measurement], Interval | None],
+    own: Compare,
     *,
     notes: Notes,
+    model: str = "",
+    by_reference: bool = False,
     noise: Mapping[str, Interval] | None = None,
-    in_table: bool = False,
-) -> list[str]:
-    """Write one sentence an engine: how many cells went which way, and the cell from which most was removed.
+    scores: Scores | None = None,
+) -> list[Finding]:
+    """Return one finding an engine: how many cells went which way, and the cell from which most was removed.
 
     Args:
         what: was done to the cells.
         cells: those of which it is said.
-        compare: time of what a cell is held against, over its own; None where there is none.
+        own: comparison on the cell's own engine.
         notes: what the run says of its engines.
+        model: network that is named; empty where the run has one alone.
+        by_reference: whether the speedup over the reference decides, else that over `own`.
         noise: what a mask without a zero gave on the engines on which that was not unchanged.
-        in_table: add the speedup that the table shows, where that is over another engine.
+        scores: of a cell, in words; None leaves them out.
     """
-    lines = []
+    found = []
+    compare = speedup_of if by_reference else own
     for runner in dict.fromkeys(wording.runner(m, notes) for m in cells):
-        own = [m for m in cells if wording.runner(m, notes) == runner]
-        compared = [(m, interval) for m in own if (interval := compare(m))]
+        compared = [
+            (m, interval) for m in cells if wording.runner(m, notes) == runner and (interval := compare(m)) is not None
+        ]
         if not compared:
             continue
         off = (noise or {}).get(runner)
-        words = Counter(_word(interval, off or _NO_NOISE) for _, interval in compared)
-        if len(words) == 1:
-            summary = next(iter(words)) + (f" in all {len(compared)} cells" if len(compared) > 1 else "")
-        else:
-            summary = ", ".join(f"{word} in {n}" for word, n in words.most_common()) + f" of {len(compared)} cells"
-        example, interval = max(compared, key=lambda pair: removed(pair[0]) or 0.0)
-        known = f"; a mask without a zero gave {wording.ratio(off)}" if off else ""
-        lines.append(
-            f"{what} on {runner}: {summary}; {wording.pruned(example)} is {wording.ratio(interval)}"
-            f"{_in_table(example) if in_table else ''}{known}."
-        )
-    return lines
+        verdict, counts = verdict_of(Counter(word_of(interval, off) for _, interval in compared))
+        example, _ = max(compared, key=lambda pair: removed(pair[0]) or 0.0)
+        values, change = scores(example) if scores else ("", "")
+        found.append(
+            Finding(
+                model, what, runner, verdict, wording.pruned(example), speedup_of(example), own(example),
+                by_reference, values, change, counts, off,
+            )
+        )  # fmt: skip
+    return found

@@ -1,4 +1,4 @@
-"""Headline of each network: the fastest configuration that is as good as the dense network."""
+"""Headline of each network, whether to prune it and what that gains, and the lines that qualify it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import is_dense, is_reference, models, reference_engine, way
 from sparsemark.analysis.comparison import speedup_over
-from sparsemark.analysis.contamination import contamination_of, in_words
-from sparsemark.analysis.front import Bar, answers, on_select
+from sparsemark.analysis.contamination import Disturbance, contamination_of, in_words
+from sparsemark.analysis.front import answers
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
 from sparsemark.report.scores import UNSCORED, Scoring
@@ -18,7 +18,7 @@ from sparsemark.specs import DENSE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sparsemark.analysis.front import Answer, Standing
+    from sparsemark.analysis.front import Answer, Bar, Standing
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
@@ -34,10 +34,9 @@ ON_SELECT = "on the select inputs, though not on those reported"
 
 
 def headlines(run: Run, bar: Bar | None = None) -> list[str]:
-    """Return for each network whether to prune it, and the fastest configuration that keeps the dense score.
+    """Return for each network whether to prune it, and how fast its best configuration is: one verdict, one number.
 
-    Networks without a score are not called fastest: their speed alone is said. What qualifies an answer is in `beside`,
-    so that each stays two short sentences.
+    A network without a score gets no verdict, only a speed. Whatever qualifies either is in `beside`.
 
     Args:
         run: what was measured.
@@ -51,40 +50,46 @@ def headlines(run: Run, bar: Bar | None = None) -> list[str]:
     lines = []
     for answer in answers(run.measurements, bar):
         if any(one.measurement.status == MEASURED for one in answer.standings):
-            line = _headline(answer, scoring, bar or Bar(), run.engines)
-            if verdict := _verdict(answer, scoring):
-                line = f"{verdict}. {line[0].upper()}{line[1:]}"
-            elif disturbed(answer):
-                line = f"not certain: {line}"
+            line = _headline(answer, scoring, run.engines)
             lines.append(f"{answer.model}: {line}" if several else line[0].upper() + line[1:])
     return lines
 
 
-def _verdict(answer: Answer, scoring: Scoring) -> str:
-    """Return whether to prune, and on which evidence; empty where no score says."""
-    if not answer.candidates or unjudged(answer, scoring):
-        return ""
-    if disturbed(answer):
-        return f"prune: not certain, {doubt(answer)}"
+def _headline(answer: Answer, scoring: Scoring, notes: Notes) -> str:
+    if not answer.candidates:
+        timed = any(one.measurement.p50_ms is not None for one in answer.standings)
+        return f"no cell has a speedup with an interval{'; more timed calls (--rounds) give it one' if timed else ''}."
+    reference = _reference(answer.candidates[0].measurement, notes)
+    if unjudged(answer, scoring):
+        reached = _reached(answer)
+        most = f"pruned, up to {max(reached):.2f}x as fast as {reference}" if reached else "nothing pruned was timed"
+        return f"speed only{', not certain' if disturbance(answer).is_most else ''}: {most}."
     best = answer.best
+    on = wording.on_caveat(wording.caveat((best or answer.judged[0]).measurement.data))
+    if best is None or (speedup := best.speedup) is None:
+        found = f"nothing that keeps the score is faster than {reference}"
+    else:
+        mark = " (!)" if contamination_of(best.measurement) else ""
+        found = f"{_named(best.measurement, notes)} is {wording.times(speedup)}{mark} as fast as {reference}"
+    return f"prune: {_verdict(answer)}{on}, {found}."
+
+
+def _verdict(answer: Answer) -> str:
+    """Return whether to prune, in as few words as there are: `beside` says why it is not certain, `advice` how sure."""
+    best = answer.best
+    if disturbance(answer).is_most:
+        return "not certain"
     if best is None or best.measurement.method == DENSE:
-        return "prune: no"
-    if why := doubt(answer):
-        return f"prune: not certain, {why}"
-    if best.excludes_more:
-        return "prune: yes, a larger loss than is allowed is excluded"
-    seen = ""
-    if best.by_select and best.score is not None and best.dense is not None:
-        scale = scoring.scale(answer.model)
-        before, after = (scale.value(on_select(one).value) for one in (best.dense, best.score))
-        seen = f", {scale.metric} {before} -> {after} on the select inputs"
-    return f"prune: yes by the estimate{seen}; a larger loss than is allowed is not excluded"
+        return "no"
+    if doubt(answer):
+        return "not certain"
+    return "yes" if best.excludes_more else "yes by the estimate"
 
 
 def doubt(answer: Answer) -> str:
     """Return why what is chosen may not be the best, empty where nothing speaks against it: it is a candidate then."""
-    if disturbed(answer):
-        return "most cells were disturbed"
+    if disturbance(answer).is_most:
+        return disturbance(answer).words
     best = answer.best
     if best is None:
         return ""
@@ -110,34 +115,28 @@ def bar_in_words(answer: Answer, scoring: Scoring, bar: Bar) -> str:
     return scale.within(bar.allowed(dense)) if share is None else scale.kept(share)
 
 
-def disturbed(answer: Answer) -> list[Measurement]:
-    """Return the cells whose latency cannot be trusted, where they are so many that the answer is in doubt; else none.
+def disturbance(answer: Answer) -> Disturbance:
+    """Return how many cells of the network were disturbed; where it is most of them, the answer is in doubt.
 
-    Pairing cancels most of what moved, but where most cells were disturbed the machine was never quiet.
+    Pairing cancels most of what moved, but then the machine was never quiet.
     """
-    cells = _cells(answer)
-    found = [m for m in cells if contamination_of(m)]
-    return found if 2 * len(found) > len(cells) else []
+    return Disturbance.of(one.measurement for one in answer.standings)
 
 
-def _cells(answer: Answer) -> list[Measurement]:
-    return [m for one in answer.candidates for m in one.cells]
-
-
-def beside(answer: Answer, scoring: Scoring, notes: Notes) -> Iterator[str]:
-    """Yield what qualifies a headline, a line each: disturbance, rivals, and engines that did not run.
+def beside(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> Iterator[str]:
+    """Yield what qualifies a headline, a line each: doubts, its conditions, rivals, and engines that did not run.
 
     Those are named since one of them might have been faster.
 
     Args:
         answer: with candidates.
         scoring: of the run.
+        bar: what may be lost.
         notes: on the engines.
     """
-    if found := len(disturbed(answer)):
-        cells = len(_cells(answer))
-        every = "every cell" if cells > 1 else "the one cell"
-        yield f"disturbed: {f'{found} of {cells} cells' if found < cells else every}"
+    if why := doubt(answer):
+        yield f"not certain: {why}"
+    yield _whole(answer, scoring, bar, notes)
     rows = [one.measurement for one in answer.standings]
     own = answer.candidates[0].measurement
     is_judged = not unjudged(answer, scoring)
@@ -185,10 +184,6 @@ class Share:
     more: Interval
     is_same: bool
 
-    def short(self) -> str:
-        """Return what is left to the pruning, `1.57x by pruning`."""
-        return f"{wording.times(self.more)} {'by pruning' if self.is_same else 'over the fastest dense'}"
-
     def in_words(self, notes: Notes) -> str:
         """Return both parts: `2.19x by direct CSR int8 without pruning, 1.57x [1.54, 1.61] by pruning`."""
         alone, runner = wording.times(self.alone), wording.runner(self.dense, notes)
@@ -212,43 +207,37 @@ def share_without_pruning(answer: Answer, best: Standing) -> Share | None:
     return Share(rival.measurement, alone, more, way(best.measurement) == way(rival.measurement))
 
 
-def _headline(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
-    if not answer.candidates:
-        timed = any(one.measurement.p50_ms is not None for one in answer.standings)
-        return f"no cell has a speedup with an interval{'; more timed calls (--rounds) give it one' if timed else ''}."
+def _whole(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
+    """Return what the headline says, with its conditions: bar, milliseconds, interval, folds, scores."""
+    reference = _reference(answer.candidates[0].measurement, notes)
     if why := unjudged(answer, scoring):
-        return f"speed only: {why}{_range(answer, notes)}."
+        reached = _reached(answer)
+        if not reached:
+            return f"speed only: {why}"
+        ends = dict.fromkeys(f"{end:.2f}x" for end in (min(reached), max(reached)))
+        subject = "the pruned network reaches" if len(reached) == 1 else "pruned networks reach"
+        return f"speed only: {why}; {subject} {' to '.join(ends)} over {reference}"
     within = bar_in_words(answer, scoring, bar)
     found = answer.best
     if found is None or (speedup := found.speedup) is None:
-        return f"nothing {within} is faster than {_reference(answer.candidates[0].measurement, notes)}."
+        return f"nothing {within} is faster than {reference}"
     best = found.measurement
     mark = " (!)" if contamination_of(best) else ""
-    named = f"{wording.pruned(best)} on {wording.runner(best, notes)}"
     where = f" {ON_SELECT}" if found.is_contradicted else ""
-    share = share_without_pruning(answer, found)
-    split = f" ({share.short()})" if share else ""
+    ms = "" if best.p50_ms is None else f"{wording.milliseconds(best.p50_ms)} ms, "
     return (
-        f"fastest {within}{where}{wording.over(found.folds)}: {named}, {_time(best)}"
-        f"{wording.ratio(speedup)}{mark} over {_reference(best, notes)}{split}"
-        f"{_score_change(found, scoring)}."
+        f"fastest {within}{where}{wording.over(found.folds)}: {_named(best, notes)}, {ms}{wording.ratio(speedup)}{mark} "
+        f"over {reference}{_score_change(found, scoring)}"
     )
 
 
-def _time(m: Measurement) -> str:
-    return "" if m.p50_ms is None else f"{wording.milliseconds(m.p50_ms)} ms, "
+def _reached(answer: Answer) -> list[float]:
+    """Return the speedups of pruned networks, without calling one of them the best."""
+    return [s.estimate for one in answer.candidates if (s := one.speedup) and one.measurement.method != DENSE]
 
 
-def _range(answer: Answer, notes: Notes) -> str:
-    """Return the speedups reached, without calling one of them the best."""
-    own = answer.candidates
-    ends = [speedup.estimate for one in own if (speedup := one.speedup) and one.measurement.method != DENSE]
-    if not ends:
-        return ""
-    over = f" over {_reference(own[0].measurement, notes)}"
-    if len(ends) == 1:
-        return f"; the pruned network reaches {ends[0]:.2f}x{over}"
-    return f"; pruned networks reach {min(ends):.2f}x to {max(ends):.2f}x{over}"
+def _named(m: Measurement, notes: Notes) -> str:
+    return f"{wording.pruned(m)} on {wording.runner(m, notes)}"
 
 
 def _higher_estimate(answer: Answer, best: Measurement, speedup: Interval, notes: Notes) -> str:
@@ -288,7 +277,7 @@ def _score_change(best: Standing, scoring: Scoring) -> str:
     if score is None or dense is None or is_dense(m):
         return ""
     scale, data = scoring.scale(m.model), wording.on_caveat(wording.caveat(m.data))
-    return f", {scale.metric} {scale.value(dense.value)} -> {scale.value(score.value)}{data}"
+    return f", {scale.step(dense.value, score.value)}{data}"
 
 
 def _reference(measurement: Measurement, notes: Notes) -> str:

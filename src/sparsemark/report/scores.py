@@ -93,6 +93,14 @@ class Scale:
         first, last = sorted((sign * low, sign * high))
         return f"{self.signed(sign * loss)} [{self.signed(first)}, {self.signed(last)}]"
 
+    def lost_in_words(self, loss: float, low: float | None = None, high: float | None = None) -> str:
+        """Return the same with its unit: `-0.8 [-1.9, +0.2] points`."""
+        return f"{self.lost(loss, low, high)}{' points' if self.percent else ''}"
+
+    def step(self, before: float, after: float) -> str:
+        """Return two scores in their order: `accuracy 92.4 -> 91.8`."""
+        return f"{self.metric} {self.value(before)} -> {self.value(after)}"
+
     def amount(self, value: float, limit: float | None = None) -> str:
         """Return a difference of scores without its direction: `0.8 points`, or `0.24` where it is no percentage.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sparsemark.engines import ENGINES
 from sparsemark.engines.base import Look
@@ -12,7 +12,7 @@ from sparsemark.errors import UserError
 from sparsemark.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
     from sparsemark.records.engine_note import EngineNote
 
+_Key = TypeVar("_Key")
+
 GREY = "0.4"
+
+REST = "0.45"
+"""Grey of series that are not among the best of many: dark enough for letters."""
 
 FORMATS = {".svg": "svg", ".png": "png"}
 """Formats of a figure by the end of its name; others are PNG."""
@@ -41,7 +46,9 @@ _LABEL_POINTS = 11.0  # height of a name beside a series
 _LOG_FROM = 4.0  # a linear axis would press the faster engines together where they differ by more than this
 _TICKS, _FEW_TICKS = (1.0, 2.0, 3.0, 5.0, 7.0), (1.0, 2.0, 3.0, 5.0)
 
-_SPARE = (Look("#332288", "<", "--"), Look("#882255", ">", "-."), Look("#44AA99", "h", ":"))
+_SPARE = (
+    Look("#332288", "<", "--"), Look("#882255", ">", "-."), Look("#44AA99", "h", ":"), Look("#117733", "p", "--"),
+)  # fmt: skip
 """Looks of engines that bring none: colours by Paul Tol, apart from those of Okabe and Ito."""
 
 _KINDS = (
@@ -83,6 +90,11 @@ def engine_looks(engines: Iterable[str | None], notes: Mapping[str, EngineNote])
     looks = {engine: look or next(spare) for engine, look in known.items()}
     ordered = [*(engine for engine in ENGINES if engine in named), *(one for one in named if one not in ENGINES)]
     return {engine: looks[engine] for engine in ordered}
+
+
+def emphasised(looks: Mapping[_Key, Look], vivid: Container[_Key]) -> dict[_Key, Look]:
+    """Return the looks of series, grey where one does not stand in colour: markers and dashes stay."""
+    return {key: look if key in vivid else replace(look, colour=REST) for key, look in looks.items()}
 
 
 def _own_look(engine: str, notes: Mapping[str, EngineNote]) -> Look | None:

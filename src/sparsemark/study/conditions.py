@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from sparsemark.engines.base import Engine
 
 
+_COMPILERS = {"numba": "llvmlite"}
+"""Modules that come with a required one and compile what it runs: their versions decide a latency too."""
+
+
 def conditions(engines: Iterable[str], *, measured_now: bool = True) -> dict[str, Any]:
     """Return the machine's fingerprint, with versions of all that these engines, the pruners and formats require.
 
@@ -30,6 +34,7 @@ def conditions(engines: Iterable[str], *, measured_now: bool = True) -> dict[str
     modules: dict[str, None] = {}
     for own in (_known(engines), PRUNERS, FORMATS):
         modules |= dict.fromkeys(module for one in own.values() for module in one.requires)
+    modules |= {compiler: None for module, compiler in _COMPILERS.items() if module in modules}
     return fingerprint(modules) | ({"readings": readings()} if measured_now else {})
 
 

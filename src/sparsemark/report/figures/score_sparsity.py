@@ -9,6 +9,7 @@ from sparsemark.analysis.statistics import Interval
 from sparsemark.engines.base import Look
 from sparsemark.report import wording
 from sparsemark.report.conditions import epochs_of
+from sparsemark.report.emphasis import best_first, coloured, in_colour
 from sparsemark.report.figures.changes import (
     BARS,
     axis_of,
@@ -22,11 +23,11 @@ from sparsemark.report.figures.changes import (
 from sparsemark.report.figures.series import REFERENCE_DASHES, Way, draw_series, precision_of, scale_left
 from sparsemark.report.figures.titles import sweep_title
 from sparsemark.report.scores import Scoring
-from sparsemark.report.style import GREY, End, kind_looks, label_ends, new_figure, tidy
+from sparsemark.report.style import GREY, End, emphasised, kind_looks, label_ends, new_figure, tidy
 from sparsemark.specs import ALL_ONES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -74,10 +75,12 @@ def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Mea
     ratios = [_FIRST_WIDER, *(1.0 for _ in panels)][: len(panels)]
     (grid,) = figure.subplots(1, len(panels), squeeze=False, width_ratios=ratios)
     looks = kind_looks(_kind(one) for one in shown if not is_control(one.first))
+    vivid = _in_colour(shown)
+    looks = emphasised(looks, vivid)
     chance = chance_of(shown, [m for m in baselines if m.model == MAJORITY and scale.metric in m.scores], scale)
     ends: dict[Axes, list[End]] = {}
     for axes, (title, points) in zip(grid, panels.items(), strict=True):
-        ends[axes] = _draw_kinds(axes, points, looks)
+        ends[axes] = _draw_kinds(axes, points, looks, vivid)
         if axes is grid[0]:
             ends[axes] += _draw_control(axes, control_of(changes))
             ends[axes] += _draw_random(axes, shown, scale)
@@ -86,7 +89,7 @@ def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Mea
             ends[axes].append(End(chance, CHANCE, CHANCE_COLOUR))
         axes.axhline(0, color=GREY, linewidth=1.2, linestyle=REFERENCE_DASHES, zorder=1)
         ends[axes].append(End(0.0, dense_in_words(shown, scale), GREY))
-        axes.set_title(title)
+        axes.set_title(title + (coloured(len(looks)) if axes is grid[0] else ""))
         scale_left(axes, max(one.left for one in shown), min(one.left for one in shown))
         tidy(axes)
     grid[0].set_ylabel(axis_of(shown, scale), fontsize=9)
@@ -124,7 +127,18 @@ def _kind(one: Change) -> str:
     return wording.kind(one.first) + wording.precision_mark(one.first.precision)
 
 
-def _draw_kinds(axes: Axes, points: Sequence[tuple[Change, Interval]], looks: Mapping[str, Look]) -> list[End]:
+def _in_colour(shown: Sequence[Change]) -> set[str]:
+    """Return the kinds in colour; the best is that from which most can be removed with the score kept."""
+    members: dict[str, list[tuple[float, bool]]] = {}
+    for one in shown:
+        if not is_control(one.first):
+            members.setdefault(_kind(one), []).append((100 - one.left, one.keeps))
+    return in_colour(best_first(members))
+
+
+def _draw_kinds(
+    axes: Axes, points: Sequence[tuple[Change, Interval]], looks: Mapping[str, Look], vivid: Container[str]
+) -> list[End]:
     """Draw all lines of each kind in one look, and return the name of each where most was removed."""
     ends = []
     for kind, look in looks.items():
@@ -134,7 +148,7 @@ def _draw_kinds(axes: Axes, points: Sequence[tuple[Change, Interval]], looks: Ma
                 lines.setdefault(wording.swept(one.first), []).append((one, value))
         for name, line in lines.items():
             first = line[0][0].first
-            draw_series(axes, _places(line), look, kind, Way(None, precision_of(first)))
+            draw_series(axes, _places(line), look, kind, Way(None, precision_of(first)), is_rest=kind not in vivid)
             ends.append(_end(_places(line), name + wording.precision_mark(first.precision), look.colour))
     return ends
 

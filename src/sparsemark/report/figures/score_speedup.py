@@ -9,6 +9,7 @@ from sparsemark.analysis.cells import is_control, is_reference, is_structural, r
 from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.analysis.statistics import Interval
 from sparsemark.report import wording
+from sparsemark.report.emphasis import best_first, coloured, in_colour, keeps_score
 from sparsemark.report.figures.series import (
     bar,
     drawn_speedup,
@@ -18,7 +19,15 @@ from sparsemark.report.figures.series import (
 )
 from sparsemark.report.figures.titles import speed_title
 from sparsemark.report.scores import Scoring
-from sparsemark.report.style import GREY, engine_looks, legend, new_figure, scale_logarithmically, tidy
+from sparsemark.report.style import (
+    GREY,
+    emphasised,
+    engine_looks,
+    legend,
+    new_figure,
+    scale_logarithmically,
+    tidy,
+)
 from sparsemark.specs import DENSE, FP32
 
 if TYPE_CHECKING:
@@ -92,7 +101,11 @@ def _score(one: Standing, scale: Scale) -> Interval:
 
 def _draw_spots(axes: Axes, spots: Sequence[Spot], scale: Scale, notes: Notes) -> None:
     precisions = sorted({precision_of(one.measurement) for one, _ in spots})
-    for engine, look in engine_looks((one.measurement.engine for one, _ in spots), notes).items():
+    looks = engine_looks((one.measurement.engine for one, _ in spots), notes)
+    members: dict[str, list[tuple[float, bool]]] = {engine: [] for engine in looks}
+    for one, speedup in spots:
+        members[one.measurement.engine or ""].append((speedup.low, keeps_score(one)))
+    for engine, look in emphasised(looks, in_colour(best_first(members))).items():
         axes.scatter([], [], marker=look.marker, color=look.colour, label=wording.engine_name(engine, notes))
         for (kind, face), precision in itertools.product(_FACES.items(), precisions):
             chosen = [
@@ -115,6 +128,8 @@ def _draw_spots(axes: Axes, spots: Sequence[Spot], scale: Scale, notes: Notes) -
                 linewidths=1.4,
                 zorder=3,
             )
+    if note := coloured(len(looks)).strip():
+        axes.scatter([], [], marker="none", label=note)
     for kind, face in _FACES.items():
         axes.scatter([], [], marker="o", facecolors=face or GREY, edgecolors=GREY, label=kind)
     for precision in precisions:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from sparsemark.analysis.cells import is_control, is_reference, is_structural, removed
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.folds import asked_of, one_split, rows_as_one
+from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.analysis.statistics import Interval
 from sparsemark.report import wording
+from sparsemark.report.emphasis import keeps_score
 from sparsemark.report.style import scale_logarithmically
 from sparsemark.specs import DENSE, FP32
 
@@ -143,10 +145,13 @@ def bar(y: Interval) -> tuple[float, float]:
     return max(0.0, y.estimate - y.low), max(0.0, y.high - y.estimate)
 
 
-def draw_series(axes: Axes, points: Sequence[Point], look: Look, label: str, way: Way | None = None) -> None:
+def draw_series(
+    axes: Axes, points: Sequence[Point], look: Look, label: str, way: Way | None = None, *, is_rest: bool = False
+) -> None:
     """Draw points with their bars and, through three or more, a line: through two it would be all interpolation.
 
-    Markers are hollow where channels come in multiples, and half filled in other precisions than fp32.
+    Markers are hollow where channels come in multiples, and half filled in other precisions than fp32. Lines of the
+    `is_rest` of many series are thin, and lie below the others.
     """
     if not points:
         return
@@ -166,7 +171,8 @@ def draw_series(axes: Axes, points: Sequence[Point], look: Look, label: str, way
         fillstyle=("bottom" if rounded else "left") if quantised else "full",
         linestyle=look.dashes if len(points) >= _FEWEST else "none",
         markersize=6,
-        linewidth=1.6,
+        linewidth=1.0 if is_rest else 1.6,
+        zorder=1.8 if is_rest else 2.0,
         capsize=3,
         elinewidth=1,
     )
@@ -176,3 +182,9 @@ def scale_left(axes: Axes, most: float, least: float) -> None:
     """Make the horizontal axis that of the weights left in percent, logarithmic, from `most` down to `least`."""
     scale_logarithmically(axes, "x", dense=most / least < _WIDE)
     axes.set(xlim=(most * _ROOM, least / _ROOM), xlabel=LEFT)
+
+
+def kept_of(cells: Iterable[Measurement]) -> set[str]:
+    """Return the names of the rows of `points_of` that keep their score."""
+    rows = one_split([m for m in cells if m.engine])
+    return {one.measurement.name for one in with_folds_as_one(standings(rows, Bar())) if keeps_score(one)}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import is_control, is_masked, is_reference, is_structural, reference_engine, removed
 from sparsemark.report import wording
+from sparsemark.report.emphasis import best_first, coloured, in_colour
 from sparsemark.report.figures.series import (
     REFERENCE_DASHES,
     SPANNED,
     by_way,
     draw_series,
     drawn_speedup,
+    kept_of,
     left_of,
     on_fewest_threads,
     points_of,
@@ -20,18 +23,27 @@ from sparsemark.report.figures.series import (
     scale_left,
 )
 from sparsemark.report.figures.titles import speed_title
-from sparsemark.report.style import GREY, End, engine_looks, label_ends, new_figure, scale_logarithmically, tidy
+from sparsemark.report.style import (
+    GREY,
+    End,
+    emphasised,
+    engine_looks,
+    label_ends,
+    new_figure,
+    scale_logarithmically,
+    tidy,
+)
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from sparsemark.engines.base import Look
     from sparsemark.records.measurement import Measurement
-    from sparsemark.report.figures.series import Point
+    from sparsemark.report.figures.series import Point, Way
     from sparsemark.report.wording import Notes
 
     Panel = tuple[str, list[Measurement]]  # title, cells
@@ -81,40 +93,81 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
         axes.set_ylabel(f"times as fast as dense {reference}")
     scale_logarithmically(grid[0], "y")
     grid[0].set_ylim(bottom, top)
-    ends = {axes: _draw_panel(axes, panel, timed, looks, notes) for axes, panel in zip(grid, panels, strict=False)}
+    kept = kept_of(cells)
+    ends = {
+        axes: _draw_panel(axes, panel, timed, looks, notes, kept) for axes, panel in zip(grid, panels, strict=False)
+    }
     label_ends(figure, ends)
     return figure
 
 
 def _draw_panel(
-    axes: Axes, panel: Panel, timed: Sequence[Measurement], looks: Mapping[str, Look], notes: Notes
+    axes: Axes,
+    panel: Panel,
+    timed: Sequence[Measurement],
+    looks: Mapping[str, Look],
+    notes: Notes,
+    kept: Container[str],
 ) -> list[End]:
     title, pruned = panel
-    found: list[tuple[str, Look, Point]] = []
+    lines = _lines(pruned, timed, looks, notes)
+    vivid = in_colour(best_first({
+        way: [(speedup.low, m.name in kept) for m in line.cells if (speedup := drawn_speedup(m))]
+        for way, line in lines.items()
+    }))  # fmt: skip
+    drawn = emphasised({way: line.look for way, line in lines.items()}, vivid)
+    for way, line in lines.items():
+        draw_series(axes, line.points, drawn[way], line.name, way, is_rest=way not in vivid)
+    least = min(line.left for line in lines.values())
+    are_apart = len({round(line.left) for line in lines.values()}) > 1
+    ends = [
+        End(
+            line.last,
+            f"{line.name}, {_times(line.last)}{f' at {100 - line.left:.0f} %' if are_apart else ''}",
+            drawn[way].colour,
+            line.left,
+        )
+        for way, line in lines.items()
+    ]
+    scale_left(axes, 100, least)
+    ends += _draw_limits(axes, [m for m in timed if is_reference(m)], least, notes)
+    axes.set_title(title + coloured(len(lines)))
+    tidy(axes)
+    return ends
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series of a panel: its name and look, its cells and their points, most weights left first."""
+
+    name: str
+    look: Look
+    cells: Sequence[Measurement]
+    points: Sequence[Point]
+
+    @property
+    def left(self) -> float:
+        """Weights left at its end, in percent."""
+        return self.points[-1][0]
+
+    @property
+    def last(self) -> float:
+        """Speedup at its end."""
+        return self.points[-1][1].estimate
+
+
+def _lines(
+    pruned: Sequence[Measurement], timed: Sequence[Measurement], looks: Mapping[str, Look], notes: Notes
+) -> dict[Way, Line]:
+    """Return the series of a panel, each from the dense network on it where that was run in the same way."""
+    found = {}
     for engine, look in looks.items():
         for way, group in by_way(m for m in pruned if m.engine == engine).items():
             own = [m for m in timed if (m.engine, precision_of(m)) == (engine, way.precision)]
-            dense = [] if way.mix else [m for m in own if m.method == DENSE]
-            points = _points([*dense, *group])
-            if points:
-                draw_series(axes, points, look, way.label(notes), way)
-                found.append((way.label(notes), look, points[-1]))
-    are_apart = len({round(left) for _, _, (left, _) in found}) > 1
-    ends = [
-        End(
-            y.estimate,
-            f"{name}, {_times(y.estimate)}{f' at {100 - left:.0f} %' if are_apart else ''}",
-            look.colour,
-            left,
-        )
-        for name, look, (left, y) in found
-    ]
-    least = min(left for _, _, (left, _) in found)
-    scale_left(axes, 100, least)
-    ends += _draw_limits(axes, [m for m in timed if is_reference(m)], least, notes)
-    axes.set_title(title)
-    tidy(axes)
-    return ends
+            cells = [*([] if way.mix else [m for m in own if m.method == DENSE]), *group]
+            if points := _points(cells):
+                found[way] = Line(way.label(notes), look, cells, points)
+    return found
 
 
 def _draw_limits(axes: Axes, references: Sequence[Measurement], least: float, notes: Notes) -> Iterator[End]:

@@ -8,13 +8,17 @@ from sparsemark.report.page.cells import BOTH, CHANNELS, CONTROL, DENSE_KIND, KI
 from sparsemark.report.page.vega import (
     FAINT,
     INK,
+    POINTED,
     TIMES,
     Spec,
+    is_rest,
     linear_axis,
     log_scale,
     ratio_axis,
     rule,
+    shade,
     specification,
+    tags,
     value,
 )
 from sparsemark.specs import FP32
@@ -25,22 +29,30 @@ if TYPE_CHECKING:
 SHAPES = {DENSE_KIND: "diamond", ZEROS: "circle", CHANNELS: "square", BOTH: "triangle-up", CONTROL: "cross"}
 """Symbol of each family of pruning."""
 
+_BEYOND = "abs(datum.y) > ys[1]"
+"""Whether a pair of blocks lies beyond the axis of its chart, at whose edge it is drawn."""
+
+_POINTING = f"{_BEYOND} ? (datum.y > 0 ? 'triangle-up' : 'triangle-down') : "
+"""Symbol of such a pair, which points to where it would lie; the symbol of the others follows."""
+
 
 def front(colour: Spec) -> Spec:
     """Return the chart of the score against the speedup, with both intervals and what nothing dominates."""
-    fade = {"signal": "datum.onFront ? 1 : 0.35"}
-    ink = {"scale": "colour", "field": "runner"}
+    # Grey ones are pale already.
+    fade = {"signal": f"datum.onFront ? 1 : {is_rest('runner')} ? 0.7 : 0.35"}
+    ink = {"signal": shade("runner")}
     return specification(
         "Score against speedup over the dense network; further right is faster. Arrow keys go from cell to cell.",
         400,
         colour,
         signals=[
             {"name": name, "value": value}
-            for name, value in (("xs", [0.5, 2]), ("xticks", [1]), ("ys", [0, 1]), ("over", ""), ("score", ""),
+            for name, value in (*POINTED, ("xs", [0.5, 2]), ("xticks", [1]), ("ys", [0, 1]), ("over", ""), ("score", ""),
                                 ("dense", None), ("least", None), ("up", True), ("keeps", ""))
         ],
         data=[
             {"name": "cells"},
+            {"name": "tag"},
             {"name": "onFront", "source": "cells", "transform": [{"type": "filter", "expr": "datum.onFront"}]},
             {"name": "chosen", "source": "cells", "transform": [{"type": "filter", "expr": "datum.chosen"}]},
         ],
@@ -97,13 +109,14 @@ def front(colour: Spec) -> Spec:
                 for name, look in (("grounds", {"stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 4}}),
                                    ("names", {"fill": {"value": INK}}))
             ],
+            *tags(),
         ],
     )  # fmt: skip
 
 
 def speedup(kind: str, colour: Spec) -> Spec:
     """Return the chart of the speedup against what was removed, for one family of pruning."""
-    ink = {"scale": "colour", "field": "runner"}
+    ink, rest = {"signal": shade("line")}, is_rest("line")
     grouped = {"type": "aggregate", "groupby": ["line", "runner", "x", "lined"],
                "fields": ["y", "low", "high"], "ops": ["median", "min", "max"], "as": ["y", "low", "high"]}  # fmt: skip
     ideal = [{"x": x, "y": 1 / (1 - x / 100)} for x in (*range(0, 90, 5), *range(90, 99))]
@@ -112,9 +125,10 @@ def speedup(kind: str, colour: Spec) -> Spec:
         340,
         colour,
         signals=[{"name": name, "value": value} for name, value in
-                 (("ys", [0.5, 2]), ("yticks", [1]), ("over", ""), ("most", 100), ("room", 0))],
+                 (*POINTED, ("ys", [0.5, 2]), ("yticks", [1]), ("over", ""), ("most", 100), ("room", 0))],
         data=[
             {"name": "cells"},
+            {"name": "tag"},
             {"name": "medians", "source": "cells", "transform": [grouped, {"type": "collect", "sort": {"field": "x"}}]},
             {"name": "lines", "source": "medians", "transform": [{"type": "filter", "expr": "datum.lined"}]},
             {"name": "labels"},
@@ -144,16 +158,19 @@ def speedup(kind: str, colour: Spec) -> Spec:
                             "encode": {"update": {"x": value("x", "x"), **encoding}}}]}
                 for mark, encoding in (
                     ("area", {"y": value("low", "y"), "y2": value("high", "y"), "fill": ink,
-                              "fillOpacity": {"value": 0.18}}),
-                    ("line", {"y": value("y", "y"), "stroke": ink, "strokeWidth": {"value": 2}}),
+                              "fillOpacity": {"signal": f"{rest} ? 0.06 : 0.18"}}),
+                    ("line", {"y": value("y", "y"), "stroke": ink,
+                              "strokeWidth": {"signal": f"datum.line === lit ? 3 : {rest} ? 1.2 : 2.2"}}),
                 )
             ],
             rule(x=value("x", "x"), y=value("low", "y"), y2=value("high", "y"), stroke=ink, opacity={"value": 0.7})
             | {"from": {"data": "medians"}},
             {"type": "symbol", "name": "points", "from": {"data": "cells"}, "description": "cells",
              "encode": {"update": {
-                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 46}, "fill": ink,
-                "stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 1}, "cursor": {"value": "pointer"},
+                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 52}, "shape": {"field": "shape"},
+                "fill": {"signal": f"datum.hollow ? 'var(--ground)' : ({shade('line')})"},
+                "stroke": {"signal": f"datum.hollow ? ({shade('line')}) : 'var(--ground)'"},
+                "strokeWidth": {"signal": "datum.hollow ? 1.6 : 1"}, "cursor": {"value": "pointer"},
                 "description": {"field": "label"}}}},
             rule(x=value("x", "x"), y=value("y", "y"), x2={"field": "toX"}, y2={"field": "toY"}, stroke=ink,
                  opacity={"signal": "datum.led ? 0.6 : 0"}) | {"name": "leads", "from": {"data": "labels"}},
@@ -166,6 +183,7 @@ def speedup(kind: str, colour: Spec) -> Spec:
                 for name, look in (("grounds", {"stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 5}}),
                                    ("names", {"fill": ink}))
             ],
+            *tags(),
         ],
     )  # fmt: skip
 
@@ -173,8 +191,9 @@ def speedup(kind: str, colour: Spec) -> Spec:
 def strip(colour: Spec) -> Spec:
     """Return the chart of a cell's paired blocks in the order of time, beside those of the control."""
     return specification(
-        "Paired blocks of one cell in the order of time, in percent from their median; crosses are blocks in which "
-        "the reference had moved, grey are those of the dense network against itself.",
+        "Paired blocks of one cell in the order of time, in percent from their median; triangles at the edge "
+        "lie beyond the axis, crosses are blocks in which the reference had moved, grey are those of the dense network "
+        "against itself.",
         260,
         colour,
         signals=[{"name": name, "value": value} for name, value in
@@ -183,7 +202,9 @@ def strip(colour: Spec) -> Spec:
         scales=[
             {"name": "x", "type": "linear", "zero": False, "nice": False, "padding": 14, "range": "width",
              "domain": {"fields": [{"data": "cells", "field": "x"}, {"data": "control", "field": "x"}]}},
-            {"name": "y", "type": "linear", "domain": {"signal": "ys"}, "range": "height", "clamp": True},
+            # Room for the symbols at its ends.
+            {"name": "y", "type": "linear", "domain": {"signal": "ys"}, "clamp": True,
+             "range": [{"signal": "height - 9"}, 9]},
         ],
         axes=[
             {"scale": "x", "orient": "bottom", "title": "pair of blocks, in the order of time", "tickMinStep": 1},
@@ -201,14 +222,18 @@ def strip(colour: Spec) -> Spec:
              "encode": {"update": {
                 "x": {"scale": "x", "field": "x", "offset": 3}, "y": {"value": 7}, "text": {"field": "text"},
                 "baseline": {"value": "middle"}, "fontSize": {"value": 11}, "fill": {"value": "var(--dim)"}}}},
-            {"type": "symbol", "aria": False, "interactive": False, "from": {"data": "control"}, "encode": {"update": {
-                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 30}, "fill": {"value": "transparent"},
-                "stroke": {"value": "var(--dim)"}}}},
+            {"type": "symbol", "name": "controls", "aria": False, "from": {"data": "control"}, "encode": {"update": {
+                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 30},
+                "shape": {"signal": f"{_POINTING}'circle'"}, "tooltip": {"field": "label"},
+                "fill": {"value": "transparent"}, "stroke": {"value": "var(--dim)"}}}},
             {"type": "symbol", "name": "points", "from": {"data": "cells"}, "description": "pairs of blocks",
              "encode": {"update": {
-                "x": value("x", "x"), "y": value("y", "y"), "size": {"value": 60},
-                "shape": {"signal": "datum.moved ? 'cross' : 'circle'"},
-                "fill": {"scale": "colour", "signal": "runner"}, "description": {"field": "label"}}}},
+                "x": value("x", "x"), "y": value("y", "y"),
+                "size": {"signal": f"{_BEYOND} ? 110 : 60"},
+                "shape": {"signal": f"{_POINTING}datum.moved ? 'cross' : 'circle'"},
+                "fill": {"signal": f"{_BEYOND} ? 'var(--ground)' : scale('colour', runner)"},
+                "stroke": {"scale": "colour", "signal": "runner"}, "strokeWidth": {"value": 2},
+                "description": {"field": "label"}, "tooltip": {"field": "label"}}}},
         ],
     )  # fmt: skip
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.records.measurement import MEASURED
 from sparsemark.report import wording
-from sparsemark.report.break_even import break_even_table
-from sparsemark.report.conditions import environment, job
+from sparsemark.report.advice import NEXT
+from sparsemark.report.break_even import break_even_table, reference_of
+from sparsemark.report.conditions import environment, job, software
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.document import content_of, sections
-from sparsemark.report.findings import NEGLIGIBLE
+from sparsemark.report.document import NETWORKS, content_of, sections
+from sparsemark.report.finding import NEGLIGIBLE, beside, findings_table
+from sparsemark.report.findings import CONTROLS
 from sparsemark.report.findings import TITLE as FINDINGS
 from sparsemark.report.front import FRONT, SPREAD, places
 from sparsemark.report.harmless import harmless_run
@@ -19,23 +21,26 @@ from sparsemark.report.page import charts, layers, library, rows, vega
 from sparsemark.report.page.cells import CONTROL, KINDS, cell_records, course
 from sparsemark.report.page.colours import engine_colours
 from sparsemark.report.page.files import written
+from sparsemark.report.page.orders import OUTLINES, emphasis, orders
 from sparsemark.report.page.static import static_figures
 from sparsemark.report.page.summary import machine_tile, summaries
 from sparsemark.report.page.table import cells_table
 from sparsemark.report.scores import Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sparsemark.analysis.front import Standing
     from sparsemark.records.run import Run
+    from sparsemark.report.document import Content
     from sparsemark.report.layers import Layers
+    from sparsemark.report.page.summary import Summary
 
 PARITY_LIMIT = 1e-5
 """Of float32, relative; `measurement.parity` decides by the same."""
 
 _LINES = 6
-"""Lines of advice above the charts, the others are folded, and of a list below the table that stays unfolded."""
+"""Lines of a list below the table that stays unfolded."""
 
 
 def as_page(
@@ -55,6 +60,7 @@ def as_page(
     judged = standings(run.measurements, bar or Bar())
     drawn = [one for one in with_folds_as_one(judged) if one.measurement.status == MEASURED]
     judged = [one for one in judged if one.measurement.status == MEASURED]
+    held = {one.measurement.name for one in judged if one.dense is not None}
     scoring = Scoring.of(run.measurements)
     order = {row.name: place for place, row in enumerate(content.rows)}
     for rows_of in (judged, drawn):
@@ -66,6 +72,7 @@ def as_page(
     engines = list(dict.fromkeys(record["engine"] for record in records))
     found = summaries(run, bar, scoring, deployment)
     boxed = [text for summary in found if summary.deploy for text in (summary.deploy, summary.doubt) if text]
+    advice = [line for line in content.advice if not any(text in line for text in boxed)]
     _name_folds(records, drawn)
     for record in (*records, *points):
         # A number stands for an engine: its registered name is shown to nobody.
@@ -86,24 +93,22 @@ def as_page(
         when=", ".join(filter(None, (f"measured {run.when[:10]}" if run.when else "", job(run.measured())))),
         machine=next(iter(environment(run.machine_info)), ""),
         summaries=found,
-        advice=[line for line in content.advice if not any(text in line for text in boxed)],
+        steps=[line for line in advice if line.startswith(NEXT)],
+        notes=[*_more(found), *(line for line in advice if not line.startswith(NEXT))],
         fitness=machine_tile(run),
-        environment=[line for line in environment(run.machine_info) if line],
-        table=cells_table(content, records),
+        software=software(run.machine_info),
+        table=cells_table(content, records, held),
+        speed_only=not held,
         kinds=[kind for kind in KINDS if any(record["kind"] == kind for record in records)],
         control=CONTROL,
-        shapes={kind: _OUTLINES[shape] for kind, shape in charts.SHAPES.items()},
+        shapes={kind: OUTLINES[shape] for kind, shape in charts.SHAPES.items()},
         engines=[wording.engine_name(name, run.engines) for name in engines],
         precisions=list(dict.fromkeys(record["precision"] for record in records)),
         networks=list(dict.fromkeys(record["model"] for record in records)),
         records=records,
-        lists=[
-            (title, lines)
-            for title, lines in sections(content)
-            if lines not in (content.failures, content.conditions, content.break_evens, content.findings)
-        ],
+        lists=[(title, lines) for title, lines in sections(content) if title in (NETWORKS, CONTROLS)],
         break_evens=break_even_table(run),
-        findings=_what_it_says(),
+        findings=_what_it_says(content, run),
         figures=[] if interactive else static_figures(run),
         install=library.INSTALL,
         layers=None if explained is None else _layers(explained),
@@ -111,14 +116,29 @@ def as_page(
     )
 
 
-def _what_it_says() -> tuple[str, str]:
-    """Return the title of the findings, and what their words mean."""
+def _more(found: Sequence[Summary]) -> Iterator[str]:
+    """Yield what the tiles leave out, a line each."""
+    for summary in found:
+        network = f"{summary.model}: " if len(found) > 1 else ""
+        yield from (f"{network}{tile.number}: {tile.more}" for tile in summary.tiles if tile.more)
+
+
+def _what_it_says(content: Content, run: Run) -> dict[str, Any]:
+    """Return the findings as a table with its title and what its words mean, and the lines beside it."""
     title, _, against = FINDINGS.partition(" (")
-    return title, (
-        f"{against[:1].upper()}{against[1:].rstrip(')')}. "
-        f"Unchanged: the whole interval is within {100 * NEGLIGIBLE:g} % of 1x; faster and slower: on one side of it; "
-        "not settled: neither."
-    )
+    columns, lines = findings_table(content.findings, reference_of(run.measured(), run.engines))
+    return {
+        "title": title,
+        "lead": (
+            f"{against[:1].upper()}{against[1:].rstrip(')')}: that ratio is bold, and the verdict goes by it. "
+            f"Unchanged: the whole interval is within {100 * NEGLIGIBLE:g} % of 1x; faster and slower: on one side of "
+            "it; not settled: neither; mixed: no verdict holds for more than half of the cells. Numbers are those of "
+            "the cell from which most was removed."
+        ),
+        "columns": columns,
+        "rows": lines,
+        "beside": beside(content.findings),
+    }
 
 
 def _name_folds(records: Sequence[dict[str, Any]], drawn: Sequence[Standing]) -> None:
@@ -139,16 +159,6 @@ def _layers(explained: Layers) -> dict[str, Any]:
         "changes": layers.changes(explained),
         "charts": ((layers.TIME, "Time"), (layers.WORK, "Multiply-adds")),
     }
-
-
-_OUTLINES = {
-    "diamond": "M8 1 15 8 8 15 1 8Z",
-    "circle": "M8 2a6 6 0 1 0 .01 0Z",
-    "square": "M2 2h12v12H2Z",
-    "triangle-up": "M8 2 15 14H1Z",
-    "cross": "M6 1h4v5h5v4h-5v5H6v-5H1V6h5Z",
-}
-"""Symbols of the charts as paths in a box of 16."""
 
 
 def _charts(
@@ -172,6 +182,8 @@ def _charts(
     titles = sorted({point["panel"] for point in points}, key=lambda title: (order[title.partition(":")[0]], title))
     panels = {f"course-{number}": title for number, title in enumerate(titles)}
     frames = _frames(drawn, judged, scoring)
+    for model, ranked in orders(drawn, judged, points, panels).items():
+        frames[model]["order"] = ranked
     specs: dict[str, Any] = {}
     if any(record["score"] and record["speedup"] for record in records):
         specs["front"] = charts.front(colour)
@@ -199,6 +211,7 @@ def _charts(
         "panels": panels,
         "charts": specs,
         "frames": frames,
+        "emphasis": emphasis(),
         "metric": {record["model"]: scoring.scale(one.measurement.model).metric
                    for record, one in zip(drawn, judged, strict=True)},
     }  # fmt: skip
@@ -226,7 +239,7 @@ def _facts(record: Mapping[str, Any], one: Standing, scoring: Scoring) -> list[t
             texts = [f"{cell.speedup:.2f}x" if cell.speedup else "", scale.value(score.value) if score else ""]
             facts.append((wording.which(cell, one.folds.unit), ", ".join(filter(None, texts))))
         if one.folds.disturbed:
-            facts.append(("disturbed", f"{one.folds.disturbed} of {len(one.folds.members)}"))
+            facts.append(("disturbed", f"{one.folds.disturbed} of {len(one.folds.members)} {one.folds.unit}"))
     return facts
 
 

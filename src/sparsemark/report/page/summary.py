@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_against_itself, is_control, is_dense, is_reference, models, reference_engine
-from sparsemark.analysis.contamination import contamination_of
+from sparsemark.analysis.cells import is_against_itself, is_dense, is_reference, models, reference_engine
+from sparsemark.analysis.contamination import Disturbance
 from sparsemark.analysis.front import answers, fastest
 from sparsemark.report import trust, wording
 from sparsemark.report.findings import against_itself, clock_agrees
-from sparsemark.report.headline import QUIET, disturbed, doubt, share_without_pruning, unjudged
+from sparsemark.report.headline import QUIET, disturbance, doubt, unjudged
 from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tile:
-    """One number with the words around it; `tone` is `fit`, `noisy`, `unfit` or empty."""
+    """One number with the few words that it needs; `tone` is `fit`, `noisy`, `unfit` or empty.
+
+    `more` is what else must be known of it: it stands in the fold below the tiles.
+    """
 
     number: str
     words: str
     tone: str = ""
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def _summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployme
         else:
             tiles = (*_tiles(answer, best, scoring, run), machine)
             cells = best.measurement.name, best.deployed.name
-            why = QUIET if disturbed(answer) else doubt(answer)
+            why = QUIET if disturbance(answer).is_most else doubt(answer)
             command, how = deployment.of(best.deployed), deployment.explained(best.deployed)
             yield Summary(model, tiles, cells, command, wording.deployed(best), why, how)
 
@@ -77,12 +81,14 @@ def _fastest(answer: Answer, run: Run) -> Iterator[Tile]:
     """Yield the fastest pruned network, which nobody knows the score of."""
     found = fastest(one for one in answer.candidates if one.measurement.method != DENSE)
     if found is not None and (speedup := found.speedup) is not None:
-        m, text = found.measurement, wording.ratio(speedup)
-        ends = f"{text.partition(' ')[2]}{wording.over(found.folds)}"
+        m = found.measurement
         named = f"{wording.pruned(m)} on {wording.runner(m, run.engines)}"
+        times, _, ends = wording.ratio(speedup).partition(" ")
+        over = wording.several(found.folds)
         yield Tile(
-            f"{text.partition('x')[0]}x",
-            f"{ends}: fastest pruned network, {named}, trust {trust.grade(m)}; no score says whether it is still good",
+            times,
+            f"speed only {ends}: {named}; trust {trust.grade(m)}",
+            more=f"the fastest pruned network{_ends_of(over)}; no score says whether it is still good",
         )
 
 
@@ -90,15 +96,12 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
     m, scale = best.measurement, scoring.scale(answer.model)
     role = "candidate" if doubt(answer) else "to deploy"
     yield Tile(wording.pruned(m).replace(" %", "\u00a0%"), f"{role}, on {wording.runner(m, run.engines)}")
+    over = wording.several(best.folds)
     if (speedup := best.speedup) is not None:
-        text = wording.ratio(speedup)
-        ends = text.partition(" ")[2]
-        if best.folds is not None:
-            ends = f"{ends} (lowest and highest end of {wording.several(best.folds)})"
-        share = share_without_pruning(answer, best)
-        split = f": {share.in_words(run.engines)}" if share else ""
+        times, _, ends = wording.ratio(speedup).partition(" ")
         dense = f"dense {wording.engine_name(reference_engine(m), run.engines)}"
-        yield Tile(f"{text.partition('x')[0]}x", f"as fast as {dense} {ends}{split}; trust {trust.grade(m)}")
+        words = f"as fast as {dense} {ends}; trust {trust.grade(m)}"
+        yield Tile(times, words, more=_ends_of(over).removeprefix(", "))
     if m.p50_ms is not None:
         reference = _reference_ms(answer, m)
         dense = "" if reference is None else f"; dense {wording.milliseconds(reference)}"
@@ -107,22 +110,27 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
         value = scale.value(best.score.value) + (" %" if scale.percent else "")
         was = "" if best.dense is None or is_dense(m) else f"; dense {scale.value(best.dense.value)}"
         caveat = wording.on_caveat(wording.caveat(m.data))
-        mean = "" if best.folds is None else f", mean of {wording.several(best.folds)}"
         ends = f" [{', '.join(map(scale.value, of))}]" if (of := best.score.interval) else ""
-        yield Tile(value, f"{scale.metric}{caveat}{mean}{ends}{was}{_how_sure(best, scale)}")
+        mean = [f"mean of {over}"] if over else []
+        more = "; ".join([*mean, *_how_sure(best, scale)])
+        yield Tile(value, f"{scale.metric}{caveat}{ends}{was}", more=f"{scale.metric}, {more}" if more else "")
 
 
-def _how_sure(best: Standing, scale: Scale) -> str:
-    """Return on how many inputs a score was taken, and which loss against dense its interval allows."""
+def _ends_of(folds: str) -> str:
+    """Return what the brackets of a mean of folds are, nothing for a single cell."""
+    return f", from the lowest end of the intervals of {folds} to the highest" if folds else ""
+
+
+def _how_sure(best: Standing, scale: Scale) -> Iterator[str]:
+    """Yield on how many inputs a score was taken, and which loss against dense its interval allows."""
     score = best.score
     if score is None:
-        return ""
-    inputs = f"; {score.input_count} inputs" if score.input_count is not None else ""
-    if score.loss_high is None or is_dense(best.measurement):
-        return inputs
-    if score.loss_high <= 0:
-        return f"{inputs}; a loss is excluded (95 %)"
-    return f"{inputs}; a loss of up to {scale.amount(score.loss_high, best.allowed)} is possible (95 %)"
+        return
+    if score.input_count is not None:
+        yield f"{score.input_count} inputs"
+    if score.loss_high is not None and not is_dense(best.measurement):
+        possible = f"a loss of up to {scale.amount(score.loss_high, best.allowed)} is possible"
+        yield f"{'a loss is excluded' if score.loss_high <= 0 else possible} (95 %)"
 
 
 def _reference_ms(answer: Answer, m: Measurement) -> float | None:
@@ -135,25 +143,24 @@ def _reference_ms(answer: Answer, m: Measurement) -> float | None:
 def machine_tile(run: Run) -> Tile:
     """Return whether the machine was quiet while the cells of a run, or of one network of it, were measured."""
     measured = run.measured()
-    # The answer counts its disturbed cells without controls; the two must agree.
-    cells = [m for m in measured if not is_control(m)] or measured
-    if not measured:
+    count = Disturbance.of(measured)
+    if not count.timed:
         return Tile("nothing measured", "no cell has a time", "unfit")
-    disturbed = sum(bool(contamination_of(m)) for m in cells)
     same = _against_themselves(measured)
     off = [m for m in same if clock_agrees(m) is False]
     # The one that is off, if one is: the others say nothing for it.
     shown = next(iter([*off, *same]), None)
     clock = "no dense row against itself" if shown is None else f"dense against itself {against_itself(shown)}"
-    words = f"{disturbed} of {len(cells)} cells disturbed; {clock}"
     if off:
         named = f": {', '.join(dict.fromkeys(str(m.model) for m in off))}" if len(models(measured)) > 1 else ""
-        return Tile(f"the clock disagrees{named}", words, "unfit")
-    if not disturbed:
-        return Tile("quiet machine", words, "fit")
-    if 2 * disturbed <= len(cells):
-        return Tile("noisy machine", words, "noisy")
-    return Tile("disturbed machine", words, "unfit")
+        number, tone = f"the clock disagrees{named}", "unfit"
+    elif not count.cells:
+        number, tone = "quiet machine", "fit"
+    elif not count.is_most:
+        number, tone = "noisy machine", "noisy"
+    else:
+        number, tone = "disturbed machine", "unfit"
+    return Tile(number, count.words, tone, clock)
 
 
 def _against_themselves(measured: Sequence[Measurement]) -> list[Measurement]:

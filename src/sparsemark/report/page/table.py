@@ -10,7 +10,7 @@ from sparsemark.report.document import NUMBERS
 from sparsemark.report.front import FRONT, SPEEDUP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from sparsemark.report.document import Content, Row
 
@@ -47,10 +47,15 @@ class Cell:
     why: str = ""
 
 
-def cells_table(content: Content, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def cells_table(content: Content, records: Sequence[Mapping[str, Any]], held: Collection[str]) -> dict[str, Any]:
     """Return titles and rows of the table, with what each column is sorted by, and what its marks mean.
 
     Columns that are empty in every row are left out.
+
+    Args:
+        content: of the report.
+        records: of its cells.
+        held: names of the cells whose score was held against the dense one; colour judges no others.
     """
     known = {record["name"]: record for record in records}
     several = len({record["model"] for record in records}) > 1
@@ -63,8 +68,11 @@ def cells_table(content: Content, records: Sequence[Mapping[str, Any]]) -> dict[
     ]
     return {
         "columns": [(column, _classes(column)) for column in shown],
-        "rows": [_row(row, own, known[row.name], shown) for row, own in zip(content.rows, texts, strict=True)],
-        "legend": tuple(_legend(content, texts, shown)),
+        "rows": [
+            _row(row, own, known[row.name], shown, is_held=row.name in held)
+            for row, own in zip(content.rows, texts, strict=True)
+        ],
+        "legend": tuple(_legend(content, texts, shown, is_scored=bool(held))),
     }
 
 
@@ -79,7 +87,9 @@ def _classes(column: str) -> str:
     return " ".join(names)
 
 
-def _row(row: Row, texts: Mapping[str, str], record: Mapping[str, Any], shown: Sequence[str]) -> dict[str, Any]:
+def _row(
+    row: Row, texts: Mapping[str, str], record: Mapping[str, Any], shown: Sequence[str], *, is_held: bool
+) -> dict[str, Any]:
     cells = []
     for column in shown:
         value: float | str | None = None
@@ -90,17 +100,22 @@ def _row(row: Row, texts: Mapping[str, str], record: Mapping[str, Any], shown: S
         text = texts[column].replace(" %", "\u00a0%") if column == _PRUNED else texts[column]
         grade, why = (record["grade"], record["why"]) if column == trust.COLUMN else ("", "")
         cells.append(Cell(text, value, _classes(column), grade, why))
-    classes = " ".join(name for name in (row.tone, "reference" if row.is_reference else "") if name)
+    marks = row.tone, "reference" if row.is_reference else "", "" if is_held else "unscored"
+    classes = " ".join(mark for mark in marks if mark)
     return {"name": row.name, "cells": cells, "classes": classes}
 
 
-def _legend(content: Content, texts: Sequence[Mapping[str, str]], shown: Sequence[str]) -> Iterator[str]:
+def _legend(
+    content: Content, texts: Sequence[Mapping[str, str]], shown: Sequence[str], *, is_scored: bool
+) -> Iterator[str]:
     """Yield what the marks of the table mean, of those that it has."""
     if any(row.tone for row in content.rows):
         yield (
             "speedup: green is faster than the reference, red slower, with the score kept; the others are "
             "not told apart from it, or do not keep the score"
         )
+    if not is_scored:
+        yield "speed only: no row has a score to keep, so no speedup is coloured as good or bad"
     yield trust.LEGEND
     if any(row.get(FRONT, "").startswith("by ") for row in texts) and FRONT in shown:
         yield "front: F1 is the fastest row that no other beats; by F1: beaten by that row"

@@ -14,7 +14,7 @@ _TICKS = tuple(digit * 10.0**power for power in range(-3, 5) for digit in (1, 2,
 _STEPS = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01)
 """Distances of ticks where the ends are too near to each other for those of a logarithmic axis."""
 
-INK, FAINT = "var(--ink)", "var(--line)"
+INK, FAINT, REST = "var(--ink)", "var(--line)", "var(--rest)"
 _WIDTH = {
     "name": "width",
     "init": "max(240, containerSize()[0])",
@@ -42,14 +42,15 @@ def linear_axis(values: Iterable[float]) -> list[float]:
     return [min(found) - room, max(found) + room]
 
 
-def colours(runners: Sequence[str], engines: Sequence[int]) -> Spec:
-    """Return the scale from the label of an engine to its colour, a variable of the page's style.
+def colours(names: Sequence[str], engines: Sequence[int | None]) -> Spec:
+    """Return the scale from the name of a series to its engine's colour, a variable of the page's style.
 
     Args:
-        runners: labels, with the precision.
-        engines: the number of the variable of each.
+        names: labels of engines, with the precision, or of lines.
+        engines: the number of the variable of each; None for what is grey.
     """
-    return {"name": "colour", "type": "ordinal", "domain": list(runners), "range": [f"var(--e{n})" for n in engines]}
+    inks = [REST if n is None else f"var(--e{n})" for n in engines]
+    return {"name": "colour", "type": "ordinal", "domain": list(names), "range": inks}
 
 
 def specification(description: str, height: int, colour: Spec, **parts: Any) -> Spec:
@@ -86,3 +87,28 @@ def log_scale(name: str, range_: str, ends: str) -> Spec:
 
 TIMES = "format(datum.value, '.4~g') + 'x'"
 """Text of a tick of a ratio."""
+
+POINTED: tuple[tuple[str, Any], ...] = (("vivid", []), ("lit", ""))
+"""Signals of a chart of series, with their first values: those in colour, and the one that is pointed at or has the focus."""
+
+
+def is_rest(field: str) -> str:
+    """Return an expression: whether a datum's series, in `field`, is one of the grey ones."""
+    return f"indexof(vivid, datum.{field}) < 0"
+
+
+def shade(field: str) -> str:
+    """Return an expression of the colour of a datum's series: its engine's, grey, or ink while it is pointed at."""
+    return f"datum.{field} === lit ? '{INK}' : {is_rest(field)} ? '{REST}' : scale('colour', datum.runner)"
+
+
+def tags() -> list[Spec]:
+    """Return the name of what is pointed at, above everything else; the page puts it into the data `tag`, in pixels."""
+    return [
+        {"type": "text", "name": name, "aria": False, "interactive": False, "from": {"data": "tag"}, "encode": {
+            "update": {"x": {"field": "x"}, "y": {"field": "y"}, "text": {"field": "text"},
+                       "align": {"field": "align"}, "baseline": {"value": "middle"}, "fontSize": {"value": 12},
+                       "fontWeight": {"value": "bold"}, **look}}}
+        for name, look in (("tag-grounds", {"stroke": {"value": "var(--ground)"}, "strokeWidth": {"value": 5}}),
+                           ("tags", {"fill": {"value": INK}}))
+    ]  # fmt: skip

@@ -69,7 +69,9 @@
   const attach = (id, view, onto) => {
     const holder = document.getElementById(id);
     const at = (mark) => mark?.__data__?.datum;
-    holder.addEventListener("focusin", (event) => onto(at(event.target)));
+    const point = (datum) => { onto(datum); light(id, datum); };
+    holder.addEventListener("focusin", (event) => point(at(event.target)));
+    holder.addEventListener("focusout", () => light(id, null));
     holder.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       if (!step) return;
@@ -78,7 +80,8 @@
       event.preventDefault();
       marks[(now + step + marks.length) % marks.length].focus();
     });
-    view.addEventListener("mouseover", (_, item) => item?.datum && onto(item.datum));
+    view.addEventListener("mouseover", (_, item) => item?.datum && point(item.datum));
+    view.addEventListener("mouseout", () => light(id, null));
   };
   const draw = (id, onto) => {
     const holder = document.getElementById(id);
@@ -94,6 +97,61 @@
   const settle = (id) => views.get(id).runAsync().then(() => focusable(id));
   const axes = (view, frame) => {
     for (const [name, value] of [["ys", frame.ratios], ["yticks", frame.ticks], ["over", frame.over]]) view.signal(name, value);
+  };
+
+  // ---- series: of many the best are in colour; the others are grey, told apart by symbols and named when pointed at
+  const { many, inColour, markers } = page.emphasis ?? { many: 0, inColour: 0, markers: [] };
+  const isSeries = (id) => id === "front" || id.startsWith("course-");
+  const seriesOf = (id, datum) => (id === "front" ? datum.runner : datum.line);
+  const ranked = (id, points) => {
+    const shown = new Set(points.map((point) => seriesOf(id, point)));
+    return (page.frames[network()].order?.[id] ?? []).filter((name) => shown.has(name));
+  };
+  const best = (order) => (order.length > many ? order.slice(0, inColour) : order);
+  const symbol = (id, line) => {
+    // By the place among all lines of the chart, so that filters change no symbol.
+    const place = Math.max(0, (page.frames[network()].order?.[id] ?? []).indexOf(line));
+    return { shape: markers[place % markers.length][0], hollow: Math.floor(place / markers.length) % 2 === 1 };
+  };
+  const light = (id, datum) => {
+    // The series of what is pointed at, or has the focus, in ink and with its name beside the point.
+    const view = views.get(id), is = datum?.cell !== undefined;
+    if (!view || !isSeries(id)) return;
+    const x = is ? view.scale("x")(datum.x) : 0, y = is ? view.scale("y")(datum.y) : 0;
+    const text = is && (id === "front" ? byName.get(datum.cell) : datum);
+    const place = x < view.width() / 3 ? ["left", 12] : x > (2 * view.width()) / 3 ? ["right", -12] : ["center", 0];
+    view.signal("lit", is ? seriesOf(id, datum) : "");
+    put(id, "tag", is ? [{ x: x + place[1], y: y < 24 ? y + 20 : y - 18, align: place[0],
+      text: id === "front" ? `${text.pruned} on ${text.runner}` : text.line }] : []);
+    view.runAsync();
+  };
+  const key = (id, order, points, isNeeded) => {
+    // The legend of a chart: its series, the best first.
+    const out = document.getElementById(`${id}-key`), vivid = best(order);
+    out.hidden = !isNeeded;
+    const engine = new Map(points.map((point) => [seriesOf(id, point), point.engine]));
+    const rest = order.length - vivid.length;
+    const said = document.createElement("span");
+    const rule = page.frames[network()].dense === null ? "fastest" : "best", of = rule === "best" ? " of what keeps the score" : "";
+    said.textContent = rest ? `in colour: the ${rule} ${vivid.length} of ${order.length}, by the lower end of the speedup${of}; the grey ones are named when pointed at` : "";
+    out.replaceChildren(...(rest ? [said] : []), ...order.map((name) => {
+      const one = document.createElement("span"), { shape, hollow } = symbol(id, name);
+      const ink = vivid.includes(name) ? `var(--e${engine.get(name)})` : "var(--rest)";
+      const outline = id === "front" ? "M2 2h12v12H2Z" : Object.fromEntries(markers)[shape];
+      const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS(svg.namespaceURI, "path");
+      svg.setAttribute("viewBox", "0 0 16 16");
+      svg.setAttribute("class", "key");
+      svg.setAttribute("aria-hidden", "true");
+      path.setAttribute("d", outline);
+      path.style.fill = hollow && id !== "front" ? "var(--ground)" : ink;
+      path.style.stroke = ink;
+      svg.append(path);
+      one.className = vivid.includes(name) && rest ? "vivid" : "";
+      one.append(svg, name);
+      one.addEventListener("mouseenter", () => { views.get(id).signal("lit", name).runAsync(); });
+      one.addEventListener("mouseleave", () => light(id, null));
+      return one;
+    }));
   };
 
   // ---- labels: boxes in pixels, as [left, top, right, bottom]
@@ -132,11 +190,16 @@
     if (!view) return;
     for (const [name, value] of [["xs", frame.ratios], ["xticks", frame.ticks], ["ys", frame.scores], ["over", frame.over],
       ["score", frame.score], ["dense", frame.dense], ["least", frame.least], ["up", frame.up], ["keeps", frame.keeps]]) view.signal(name, value);
-    put("front", "cells", shown.filter((cell) => cell.speedup && cell.score).map((cell) => ({
-      cell: cell.name, runner: cell.runner, kind: cell.kind, onFront: cell.onFront, chosen: cell.chosen, place: cell.place, label: label(cell),
-      text: "", dx: 0, dy: 0, x: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2],
+    const points = shown.filter((cell) => cell.speedup && cell.score).map((cell) => ({
+      cell: cell.name, runner: cell.runner, engine: cell.engine, kind: cell.kind, onFront: cell.onFront, chosen: cell.chosen,
+      place: cell.place, label: label(cell), text: "", dx: 0, dy: 0, x: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2],
       y: cell.score[0], yLow: cell.score[1] ?? cell.score[0], yHigh: cell.score[2] ?? cell.score[0],
-    })).sort((a, b) => a.onFront - b.onFront));
+    })).sort((a, b) => a.onFront - b.onFront);
+    const order = ranked("front", points);
+    view.signal("vivid", best(order)).signal("lit", "");
+    put("front", "tag", []);
+    key("front", order, points, order.length > many && !frame.flat);
+    put("front", "cells", points);
     settle("front").then(() => name(view));
   };
   // Where all scores are one, their chart is a level line: the cells as bars of speed, with names, stand in its place.
@@ -211,19 +274,24 @@
         .filter((point) => point.panel === title && names.has(drawn[point.cell].name))
         .map((point) => {
           const cell = drawn[point.cell];
-          return { cell: cell.name, runner: cell.runner, line: point.line, x: point.x, lined: point.lined, label: label(cell),
-            y: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2] };
+          return { cell: cell.name, runner: cell.runner, engine: cell.engine, line: point.line, x: point.x, lined: point.lined,
+            label: label(cell), y: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2], ...symbol(id, point.line) };
         });
-      const frame = page.frames[network()], longest = Math.max(0, ...points.map((point) => point.line.length));
+      const frame = page.frames[network()], order = ranked(id, points), vivid = best(order);
+      // The grey lines lie below the others, and have no names at their ends.
+      points.sort((a, b) => vivid.includes(a.line) - vivid.includes(b.line));
+      const named = points.filter((point) => vivid.includes(point.line));
+      const longest = Math.max(0, ...named.map((point) => point.line.length));
       const narrow = document.getElementById(id).clientWidth < 420 || longest > 40;
       const room = narrow ? 0 : 18 + 7 * longest;
       axes(view, frame);
-      view.signal("room", room);
-      view.signal("most", 100);
+      view.signal("room", room).signal("most", 100).signal("vivid", vivid).signal("lit", "");
       put(id, "cells", points);
       put(id, "labels", []);
+      put(id, "tag", []);
+      key(id, order, points, order.length > 1 && (!room || order.length > many));
       document.getElementById(id).closest("figure").hidden = !points.length;
-      view.runAsync().then(() => { put(id, "labels", room ? place(view, points) : []); return view.runAsync(); }).then(() => focusable(id));
+      view.runAsync().then(() => { put(id, "labels", room ? place(view, named) : []); return view.runAsync(); }).then(() => focusable(id));
     }
   };
 
@@ -241,6 +309,12 @@
     const [estimate, low, high] = cell.speedup ?? [1, 1, 1];
     const band = [100 * (low / estimate - 1), 100 * (high / estimate - 1)];
     const reach = Math.max(3, 1.15 * (sizes[Math.floor(0.97 * (sizes.length - 1))] || 3), 1.05 * Math.max(-band[0], band[1]));
+    // What lies beyond the axis is drawn at its edge: another symbol, its value in the label, and a count in the words.
+    const far = [own, beside].map((some) => some.filter((point) => Math.abs(point.y) > reach));
+    far.flat().forEach((point) => { point.label += ", beyond the axis"; });
+    const counted = [[far[0], own, "pairs"], [far[1], beside, "pairs of the dense network"]]
+      .filter(([out]) => out.length).map(([out, among, of]) => `${out.length} of ${among.length} ${of}`);
+    find("#beyond").textContent = counted.join(", ");
     let pair = 0.5;
     const starts = cell.launches.slice(0, -1).map((pairs, index) => ({ x: (pair += pairs), text: index ? "" : "new process" }));
     view.signal("ys", [-reach, reach]).signal("low", band[0]).signal("high", band[1]).signal("runner", cell.runner);
@@ -248,7 +322,7 @@
     put("strip", "control", beside);
     put("strip", "launches", starts);
     // The words below the title say only what this cell shows.
-    const shows = { control: beside.length, moved: cell.moved.length, launches: starts.length };
+    const shows = { control: beside.length, moved: cell.moved.length, launches: starts.length, beyond: counted.length };
     all("[data-drawn]").forEach((words) => { words.hidden = !shows[words.dataset.drawn]; });
     settle("strip");
     show("strip", cell);
@@ -283,7 +357,7 @@
     const shown = passing(cells), names = new Set(shown.map((cell) => cell.name)), points = passing(drawn);
     rows.forEach((row) => { row.hidden = !names.has(row.dataset.name); });
     const count = find("#count");
-    if (count) count.textContent = `${shown.length} of ${cells.length} cells shown`;
+    if (count) count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows shown`;
     drawFront(points);
     drawPace(points);
     drawCourse(points);
