@@ -256,7 +256,8 @@ def test_each_network_has_a_tile_of_the_machine_by_its_own_cells():
     assert (tiles["cnn9"].tone, tiles["unet"].tone) == ("fit", "unfit")
     cells = sum(m.model == "unet" for m in run.measured())
     assert (tiles["cnn9"].words, tiles["unet"].words) == (
-        f"0 of {cells} timed cells disturbed", f"9 of {cells} timed cells disturbed"
+        f"0 of {cells} timed cells disturbed",
+        f"9 of {cells} timed cells disturbed",
     )
     assert tiles["cnn9"].more.startswith("dense against itself 1.000x")
     assert tiles["unet"].more.startswith("dense against itself 0.950x")

@@ -430,7 +430,7 @@ def test_pairs_beyond_the_axis_are_triangles_with_their_value_and_are_counted(op
     assert chart[0] <= box[0] < box[1] <= chart[1], "it is drawn whole"
     browser.execute_script(
         f"const mark = {sixth}, r = mark.getBoundingClientRect(); mark.dispatchEvent("
-        "new MouseEvent('mousemove', {bubbles: true, clientX: r.x + r.width / 2, clientY: r.y + 3}))"
+        "new PointerEvent('pointermove', {bubbles: true, clientX: r.x + r.width / 2, clientY: r.y + 3}))"
     )
     titles = browser.execute_script("return [...document.querySelectorAll('#strip, #strip [title]')].map(e => e.title)")
     assert any(title.startswith("pair 6: -6") for title in titles)
