@@ -30,7 +30,8 @@ def test_findings_follow_the_intervals_whatever_was_expected():
     said = findings(turned)
     assert any(s.startswith("zero masks on PyTorch: faster in all 4 cells; magnitude 90 % is 3.") for s in said)
     assert any(s.startswith("removed channels on PyTorch: slower in all 4 cells") for s in said)
-    assert any(s.startswith("sparse storage (CSR) on torch CSR: slower in 3 of 4 cells; magnitude 90 % is ") for s in said)
+    told = "sparse storage (CSR) on torch CSR: slower in 3 of 4 cells; magnitude 90 % is "
+    assert any(s.startswith(told) for s in said)
     assert "sparse storage (CSR) on torch CSR, cell by cell: slower in 3, not settled in 1." in said
     unsettled = replace(turned, of("channels", "torch"), speedup=1.0, speedup_low=0.3, speedup_high=2.0)
     assert any(s.startswith("removed channels on PyTorch: not settled in all 4") for s in findings(unsettled))
@@ -145,7 +146,8 @@ def test_the_table_is_of_the_findings_with_both_baselines_and_the_score():
     for run in (RUNS["study"], RUNS["two networks"], MIXED):
         found = findings_of(run)
         assert [f"{one['what'].text} on {one['engine'].text}: {one['verdict'].text}; " for one in table_of(run)] == [
-            f"{s.removeprefix(f'{one.model}: ').partition('; ')[0]}; " for one, s in zip(found, sentences(found), strict=True)
+            f"{s.removeprefix(f'{one.model}: ').partition('; ')[0]}; "
+            for one, s in zip(found, sentences(found), strict=True)
         ]
     for row, one in zip(table_of(RUNS["study"]), findings_of(RUNS["study"]), strict=True):
         over, own = row["over dense ONNX Runtime"], row["over its own dense"]
@@ -154,7 +156,8 @@ def test_the_table_is_of_the_findings_with_both_baselines_and_the_score():
         assert decides.text in one.sentence
     cell = next(filter(of("channels", "ncnn", 0.9), RUNS["study"].measurements))
     dense = next(filter(of("none", "ncnn"), RUNS["study"].measurements))
-    (row,) = (row for row in table_of(RUNS["study"]) if (row["what"].text, row["engine"].text) == ("removed channels", "ncnn"))
+    wanted = "removed channels", "ncnn"
+    (row,) = (row for row in table_of(RUNS["study"]) if (row["what"].text, row["engine"].text) == wanted)
     assert row["over dense ONNX Runtime"].text == wording.ratio(speedup_of(cell)), "the number of the table"
     assert row["over its own dense"].text == wording.ratio(speedup_over(cell, dense))
     assert (row["score change"].text, row["score change"].more) == ("-3.5 points", "accuracy 88.0 \u2192 84.5")

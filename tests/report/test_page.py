@@ -256,7 +256,8 @@ def test_each_network_has_a_tile_of_the_machine_by_its_own_cells():
     assert (tiles["cnn9"].tone, tiles["unet"].tone) == ("fit", "unfit")
     cells = sum(m.model == "unet" for m in run.measured())
     assert (tiles["cnn9"].words, tiles["unet"].words) == (
-        f"0 of {cells} timed cells disturbed", f"9 of {cells} timed cells disturbed"
+        f"0 of {cells} timed cells disturbed",
+        f"9 of {cells} timed cells disturbed",
     )
     assert tiles["cnn9"].more.startswith("dense against itself 1.000x")
     assert tiles["unet"].more.startswith("dense against itself 0.950x")
@@ -378,7 +379,7 @@ def test_what_the_run_says_stands_before_the_table():
     page = render(RUNS["study"], "html")
     assert page.index("What it says") < page.index('id="all-title"')
     assert page.count("What it says") == 1
-    assert "Zeros and channels over dense on the same engine, CSR over the reference, quantised over float32: " in page
+    assert "Zeros, channels over dense on the same engine; CSR over the reference; quantised over float32: " in page
     (table,) = re.findall(r'<table id="says">(.*?)</table>', page, re.DOTALL)
     titles = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table)
     assert titles == [

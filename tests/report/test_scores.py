@@ -15,8 +15,8 @@ from sparsemark.analysis.groups import grouped_interval, pooled
 from sparsemark.records.run import Run
 from sparsemark.records.scores import Score
 from sparsemark.report import FORMATS, headlines, render
-from sparsemark.report.advice import advice
 from sparsemark.report.accuracy import accuracy_markdown
+from sparsemark.report.advice import advice
 from sparsemark.report.document import content_of
 from sparsemark.report.figures import draw_figures
 from sparsemark.report.figures.score_sparsity import score_against_sparsity

@@ -48,7 +48,7 @@ _EXACT = 1e-9
 _MAGNITUDE = "magnitude"
 """Method that random masks are held against."""
 
-TITLE = "What it says (zeros and channels over dense on the same engine, CSR over the reference, quantised over float32)"
+TITLE = "What it says (zeros, channels over dense on the same engine; CSR over the reference; quantised over float32)"
 BESIDE = "Beside what it says"
 CONTROLS = "Controls (all-ones over dense, random over magnitude of the same sparsity)"
 """Titles that say once what every line below them is held against."""

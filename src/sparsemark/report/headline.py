@@ -226,8 +226,8 @@ def _whole(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
     where = f" {ON_SELECT}" if found.is_contradicted else ""
     ms = "" if best.p50_ms is None else f"{wording.milliseconds(best.p50_ms)} ms, "
     return (
-        f"fastest {within}{where}{wording.over(found.folds)}: {_named(best, notes)}, {ms}{wording.ratio(speedup)}{mark} "
-        f"over {reference}{_score_change(found, scoring)}"
+        f"fastest {within}{where}{wording.over(found.folds)}: {_named(best, notes)}, {ms}{wording.ratio(speedup)}"
+        f"{mark} over {reference}{_score_change(found, scoring)}"
     )
 
 

@@ -94,46 +94,15 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
     scale_logarithmically(grid[0], "y")
     grid[0].set_ylim(bottom, top)
     kept = kept_of(cells)
-    ends = {
-        axes: _draw_panel(axes, panel, timed, looks, notes, kept) for axes, panel in zip(grid, panels, strict=False)
-    }
+    ends = {}
+    for axes, (title, pruned) in zip(grid, panels, strict=False):
+        lines = _lines(pruned, timed, looks, notes)
+        ends[axes] = _draw_lines(axes, lines, kept)
+        ends[axes] += _draw_limits(axes, [m for m in timed if is_reference(m)], _least(lines), notes)
+        axes.set_title(title + coloured(len(lines)))
+        tidy(axes)
     label_ends(figure, ends)
     return figure
-
-
-def _draw_panel(
-    axes: Axes,
-    panel: Panel,
-    timed: Sequence[Measurement],
-    looks: Mapping[str, Look],
-    notes: Notes,
-    kept: Container[str],
-) -> list[End]:
-    title, pruned = panel
-    lines = _lines(pruned, timed, looks, notes)
-    vivid = in_colour(best_first({
-        way: [(speedup.low, m.name in kept) for m in line.cells if (speedup := drawn_speedup(m))]
-        for way, line in lines.items()
-    }))  # fmt: skip
-    drawn = emphasised({way: line.look for way, line in lines.items()}, vivid)
-    for way, line in lines.items():
-        draw_series(axes, line.points, drawn[way], line.name, way, is_rest=way not in vivid)
-    least = min(line.left for line in lines.values())
-    are_apart = len({round(line.left) for line in lines.values()}) > 1
-    ends = [
-        End(
-            line.last,
-            f"{line.name}, {_times(line.last)}{f' at {100 - line.left:.0f} %' if are_apart else ''}",
-            drawn[way].colour,
-            line.left,
-        )
-        for way, line in lines.items()
-    ]
-    scale_left(axes, 100, least)
-    ends += _draw_limits(axes, [m for m in timed if is_reference(m)], least, notes)
-    axes.set_title(title + coloured(len(lines)))
-    tidy(axes)
-    return ends
 
 
 @dataclass(frozen=True)
@@ -156,6 +125,10 @@ class Line:
         return self.points[-1][1].estimate
 
 
+def _least(lines: Mapping[Way, Line]) -> float:
+    return min(line.left for line in lines.values())
+
+
 def _lines(
     pruned: Sequence[Measurement], timed: Sequence[Measurement], looks: Mapping[str, Look], notes: Notes
 ) -> dict[Way, Line]:
@@ -168,6 +141,34 @@ def _lines(
             if points := _points(cells):
                 found[way] = Line(way.label(notes), look, cells, points)
     return found
+
+
+def _draw_lines(axes: Axes, lines: Mapping[Way, Line], kept: Container[str]) -> list[End]:
+    """Draw the series of a panel, and return the name of each at its end.
+
+    Args:
+        axes: of the panel.
+        lines: its series.
+        kept: names of the cells that keep their score.
+    """
+    vivid = in_colour(best_first({
+        way: [(speedup.low, m.name in kept) for m in line.cells if (speedup := drawn_speedup(m))]
+        for way, line in lines.items()
+    }))  # fmt: skip
+    drawn = emphasised({way: line.look for way, line in lines.items()}, vivid)
+    for way, line in lines.items():
+        draw_series(axes, line.points, drawn[way], line.name, way, is_rest=way not in vivid)
+    scale_left(axes, 100, _least(lines))
+    are_apart = len({round(line.left) for line in lines.values()}) > 1
+    return [
+        End(
+            line.last,
+            f"{line.name}, {_times(line.last)}{f' at {100 - line.left:.0f} %' if are_apart else ''}",
+            drawn[way].colour,
+            line.left,
+        )
+        for way, line in lines.items()
+    ]
 
 
 def _draw_limits(axes: Axes, references: Sequence[Measurement], least: float, notes: Notes) -> Iterator[End]:

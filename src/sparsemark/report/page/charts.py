@@ -47,8 +47,8 @@ def front(colour: Spec) -> Spec:
         colour,
         signals=[
             {"name": name, "value": value}
-            for name, value in (*POINTED, ("xs", [0.5, 2]), ("xticks", [1]), ("ys", [0, 1]), ("over", ""), ("score", ""),
-                                ("dense", None), ("least", None), ("up", True), ("keeps", ""))
+            for name, value in (*POINTED, ("xs", [0.5, 2]), ("xticks", [1]), ("ys", [0, 1]), ("over", ""),
+                                ("score", ""), ("dense", None), ("least", None), ("up", True), ("keeps", ""))
         ],
         data=[
             {"name": "cells"},

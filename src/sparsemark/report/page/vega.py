@@ -89,7 +89,7 @@ TIMES = "format(datum.value, '.4~g') + 'x'"
 """Text of a tick of a ratio."""
 
 POINTED: tuple[tuple[str, Any], ...] = (("vivid", []), ("lit", ""))
-"""Signals of a chart of series, with their first values: those in colour, and the one that is pointed at or has the focus."""
+"""Signals of a chart of series, with their first values: those in colour, and the one that is pointed at."""
 
 
 def is_rest(field: str) -> str:
