@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_dense, is_reference, models, reference_engine, way
+from sparsemark.analysis.cells import is_dense, is_reference, is_unpruned, models, reference_engine, way
 from sparsemark.analysis.comparison import speedup_over
 from sparsemark.analysis.contamination import contamination_of, in_words
 from sparsemark.analysis.front import Bar, answers, on_select
@@ -67,7 +67,7 @@ def _verdict(answer: Answer, scoring: Scoring) -> str:
     if disturbed(answer):
         return f"prune: not certain, {doubt(answer)}"
     best = answer.best
-    if best is None or best.measurement.method == DENSE:
+    if best is None or is_unpruned(best.measurement):
         return "prune: no"
     if why := doubt(answer):
         return f"prune: not certain, {why}"
@@ -199,7 +199,7 @@ class Share:
 
 def share_without_pruning(answer: Answer, best: Standing) -> Share | None:
     """Return what the best gains without pruning; None where the reference is the fastest dense network that keeps."""
-    rivals = [(s, one) for one in answer.keeping if (s := one.speedup) and one.measurement.method == DENSE]
+    rivals = [(s, one) for one in answer.keeping if (s := one.speedup) and is_unpruned(one.measurement)]
     alone, rival = max(rivals, key=lambda pair: pair[0].low, default=(None, None))
     if alone is None or rival is None or rival is best or is_reference(rival.measurement):
         return None
@@ -242,7 +242,7 @@ def _time(m: Measurement) -> str:
 def _range(answer: Answer, notes: Notes) -> str:
     """Return the speedups reached, without calling one of them the best."""
     own = answer.candidates
-    ends = [speedup.estimate for one in own if (speedup := one.speedup) and one.measurement.method != DENSE]
+    ends = [speedup.estimate for one in own if (speedup := one.speedup) and not is_unpruned(one.measurement)]
     if not ends:
         return ""
     over = f" over {_reference(own[0].measurement, notes)}"
