@@ -26,6 +26,7 @@ from sparsemark.specs import (
     removes_channels,
     usual_sparsity,
 )
+from sparsemark.study.asked import prunings
 
 MODEL = ModelSpec("cnn", "models.py:cnn", (1, 3, 8, 8))
 SPARSE = [method for method in PRUNERS if usual_sparsity(method) is None]
@@ -114,11 +115,11 @@ STEPS = st.one_of(
 )
 
 
-@given(st.lists(STEPS, max_size=4), st.sampled_from(SCHEDULES))
+@given(st.lists(STEPS, max_size=4), st.sampled_from(SCHEDULES), st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_pruning_survives_its_own_text_to_the_last_bit(steps, schedule):
+def test_pruning_survives_its_own_text_to_the_last_bit(steps, schedule, aware):
     removes = bool(steps) and steps[-1].method not in WITHOUT_SPARSITY
-    spec = Pruning(tuple(steps), schedule if removes else ONE_SHOT)
+    spec = Pruning(tuple(steps), schedule if removes else ONE_SHOT, aware and bool(steps))
     assert Pruning.parse(spec.text) == spec
 
 
@@ -136,6 +137,10 @@ def test_pruning_survives_its_own_text_to_the_last_bit(steps, schedule):
             0.5,
             8,
         ),
+        ("all-ones+qat", "all-ones+qat", "all-ones+qat", 0.0, 1),
+        ("block4:0.9+qat", "block4-90+qat", "block4+qat", 0.9, 1),
+        ("gradual-block4:0.9+qat", "gradual-block4-90+qat", "block4+qat", 0.9, 1),
+        ("channels:0.5:16+nm24+qat", "channels50r16+nm24+qat", "channels+nm24+qat", 0.5, 16),
     ],
 )
 def test_names_of_composed_and_scheduled_prunings(text, label, method, sparsity, round_to):
@@ -147,7 +152,8 @@ def test_names_of_composed_and_scheduled_prunings(text, label, method, sparsity,
 
 
 def test_order_and_schedule_distinguish_prunings():
-    texts = ("channels:0.5+magnitude:0.8", "magnitude:0.8+channels:0.5", "magnitude:0.8", "iterative-magnitude:0.8")
+    schedules = "magnitude:0.8", "iterative-magnitude:0.8", "magnitude:0.8+qat", "iterative-magnitude:0.8+qat"
+    texts = ("channels:0.5+magnitude:0.8", "magnitude:0.8+channels:0.5", *schedules)
     prunings = [Pruning.parse(text) for text in texts]
     assert len(set(prunings)) == len({pruning.label for pruning in prunings}) == len(texts)
 
@@ -173,6 +179,14 @@ def test_dense_is_no_step():
         ("gradual-magnitude:0.5+all-ones", "schedule 'gradual': expected a step that removes something"),
         ("iterative-", "'': expected METHOD:SPARSITY"),
         ("iterative-gradual-magnitude", "'gradual-magnitude': expected METHOD:SPARSITY"),
+        ("none+qat", "'qat': the dense network is not fine-tuned; expected all-ones+qat"),
+        ("qat", "'qat': expected once and last, behind what is pruned, such as block4:0.9+qat"),
+        ("qat+magnitude:0.5", "'qat': expected once and last"),
+        ("channels:0.5+qat+magnitude:0.5", "'qat': expected once and last"),
+        ("magnitude:0.5+qat+qat", "'qat': expected once and last"),
+        ("magnitude:0.5+qat:0.5", "'qat': expected once and last"),
+        ("magnitude+qat", "'magnitude': expected METHOD:SPARSITY"),
+        ("gradual-all-ones+qat", "schedule 'gradual': expected a step that removes something"),
     ],
 )
 def test_composed_pruning_that_makes_no_sense_is_one_line_that_names_the_step(text, said):
@@ -182,6 +196,18 @@ def test_composed_pruning_that_makes_no_sense_is_one_line_that_names_the_step(te
     assert str(caught.value).startswith(f"--prune {text!r}: ")
     assert str(caught.value).count(repr(text)) == 1
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "texts"),
+    [
+        ("block4:0.8,0.9+qat", ["block4:0.8+qat", "block4:0.9+qat"]),
+        ("channels:0.5:16+magnitude:0.7,0.8+qat", [f"channels:0.5:16+magnitude:{s}+qat" for s in (0.7, 0.8)]),
+        ("all-ones+qat", ["all-ones+qat"]),
+    ],
+)
+def test_several_sparsities_are_each_fine_tuned_for_int8(text, texts):
+    assert [one.text for one in prunings([text])] == texts
 
 
 def test_unknown_schedule_is_one_line():

@@ -12,8 +12,10 @@ from sparsemark.analysis.cells import (
     is_control,
     is_mask_only,
     is_masked,
+    is_quantisation_aware,
     is_reference,
     is_structural,
+    is_unpruned,
     removed,
 )
 from sparsemark.records.measurement import Measurement
@@ -44,6 +46,9 @@ def row(method="none", scores=None, **fields):
         ("magnitude+channels", True, True, False),
         ("channels+all-ones", True, False, False),
         ("block4+magnitude", False, True, True),
+        ("block4+qat", False, True, True),
+        ("all-ones+qat", False, False, False),
+        ("channels+qat", True, False, False),
     ],
 )
 def test_a_composed_method_is_of_every_kind_that_it_has_a_step_of(method, structural, masked, mask_only):
@@ -60,11 +65,30 @@ def test_a_composed_method_is_of_every_kind_that_it_has_a_step_of(method, struct
         ("random", None, True),
         ("channels+random", None, True),
         ("channels+magnitude", None, False),
+        ("all-ones+qat", None, False),
+        ("all-ones+qat", "aa", True),
+        ("random+qat", None, True),
+        ("random-lamp+qat", None, True),
         (None, None, False),
     ],
 )
 def test_a_control_is_a_cell_whose_answer_is_known(method, control, answer_known):
     assert is_control(row(method, control=control)) is answer_known
+
+
+@pytest.mark.parametrize(
+    ("method", "unpruned", "aware"),
+    [
+        (None, False, False),
+        ("none", True, False),
+        ("all-ones+qat", True, True),
+        ("block4", False, False),
+        ("block4+qat", False, True),
+        ("channels+qat", False, True),
+    ],
+)
+def test_a_network_that_was_trained_for_int8_is_pruned_where_a_step_removed_something(method, unpruned, aware):
+    assert (is_unpruned(row(method)), is_quantisation_aware(row(method))) == (unpruned, aware)
 
 
 def test_the_reference_is_dense_in_fp32_on_the_engine_of_the_protocol():

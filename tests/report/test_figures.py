@@ -254,8 +254,12 @@ def test_other_precisions_threads_and_schedules_are_no_further_seeds():
     assert [y for _, y in points(lines["ONNX Runtime int8"])] == [2.0, 3.0]
     assert lines["ONNX Runtime int8"].lines[0].get_fillstyle() == "left"
     iterative = dataclasses.replace(plain, name="d", schedule="iterative", pruning="iterative-magnitude:0.5")
-    panels = speedup_against_sparsity([*dense, plain, iterative], {}).axes
-    assert [axes.get_title().rpartition(":\n")[2] for axes in panels] == ["magnitude", "iterative magnitude"]
+    aware = dataclasses.replace(plain, name="e", method="magnitude+qat", pruning="magnitude:0.5+qat")
+    unpruned = dataclasses.replace(aware, name="f", method="all-ones+qat", pruning="all-ones+qat", sparsity=0.0)
+    panels = speedup_against_sparsity([*dense, plain, iterative, aware, unpruned], {}).axes
+    titles = [axes.get_title().rpartition(":\n")[2] for axes in panels]
+    assert titles == ["magnitude", "iterative magnitude", "magnitude, quantisation-aware"]
+    assert next(y for _, y in points(drawn(panels[2])["ONNX Runtime"])) == pytest.approx(dense[0].speedup)
 
 
 def test_no_line_joins_mixes_of_other_channels():

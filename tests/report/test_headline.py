@@ -131,6 +131,24 @@ def test_a_loss_of_exactly_one_point_is_within_one_point():
     assert "channels" not in headlines(Run((dense, dataclasses.replace(cut, **scored(0.8699)))))[0]
 
 
+def test_the_dense_network_that_was_trained_for_int8_is_no_pruned_one():
+    common = {"model": "m", "engine": "onnxruntime", "seed": 0, "finetuning_epochs": 6}
+    dense = cell(1, name="dense", method="none", pruning="none", **scored(0.88), **common)
+    int8 = {"precision": "int8", **scored(0.88), **common}
+    unpruned = cell(2, ms=5, name="ones", method="all-ones+qat", pruning="all-ones+qat", **int8)
+    blocks = cell(3, ms=2, name="blocks", method="block4+qat", pruning="block4:0.9+qat", sparsity=0.9, **int8)
+    run = Run((dense, unpruned))
+    assert "Prune: no. Fastest within" in headlines(run)[0]
+    assert ": all-ones, quantisation-aware on ONNX Runtime int8, " in headlines(run)[0]
+    assert "no pruned network pays: none was measured" in advice(run)
+    assert any(line.endswith("--prune all-ones+qat adds the dense network, fine-tuned as long")
+               for line in advice(Run((dense, blocks))))  # fmt: skip
+    both = Run((dense, unpruned, blocks))
+    assert "block4 90 %, quantisation-aware on ONNX Runtime int8, " in headlines(both)[0]
+    assert not any("adds the dense network" in line for line in advice(both))
+    assert any("x by ONNX Runtime int8 without pruning, " in line for line in advice(both))
+
+
 def test_without_a_winner_the_headline_says_so():
     slow = {"speedup": 0.5, "speedup_low": 0.4, "speedup_high": 0.6}
     assert headlines(replace(RUNS["study"], lambda m: m.status == "measured", **slow)) == [

@@ -7,6 +7,7 @@ import pytest
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.scores import DataNote
 from sparsemark.report import wording
+from sparsemark.specs import Pruning
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_a_single_point_is_no_plural(fraction, digits, text):
 
 
 def pruned(text, **fields):
-    return Measurement("m", "measured", method="any", pruning=text, **fields)
+    return Measurement("m", "measured", method=Pruning.parse(text).method, pruning=text, **fields)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,13 @@ def pruned(text, **fields):
             "gradual channels 50 % + magnitude 90 %",
             "gradual channels + magnitude",
         ),
+        ("block4:0.9+qat", "block4 90 %, quantisation-aware", "block4, quantisation-aware"),
+        ("all-ones+qat", "all-ones, quantisation-aware", "all-ones, quantisation-aware"),
+        (
+            "iterative-channels:0.5:16+block4:0.9+qat",
+            "iterative channels 50 % (x16) + block4 90 %, quantisation-aware",
+            "iterative channels (x16) + block4, quantisation-aware",
+        ),
     ],
 )
 def test_a_pruning_is_written_step_by_step_with_its_schedule(text, words, kind):
@@ -63,12 +71,22 @@ def test_a_pruning_is_written_step_by_step_with_its_schedule(text, words, kind):
         ({"method": "magnitude", "sparsity_target": 0.9}, "magnitude 90 %"),
         ({"method": "channels", "sparsity_target": 0.5, "round_to": 16}, "channels 50 % (x16)"),
         ({"method": "magnitude", "sparsity_target": 0.9, "schedule": "iterative"}, "iterative magnitude 90 %"),
+        ({"method": "block4+qat", "sparsity_target": 0.9}, "block4 90 %, quantisation-aware"),
         ({"method": "theirs", "sparsity_target": 0.9, "pruning": "not: of, this form"}, "theirs 90 %"),
         ({"method": "magnitude", "sparsity_target": 1.2, "pruning": "magnitude:1.2"}, "magnitude 120 %"),
     ],
 )
 def test_a_file_without_the_text_of_its_pruning_is_read_by_its_fields(fields, words):
     assert wording.pruned(Measurement("m", "measured", **fields)) == words
+
+
+def test_lines_join_networks_that_differ_in_one_share_and_not_in_their_fine_tuning():
+    assert wording.swept(pruned("block4:0.9+qat")) == "block4, quantisation-aware"
+    assert wording.mix(pruned("block4:0.9+qat")) == "", "one step"
+    assert wording.swept(pruned("channels:0.5+block4:0.9+qat")) == "channels 50 % + block4, quantisation-aware"
+    assert wording.mix(pruned("channels:0.5+block4:0.9+qat")) == "channels 50 % + block4"
+    assert wording.named("block4+qat", "gradual") == "gradual block4, quantisation-aware"
+    assert wording.named("block4", "one-shot") == "block4"
 
 
 def test_a_caveat_is_a_field_and_never_searched_for():

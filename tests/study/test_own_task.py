@@ -154,6 +154,9 @@ def test_a_task_that_is_none_is_one_line_and_exit_2(content, words, tmp_path, mo
     [
         ("magnitude:0.5+nonsense:0.5", "unknown pruner 'nonsense'"),
         ("gradual-magnitude:0.5", "a schedule fine-tunes between its rounds; no task"),
+        ("magnitude:0.5+qat", "magnitude:0.5+qat: qat fine-tunes; no task"),
+        ("none+qat", "expected all-ones+qat"),
+        ("qat+magnitude:0.5", "'qat': expected once and last"),
         ("iterative-all-ones", "expected a step that removes something"),
         ("none:0.5", "this method removes nothing"),
     ],

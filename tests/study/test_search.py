@@ -111,6 +111,7 @@ def test_the_cost_is_said_before_and_after(caplog):
         ("channels::16", "channels:0.5:16"),
         ("channels:0.3:16+magnitude", "channels:0.3:16+magnitude:0.5"),
         ("iterative-magnitude", "iterative-magnitude:0.5"),
+        ("block4+qat", "block4:0.5+qat"),
     ],
 )
 def test_the_last_step_takes_the_sparsity(method, text):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sparsemark.errors import UserError
 from sparsemark.records.measurement import MEASURED
 from sparsemark.records.scores import same_data
-from sparsemark.specs import AA, ALL_ONES, DENSE, FP32, Protocol, Pruning, is_known_beforehand, removes_channels
+from sparsemark.specs import AA, ALL_ONES, DENSE, FP32, QAT, Protocol, Pruning, is_known_beforehand, removes_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +23,15 @@ MAJORITY = f"majority{NO_NETWORK}"
 """Model of the row that always answers with the most frequent class."""
 
 
-def _steps(measurement: Measurement) -> list[str]:
+def methods_of(measurement: Measurement) -> list[str]:
     """Return the methods of a pruning in their order; empty for the dense network."""
-    return [] if measurement.method in (None, DENSE) else str(measurement.method).split("+")
+    steps = [] if measurement.method in (None, DENSE) else str(measurement.method).split("+")
+    return [step for step in steps if step != QAT]
+
+
+def is_quantisation_aware(measurement: Measurement) -> bool:
+    """Return whether the network was fine-tuned with int8 in mind; its precision may be another."""
+    return QAT in str(measurement.method).split("+")
 
 
 def is_structural(measurement: Measurement) -> bool:
@@ -34,7 +40,7 @@ def is_structural(measurement: Measurement) -> bool:
     True for `channels+magnitude` as well, which `is_masked` holds for too. Ask this where shapes matter, such as for
     the multiple in which channels are kept.
     """
-    return any(map(removes_channels, _steps(measurement)))
+    return any(map(removes_channels, methods_of(measurement)))
 
 
 def is_masked(measurement: Measurement) -> bool:
@@ -43,7 +49,7 @@ def is_masked(measurement: Measurement) -> bool:
     Ask this where zeros matter at all, such as for the sparsity of a file. A gain over the dense network may be
     attributed to zeros only where `is_mask_only` holds.
     """
-    return any(step != ALL_ONES and not removes_channels(step) for step in _steps(measurement))
+    return any(step != ALL_ONES and not removes_channels(step) for step in methods_of(measurement))
 
 
 def is_mask_only(measurement: Measurement) -> bool:
@@ -51,9 +57,17 @@ def is_mask_only(measurement: Measurement) -> bool:
     return is_masked(measurement) and not is_structural(measurement)
 
 
+def is_unpruned(measurement: Measurement) -> bool:
+    """Return whether nothing was removed: the dense network as it came, or fine-tuned under a mask of ones."""
+    return measurement.method is not None and not is_masked(measurement) and not is_structural(measurement)
+
+
 def is_control(measurement: Measurement) -> bool:
-    """Return whether the cell's answer is known beforehand: A/A, or a step that is a mask of ones or a random one."""
-    return measurement.control is not None or any(map(is_known_beforehand, _steps(measurement)))
+    """Return whether the cell's answer is known beforehand: A/A, or a step that is a mask of ones or a random one.
+
+    The dense network that was fine-tuned for int8, `all-ones+qat`, is none: it could be deployed.
+    """
+    return measurement.control is not None or is_known_beforehand(str(measurement.method))
 
 
 def is_reference(measurement: Measurement) -> bool:

@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
         "--prune",
         action="append",
         default=[],
-        metavar="METHOD:SPARSITY[:ROUND_TO][+...]",
+        metavar="METHOD:SPARSITY[:ROUND_TO][+...][+qat]",
         help="repeats; the last step may list several, such as magnitude:0.5,0.9 or channels:0.3,0.5:16",
     )
     parser.add_argument(

@@ -28,7 +28,10 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--format", metavar="NAME", help="csr, onnx or dense (default: by the end of PATH)")
     parser.add_argument(
-        "--prune", default="none", metavar="METHOD:SPARSITY[:ROUND_TO][+...]", help="default: nothing is taken out"
+        "--prune",
+        default="none",
+        metavar="METHOD:SPARSITY[:ROUND_TO][+...][+qat]",
+        help="default: nothing is taken out",
     )
     parser.add_argument(
         "--precision",

@@ -36,6 +36,11 @@ def notes() -> tuple[str, ...]:
     return (named, "int8 weights have 7 bits, since this processor has no VNNI and would saturate")
 
 
+def weight_limit() -> int:
+    """Return the largest magnitude of a weight's integers: 127, or 64 where they have 7 bits."""
+    return 127 if sums_bytes_exactly() else 64
+
+
 def quantise(source: Path, target: Path, batches: Sequence[Batch]) -> None:
     """Write the int8 form of a file; the same file, batches and versions give the same bytes.
 

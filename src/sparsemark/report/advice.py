@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_dense, is_masked, is_structural
+from sparsemark.analysis.cells import is_dense, is_masked, is_quantisation_aware, is_structural, is_unpruned
 from sparsemark.analysis.front import Bar, answers, fastest, is_constant, on_select
 from sparsemark.analysis.groups import units_needed
 from sparsemark.records.measurement import CONSTANT
@@ -15,7 +15,7 @@ from sparsemark.report.conditions import epochs_of, has_equal_dense
 from sparsemark.report.deployment import Deployment
 from sparsemark.report.headline import QUIET, bar_in_words, beside, disturbance, doubt, unjudged
 from sparsemark.report.scores import EQUAL, Scoring
-from sparsemark.specs import DENSE
+from sparsemark.specs import ALL_ONES, DENSE, QAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -61,20 +61,21 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
 
 def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, notes: Notes) -> Iterator[str]:
     best, within = answer.best, bar_in_words(answer, scoring, bar)
-    if best is None or best.measurement.method == DENSE:
+    if best is None or is_unpruned(best.measurement):
         yield f"no pruned network pays: {_why_not(answer, within, scoring, notes)}"
     if best is None:
         return
     scale = scoring.scale(answer.model)
-    if best.measurement.method != DENSE:  # else it is named above
+    if not is_unpruned(best.measurement):  # else it is named above
         yield from _just_out(answer, best, within, scale=scale, bar=bar, notes=notes)
     if not is_dense(best.measurement):
         yield _evidence(best, within, scale, bar)
         epochs = epochs_of(best.cells)
         tuned = any(m.finetuning_epochs for m in best.cells)
-        if tuned and not has_equal_dense(one.measurement for one in answer.standings):
+        equal = f"{ALL_ONES}+{QAT}" if is_quantisation_aware(best.measurement) else ALL_ONES
+        if tuned and not has_equal_dense((one.measurement for one in answer.standings), equal):
             yield (
-                f"fine-tuning: the pruned network had {epochs}, the dense one none; --prune all-ones adds the dense "
+                f"fine-tuning: the pruned network had {epochs}, the dense one none; --prune {equal} adds the dense "
                 "network, fine-tuned as long"
             )
         sure = fastest(one for one in answer.keeping if one.excludes_more)
@@ -172,7 +173,7 @@ def _sample(best: Standing, scale: Scale) -> str:
 
 def _why_not(answer: Answer, within: str, scoring: Scoring, notes: Notes) -> str:
     """Return why no pruned network is the fastest that keeps the score."""
-    pruned = [one for one in answer.candidates if one.measurement.method != DENSE]
+    pruned = [one for one in answer.candidates if not is_unpruned(one.measurement)]
     if not pruned:
         return "none was measured"
     reasons = []

@@ -39,7 +39,7 @@ def break_evens(run: Run) -> list[str]:
         runner = wording.engine_name(one.engine, run.engines) + wording.precision_mark(one.precision)
         threads = f", threads {one.threads}" if several_threads else ""
         batch = f", batch {one.batch}" if several_batches else ""
-        method = f"{wording.schedule_mark(one.schedule)}{one.method}"
+        method = wording.named(one.method, one.schedule)
         lines.append(f"{one.model}, {method} on {runner}{threads}{batch}: {_over_dense(one)}; {_by_zeros(one)}.")
     return lines
 
@@ -63,7 +63,7 @@ def break_even_table(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     for one in found:
         texts = (
             one.model or wording.ABSENT,
-            f"{wording.schedule_mark(one.schedule)}{one.method}",
+            wording.named(one.method, one.schedule),
             wording.engine_name(one.engine, run.engines) + wording.precision_mark(one.precision),
             wording.number(one.threads),
             wording.number(one.batch),

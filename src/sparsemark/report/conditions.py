@@ -98,9 +98,9 @@ def epochs_of(measurements: Iterable[Measurement]) -> str:
     return f"{span} {'epoch' if spent == [1] else 'epochs'}"
 
 
-def has_equal_dense(measurements: Iterable[Measurement]) -> bool:
+def has_equal_dense(measurements: Iterable[Measurement], method: str = ALL_ONES) -> bool:
     """Return whether the dense network was fine-tuned as long as the pruned ones: a mask of ones prunes nothing."""
-    return any(m.method == ALL_ONES and m.status == MEASURED for m in measurements)
+    return any(m.method == method and m.status == MEASURED for m in measurements)
 
 
 def _finetuned(measurements: Sequence[Measurement]) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_dense, is_reference, models, reference_engine, way
+from sparsemark.analysis.cells import is_dense, is_reference, is_unpruned, models, reference_engine, way
 from sparsemark.analysis.comparison import speedup_over
 from sparsemark.analysis.contamination import Disturbance, contamination_of, in_words
 from sparsemark.analysis.front import answers
@@ -34,7 +34,7 @@ ON_SELECT = "on the select inputs, though not on those reported"
 
 
 def headlines(run: Run, bar: Bar | None = None) -> list[str]:
-    """Return for each network whether to prune it, and how fast its best configuration is: one verdict, one number.
+    """Return for each network whether to prune it, and how fast and how good its best configuration is.
 
     A network without a score gets no verdict, only a speed. Whatever qualifies either is in `beside`.
 
@@ -69,8 +69,9 @@ def _headline(answer: Answer, scoring: Scoring, notes: Notes) -> str:
     if best is None or (speedup := best.speedup) is None:
         found = f"nothing that keeps the score is faster than {reference}"
     else:
-        mark = " (!)" if contamination_of(best.measurement) else ""
-        found = f"{_named(best.measurement, notes)} is {wording.times(speedup)}{mark} as fast as {reference}"
+        mark, change = " (!)" if contamination_of(best.measurement) else "", _score_change(best, scoring)
+        found = f"{_named(best.measurement, notes)} is {wording.ratio(speedup)}{mark} as fast as {reference}{change}"
+        on = "" if change else on
     return f"prune: {_verdict(answer)}{on}, {found}."
 
 
@@ -79,7 +80,7 @@ def _verdict(answer: Answer) -> str:
     best = answer.best
     if disturbance(answer).is_most:
         return "not certain"
-    if best is None or best.measurement.method == DENSE:
+    if best is None or is_unpruned(best.measurement):
         return "no"
     if doubt(answer):
         return "not certain"
@@ -194,7 +195,7 @@ class Share:
 
 def share_without_pruning(answer: Answer, best: Standing) -> Share | None:
     """Return what the best gains without pruning; None where the reference is the fastest dense network that keeps."""
-    rivals = [(s, one) for one in answer.keeping if (s := one.speedup) and one.measurement.method == DENSE]
+    rivals = [(s, one) for one in answer.keeping if (s := one.speedup) and is_unpruned(one.measurement)]
     alone, rival = max(rivals, key=lambda pair: pair[0].low, default=(None, None))
     if alone is None or rival is None or rival is best or is_reference(rival.measurement):
         return None
@@ -233,7 +234,7 @@ def _whole(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
 
 def _reached(answer: Answer) -> list[float]:
     """Return the speedups of pruned networks, without calling one of them the best."""
-    return [s.estimate for one in answer.candidates if (s := one.speedup) and one.measurement.method != DENSE]
+    return [s.estimate for one in answer.candidates if (s := one.speedup) and not is_unpruned(one.measurement)]
 
 
 def _named(m: Measurement, notes: Notes) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sparsemark.errors import UserError
 from sparsemark.records.engine_note import EngineNote
-from sparsemark.specs import DENSE, FP32, ONE_SHOT, SCHEDULES, Pruning, removes_channels
+from sparsemark.specs import DENSE, FP32, ONE_SHOT, QAT, SCHEDULES, Pruning, removes_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +36,9 @@ _NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight
 
 _NOUNS = {"PHANTOM": "images"}
 """Caveats that are said of something narrower than data."""
+
+_AWARE = f"+{QAT}"
+"""End of the methods of a network that was fine-tuned for int8."""
 
 
 def engine_name(engine: str | None, notes: Notes) -> str:
@@ -170,14 +173,14 @@ def size(count: int | None) -> str:
 
 
 def pruned(measurement: Measurement) -> str:
-    """Return what was asked for: `dense`, `channels 50 % (x16) + magnitude 80 %`, `iterative magnitude 90 %`.
+    """Return what was asked for: `dense`, `channels 50 % (x16) + magnitude 80 %`, `block4 90 %, quantisation-aware`.
 
-    `(x16)` stands behind channels that come in sixteens.
+    `(x16)` stands behind channels that come in sixteens, the schedule in front: `iterative magnitude 90 %`.
     """
     if measurement.method is None:
         return ABSENT
     schedule, steps = _asked(measurement)
-    return schedule + (" + ".join(map(_step, steps)) or _unpruned(measurement))
+    return schedule + (" + ".join(map(_step, steps)) or _unpruned(measurement)) + qat_mark(measurement.method)
 
 
 def _unpruned(measurement: Measurement) -> str:
@@ -191,7 +194,8 @@ def kind(measurement: Measurement) -> str:
     if measurement.method is None:
         return ABSENT
     schedule, steps = _asked(measurement)
-    return schedule + (" + ".join(method + multiple_of(of) for method, _, of in steps) or "dense")
+    methods = " + ".join(method + multiple_of(of) for method, _, of in steps) or "dense"
+    return f"{schedule}{methods}{qat_mark(measurement.method)}"
 
 
 def swept(measurement: Measurement) -> str:
@@ -199,16 +203,18 @@ def swept(measurement: Measurement) -> str:
 
     Networks alike in it differ in one share alone, so that a line may join them.
     """
-    if measurement.method is None:
-        return ABSENT
-    schedule, steps = _asked(measurement)
-    *before, last = steps or [(_unpruned(measurement), 0.0, 1)]
-    return schedule + " + ".join([*map(_step, before), last[0] + multiple_of(last[2])])
+    return ABSENT if measurement.method is None else _line(measurement) + qat_mark(measurement.method)
 
 
 def mix(measurement: Measurement) -> str:
-    """Return `swept` of a pruning of several steps, to tell its line from others; empty for one step."""
-    return swept(measurement) if "+" in str(measurement.method) else ""
+    """Return the same of a pruning of several steps, to tell its line from others of its methods; else empty."""
+    return _line(measurement) if "+" in str(measurement.method).removesuffix(_AWARE) else ""
+
+
+def _line(measurement: Measurement) -> str:
+    schedule, steps = _asked(measurement)
+    *before, last = steps or [(_unpruned(measurement), 0.0, 1)]
+    return schedule + " + ".join([*map(_step, before), last[0] + multiple_of(last[2])])
 
 
 def _step(step: tuple[str, float, int]) -> str:
@@ -227,7 +233,7 @@ def _asked(m: Measurement) -> tuple[str, list[tuple[str, float, int]]]:
         pruning = Pruning.parse(m.pruning or "")
     except UserError:
         # A file of another program: no text, or one with numbers that nothing could have been pruned with.
-        method = m.method or DENSE
+        method = (m.method or DENSE).removesuffix(_AWARE)
         multiple = (m.round_to or 1) if removes_channels(method) else 1
         return schedule_mark(m.schedule), [] if method == DENSE else [(method, m.sparsity_target or 0.0, multiple)]
     return schedule_mark(pruning.schedule), [(step.kind, step.sparsity, step.round_to) for step in pruning.steps]
@@ -236,6 +242,16 @@ def _asked(m: Measurement) -> tuple[str, list[tuple[str, float, int]]]:
 def schedule_mark(name: str | None) -> str:
     """Return `iterative ` to stand before a method, nothing for one-shot."""
     return "" if name not in SCHEDULES or name == ONE_SHOT else f"{name} "
+
+
+def qat_mark(method: str | None) -> str:
+    """Return `, quantisation-aware` to stand behind what was pruned by such a method, nothing behind others."""
+    return ", quantisation-aware" if str(method).endswith(_AWARE) else ""
+
+
+def named(method: str | None, schedule: str | None) -> str:
+    """Return the methods of a row with how they were fine-tuned: `gradual magnitude`, `block4, quantisation-aware`."""
+    return f"{schedule_mark(schedule)}{str(method).removesuffix(_AWARE)}{qat_mark(method)}"
 
 
 def caveat(data: DataNote | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sparsemark.errors import UserError
+
 DENSE = "none"
 """The method name of the network as it was trained."""
 
@@ -19,6 +21,9 @@ RANDOM = "random"
 
 FIXED_SPARSITY = {"nm24": 0.5, "random-nm24": 0.5}
 """Methods whose sparsity is part of what they are, with it."""
+
+QAT = "qat"
+"""Last part of a pruning's text, `block4:0.9+qat`, where it is fine-tuned with int8 in mind."""
 
 
 _OF_WALK = re.compile(r"(?P<target>[0-9.]+(?:x|ms))-step[0-9]+-[a-z]+", re.ASCII)
@@ -45,8 +50,27 @@ def is_random(method: str) -> bool:
 
 
 def is_known_beforehand(method: str) -> bool:
-    """Whether a method's answer is known beforehand: what it removes is nothing, or chance."""
-    return method == ALL_ONES or is_random(method)
+    """Whether the answer of a method, or of several in a row, is known beforehand: it removes nothing, or by chance.
+
+    `all-ones+qat` is none of them: it is the dense network trained for int8, and one that could be deployed.
+    """
+    steps = method.split("+")
+    return any(map(is_random, steps)) or (ALL_ONES in steps and QAT not in steps)
+
+
+def split_steps(text: str) -> tuple[list[str], bool]:
+    """Return the steps of a pruning as text, or its methods, and whether `+qat` stands behind them.
+
+    Raises:
+        UserError: it stands elsewhere.
+    """
+    steps = text.split("+")
+    is_aware = len(steps) > 1 and steps[-1] == QAT
+    if is_aware:
+        steps.pop()
+    if any(step.partition(":")[0] == QAT for step in steps):
+        raise UserError(f"{QAT!r}: expected once and last, behind what is pruned, such as block4:0.9+{QAT}")
+    return steps, is_aware
 
 
 def usual_sparsity(method: str) -> float | None:

@@ -9,7 +9,7 @@ from sparsemark.machine.memory import check_inputs_fit
 from sparsemark.networks.factory import name_of
 from sparsemark.networks.onnx_model import onnx_inputs
 from sparsemark.references import ONNX_SUFFIX, check_reference
-from sparsemark.specs import InputSpec, ModelSpec, Pruning
+from sparsemark.specs import QAT, InputSpec, ModelSpec, Pruning
 from sparsemark.study.batch_sizes import with_batch
 from sparsemark.study.inputs import held_inputs
 from sparsemark.study.task import load_task
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+_QAT = f"+{QAT}"
+"""End of a pruning that is fine-tuned for int8; it has no sparsity."""
+
 
 def prunings(texts: Iterable[str]) -> list[Pruning]:
-    """Read prunings whose last step may list several sparsities: `magnitude:0.5,0.9`, `channels:0.3,0.5:16`.
+    """Read prunings whose last step may list several sparsities: `magnitude:0.5,0.9`, `block4:0.8,0.9+qat`.
 
     Raises:
         UserError: as `Pruning.parse`, or a step before the last lists several.
@@ -30,13 +33,15 @@ def prunings(texts: Iterable[str]) -> list[Pruning]:
 
 def _each(text: str) -> list[str]:
     """Return a text for each sparsity of the last step, as in a study file; all of a product would be many."""
-    before, plus, last = text.rpartition("+")
+    pruned = text.removesuffix(_QAT)
+    before, plus, last = pruned.rpartition("+")
     for step in before.split("+"):
         if "," in step.partition(":")[2]:
             raise UserError(f"--prune {text!r}: several sparsities in {step!r}; expected them in the last step only")
     method, colon, numbers = last.partition(":")
     shares, multiple, of = numbers.partition(":")
-    return [f"{before}{plus}{method}{colon}{share}{multiple}{of}" for share in shares.split(",")]
+    aware = text.removeprefix(pruned)
+    return [f"{before}{plus}{method}{colon}{share}{multiple}{of}{aware}" for share in shares.split(",")]
 
 
 def model(reference: str, texts: Sequence[str], batches: Sequence[int], task: Path | None) -> ModelSpec:

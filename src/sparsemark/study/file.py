@@ -23,6 +23,7 @@ from sparsemark.references import nearest
 from sparsemark.registry import find
 from sparsemark.specs import (
     AA,
+    DENSE,
     FP32,
     ONE_SHOT,
     Cell,
@@ -34,6 +35,7 @@ from sparsemark.specs import (
     Variant,
     check_precision,
     is_known_beforehand,
+    split_steps,
     usual_sparsity,
 )
 from sparsemark.study.batch_sizes import with_batch
@@ -214,18 +216,19 @@ def _check_names(table: _Prune, where: str, models: Mapping[str, ModelSpec]) -> 
     for kind, names in (("engines", table.engines), ("controls", table.controls)):
         for name in names:
             _check_known(name, ENGINES, "engine", f"{where}.{kind}")
-    for step in table.method.split("+"):
-        _check_known(step.partition(":")[0].partition("@")[0], PRUNERS, "pruner", f"{where}.method")
-    if table.sparsity is None and usual_sparsity(table.method.split("+")[-1]) is None:
-        raise UserError(f"{where}.sparsity: missing, expected a list, each a number")
-    for name in ("sparsity", "seeds", "folds", "model", "precision"):
-        if getattr(table, name) == ():
-            raise UserError(f"{where}.{name}: [], expected a list that is not empty")
     try:
+        steps, _ = split_steps(table.method)
         for precision in table.precision:
             check_precision(precision)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+    for step in steps:
+        _check_known(step.partition(":")[0].partition("@")[0], PRUNERS, "pruner", f"{where}.method")
+    if table.sparsity is None and usual_sparsity(steps[-1]) is None:
+        raise UserError(f"{where}.sparsity: missing, expected a list, each a number")
+    for name in ("sparsity", "seeds", "folds", "model", "precision"):
+        if getattr(table, name) == ():
+            raise UserError(f"{where}.{name}: [], expected a list that is not empty")
     unknown = [name for name in table.model or () if name not in models]
     if unknown:
         raise UserError(f"{where}.model: {nearest(unknown[0], models, 'model')}")
@@ -260,17 +263,12 @@ def _variants(table: _Prune, where: str, models: Mapping[str, ModelSpec]) -> Ite
 
 
 def _prunings(table: _Prune) -> Iterator[Pruning]:
-    *before, last = table.method.split("+")
-    for sparsity in (usual_sparsity(last) or 0.0,) if table.sparsity is None else table.sparsity:
-        yield _pruning(before, last, sparsity, table)
-
-
-def _pruning(before: Iterable[str], last: str, sparsity: float, table: _Prune) -> Pruning:
-    """Return a table's pruning: steps before the last are written with their sparsity, `channels:0.9+magnitude`."""
+    """Yield a table's prunings; steps before the last are written with their sparsity, `channels:0.9+magnitude`."""
+    (*before, last), is_aware = split_steps(table.method)
     first = tuple(map(PruneStep.parse, before))
-    if not first:
-        return Pruning.of(last, sparsity, table.round_to, table.schedule)
-    return Pruning((*first, PruneStep.of(last, sparsity, table.round_to)), table.schedule)
+    for sparsity in (usual_sparsity(last) or 0.0,) if table.sparsity is None else table.sparsity:
+        steps = (*first, PruneStep.of(last, sparsity, table.round_to))
+        yield Pruning(() if steps == (PruneStep(DENSE),) else steps, table.schedule, is_aware)
 
 
 def _protocol(table: _Protocol) -> Protocol:

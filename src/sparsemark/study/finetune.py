@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,14 @@ from torch import nn
 
 from sparsemark.errors import TaskError, UserError
 from sparsemark.files import code_digest, key_of, write_atomically
+from sparsemark.formats.onnx_int8 import weight_limit
 from sparsemark.machine.at_work import at_work
 from sparsemark.networks.checkpoint import state_digest, tensors_digest
 from sparsemark.pruning.calibration import forward
 from sparsemark.pruning.masks import held
 from sparsemark.references import one_line
+from sparsemark.specs import QAT
+from sparsemark.study.fake_quantising import fake_quantised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +44,15 @@ _MODULE, _OPTIMIZER, _HEADER = "module", "optimizer", "finetune"
 
 
 def finetune(
-    module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int, work: Path, done: int = 0
+    module: nn.Module,
+    task: Task,
+    masks: Masks,
+    *,
+    epochs: int,
+    seed: int,
+    work: Path,
+    done: int = 0,
+    aware: bool = False,
 ) -> Mapping[str, Any]:
     """Train a network in place, its masks held, and return the history as JSON values.
 
@@ -52,8 +64,10 @@ def finetune(
         seed: of the batches; each epoch of each round has another.
         work: folder for what is needed to resume.
         done: epochs of earlier rounds.
+        aware: of quantisation: layers compute with the rounding of int8 meanwhile.
 
     Raises:
+        UnsupportedError: no layer could be rounded.
         TaskError: the task fails, its loss is not finite, or its `train` changes shapes or dtypes, brings masked
             weights back or leaves values that are not finite.
     """
@@ -64,7 +78,10 @@ def finetune(
         seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
     # Those of an earlier round are not masked as this one's are, and a task's own loop may add to them.
     module.zero_grad(set_to_none=True)
-    with held(module, masks, f"{task.name}: train"):
+    if aware:
+        # Neither the loop here nor a task's own may go on from a state that was trained without, or to other integers.
+        work = work / f"{QAT}{weight_limit()}"
+    with held(module, masks, f"{task.name}: train"), fake_quantised(module) if aware else nullcontext():
         if task.trains_itself:
             with at_work(f"fine-tuning by the task's train, {epochs} epochs"):
                 history = task.train(module, epochs, seed, work)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sparsemark import paths, pruning
 from sparsemark.errors import NotMadeError, TaskError, UnsupportedError, UserError
 from sparsemark.files import content_hash, convert_document, key_of
+from sparsemark.formats.onnx_int8 import weight_limit
 from sparsemark.machine.at_work import at_work
 from sparsemark.networks.channel_plan import NO_PLAN, ChannelPlan
 from sparsemark.networks.checkpoint import (
@@ -36,12 +37,12 @@ from sparsemark.pruning.weights import usage
 from sparsemark.records.epochs import FINETUNING_EPOCHS, FINETUNING_SECONDS, PRUNING_SECONDS, spent_on
 from sparsemark.records.scores import DataNote, Score, SingleInputs
 from sparsemark.registry import find
-from sparsemark.specs import ONE_SHOT
 from sparsemark.study.evaluation import evaluate, evaluate_parts
 from sparsemark.study.rehearsal import evaluate_tried
 from sparsemark.study.requirements import (
     NOT_PRUNED,
     calibration_of,
+    check_finetuning,
     check_requirements,
     ingredients,
     pruning_key,
@@ -152,7 +153,7 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
             task's, so that fine-tuning it here would leak or mislead; or a checkpoint is missing and must not be made.
     """
     can_finetune = task is not None and task.can_finetune
-    check_schedule(variant, task, epochs)
+    check_finetuning(variant, task, epochs)
     check_requirements(variant, task)
     if variant.model.is_onnx:
         return _users_file(variant)
@@ -169,7 +170,8 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     if task is not None:
         budget = epochs if can_finetune else 0
         scored_on = [task.images(part, variant.model).digest for part in PARTS]
-        decided = key_of(decided, task.digest, scored_on, budget)
+        rounding = weight_limit() if variant.pruning.quantisation_aware else None
+        decided = key_of(decided, task.digest, scored_on, budget, rounding)
     earlier = _earlier(path)
     if earlier is not None and earlier.provenance.get(_MADE_OF) == decided:
         return Prepared.of(variant, path, earlier.provenance)
@@ -178,20 +180,6 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     with _named(variant):
         prune_from(variant, dense, task, path=path, work=work, epochs=epochs, decided=decided)
     return Prepared.of(variant, path, read_header(path).provenance)
-
-
-def check_schedule(variant: Variant, task: Task | None, epochs: int) -> None:
-    """Check that a schedule other than one-shot has something to fine-tune with.
-
-    Raises:
-        UserError: there is no task, it has no batches and loss, or there are too few epochs.
-    """
-    if variant.pruning.schedule == ONE_SHOT:
-        return
-    if task is None or not task.can_finetune:
-        whose = "no task" if task is None else f"{task.name} has neither batches and loss nor train"
-        raise UserError(f"{variant.pruning.text}: a schedule fine-tunes between its rounds; {whose}")
-    rounds(variant.pruning, epochs)
 
 
 def _users_file(variant: Variant) -> Prepared:
@@ -330,6 +318,7 @@ def prune_from(
         masks = joined(zeros_of(module, list(masks)), pruned.masks)
         if task is None:
             continue
+        from sparsemark.study.fake_quantising import note
         from sparsemark.study.finetune import finetune, recalibrate  # torch, which a finished study does not need
 
         if one is planned[-1]:
@@ -338,8 +327,12 @@ def prune_from(
         if one is planned[-1] and recalibrates:
             recalibrated = evaluate(module, task, variant.model, REPORT)
         if trains:
+            aware = variant.pruning.quantisation_aware and one is planned[-1]
+            notes |= dict.fromkeys([note(module)] if aware else ())
             began = time.monotonic()
-            histories.append(finetune(module, task, masks, epochs=one.epochs, seed=variant.seed, work=work, done=done))
+            histories.append(
+                finetune(module, task, masks, epochs=one.epochs, seed=variant.seed, work=work, done=done, aware=aware)
+            )
             training += time.monotonic() - began
             done += one.epochs
     provenance: dict[str, Any] = {NOTES: list(notes)} if notes else {}

@@ -14,7 +14,9 @@ from sparsemark.pruning import PRUNERS
 from sparsemark.pruning.base import LOSS, Calibration
 from sparsemark.pruning.calibration import CALIBRATION_BATCHES, digest
 from sparsemark.pruning.ratios import Ratios, load_ratios
+from sparsemark.pruning.schedules import rounds
 from sparsemark.registry import find
+from sparsemark.specs import ONE_SHOT, QAT
 
 if TYPE_CHECKING:
     from sparsemark.specs import PruneStep, Pruning, Variant
@@ -26,6 +28,24 @@ NOT_PRUNED = "an ONNX file cannot be pruned here; expected the factory that buil
 def has_requirements(pruning: Pruning) -> bool:
     """Whether a pruning needs more than the network: a task need not be opened to check the others."""
     return any(step.ratios or find(step.method, PRUNERS, "pruner").needs for step in pruning.steps)
+
+
+def check_finetuning(variant: Variant, task: Task | None, epochs: int) -> None:
+    """Check that a pruning that needs fine-tuning can have it.
+
+    Raises:
+        UserError: there is no task, it has no batches and loss, or there are too few epochs.
+    """
+    pruning = variant.pruning
+    if not pruning.needs_finetuning:
+        return
+    if task is None or not task.can_finetune:
+        why = "a schedule fine-tunes between its rounds" if pruning.schedule != ONE_SHOT else f"{QAT} fine-tunes"
+        whose = "no task" if task is None else f"{task.name} has neither batches and loss nor train"
+        raise UserError(f"{pruning.text}: {why}; {whose}")
+    rounds(pruning, epochs)
+    if not epochs:
+        raise UserError(f"{pruning.text}: 0 epochs of fine-tuning; {QAT} needs at least one")
 
 
 def check_requirements(variant: Variant, task: Task | None) -> None:

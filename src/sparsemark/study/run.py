@@ -16,15 +16,13 @@ from sparsemark.records.measurement import ERROR, MEASURED, PARITY_FAILED, UNSUP
 from sparsemark.records.run import Run
 from sparsemark.records.scores import Score
 from sparsemark.references import one_line
-from sparsemark.specs import ONE_SHOT
 from sparsemark.study import rows
 from sparsemark.study.conditions import conditions, engine_notes
 from sparsemark.study.interrupts import raised_again
 from sparsemark.study.journal_keys import journal_key
 from sparsemark.study.launches import Here, measure_in_launches
 from sparsemark.study.pipeline import Pipeline
-from sparsemark.study.prepare import check_schedule
-from sparsemark.study.requirements import check_requirements, has_requirements
+from sparsemark.study.requirements import check_finetuning, check_requirements, has_requirements
 from sparsemark.study.sampling import IN_THIS_PROCESS
 from sparsemark.study.task import Task, always, load_task, opener
 from sparsemark.study.watch import kinds_of_cells, kinds_of_variants
@@ -56,7 +54,7 @@ def open_pipeline(
         task: a user's task, or its file, for a study without hooks.
 
     Raises:
-        UserError: images are given to a study that has no use for them, the task cannot be loaded, a schedule has
+        UserError: images are given to a study that has no use for them, the task cannot be loaded, a pruning has
             nothing to fine-tune with, or a method lacks what it needs.
     """
     if study.hooks is None and data is not None:
@@ -65,8 +63,8 @@ def open_pipeline(
     open_task = opener(study.hooks, data) if own is None else always(own)
     for variant in study.variants:
         # Hours of training, or of timing, before this comes to light would be lost.
-        if variant.pruning.schedule != ONE_SHOT:
-            check_schedule(variant, open_task(variant), study.epochs)
+        if variant.pruning.needs_finetuning:
+            check_finetuning(variant, open_task(variant), study.epochs)
         if has_requirements(variant.pruning):
             check_requirements(variant, open_task(variant))
     return Pipeline(open_task, study.protocol, places, study.epochs)

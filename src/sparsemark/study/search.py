@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.front import Bar, on_select
@@ -18,7 +18,7 @@ from sparsemark.errors import UserError
 from sparsemark.pruning import PRUNERS
 from sparsemark.references import one_line
 from sparsemark.registry import find
-from sparsemark.specs import Pruning, Variant
+from sparsemark.specs import Pruning, Variant, split_steps
 from sparsemark.study.chosen import Chosen
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Search:
 
     Args:
         method: pruning without its last sparsity: `magnitude`, `iterative-magnitude`, `channels::16`,
-            `channels:0.5:16+magnitude`.
+            `channels:0.5:16+magnitude`, `block4+qat`.
         seeds: number of networks of a trial, from seed 0 on.
         bar: what may be lost.
 
@@ -94,9 +94,10 @@ class Search:
 
     def pruning(self, percent: int) -> Pruning:
         """Return the pruning with so many percent in its last step."""
-        *before, last = self.method.split("+")
+        (*before, last), is_aware = split_steps(self.method)
         name, _, rest = last.partition(":")
-        return Pruning.parse("+".join([*before, f"{name}:{percent / 100:g}{rest}"]))
+        found = Pruning.parse("+".join([*before, f"{name}:{percent / 100:g}{rest}"]))
+        return replace(found, quantisation_aware=is_aware)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_control, is_reference, is_structural, reference_engine
+from sparsemark.analysis.cells import is_control, is_reference, is_structural, is_unpruned, reference_engine
 from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.analysis.statistics import Interval
 from sparsemark.report import wording
@@ -28,7 +28,7 @@ from sparsemark.report.style import (
     scale_logarithmically,
     tidy,
 )
-from sparsemark.specs import DENSE, FP32
+from sparsemark.specs import FP32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -138,7 +138,7 @@ def _draw_spots(axes: Axes, spots: Sequence[Spot], scale: Scale, notes: Notes) -
 
 
 def _kind(m: Measurement) -> str:
-    return "dense" if m.method == DENSE else "channels removed" if is_structural(m) else "weights set to zero"
+    return "dense" if is_unpruned(m) else "channels removed" if is_structural(m) else "weights set to zero"
 
 
 def _area(precision: str) -> int:

@@ -6,7 +6,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_control, is_masked, is_reference, is_structural, reference_engine, removed
+from sparsemark.analysis.cells import (
+    is_control,
+    is_masked,
+    is_reference,
+    is_structural,
+    methods_of,
+    reference_engine,
+    removed,
+)
 from sparsemark.report import wording
 from sparsemark.report.emphasis import best_first, coloured, in_colour
 from sparsemark.report.figures.series import (
@@ -199,11 +207,10 @@ def _panels(timed: Iterable[Measurement]) -> list[Panel]:
     for m in timed:
         if removed(m) is None or left_of(m) <= 0:
             continue  # no place on a logarithmic axis
-        first = str(m.method).partition("+")[0]
         if is_structural(m):
-            channels[f"{wording.schedule_mark(m.schedule)}{first}"].append(m)
+            channels[wording.named(methods_of(m)[0], m.schedule) + wording.qat_mark(m.method)].append(m)
         elif is_masked(m):
-            masks[f"{wording.schedule_mark(m.schedule)}{m.method}"].append(m)
+            masks[wording.named(m.method, m.schedule)].append(m)
     is_mixed = any(is_masked(m) for of in channels.values() for m in of)
     title = "Channels removed (and weights set to zero)" if is_mixed else "Channels removed"
     return [*_titled("Weights set to zero", masks), *_titled(title, channels)]

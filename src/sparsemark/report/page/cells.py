@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark.analysis.cells import is_control, is_dense, is_masked, is_reference, is_structural, removed
+from sparsemark.analysis.cells import (
+    is_control,
+    is_dense,
+    is_masked,
+    is_reference,
+    is_structural,
+    methods_of,
+    removed,
+)
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import DRIFT_LIMIT, contamination_of
 from sparsemark.analysis.statistics import block_medians, log_time_ratios
@@ -36,7 +44,7 @@ def kind_of(m: Measurement) -> str:
         return CONTROL
     if is_structural(m):
         return BOTH if is_masked(m) else CHANNELS
-    return DENSE_KIND if m.method in (None, DENSE) else ZEROS
+    return ZEROS if is_masked(m) else DENSE_KIND
 
 
 def cell_records(
@@ -128,7 +136,7 @@ def course(records: Sequence[Mapping[str, Any]], judged: Sequence[Standing]) -> 
     panels: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index in pruned:
         m = judged[index].measurement
-        panels[records[index]["kind"], f"{wording.schedule_mark(m.schedule)}{m.method}"].append(index)
+        panels[records[index]["kind"], wording.named(m.method, m.schedule)].append(index)
     alone = {kind: sum(kind == other for other, _ in panels) == 1 for kind, _ in panels}
     points = []
     for (kind, method), indices in panels.items():
@@ -147,7 +155,7 @@ def _panel(
         m, record = judged[index].measurement, records[index]
         mark = wording.multiple_of((m.round_to or 1) if is_structural(m) else 1)
         if mix := wording.mix(m):
-            last = f" + {str(m.method).rpartition('+')[2]}"
+            last = f" + {methods_of(m)[-1]}"
             # Names of lines are short: the last step is in the title of the panel.
             mark = f", {mix.removesuffix(last)}"
             mixed.add(mark)
@@ -158,6 +166,7 @@ def _panel(
             index
             for index, record in enumerate(records)
             if (record["model"], record["kind"], record["runner"]) == (model, DENSE_KIND, runner)
+            and judged[index].measurement.method in (None, DENSE)
             and record["speedup"] is not None
             and mark not in mixed
         ]

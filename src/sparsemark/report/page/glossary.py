@@ -9,6 +9,7 @@ GLOSSARY = (
     ("cell", "One network, pruned one way, on one engine in one precision: a row of the table."),
     ("engine", "What computes the network. Direct CSR is sparsemark's own: it skips zeros and runs .csr files."),
     ("magnitude, block4", "Which weights become zero: the smallest, one by one, or in blocks of four."),
+    ("quantisation-aware", "Fine-tuned with weights and inputs rounded as in int8, so that int8 loses less."),
     ("dense", "The network before pruning. Speedups are over it, in the engine that the tiles name."),
     ("pair, ABBA", "Blocks of calls as reference, candidate, candidate, reference: both feel the same machine."),
     ("[low, high]", "Holds the true value in 95 of 100 repetitions. Overlapping ones are not told apart."),

@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_against_itself, is_dense, is_reference, models, reference_engine
+from sparsemark.analysis.cells import (
+    is_against_itself,
+    is_dense,
+    is_reference,
+    is_unpruned,
+    models,
+    reference_engine,
+)
 from sparsemark.analysis.contamination import Disturbance
 from sparsemark.analysis.front import answers, fastest
 from sparsemark.report import trust, wording
 from sparsemark.report.findings import against_itself, clock_agrees
 from sparsemark.report.headline import QUIET, disturbance, doubt, unjudged
-from sparsemark.specs import DENSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,7 +85,7 @@ def _summaries(run: Run, bar: Bar | None, scoring: Scoring, deployment: Deployme
 
 def _fastest(answer: Answer, run: Run) -> Iterator[Tile]:
     """Yield the fastest pruned network, which nobody knows the score of."""
-    found = fastest(one for one in answer.candidates if one.measurement.method != DENSE)
+    found = fastest(one for one in answer.candidates if not is_unpruned(one.measurement))
     if found is not None and (speedup := found.speedup) is not None:
         m = found.measurement
         named = f"{wording.pruned(m)} on {wording.runner(m, run.engines)}"
