@@ -24,32 +24,33 @@ from tests.synthetic import cell
 def test_the_headline_comes_first_and_the_fastest_within_one_point_below_it():
     first, below = render(RUNS["study"]).split("\n\n")[0].split("\n", 1)
     assert re.fullmatch(
-        r"Prune: yes by the estimate, channels 70 % on ncnn is 4\.6\dx as fast as dense ONNX Runtime\.", first
+        r"Prune: yes by the estimate, channels 70 % on ncnn is 4\.6\dx \[4\.\d\d, 4\.\d\d\] as fast as dense ONNX "
+        r"Runtime, accuracy 88\.0 -> 87\.4\.",
+        first,
     )
-    number = r"\d\.\d\d"
-    ratio = rf"4\.6\dx \[{number}, {number}\] over dense ONNX Runtime, accuracy 88\.0 -> 87\.4"
-    told = rf"fastest within one point of accuracy: channels 70 % on ncnn, 3\.2\d ms, {ratio}"
+    told = r"fastest within one point of accuracy: channels 70 % on ncnn, 3\.2\d ms"
     assert re.match(told, " ".join(below.split()))
     assert re.fullmatch(told, advice(RUNS["study"])[0])
 
 
 @pytest.mark.parametrize("name", ["study", "two networks", "nothing ran", "one bare row"])
-def test_a_headline_is_one_verdict_and_one_number(name):
+def test_a_headline_is_one_verdict_one_speedup_and_one_score(name):
     disturbed = replace(RUNS[name], lambda m: m.status == "measured", steal=0.071)
     unscored = replace(RUNS[name], lambda m: True, scores={})
     phantom = replace(RUNS[name], lambda m: True, data=DataNote("drawn", "PHANTOM"))
     for run in (RUNS[name], disturbed, unscored, phantom):
         for line in headlines(run):
-            assert len(line.split()) <= 22, line
+            assert len(line.split()) <= 30, line
             assert len(re.findall(r"\d\.\d+x", line)) <= 1, line
             assert ". " not in line
-            assert not re.search(r"\[| ms\b|->|\(\d", line), line
+            assert len(re.findall(r"\[|->", line)) <= 2, line
+            assert not re.search(r" ms\b|\(\d", line), line
 
 
 def test_what_left_the_headline_stands_in_the_lines_below_it():
     run = rescored(RUNS["study"], "accuracy", select=0.88)
     below = " ".join(advice(run))
-    for words in ("the loss is allowed on the select inputs alone", "within one point of accuracy", " ms, ", " -> "):
+    for words in ("the loss is allowed on the select inputs alone", "within one point of accuracy", " ms "):
         assert words in below
     lossy = replace(RUNS["study"], lambda m: m.method != "none", **scored(0.5))
     slow = replace(lossy, of("none"), speedup=0.5, speedup_low=0.4, speedup_high=0.6)
@@ -138,13 +139,12 @@ def test_the_dense_network_that_was_trained_for_int8_is_no_pruned_one():
     unpruned = cell(2, ms=5, name="ones", method="all-ones+qat", pruning="all-ones+qat", **int8)
     blocks = cell(3, ms=2, name="blocks", method="block4+qat", pruning="block4:0.9+qat", sparsity=0.9, **int8)
     run = Run((dense, unpruned))
-    assert "Prune: no. Fastest within" in headlines(run)[0]
-    assert ": all-ones, quantisation-aware on ONNX Runtime int8, " in headlines(run)[0]
+    assert "Prune: no, all-ones, quantisation-aware on ONNX Runtime int8 is " in headlines(run)[0]
     assert "no pruned network pays: none was measured" in advice(run)
     assert any(line.endswith("--prune all-ones+qat adds the dense network, fine-tuned as long")
                for line in advice(Run((dense, blocks))))  # fmt: skip
     both = Run((dense, unpruned, blocks))
-    assert "block4 90 %, quantisation-aware on ONNX Runtime int8, " in headlines(both)[0]
+    assert "block4 90 %, quantisation-aware on ONNX Runtime int8 is " in headlines(both)[0]
     assert not any("adds the dense network" in line for line in advice(both))
     assert any("x by ONNX Runtime int8 without pruning, " in line for line in advice(both))
 
@@ -210,7 +210,7 @@ def test_a_headline_of_a_disturbed_machine_begins_with_the_doubt_and_the_lines_s
         assert advice(run)[1] == f"not certain: {Disturbance.of(run.measurements).words}"
     few = replace(RUNS["study"], of("channels"), steal=0.071)
     assert headlines(few)[0].startswith("Prune: yes ")
-    assert " is 4.63x (!) as fast as " in headlines(few)[0]
+    assert re.search(r" is 4\.63x \[.*\] \(!\) as fast as ", headlines(few)[0])
     assert not any("doctor" in line or "timed cells disturbed" in line for line in advice(few))
     unscored = replace(every, lambda m: True, scores={})
     assert headlines(unscored)[0].startswith("Speed only, not certain: pruned, up to ")

@@ -371,8 +371,8 @@ def test_the_tile_of_the_score_says_on_how_many_inputs_and_which_loss_is_possibl
 def test_the_title_says_threads_and_batch_and_breaks_no_arrow():
     page = render(RUNS["study"], "html")
     assert ", threads 1, batch 1</div>" in page
-    (notes,) = re.findall(r'<details id="notes">(.*?)</details>', page)
-    assert "88.0 \u2192 87.4<" in notes
+    (title,) = re.findall(r"<h1>(.*?)</h1>", page)
+    assert title.endswith("88.0 \u2192 87.4.")
 
 
 def test_what_the_run_says_stands_before_the_table():

@@ -209,7 +209,7 @@ def share_without_pruning(answer: Answer, best: Standing) -> Share | None:
 
 
 def _whole(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
-    """Return what the headline says, with its conditions: bar, milliseconds, interval, folds, scores."""
+    """Return the conditions of what the headline says: bar, folds, milliseconds."""
     reference = _reference(answer.candidates[0].measurement, notes)
     if why := unjudged(answer, scoring):
         reached = _reached(answer)
@@ -220,16 +220,12 @@ def _whole(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
         return f"speed only: {why}; {subject} {' to '.join(ends)} over {reference}"
     within = bar_in_words(answer, scoring, bar)
     found = answer.best
-    if found is None or (speedup := found.speedup) is None:
+    if found is None or found.speedup is None:
         return f"nothing {within} is faster than {reference}"
     best = found.measurement
-    mark = " (!)" if contamination_of(best) else ""
     where = f" {ON_SELECT}" if found.is_contradicted else ""
-    ms = "" if best.p50_ms is None else f"{wording.milliseconds(best.p50_ms)} ms, "
-    return (
-        f"fastest {within}{where}{wording.over(found.folds)}: {_named(best, notes)}, {ms}{wording.ratio(speedup)}"
-        f"{mark} over {reference}{_score_change(found, scoring)}"
-    )
+    ms = "" if best.p50_ms is None else f", {wording.milliseconds(best.p50_ms)} ms"
+    return f"fastest {within}{where}{wording.over(found.folds)}: {_named(best, notes)}{ms}"
 
 
 def _reached(answer: Answer) -> list[float]:
