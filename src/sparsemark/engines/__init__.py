@@ -27,7 +27,7 @@ from sparsemark.specs import INT8, PRECISIONS
 if TYPE_CHECKING:
     from sparsemark.formats.base import Artifact
 
-# In the order of legends: the usual reference first. Colours by Okabe and Ito, one by Tol, which the colour-blind can tell
+# In the order of legends: the usual reference first. Colours by Okabe and Ito, one by Tol: the colour-blind tell them
 # apart. None is grey, which stands for what is not among the best of many; markers and dashes tell them apart in grey.
 ENGINES: dict[str, Engine] = {
     "onnxruntime": Engine(
