@@ -9,15 +9,18 @@ import pytest
 
 from sparsemark.analysis.front import answers
 from sparsemark.cli.pages import comparison_page
+from sparsemark.engines import ENGINES
+from sparsemark.records.engine_note import EngineNote
 from sparsemark.report import render, wording
 from sparsemark.report.emphasis import IN_COLOUR, MANY, best_first, coloured, in_colour
 from sparsemark.report.figures.score_sparsity import score_against_sparsity
 from sparsemark.report.figures.score_speedup import score_against_speedup
 from sparsemark.report.figures.speedup_sparsity import speedup_against_sparsity
 from sparsemark.report.page import library
+from sparsemark.report.page.colours import engine_colours
 from sparsemark.report.page.orders import OUTLINES
 from sparsemark.report.page.vega import REST as REST_OF_PAGES
-from sparsemark.report.style import REST
+from sparsemark.report.style import REST, engine_looks
 from tests.report.pages import more_engines
 from tests.report.runs import RUNS, dense_of, drawn, masked, of, replace, scored
 
@@ -133,3 +136,20 @@ def test_two_runs_over_each_other_have_three_engines_in_colour():
         assert shape["domain"] == colour["domain"]
     assert "grey: all but the best three of a chart" in page
     assert "grey: all but" not in comparison_page(FEW, FEW)
+
+
+def test_a_figure_without_a_score_speaks_of_the_fastest():
+    pytest.importorskip("matplotlib")
+    unscored = replace(SEVERAL, lambda m: True, scores={})
+    masks, _ = speedup_against_sparsity(unscored.measurements, {}).axes
+    assert masks.get_title().endswith("\nin colour: the fastest 3 of 10")
+
+
+def test_no_engine_is_as_grey_as_what_is_not_among_the_best():
+    """DeepSparse was, and a run remembers the look that an engine had when it was made."""
+    notes = {name: EngineNote(name, "#7F7F7F", "*", "--") for name in ENGINES}
+    for found in ({}, notes):
+        for look in engine_looks(ENGINES, found).values():
+            channels = [int(look.colour[place : place + 2], 16) for place in (1, 3, 5)]
+            assert max(channels) - min(channels) > 40 or max(channels) == 0
+        assert {colour.light for colour in engine_colours(ENGINES, found).values()}.isdisjoint({"#7f7f7f"})

@@ -63,7 +63,7 @@ def test_noise_of_an_engine_is_said_once_below_the_findings():
     off = {"speedup": 0.945, "speedup_low": 0.93, "speedup_high": 0.96, "samples_s": (), "reference_s": ()}
     run = replace(RUNS["study"], of("all-ones"), **off)
     (line,) = (s for s in findings(run) if "without a zero" in s)
-    gave = r"a mask without a zero on ONNX Runtime gave 0\.9\d+x \[.*\]: whatever it reaches is not settled\."
+    gave = r"a mask without a zero on ONNX Runtime gave 0\.9\d+x \[.*\]: ratios within that are not settled\."
     assert re.fullmatch(gave, line)
     assert findings(run)[-1] == line
     other = dataclasses.replace(next(filter(of("all-ones"), run.measurements)), name="b", model="b")

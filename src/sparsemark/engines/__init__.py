@@ -27,8 +27,8 @@ from sparsemark.specs import INT8, PRECISIONS
 if TYPE_CHECKING:
     from sparsemark.formats.base import Artifact
 
-# In the order of legends: the usual reference first. Okabe and Ito's colours, which the colour-blind can tell apart;
-# markers and dashes tell them apart in grey.
+# In the order of legends: the usual reference first. Colours by Okabe and Ito, one by Tol: the colour-blind tell them
+# apart. None is grey, which stands for what is not among the best of many; markers and dashes tell them apart in grey.
 ENGINES: dict[str, Engine] = {
     "onnxruntime": Engine(
         ("onnx",),
@@ -91,7 +91,7 @@ ENGINES: dict[str, Engine] = {
         deep_sparse.load,
         requires=("onnx",),
         label="DeepSparse",
-        look=Look("#7F7F7F", "*", "--"),
+        look=Look("#AA4499", "*", "--"),
         sparse=True,
         barred=deep_sparse.not_opted_in,
     ),

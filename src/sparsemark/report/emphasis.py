@@ -50,6 +50,6 @@ def in_colour(ranked: Iterable[_Key]) -> set[_Key]:
     return set(order if len(order) <= MANY else order[:IN_COLOUR])
 
 
-def coloured(count: int) -> str:
+def coloured(count: int, *, is_scored: bool = True) -> str:
     """Return a line that says what stands in colour, to stand below a title; empty where everything does."""
-    return f"\nin colour: the best {IN_COLOUR} of {count}" if count > MANY else ""
+    return f"\nin colour: the {'best' if is_scored else 'fastest'} {IN_COLOUR} of {count}" if count > MANY else ""

@@ -109,7 +109,7 @@ def _counts(found: Sequence[Finding]) -> Iterator[str]:
 def _noise(one: Finding) -> str:
     network = f"{one.model}: " if one.model else ""
     gave = wording.ratio(one.noise) if one.noise else wording.ABSENT
-    return f"{network}a mask without a zero on {one.runner} gave {gave}: whatever it reaches is not settled."
+    return f"{network}a mask without a zero on {one.runner} gave {gave}: ratios within that are not settled."
 
 
 @dataclass(frozen=True)

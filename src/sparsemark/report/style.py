@@ -54,7 +54,7 @@ _SPARE = (
 _KINDS = (
     Look("#0072B2", "o", "-"), Look("#D55E00", "s", "--"), Look("#009E73", "^", "-."), Look("#332288", "D", ":"),
     Look("#56B4E9", "v", "--"), Look("#E69F00", "P", "-."), Look("#999933", "<", ":"), Look("#8C6D31", ">", "-"),
-    Look("#44AA99", "h", "--"), Look("#7F7F7F", "d", "-."),
+    Look("#44AA99", "h", "--"), Look("#AA4499", "d", "-."),
 )  # fmt: skip
 """Looks of kinds of pruning, of the same two palettes; markers tell them apart in grey."""
 
@@ -98,10 +98,11 @@ def emphasised(looks: Mapping[_Key, Look], vivid: Container[_Key]) -> dict[_Key,
 
 
 def _own_look(engine: str, notes: Mapping[str, EngineNote]) -> Look | None:
+    """Return the look of an engine: ours as they are today, whatever a run noted when it was made."""
+    if engine in ENGINES and ENGINES[engine].look is not None:
+        return ENGINES[engine].look
     note = notes.get(engine)
-    if note is None:
-        return ENGINES[engine].look if engine in ENGINES else None
-    if note.colour is None or note.marker is None or note.dashes is None:
+    if note is None or note.colour is None or note.marker is None or note.dashes is None:
         return None
     look = Look(note.colour, note.marker, note.dashes)
     return look if _can_be_drawn(look) else None

@@ -107,7 +107,7 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
         lines = _lines(pruned, timed, looks, notes)
         ends[axes] = _draw_lines(axes, lines, kept)
         ends[axes] += _draw_limits(axes, [m for m in timed if is_reference(m)], _least(lines), notes)
-        axes.set_title(title + coloured(len(lines)))
+        axes.set_title(title + coloured(len(lines), is_scored=bool(kept)))
         tidy(axes)
     label_ends(figure, ends)
     return figure

@@ -55,7 +55,7 @@ def engine_colours(engines: Iterable[str | None], notes: Notes) -> dict[str, Col
 def _own(engine: str, notes: Notes) -> str | None:
     note = notes.get(engine)
     look = ENGINES[engine].look if engine in ENGINES else None
-    colour = note.colour if note is not None else look.colour if look is not None else None
+    colour = look.colour if look is not None else note.colour if note is not None else None
     return colour if colour and _HEX.fullmatch(colour) else None
 
 
