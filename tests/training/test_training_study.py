@@ -18,7 +18,7 @@ from sparsemark.networks.checkpoint import read_header
 from sparsemark.networks.checkpoint_v1 import upgrade
 from sparsemark.pruning.masks import apply, held
 from sparsemark.specs import ModelSpec
-from sparsemark.study.finetune import recalibrate
+from sparsemark.study.finetune import finetune, recalibrate
 from sparsemark.study.task import REPORT, SELECT, Task
 from tests.training.tiny import PATIENTS, tiny_network, write_set
 from training import phantom
@@ -75,6 +75,25 @@ def outputs_of(network, study, part):
     network.eval()
     with torch.no_grad():
         return (network(torch.from_numpy(study.images(part))).numpy(),)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_its_own_loop_trains_for_int8_as_well(precision, folder, tmp_path):
+    """In Lightning, and under autocast, whose layers get narrower inputs."""
+    (tmp_path / "int8.toml").write_text(f'{RECIPE}precision = "{precision}"\n')
+    study = open_task("tiny", 0, None, folder, recipe=str(tmp_path / "int8.toml"), device="cpu")
+    states = []
+    for aware in (False, True):
+        network = tiny_network()
+        initialize(network, "kaiming", 3)
+        masks = {"0.weight": network[0].weight.detach() > 0}
+        apply(network, masks)
+        names = list(network.state_dict())
+        finetune(network, Task(study, "study"), masks, epochs=1, seed=0, work=tmp_path / "work", aware=aware)
+        assert list(network.state_dict()) == names
+        assert not network[0].weight[~masks["0.weight"]].any()
+        states.append(network[0].weight.detach().clone())
+    assert not torch.equal(*states)
 
 
 @pytest.mark.parametrize(("part", "own"), [(SELECT, "validation"), (REPORT, "test")])
