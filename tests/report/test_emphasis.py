@@ -110,10 +110,17 @@ def test_a_fast_line_that_loses_the_score_is_not_among_the_best():
 
 
 def test_figures_of_scores_draw_three_engines_and_three_kinds_in_colour():
-    pytest.importorskip("matplotlib")
+    matplotlib = pytest.importorskip("matplotlib.colors")
     (axes,) = score_against_speedup(SEVERAL.measurements, {}).axes
-    _, labels = axes.get_legend_handles_labels()
+    handles, labels = axes.get_legend_handles_labels()
     assert "in colour: the best 3 of 10" in labels
+    engines = {wording.engine_name(m.engine, {}) for m in SEVERAL.measured()}
+    rest = matplotlib.to_rgba(REST)
+    inks = {
+        label: tuple(one.get_facecolor()[0]) for one, label in zip(handles, labels, strict=True) if label in engines
+    }
+    assert len(inks) == 10
+    assert {label for label, ink in inks.items() if ink != rest} == {"ncnn", "direct CSR", "ONNX Runtime"}
     (few,) = score_against_speedup(FEW.measurements, {}).axes
     assert not any("in colour" in label for label in few.get_legend_handles_labels()[1])
     methods = ("magnitude", "lamp", "block4", "nm24", "threshold", "filters", "magnitude-layerwise")

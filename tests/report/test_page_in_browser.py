@@ -531,5 +531,6 @@ def test_of_many_engines_three_are_in_colour_on_the_front(opened):
 def test_where_lines_have_no_room_for_names_there_is_a_legend(opened):
     browser = opened(RUNS["study"], width=390)
     legend = browser.find_element("id", "course-0-key")
+    assert legend.is_displayed()
     assert len(legend.find_elements("css selector", "svg")) == len(lines_of(browser)) == 6
     assert not opened(RUNS["study"], width=1600).find_element("id", "course-0-key").is_displayed()

@@ -136,14 +136,11 @@ def findings_table(found: Sequence[Finding], reference: str) -> tuple[list[str],
     """
     rows = [
         {
-            "network": Cell(one.model),
-            "what": Cell(one.what),
-            "engine": Cell(one.runner),
-            "pruned": Cell(one.example),
+            "what": Cell(f"{one.what} on {one.runner}", more=", ".join(filter(None, (one.model, one.example)))),
+            "verdict": Cell(one.verdict),
             f"over {reference}": _ratio(one.over_reference, decides=one.by_reference),
             "over its own dense": _ratio(one.over_own, decides=not one.by_reference),
             "score change": Cell(one.change, "number", one.values.replace("->", "\N{RIGHTWARDS ARROW}")),
-            "verdict": Cell(one.verdict),
         }
         for one in found
     ]

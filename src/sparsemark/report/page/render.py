@@ -124,20 +124,22 @@ def _more(found: Sequence[Summary]) -> Iterator[str]:
 
 
 def _what_it_says(content: Content, run: Run) -> dict[str, Any]:
-    """Return the findings as a table with its title and what its words mean, and the lines beside it."""
+    """Return the findings as a table with its title, what its words mean, and the lines beside it."""
     title, _, against = FINDINGS.partition(" (")
     columns, lines = findings_table(content.findings, reference_of(run.measured(), run.engines))
+    words = (
+        f"unchanged: the whole interval is within {100 * NEGLIGIBLE:g} % of 1x; faster and slower: on one side of it; "
+        "not settled: neither; mixed: no verdict holds for more than half of the cells"
+    )
     return {
         "title": title,
         "lead": (
-            f"{against[:1].upper()}{against[1:].rstrip(')')}: that ratio is bold, and the verdict goes by it. "
-            f"Unchanged: the whole interval is within {100 * NEGLIGIBLE:g} % of 1x; faster and slower: on one side of "
-            "it; not settled: neither; mixed: no verdict holds for more than half of the cells. Numbers are those of "
-            "the cell from which most was removed."
+            f"The verdict goes by the ratio in bold: {against.rstrip(')')}. Numbers are those of the cell from "
+            "which most was removed."
         ),
         "columns": columns,
         "rows": lines,
-        "beside": beside(content.findings),
+        "beside": [words, *beside(content.findings)],
     }
 
 
