@@ -166,9 +166,14 @@ class Study:
         return self.runs[0] if self.runs else None
 
     @property
+    def others(self) -> Sequence[Run]:
+        """Result files that time the paper's other networks."""
+        return [run for key, run in self.everything.items() if key.endswith(f"/{OTHERS}")]
+
+    @property
     def timings(self) -> Sequence[Run]:
-        """Result files that time the paper's networks as it pruned them: these, then those of its other networks."""
-        return [*self.runs, *(run for key, run in self.everything.items() if key.endswith(f"/{OTHERS}"))]
+        """Result files that time the paper's networks as it pruned them."""
+        return [*self.runs, *self.others]
 
     @property
     def timed(self) -> Sequence[Measurement]:

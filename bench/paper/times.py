@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.paper.numbers import ONE_SHOT, Table
-from bench.paper.study import MIXES, timed
+from bench.paper.study import MIXES, OTHERS, timed
 from sparsemark.analysis.cells import is_control, is_dense, is_mask_only
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import Disturbance
@@ -24,16 +24,18 @@ _ENGINES = ("torch", "onnxruntime", "torch-csr", "scipy-csr", "direct-csr")
 
 def runs(study: Study) -> Rows:
     """Return each run that verdicts are drawn from, with how much of it was disturbed."""
-    of_mixes = [] if study.mixes is None or study.mixes.run is None else [(study.mixes.run, f"`{MIXES}`")]
+    named = [(run, study.timed_by) for run in study.runs] + [(run, OTHERS) for run in study.others]
+    if study.mixes is not None and study.mixes.run is not None:
+        named.append((study.mixes.run, MIXES))
     rows = []
-    for run, name in [*((run, f"`{study.timed_by}`") for run in study.timings), *of_mixes]:
+    for run, name in named:
         cells = timed(run)
         processes = sorted({m.launches for m in cells if m.launches})
         count = Disturbance.of(run.measurements)
         rows.append(
             (
                 machine_name(run.machine_info),
-                name,
+                f"`{name}`",
                 (run.when or ABSENT)[:10],
                 f"{processes[0]} to {processes[-1]}" if len(processes) > 1 else ", ".join(map(str, processes)),
                 f"{len(count.cells)} of {count.timed}",

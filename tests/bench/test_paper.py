@@ -278,8 +278,11 @@ def test_figure_10_as_a_table_has_each_share_of_zeros_in_its_column():
 def test_runs_are_listed_with_how_many_of_their_cells_were_disturbed():
     cells = timings({("onnxruntime", "none"): 1.0, ("onnxruntime", "magnitude"): 2.0})
     cells[0] = dataclasses.replace(cells[0], steal=0.5)
-    (row,) = runs(Invented({}, timed=cells))[1]
-    assert row[-2:] == ("3", "1 of 2")
+    study = Invented({}, timed=cells)
+    study.everything = {"any/figure10": Run(tuple(cells[1:]), MACHINE)}
+    of_cnn9, of_others = runs(study)[1]
+    assert (of_cnn9[1], *of_cnn9[-2:]) == ("`cnn9`", "3", "1 of 2")
+    assert (of_others[1], *of_others[-2:]) == ("`figure10`", "3", "0 of 1")
 
 
 def test_the_settings_of_training_are_those_of_the_committed_networks():
