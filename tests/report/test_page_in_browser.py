@@ -358,6 +358,18 @@ def test_two_runs_are_drawn_over_each_other(opened):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
 
 
+def test_a_phone_shows_every_cell_of_a_row_below_its_title(opened):
+    """At 390 pixels the tables ended before the speedups."""
+    browser = opened(RUNS["study"], width=390)
+    script = """return ['#cells', '#says'].map(id => [...document.querySelectorAll(id + ' tbody tr:first-child td')].map(
+        cell => [getComputedStyle(cell, '::before').content, cell.getBoundingClientRect().right]))"""
+    for cells in browser.execute_script(script):
+        titles = [title for title, _ in cells]
+        assert any("speedup" in title or "over dense" in title for title in titles)
+        assert "none" not in titles
+        assert all(0 < right <= 390 for _, right in cells)
+
+
 def test_a_long_note_makes_no_tall_row(opened):
     new = replace(RUNS["study"], lambda m: m.status == "measured", steal=0.071, reference_drift=0.18)
     browser = opened(comparison_page(RUNS["study"], new), width=390)

@@ -70,7 +70,10 @@ def _headline(answer: Answer, scoring: Scoring, notes: Notes) -> str:
         found = f"nothing that keeps the score is faster than {reference}"
     else:
         mark, change = " (!)" if contamination_of(best.measurement) else "", _score_change(best, scoring)
-        found = f"{_named(best.measurement, notes)} is {wording.ratio(speedup)}{mark} as fast as {reference}{change}"
+        share = share_without_pruning(answer, best)
+        of_it = f" ({share.short()})" if share else ""
+        named = _named(best.measurement, notes)
+        found = f"{named} is {wording.ratio(speedup)}{mark} as fast as {reference}{of_it}{change}"
         on = "" if change else on
     return f"prune: {_verdict(answer)}{on}, {found}."
 
@@ -184,6 +187,10 @@ class Share:
     alone: Interval
     more: Interval
     is_same: bool
+
+    def short(self) -> str:
+        """Return what is left to the pruning: `1.57x by pruning`."""
+        return f"{wording.times(self.more)} {'by pruning' if self.is_same else 'over the fastest dense'}"
 
     def in_words(self, notes: Notes) -> str:
         """Return both parts: `2.19x by direct CSR int8 without pruning, 1.57x [1.54, 1.61] by pruning`."""
