@@ -361,7 +361,7 @@ def test_two_runs_are_drawn_over_each_other(opened):
 def test_a_phone_shows_every_cell_of_a_row_below_its_title(opened):
     """At 390 pixels the tables ended before the speedups."""
     browser = opened(RUNS["study"], width=390)
-    script = """return ['#cells', '#says'].map(id => [...document.querySelectorAll(id + ' tbody tr:first-child td')].map(
+    script = """return ['#cells', '#says'].map(id => [...document.querySelectorAll(id + ' tr:nth-child(1) td')].map(
         cell => [getComputedStyle(cell, '::before').content, cell.getBoundingClientRect().right]))"""
     for cells in browser.execute_script(script):
         titles = [title for title, _ in cells]
