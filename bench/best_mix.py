@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from bench.paper.study import Change, Study
+from bench.tables import Change, Study
 from sparsemark import paths
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.folds import folds_of

@@ -15,7 +15,7 @@ from itertools import chain
 from bench.best_mix import main as write_mix
 from bench.paper.figures import draw_paper
 from bench.paper.page import main as write_paper
-from bench.paper.study import Study
+from bench.tables import Study
 from bench.target_walk import write_page as write_walks
 from sparsemark import paths
 from sparsemark.machine.fingerprint import machine_name

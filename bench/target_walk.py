@@ -22,7 +22,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.paper.study import Change, Level, Study
+from bench.tables import Change, Level, Study
 from sparsemark import paths
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.folds import asked_of, folds_of

@@ -3,7 +3,6 @@
 | file | holds |
 |---|---|
 | `page.py` | `results/paper.md` as a whole; `words.py` its sentences, `python -m bench.paper` writes it |
-| `study.py` | scores and timings that all of it reads |
 | `claims/` | each claim, judged by the rule of `verdicts.py` |
 | `numbers.py`, `times.py` | the paper's tables beside ours |
 | `answers.py` | the fastest of each network that keeps its score |

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.best_mix import ALLOWED, CONTROL, FOLDS, answer, mixes
-from bench.paper.study import MIXES
+from bench.tables import MIXES
 from sparsemark.analysis.front import Bar, answers, fastest
 from sparsemark.machine.fingerprint import machine_name
 from sparsemark.report import wording
@@ -14,7 +14,7 @@ from sparsemark.specs import FP32, INT8
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bench.paper.study import Study
+    from bench.tables import Study
     from sparsemark.analysis.front import Standing
     from sparsemark.records.run import Run
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bench.paper.study import Study
+    from bench.tables import Study
 
 FOLDER = "paper"
 """Below `results/figures`."""

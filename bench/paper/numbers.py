@@ -11,7 +11,7 @@ from sparsemark.report.wording import ABSENT
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bench.paper.study import Study
+    from bench.tables import Study
 
     Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
 

@@ -16,10 +16,10 @@ from bench.paper.architectures import DRAWN
 from bench.paper.claims import CLAIMS
 from bench.paper.figures import CAPTIONS, FIGURE_10, FIGURES, FOLDER
 from bench.paper.numbers import TABLES
-from bench.paper.study import Study
 from bench.paper.times import TIMES, runs
 from bench.paper.verdicts import counted
 from bench.paper.words import DISTURBED, GLOSSARY, HEAD, LEDGER, MARGINS, NOTES
+from bench.tables import Study
 from sparsemark import paths
 from sparsemark.files import write_atomically
 from sparsemark.machine.fingerprint import machine_name

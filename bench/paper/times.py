@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.paper.numbers import ONE_SHOT, Table
-from bench.paper.study import MIXES, OTHERS, timed
+from bench.tables import MIXES, OTHERS, timed
 from sparsemark.analysis.cells import is_control, is_dense, is_mask_only
 from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import Disturbance
@@ -16,7 +16,7 @@ from sparsemark.specs import FP32
 
 if TYPE_CHECKING:
     from bench.paper.numbers import Rows
-    from bench.paper.study import Study
+    from bench.tables import Study
     from sparsemark.records.measurement import Measurement
 
 _ENGINES = ("torch", "onnxruntime", "torch-csr", "scipy-csr", "direct-csr")

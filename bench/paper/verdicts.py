@@ -11,7 +11,7 @@ from sparsemark.report import wording
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from bench.paper.study import Study
+    from bench.tables import Study
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "can't tell"
 

@@ -84,9 +84,9 @@ def sensitivity_journal(output: Path) -> Path:
     return output.with_name(f"{output.name}.sensitivity.jsonl")
 
 
-def bench_search(output: Path) -> Path:
-    """Networks of an unfinished `sparsemark bench --search METHOD --json OUTPUT`."""
-    return output.with_name(f"{output.name}.search")
+def bench_networks(output: Path) -> Path:
+    """Networks of an unfinished `sparsemark bench --json OUTPUT` that were fine-tuned, or are being."""
+    return output.with_name(f"{output.name}.networks")
 
 
 def lock(work: Path) -> Path:

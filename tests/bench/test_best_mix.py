@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from bench.best_mix import answer, document, mixes
-from bench.paper.study import Study
+from bench.tables import Study
 from sparsemark.records.run import Run
 from sparsemark.records.scores import Score
 from tests.synthetic import MACHINE, cell

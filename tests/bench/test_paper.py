@@ -11,9 +11,9 @@ import pytest
 from bench.paper.answers import NETWORKS, answer_rows, untimed
 from bench.paper.claims import CLAIMS
 from bench.paper.page import document
-from bench.paper.study import Study
 from bench.paper.times import TIMES, runs
 from bench.paper.verdicts import ABOVE, FAILS, HOLDS, OPEN, Part, judged, verdict
+from bench.tables import Study
 from sparsemark.records.run import Run
 from sparsemark.records.scores import Score
 from sparsemark.report import wording

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from bench import target_walk
-from bench.paper.study import Study
+from bench.tables import Study
 from bench.target_walk import MODEL, document
 from tests.synthetic import cell
 

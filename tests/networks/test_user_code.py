@@ -30,6 +30,8 @@ def project(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     monkeypatch.chdir(tmp_path)
+    # Another test's project may have a file of the same name, and what a process loaded from stays on its path.
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if not Path(one).is_relative_to(tmp_path.parents[1])])
     return tmp_path
 
 

@@ -187,11 +187,11 @@ def test_what_is_found_is_measured_and_an_interrupted_search_goes_on(place, monk
     with monkeypatch.context() as patch:
         patch.setattr(module, "_tried", interrupted)
         assert main(BENCH) == 130
-    assert Path("own.json.search").is_dir()
+    assert Path("own.json.networks").is_dir()
     trained = Path("epochs.log").read_text().count("\n")
     capsys.readouterr()
     assert main(BENCH) == 0
-    assert not Path("own.json.search").exists()
+    assert not Path("own.json.networks").exists()
     captured = capsys.readouterr()
     run = Run.load(Path("own.json"))
     dense, found = run.measurements
@@ -210,6 +210,32 @@ def test_what_is_found_is_measured_and_an_interrupted_search_goes_on(place, monk
     trials = captured.err.count("search: magnitude:0.")
     assert trained == 4 + 1
     assert made == 2 * (trials - 2) + 1
+
+
+def test_fine_tuning_that_was_interrupted_goes_on_after_its_last_epoch_and_says_how_long(place, capsys):
+    """A newcomer stopped after nine minutes, five epochs of six, and would have begun again."""
+    from sparsemark.machine.at_work import step
+
+    Path("task.py").write_text(TASK.replace("def batches(seed):", """def batches(seed):
+    from sparsemark.machine.at_work import step
+    with Path("steps.log").open("a") as log:
+        log.write(step() + "\\n")
+    if Path("epochs.log").exists() and Path("epochs.log").read_text().count("\\n") == 3 and Path("stop").exists():
+        raise KeyboardInterrupt"""))  # fmt: skip
+    Path("stop").touch()
+    timed = "--epochs 4 --engine torch --rounds 64 --json own.json"
+    bench = ["bench", "network.py:build", *f"--input 1,4 --task task.py {timed} --prune magnitude:0.5".split()]
+    assert main(bench) == 130
+    assert not step()
+    Path("stop").unlink()
+    assert main(bench) == 0
+    assert not Path("own.json.networks").exists()
+    steps = [one for one in Path("steps.log").read_text().splitlines() if one.startswith("fine-tuning")]
+    # The third epoch is begun twice, the first two are not.
+    assert [one.partition(",")[2].split(" of 4")[0].strip() for one in steps] == [
+        f"epoch {n}" for n in (1, 2, 3, 3, 4)
+    ]
+    assert re.fullmatch(r"fine-tuning, epoch 2 of 4, about \d+ s left of this network", steps[1])
 
 
 @pytest.mark.parametrize(

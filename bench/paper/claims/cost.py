@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from bench.best_mix import FOLDS, mixes
-from bench.paper.study import MIXES, TIMED, timed
 from bench.paper.verdicts import FASTER, LIGHTER, OPEN, Part, Verdict, verdict
+from bench.tables import MIXES, TIMED, timed
 from sparsemark.analysis.cells import dense_twin, is_control, is_dense, is_mask_only, is_structural
 from sparsemark.analysis.comparison import ONE_PROCESS, speedup_of, speedup_over
 from sparsemark.analysis.contamination import contamination_of
@@ -19,7 +19,7 @@ from sparsemark.specs import ALL_ONES, FP32, INT8
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bench.paper.study import Study
+    from bench.tables import Study
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.paper.claims.pruning import TOO_FEW
-from bench.paper.study import mean_of
 from bench.paper.verdicts import ABOVE, OPEN, OVER_HALF, Margin, Part, Verdict, absent, percent, verdict
+from bench.tables import mean_of
 from sparsemark.analysis.groups import loss_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.paper.study import Study
+    from bench.tables import Study
 
 _SIZE, _IMAGES, _SIZES = 256, 3243, 1
 """Side in pixels of every image of the set at hand before it was reduced, how many there are, and of how many sizes:

@@ -11,8 +11,8 @@ from bench.paper.verdicts import ABOVE, BELOW, OPEN, Part, Verdict, absent, verd
 from sparsemark.analysis.launches import student_quantile
 
 if TYPE_CHECKING:
-    from bench.paper.study import Study
     from bench.paper.verdicts import Margin
+    from bench.tables import Study
 
 _SEEDS = range(3)
 _ONE_CURVE = "scores by epoch are kept as totals, of one network"

@@ -21,8 +21,8 @@ from bench.paper.verdicts import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.paper.study import Change, Study
     from bench.paper.verdicts import Margin
+    from bench.tables import Change, Study
 
 TOO_FEW = "too few patients, or no difference in any of them"
 _LEAD = "pruned minus dense, fine-tuned as long"

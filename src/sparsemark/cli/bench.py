@@ -94,8 +94,8 @@ def execute(options: argparse.Namespace) -> int:
         result = work / "result" if is_stream(options.json) else options.json
         command = f"sparsemark bench {options.reference} --json {options.json}"
         with only_process(paths.bench_lock(result), command):
-            # Networks of a choice took minutes: what is interrupted goes on with them.
-            kept = paths.bench_search(result) if wanted else work
+            # Fine-tuning takes minutes: what is interrupted goes on with its networks.
+            kept = paths.bench_networks(result) if wanted or (options.task and options.epochs) else work
             return _measure(options, study, wanted, kept, paths.bench_journal(result))
 
 
@@ -189,8 +189,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     else:
         show_artifacts(pipeline, study, run.measurements, options.artifacts)
     journal.discard()
-    if wanted:
-        rmtree(work)
+    rmtree(work, ignore_errors=True)
     show_failures(run.measurements, lost)
     check_measured(run.measurements)
     return 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,8 +104,11 @@ def _fit(module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int,
     key = key_of(*start, task.digest, code_digest(Path(__file__).parent), epochs, seed)
     path = work / f"{key}.state"
     history = _resume(path, module, optimizer, schedule)
-    for epoch in range(len(history), epochs):
-        with at_work(f"fine-tuning, epoch {epoch + 1} of {epochs}"):
+    done, began = len(history), time.monotonic()
+    for epoch in range(done, epochs):
+        each = (time.monotonic() - began) / max(1, epoch - done)
+        left = f", about {_in_words(each * (epochs - epoch))} left of this network" if epoch > done else ""
+        with at_work(f"fine-tuning, epoch {epoch + 1} of {epochs}{left}"):
             losses = list(_epoch(module, task, optimizer, seed * epochs + epoch))
         if not losses:
             raise TaskError(f"{task.name}: batches: yields nothing; expected pairs of inputs and targets")
@@ -112,6 +116,10 @@ def _fit(module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int,
         history.append({"epoch": epoch + 1, "train_loss": sum(losses) / len(losses)})
         _save(path, module, optimizer, schedule, history)
     return {"epochs": history}
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _epoch(module: nn.Module, task: Task, optimizer: torch.optim.Optimizer, seed: int) -> Iterator[float]:
