@@ -399,7 +399,7 @@ def test_each_epoch_is_named_while_it_is_at_work(tmp_path):
     finetune(module, Task(Watched(), "points"), {}, epochs=2, seed=0, work=tmp_path)
     first, second = dict.fromkeys(seen)
     assert first == "fine-tuning, epoch 1 of 2"
-    assert re.fullmatch(r"fine-tuning, epoch 2 of 2, about \d+ s left of this network", second)
+    assert re.fullmatch(r"fine-tuning, epoch 2 of 2, about \d+ s left of these epochs", second)
     assert step() == ""
 
 
@@ -412,3 +412,26 @@ def test_a_loop_of_the_tasks_own_is_named_too(tmp_path):
 
     finetune(nn.Linear(2, 2), Task(Trains(), "points"), {}, epochs=3, seed=0, work=tmp_path)
     assert seen == ["fine-tuning by the task's train, 3 epochs"]
+
+
+def test_a_tasks_own_training_goes_on_from_no_other_ones_state(tmp_path):
+    """It is handed a folder, and whatever lies there it may go on from."""
+    folders = []
+
+    class Trains(Points):
+        def train(self, module, epochs, seed, work):
+            assert work.is_dir()
+            folders.append(work)
+
+    def train(weight=0.0, epochs=3, seed=0, masks=None):
+        module = nn.Linear(2, 2)
+        for parameter in module.parameters():
+            nn.init.constant_(parameter, weight)
+        finetune(module, Task(Trains(), "points"), masks or {}, epochs=epochs, seed=seed, work=tmp_path)
+        return folders[-1]
+
+    again = train()
+    kept = {"weight": torch.zeros(2, 2, dtype=torch.bool)}
+    others = [train(weight=1.0), train(epochs=4), train(seed=1), train(masks=kept)]
+    assert train() == again
+    assert len({again, *others}) == len(others) + 1

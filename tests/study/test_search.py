@@ -233,7 +233,7 @@ def test_fine_tuning_that_was_interrupted_goes_on_after_its_last_epoch_and_says_
     steps = [one for one in Path("steps.log").read_text().splitlines() if one.startswith("fine-tuning")]
     # The third epoch is begun twice, the first two are not.
     assert [one.partition(",")[2].split(" of 4")[0].strip() for one in steps] == [f"epoch {n}" for n in (1, 2, 3, 3, 4)]
-    assert re.fullmatch(r"fine-tuning, epoch 2 of 4, about \d+ s left of this network", steps[1])
+    assert re.fullmatch(r"fine-tuning, epoch 2 of 4, about \d+ s left of these epochs", steps[1])
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     else:
         show_artifacts(pipeline, study, run.measurements, options.artifacts)
     journal.discard()
-    rmtree(work, ignore_errors=True)
+    rmtree(paths.bench_networks(options.json), ignore_errors=True)  # of an earlier, unfinished command as well
     show_failures(run.measurements, lost)
     check_measured(run.measurements)
     return 0

@@ -228,7 +228,7 @@ def _speed_only(answer: Answer, notes: Notes) -> Iterator[str]:
         yield f"dense: {wording.ratio(speedup)} on {wording.runner(one.measurement, notes)}"
     first: dict[str, tuple[Interval, Standing]] = {}
     for speedup, one in timed:
-        if one.measurement.method != DENSE:
+        if not is_unpruned(one.measurement):
             first.setdefault(wording.pruned(one.measurement), (speedup, one))
     for name, (speedup, one) in list(first.items())[:_LISTED]:
         share = one.measurement.agreement_with_dense

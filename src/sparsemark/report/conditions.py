@@ -13,7 +13,7 @@ from sparsemark.records.measurement import MEASURED, Measurement
 from sparsemark.report import wording
 from sparsemark.report.deployment import Deployment
 from sparsemark.report.scores import Scoring
-from sparsemark.specs import ALL_ONES, DENSE
+from sparsemark.specs import ALL_ONES, DENSE, QAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -109,7 +109,8 @@ def _finetuned(measurements: Sequence[Measurement]) -> str:
         return ""
     if epochs.startswith("0 epochs"):
         return "pruned networks were not fine-tuned"
-    control = ", all-ones is the dense one fine-tuned as long" if has_equal_dense(measurements) else ""
+    equal = next((one for one in (ALL_ONES, f"{ALL_ONES}+{QAT}") if has_equal_dense(measurements, one)), "")
+    control = f", {equal} is the dense one fine-tuned as long" if equal else ""
     return f"pruned networks were fine-tuned for {epochs}, the dense one not{control}"
 
 

@@ -85,7 +85,9 @@ def finetune(
     with held(module, masks, f"{task.name}: train"), fake_quantised(module) if aware else nullcontext():
         if task.trains_itself:
             with at_work(f"fine-tuning by the task's train, {epochs} epochs"):
-                history = task.train(module, epochs, seed, work)
+                own = work / _start_key(module, task, masks, epochs, seed)
+                own.mkdir(parents=True, exist_ok=True)
+                history = task.train(module, epochs, seed, own)
         else:
             history = _fit(module, task, masks, epochs=epochs, seed=seed, work=work)
         if _shapes(module) != before:
@@ -100,14 +102,12 @@ def finetune(
 def _fit(module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int, work: Path) -> Mapping[str, Any]:
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    start = state_digest(module.state_dict()), state_digest(masks)
-    key = key_of(*start, task.digest, code_digest(Path(__file__).parent), epochs, seed)
-    path = work / f"{key}.state"
+    path = work / f"{_start_key(module, task, masks, epochs, seed)}.state"
     history = _resume(path, module, optimizer, schedule)
     done, began = len(history), time.monotonic()
     for epoch in range(done, epochs):
         each = (time.monotonic() - began) / max(1, epoch - done)
-        left = f", about {_in_words(each * (epochs - epoch))} left of this network" if epoch > done else ""
+        left = f", about {_in_words(each * (epochs - epoch))} left of these epochs" if epoch > done else ""
         with at_work(f"fine-tuning, epoch {epoch + 1} of {epochs}{left}"):
             losses = list(_epoch(module, task, optimizer, seed * epochs + epoch))
         if not losses:
@@ -116,6 +116,12 @@ def _fit(module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int,
         history.append({"epoch": epoch + 1, "train_loss": sum(losses) / len(losses)})
         _save(path, module, optimizer, schedule, history)
     return {"epochs": history}
+
+
+def _start_key(module: nn.Module, task: Task, masks: Masks, epochs: int, seed: int) -> str:
+    """Return the key of all that a fine-tuning begins with: a state of any other is none to go on from."""
+    start = state_digest(module.state_dict()), state_digest(masks)
+    return key_of(*start, task.digest, code_digest(Path(__file__).parent), epochs, seed)
 
 
 def _in_words(seconds: float) -> str:
