@@ -73,7 +73,8 @@ class ToyTask:
     def train(self, module: torch.nn.Module, epochs: int | None, seed: int, work: Path) -> Mapping[str, Any]:
         """Take one step, masks left as they are."""
         with LOG.open("a") as file:
-            file.write(f"{'train' if epochs is None else 'finetune'} {work.name}\n")
+            # A fine-tuning has a folder of its own, by what it begins with, in that of its network.
+            file.write(f"train {work.name}\n" if epochs is None else f"finetune {work.parent.name}\n")
         time.sleep(SECONDS)
         optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
         for images, labels in self.batches(seed):
