@@ -383,7 +383,7 @@ def test_what_the_run_says_stands_before_the_table():
     (table,) = re.findall(r'<table id="says"[^>]*>(.*?)</table>', page, re.DOTALL)
     titles = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table)
     assert titles == [
-        "what", "verdict", "over dense ONNX Runtime", "over its own dense", "score change"
+        "what", "verdict", "over dense ONNX Runtime", "over the same without it", "score change"
     ]  # fmt: skip
     found = findings_of(RUNS["study"])
     assert table.count("<tr>") == len(found) + 1

@@ -55,7 +55,9 @@ def _masks_are_faster(study: Study, engine: str) -> Verdict:
             twin = dense_twin(m, cells)
             if twin is not None and (over := speedup_over(m, twin)) is not None:
                 parts.append(_part(_machine(run, m), over, m))
-            ones = next((one for one in cells if one.method == ALL_ONES and one.engine == engine), None)
+            ones = next(
+                (one for one in cells if (one.method, one.engine, one.model) == (ALL_ONES, engine, m.model)), None
+            )
             if twin is not None and ones is not None and (over := speedup_over(ones, twin)) is not None:
                 controls.append(f"{_machine(run, m)} {wording.ratio(over)}")
     if not parts:
@@ -121,12 +123,13 @@ def sparse_matrices_are_faster(study: Study) -> Verdict:
     parts, found, beside = [], [], []
     for run in study.timings:
         cells = timed(run)
-        dense = next((m for m in cells if is_dense(m) and m.engine == "torch"), None)
+        of_torch = {m.model: m for m in cells if is_dense(m) and m.engine == "torch"}
         for m in _masked(cells, "torch-csr", "scipy-csr"):
             name = f"{wording.engine_name(m.engine, {})} on {_machine(run, m)}"
             if (over := speedup_of(m)) is not None:
                 found.append(over)
                 parts.append(_part(name, over, m))
+            dense = of_torch.get(m.model)
             if dense is not None and (over := speedup_over(m, dense)) is not None:
                 beside.append(f"{name} {wording.ratio(over)}")
     more = f"over the dense network in PyTorch: {', '.join(beside)}" if beside else ""

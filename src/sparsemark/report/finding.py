@@ -58,7 +58,7 @@ class Finding:
 
     @property
     def name(self) -> str:
-        """What was done on which engine, of which network if there are several."""
+        """Name of the change and the engine, behind that of the network if there are several."""
         return f"{f'{self.model}: ' if self.model else ''}{self.what} on {self.runner}"
 
     @property
@@ -139,7 +139,7 @@ def findings_table(found: Sequence[Finding], reference: str) -> tuple[list[str],
             "what": Cell(f"{one.what} on {one.runner}", more=", ".join(filter(None, (one.model, one.example)))),
             "verdict": Cell(one.verdict),
             f"over {reference}": _ratio(one.over_reference, decides=one.by_reference),
-            "over its own dense": _ratio(one.over_own, decides=not one.by_reference),
+            "over the same without it": _ratio(one.over_own, decides=not one.by_reference),
             "score change": Cell(one.change, "number", one.values.replace("->", "\N{RIGHTWARDS ARROW}")),
         }
         for one in found

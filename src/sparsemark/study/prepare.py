@@ -341,16 +341,20 @@ def prune_from(
         provenance["history"] = histories[0] if len(histories) == 1 else {"rounds": histories}
     # Last, so that no task's own words stand in place of ours.
     provenance |= {PARENT: dense.sha256, FINETUNING_EPOCHS: done}
+    provenance |= _making(variant, task, decided, pruned_s=choosing, trained_s=training)
+    save_checkpoint(path, Checkpoint(Header(variant, plan, provenance), module.state_dict()))
+
+
+def _making(
+    variant: Variant, task: Task | None, decided: str | None, *, pruned_s: float, trained_s: float
+) -> dict[str, Any]:
+    """Return what a checkpoint says of its making: what it follows from and, where it is kept, the seconds it took."""
     if decided:
         # No durations: a file that is made again must be the same, or its cells would be measured again.
-        provenance[_MADE_OF] = decided
-    elif task is not None:
-        provenance |= {
-            PRUNING_SECONDS: choosing,
-            FINETUNING_SECONDS: training,
-            _INGREDIENTS: ingredients(variant, task),
-        }
-    save_checkpoint(path, Checkpoint(Header(variant, plan, provenance), module.state_dict()))
+        return {_MADE_OF: decided}
+    if task is None:
+        return {}
+    return {PRUNING_SECONDS: pruned_s, FINETUNING_SECONDS: trained_s, _INGREDIENTS: ingredients(variant, task)}
 
 
 def _broken_blocks(before: Sequence[Round], plan: ChannelPlan) -> list[str]:
