@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -97,6 +99,16 @@ def test_a_mistake_is_found_before_anything_is_exported(text, words, exported, h
     write(text)
     assert words in refused(*WITH_TASK)
     assert exported == []
+
+
+def test_how_long_all_fine_tuning_takes_is_said_once_in_a_pipe_too(here, quick, monkeypatch, capsys):
+    seconds = itertools.count(step=60)
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
+    monkeypatch.setattr("sparsemark.study.finetune.time", clock)
+    write(TASK)
+    assert main([*MASKED, "--prune", "lamp:0.5", "--task", "task.py", "--epochs", "2"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fine-tuning: ")]
+    assert lines == ["fine-tuning: about 4 minutes for 2 networks of 2 epochs; --epochs 1 or fewer --prune for less"]
 
 
 def test_what_a_dense_run_does_not_ask_for_is_not_tried(here, quick):

@@ -18,6 +18,8 @@ from sparsemark.direct import autotune, decisions, network
 from sparsemark.direct.network import Network
 from sparsemark.direct.program import assemble
 from sparsemark.direct.schedule import Schedule
+from sparsemark.engines import direct_csr, onnx_runtime
+from sparsemark.engines.direct_csr import open_dense
 from tests.direct.checks import alike, chain, noise, opened, pyramid
 from tests.direct.graphs import (
     WIDE,
@@ -203,6 +205,33 @@ def test_dense_takes_over_where_it_is_faster_and_gives_the_same(tmp_path, monkey
         assert run.plan(graph.input_shape).decision.dense
         alike(run(image), expected(graph, image))
         alike(run(np.concatenate([image, image])), [np.concatenate([a, a]) for a in expected(graph, image)])
+
+
+def test_other_code_of_the_dense_engine_is_another_rival_and_the_same_layers(tmp_path, monkeypatch, quick):
+    graph = chain(2)
+    monkeypatch.setattr(network.Network, "_contest", lambda *arguments: (2.0, 1.0))
+
+    def decision(code):
+        return Network(graph, 1, tmp_path, open_dense, dense_code=code).plan(graph.input_shape).decision
+
+    assert decision("one").dense
+    layers = {path: path.stat().st_mtime_ns for path in tmp_path.glob("layers/*")}
+    assert layers
+    monkeypatch.setattr(network.Network, "_contest", lambda *arguments: (1.0, 2.0))
+    assert decision("one").dense, "remembered"
+    assert not decision("other").dense, "timed against another"
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("layers/*")} == layers
+
+
+def test_the_engine_is_another_where_its_dense_parts_run_otherwise(monkeypatch):
+    before = direct_csr.code()
+    assert direct_csr.code() == before
+    monkeypatch.setattr(onnx_runtime, "code", lambda: "other")
+    assert direct_csr.code() != before
+    opened_with = []
+    monkeypatch.setattr(network, "Network", lambda *_, dense_code, **__: opened_with.append(dense_code))
+    direct_csr.network_of(chain(2), 1)
+    assert opened_with == ["other"]
 
 
 def test_without_a_dense_engine_there_is_no_contest_and_no_memory_of_one(tmp_path, quick):

@@ -343,6 +343,25 @@ def test_it_is_another_network_than_without_and_on_another_processor(model, tmp_
     assert len(points.epochs_seen) > seen
 
 
+def test_a_kept_network_is_not_taken_for_another_processors_int8(model, tmp_path, monkeypatch):
+    """Weights of 7 bits on one processor have 8 on the next, which is another network than was trained."""
+
+    def kept(text):
+        task, places = Task(Trains(), "points"), Places(tmp_path / "weights", tmp_path / "work")
+        dense = prepare(Variant(model), None, task, places, 1)
+        return prepare(Variant(model, Pruning.parse(text)), dense, task, places, 1)
+
+    rounded, plain = kept("magnitude:0.8+qat"), kept("magnitude:0.8")
+    assert kept("magnitude:0.8+qat").sha256 == rounded.sha256
+    exact = formats.onnx_int8.sums_bytes_exactly()
+    monkeypatch.setattr("sparsemark.formats.onnx_int8.sums_bytes_exactly", lambda: not exact)
+    limits = (127, 64) if exact else (64, 127)
+    expected = rf"for int8 weights up to {limits[0]}, on this processor they go up to {limits[1]}; delete it"
+    with pytest.raises(UnsupportedError, match=expected):
+        kept("magnitude:0.8+qat")
+    assert kept("magnitude:0.8").sha256 == plain.sha256, "which no processor rounds"
+
+
 def test_without_anything_to_fine_tune_it_is_refused(model, tmp_path):
     with pytest.raises(UserError, match=r"^all-ones\+qat: 0 epochs of fine-tuning; qat needs at least one$"):
         prepared(model, "all-ones+qat", tmp_path, Points(), 0)

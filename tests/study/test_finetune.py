@@ -399,7 +399,7 @@ def test_each_epoch_is_named_while_it_is_at_work(tmp_path):
     finetune(module, Task(Watched(), "points"), {}, epochs=2, seed=0, work=tmp_path)
     first, second = dict.fromkeys(seen)
     assert first == "fine-tuning, epoch 1 of 2"
-    assert re.fullmatch(r"fine-tuning, epoch 2 of 2, about \d+ s left of these epochs", second)
+    assert re.fullmatch(r"fine-tuning, epoch 2 of 2, about \d+ s left of this network", second)
     assert step() == ""
 
 

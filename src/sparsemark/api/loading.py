@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsemark import paths
 from sparsemark.errors import InputError, UnsupportedError, UserError
 from sparsemark.references import ONNX_SUFFIX
 from sparsemark.registry import missing
@@ -148,14 +147,14 @@ def _csr(path: Path, threads: int) -> Loaded:
     absent = missing(("numba",))
     if absent:
         raise UserError(f"{path}: {absent}, and {_DIRECT} needs it: pip install numba")
-    from sparsemark.direct.network import Network
+    from sparsemark.engines.direct_csr import network_of
     from sparsemark.formats.csr.graph import load_csr
 
     graph = load_csr(path)
     shape = None if graph.input_shape is None else (None, *graph.input_shape[1:])
     inputs = [Input(name, shape) for name in graph.inputs]
     try:
-        network = Network(graph, threads, paths.decisions(), _open_dense)
+        network = network_of(graph, threads)
     except UnsupportedError as error:
         return Loaded(
             path,

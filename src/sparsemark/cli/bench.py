@@ -166,6 +166,7 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     chosen = choose(wanted, pipeline, study) if wanted else None
     if chosen:
         study = with_prunings(study, chosen.prunings)
+    pipeline.tuning.plan(study.variants, shorter=True)
     journal = Journal(unfinished)
     watched = partial(watch, answer=answers_so_far(journal.path))
     run = measure_cells(pipeline, study.cells, journal, watched, sampling(options))

@@ -143,6 +143,7 @@ def _measured(
     from sparsemark.report.progress import watch
     from sparsemark.study.run import measure_cells, measure_on, prepare_variants
 
+    pipeline.tuning.plan(study.variants)
     watched = partial(watch, answer=answers_so_far(journal.path))
     if options.scheduler is None:
         evaluated = prepare_variants(pipeline, study.variants, watch)

@@ -32,6 +32,7 @@ from sparsemark.direct.runtime.callers import Callers
 from sparsemark.direct.runtime.parts import Part, Session, all_finite
 from sparsemark.direct.schedule import Schedule, byte_options, options
 from sparsemark.errors import UnsupportedError
+from sparsemark.files import key_of
 from sparsemark.formats.csr.densified import densified
 from sparsemark.machine.forks import renewed_after_fork
 from sparsemark.references import one_line
@@ -99,17 +100,26 @@ class Network:
         open_dense: opens models in the dense engine: the network, its zeros among the weights, which it is timed
             against and which runs what is not finite; and parts of it that are not lowered. With None nothing is ever
             run dense, and what would have to be is refused.
+        dense_code: digest of how `open_dense` runs a model. Whether all of a network runs dense was decided against
+            that, so another one decides anew; schedules of single layers stay.
 
     Raises:
         UnsupportedError: naming the operators that cannot be run.
     """
 
     def __init__(
-        self, graph: Graph, threads: int, memory: Path | None = None, open_dense: OpenDense | None = None
+        self,
+        graph: Graph,
+        threads: int,
+        memory: Path | None = None,
+        open_dense: OpenDense | None = None,
+        *,
+        dense_code: str = "",
     ) -> None:
         if len(graph.inputs) != 1:
             raise UnsupportedError(f"direct-csr: {len(graph.inputs)} inputs, expected one")
         self._graph, self._threads, self._memory, self._opener = graph, threads, memory, open_dense
+        self._dense_code = dense_code
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._dense: Predict | None = None
         self.renew()
@@ -186,7 +196,8 @@ class Network:
         floats = place(lowered)
         ways = _ways(lowered, self._threads)
         machine = machine_key(self._threads, _DENSE)
-        path = self._memory / f"{network_key(lowered, ways, machine)}.json" if self._memory else None
+        key = network_key(lowered, ways, key_of(machine, self._dense_code))
+        path = self._memory / f"{key}.json" if self._memory else None
         decision = recall_decision(path, ways) if path else None
         if decision is not None and is_due(decision.again_at):
             decision = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsemark import paths
+from sparsemark.engines import onnx_runtime
 from sparsemark.engines.base import Noted
 from sparsemark.engines.onnx_runtime import Session
 from sparsemark.errors import UnsupportedError
+from sparsemark.files import key_of
 from sparsemark.registry import missing
 
 if TYPE_CHECKING:
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
 
     from sparsemark.direct.network import Network
     from sparsemark.engines.base import Predict
+    from sparsemark.formats.csr.graph import Graph
 
 
 def code() -> str:
-    """Return the digest of the engine's source; invalidates compiled code, tuning and timings."""
+    """Return the digest of the engine's source, and of how ONNX Runtime runs its dense parts; invalidates timings."""
     from sparsemark.direct.fingerprint import fingerprint
 
-    return fingerprint()
+    return key_of(fingerprint(), onnx_runtime.code())
 
 
 def load(path: Path, threads: int) -> Predict:
@@ -37,10 +40,16 @@ def open_network(path: Path, threads: int) -> Network:
         UnsupportedError: naming the operators that cannot be run.
         UserError: the file is missing or damaged.
     """
-    from sparsemark.direct.network import Network
     from sparsemark.formats.csr.graph import load_csr
 
-    return Network(load_csr(path), threads, paths.decisions(), open_dense)
+    return network_of(load_csr(path), threads)
+
+
+def network_of(graph: Graph, threads: int) -> Network:
+    """Plan a file's network, decisions kept in the user's cache; errors as in `Network`."""
+    from sparsemark.direct.network import Network
+
+    return Network(graph, threads, paths.decisions(), open_dense, dense_code=onnx_runtime.code())
 
 
 def open_dense(model: bytes, threads: int) -> Session:

@@ -28,6 +28,7 @@ from sparsemark.pruning.masks import held
 from sparsemark.references import one_line
 from sparsemark.specs import QAT
 from sparsemark.study.fake_quantising import fake_quantised
+from sparsemark.study.tuning import Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,6 +55,7 @@ def finetune(
     work: Path,
     done: int = 0,
     aware: bool = False,
+    tuning: Tuning | None = None,
 ) -> Mapping[str, Any]:
     """Train a network in place, its masks held, and return the history as JSON values.
 
@@ -66,6 +68,7 @@ def finetune(
         work: folder for what is needed to resume.
         done: epochs of earlier rounds.
         aware: of quantisation: layers compute with the rounding of int8 meanwhile.
+        tuning: time of this network and of others; None knows of this one alone.
 
     Raises:
         UnsupportedError: no layer could be rounded.
@@ -74,6 +77,7 @@ def finetune(
     """
     if epochs == 0:
         return {}
+    tuning = tuning or Tuning(done + epochs)
     before = _shapes(module)
     if done:
         seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
@@ -84,12 +88,14 @@ def finetune(
         work = work / f"{QAT}{weight_limit()}"
     with held(module, masks, f"{task.name}: train"), fake_quantised(module) if aware else nullcontext():
         if task.trains_itself:
-            with at_work(f"fine-tuning by the task's train, {epochs} epochs"):
-                own = work / _start_key(module, task, masks, epochs, seed)
-                own.mkdir(parents=True, exist_ok=True)
+            own = work / _start_key(module, task, masks, epochs, seed)
+            own.mkdir(parents=True, exist_ok=True)
+            began = time.monotonic()
+            with at_work(f"fine-tuning by the task's train, {epochs} epochs{tuning.left}"):
                 history = task.train(module, epochs, seed, own)
+            tuning.took(time.monotonic() - began, epochs)
         else:
-            history = _fit(module, task, masks, epochs=epochs, seed=seed, work=work)
+            history = _fit(module, task, masks, epochs=epochs, seed=seed, work=work, tuning=tuning)
         if _shapes(module) != before:
             raise TaskError(f"{task.name}: train: changed shapes or dtypes; expected new values of the weights only")
     broken = next((name for name, value in _tensors(module).items() if not _is_finite(value)), None)
@@ -99,22 +105,24 @@ def finetune(
     return history
 
 
-def _fit(module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int, work: Path) -> Mapping[str, Any]:
+def _fit(
+    module: nn.Module, task: Task, masks: Masks, *, epochs: int, seed: int, work: Path, tuning: Tuning
+) -> Mapping[str, Any]:
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     path = work / f"{_start_key(module, task, masks, epochs, seed)}.state"
     history = _resume(path, module, optimizer, schedule)
-    done, began = len(history), time.monotonic()
-    for epoch in range(done, epochs):
-        each = (time.monotonic() - began) / max(1, epoch - done)
-        left = f", about {_in_words(each * (epochs - epoch))} left of these epochs" if epoch > done else ""
-        with at_work(f"fine-tuning, epoch {epoch + 1} of {epochs}{left}"):
+    tuning.begun_after(len(history))
+    for epoch in range(len(history), epochs):
+        began = time.monotonic()
+        with at_work(f"fine-tuning, epoch {epoch + 1} of {epochs}{tuning.left}"):
             losses = list(_epoch(module, task, optimizer, seed * epochs + epoch))
         if not losses:
             raise TaskError(f"{task.name}: batches: yields nothing; expected pairs of inputs and targets")
         schedule.step()
         history.append({"epoch": epoch + 1, "train_loss": sum(losses) / len(losses)})
         _save(path, module, optimizer, schedule, history)
+        tuning.took(time.monotonic() - began)
     return {"epochs": history}
 
 
@@ -122,10 +130,6 @@ def _start_key(module: nn.Module, task: Task, masks: Masks, epochs: int, seed: i
     """Return the key of all that a fine-tuning begins with: a state of any other is none to go on from."""
     start = state_digest(module.state_dict()), state_digest(masks)
     return key_of(*start, task.digest, code_digest(Path(__file__).parent), epochs, seed)
-
-
-def _in_words(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _epoch(module: nn.Module, task: Task, optimizer: torch.optim.Optimizer, seed: int) -> Iterator[float]:

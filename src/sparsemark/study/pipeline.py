@@ -38,6 +38,7 @@ from sparsemark.study.prepare import Places, Prepared, prepare
 from sparsemark.study.quantising import Quantising
 from sparsemark.study.stages import MEASUREMENT_VERSION, Once
 from sparsemark.study.task import REPORT, SELECT
+from sparsemark.study.tuning import Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,7 +70,7 @@ class Pipeline:
     def __init__(
         self, open_task: Callable[[Variant], Task | None], protocol: Protocol, places: Places, epochs: int
     ) -> None:
-        self.protocol, self.epochs = protocol, epochs
+        self.protocol, self.epochs, self.tuning = protocol, epochs, Tuning(epochs)
         self._open_task, self._places = open_task, places
         self._once = Once()
         self._expected = ExpectedOutputs(self.prepare, self.export, self._once, places.work, protocol.threads)
@@ -183,10 +184,13 @@ class Pipeline:
                 return self.prepare(factory).called_as(variant)
             dense = None if variant.pruning.is_dense else self.prepare(variant.dense)
             task = self._open_task(variant)
-            prepared = prepare(variant, dense, task, self._places, self.epochs)
+            prepared = prepare(variant, dense, task, self._places, self.epochs, tuning=self.tuning)
             return with_groups(prepared, task, self._places.work)
 
-        return self._once(("prepare", variant), make)
+        try:
+            return self._once(("prepare", variant), make)
+        finally:
+            self.tuning.prepared(variant)
 
     def export(self, prepared: Prepared, format_name: str, precision: str = FP32) -> Artifact:
         """Export a network to a file, unless it is there; errors as in `formats.export` and `formats.quantise`."""

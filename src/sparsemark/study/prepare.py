@@ -34,10 +34,11 @@ from sparsemark.pruning.base import Request
 from sparsemark.pruning.masks import Masks, joined, zeros_of
 from sparsemark.pruning.schedules import rounds
 from sparsemark.pruning.weights import usage
-from sparsemark.records.epochs import FINETUNING_EPOCHS, FINETUNING_SECONDS, PRUNING_SECONDS, spent_on
+from sparsemark.records.epochs import FINETUNING_EPOCHS, FINETUNING_SECONDS, PRUNING_SECONDS
 from sparsemark.records.scores import DataNote, Score, SingleInputs
 from sparsemark.registry import find
 from sparsemark.study.evaluation import evaluate, evaluate_parts
+from sparsemark.study.kept import INGREDIENTS, PARENT, WEIGHT_LIMIT, check_kept
 from sparsemark.study.rehearsal import evaluate_tried
 from sparsemark.study.requirements import (
     NOT_PRUNED,
@@ -56,14 +57,9 @@ if TYPE_CHECKING:
     from sparsemark.pruning.schedules import Round
     from sparsemark.specs import Variant
     from sparsemark.study.task import Task
+    from sparsemark.study.tuning import Tuning
 
 _LOG = logging.getLogger(__name__)
-
-PARENT = "pruned_from"
-"""Field of a pruned network's provenance: SHA-256 of the dense checkpoint that it was made of."""
-
-_INGREDIENTS = "ingredients"
-"""Field of a kept network's provenance: digests of the files and data that its pruning depends on."""
 
 NOTES = "notes"
 """Field of the provenance: what was changed in the network as it was given, or left alone by pruning, in words."""
@@ -137,7 +133,15 @@ class Places:
     may_prune: bool = True
 
 
-def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places: Places, epochs: int) -> Prepared:
+def prepare(
+    variant: Variant,
+    dense: Prepared | None,
+    task: Task | None,
+    places: Places,
+    epochs: int,
+    *,
+    tuning: Tuning | None = None,
+) -> Prepared:
     """Return a variant on disk: taken from its folder, or built, trained, pruned and fine-tuned now.
 
     Args:
@@ -146,6 +150,7 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
         task: of the variant's model, seed and fold, or None.
         places: folders.
         epochs: of fine-tuning in all.
+        tuning: time of this network and of others.
 
     Raises:
         UserError: the model or a file is at fault, naming it.
@@ -162,7 +167,7 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
         path = paths.checkpoint(places.weights, variant.name)
         if not places.may_train and not path.exists():
             raise NotMadeError(f"{path}: no such checkpoint, and nothing is to be trained")
-        return _kept(variant, dense, task, path=path, work=work, epochs=epochs)
+        return _kept(variant, dense, task, path=path, work=work, epochs=epochs, tuning=tuning)
     if dense is None:
         return _built(variant, task, places)
     path = paths.checkpoint(paths.untrained(places.work), variant.name)
@@ -178,7 +183,7 @@ def prepare(variant: Variant, dense: Prepared | None, task: Task | None, places:
     if not places.may_prune or (can_finetune and not places.may_train):
         raise NotMadeError("not fine-tuned yet, and nothing is to be trained")
     with _named(variant):
-        prune_from(variant, dense, task, path=path, work=work, epochs=epochs, decided=decided)
+        prune_from(variant, dense, task, path=path, work=work, epochs=epochs, decided=decided, tuning=tuning)
     return Prepared.of(variant, path, read_header(path).provenance)
 
 
@@ -212,7 +217,16 @@ def _earlier(path: Path) -> Header | None:
         return None
 
 
-def _kept(variant: Variant, dense: Prepared | None, task: Task, *, path: Path, work: Path, epochs: int) -> Prepared:
+def _kept(
+    variant: Variant,
+    dense: Prepared | None,
+    task: Task,
+    *,
+    path: Path,
+    work: Path,
+    epochs: int,
+    tuning: Tuning | None,
+) -> Prepared:
     if not path.exists() and dense is None:
         train_dense(variant, task, path, work)
     elif not path.exists() and dense is not None:
@@ -221,31 +235,9 @@ def _kept(variant: Variant, dense: Prepared | None, task: Task, *, path: Path, w
                 f"{dense.source.path.name} was not trained on the images at hand ({task.note.words})"
             )
         with _named(variant):
-            prune_from(variant, dense, task, path=path, work=work, epochs=epochs)
+            prune_from(variant, dense, task, path=path, work=work, epochs=epochs, tuning=tuning)
     header = check_checkpoint(path)
-    found, expected = ((v.name, " ".join(one.text for one in v.model.inputs)) for v in (header.variant, variant))
-    if found != expected:
-        # A file under another's name would put one network's numbers into another's row.
-        raise UserError(f"{path}: holds {found[0]}, input {found[1]}; expected {expected[0]}, input {expected[1]}")
-    if header.variant.model.reference != variant.model.reference:
-        # What code runs is the study's to say, never a file's.
-        raise UserError(
-            f"{path}: header.model.reference is {header.variant.model.reference!r}; expected "
-            f"{variant.model.reference!r}, as the study says"
-        )
-    parent = header.provenance.get(PARENT)
-    if parent is not None and dense is not None and dense.sha256 != parent:
-        raise UserError(
-            f"{path}: pruned from another network than {dense.source.path}; delete one of them to make it again"
-        )
-    known = header.provenance.get(_INGREDIENTS)
-    if known is not None and known != ingredients(variant, task):
-        raise UserError(f"{path}: pruned by other ratios or training batches; delete it to make it again")
-    spent = spent_on(header.provenance)
-    if spent is not None and spent != epochs:
-        raise UserError(
-            f"{path}: fine-tuned for {spent} epochs, now {epochs} are asked for; delete it to make it again"
-        )
+    check_kept(path, header, variant, task, dense=dense, epochs=epochs)
     return Prepared.of(variant, path, header.provenance)
 
 
@@ -274,6 +266,7 @@ def prune_from(
     work: Path,
     epochs: int = 0,
     decided: str | None = None,
+    tuning: Tuning | None = None,
 ) -> None:
     """Prune a network, fine-tune it where the task can, and write its checkpoint.
 
@@ -288,6 +281,7 @@ def prune_from(
         work: folder for what is needed to resume.
         epochs: of fine-tuning in all.
         decided: key of all that decides the result, or None where the file is kept.
+        tuning: as in `prepare`.
 
     Raises:
         UnsupportedError: the method cannot handle the network.
@@ -331,8 +325,11 @@ def prune_from(
             notes |= dict.fromkeys([note(module)] if aware else ())
             began = time.monotonic()
             histories.append(
-                finetune(module, task, masks, epochs=one.epochs, seed=variant.seed, work=work, done=done, aware=aware)
-            )
+                finetune(
+                    module, task, masks, epochs=one.epochs, seed=variant.seed, work=work, done=done, aware=aware,
+                    tuning=tuning,
+                )
+            )  # fmt: skip
             training += time.monotonic() - began
             done += one.epochs
     provenance: dict[str, Any] = {NOTES: list(notes)} if notes else {}
@@ -354,7 +351,9 @@ def _making(
         return {_MADE_OF: decided}
     if task is None:
         return {}
-    return {PRUNING_SECONDS: pruned_s, FINETUNING_SECONDS: trained_s, _INGREDIENTS: ingredients(variant, task)}
+    rounded = {WEIGHT_LIMIT: weight_limit()} if variant.pruning.quantisation_aware else {}
+    seconds = {PRUNING_SECONDS: pruned_s, FINETUNING_SECONDS: trained_s}
+    return {**seconds, **rounded, INGREDIENTS: ingredients(variant, task)}
 
 
 def _broken_blocks(before: Sequence[Round], plan: ChannelPlan) -> list[str]:
