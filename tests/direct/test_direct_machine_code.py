@@ -237,8 +237,9 @@ def program(folder, text):
     [
         ("exit 3", "cannot be compiled: exit code 3"),
         ("echo first >&2\necho TypingError: no >&2\necho >&2\nexit 1", "cannot be compiled: TypingError: no"),
-        ('echo nonsense >"$4"', "cannot be linked"),
-        ("exit 0", "cannot be compiled: No such file"),
+        ('echo nonsense >"$4/000.o"', "cannot be linked"),
+        ("exit 0", "cannot be compiled: the compiler wrote nothing"),
+        ('if mkdir "$4/first"; then sleep 60; else echo second >&2; exit 1; fi', "cannot be compiled: second"),
     ],
 )
 def test_compiler_that_fails_is_a_reason(text, said, kept, tmp_path, monkeypatch):
@@ -261,8 +262,9 @@ def test_process_that_cannot_be_started_is_a_reason(kept, tmp_path, monkeypatch)
 def test_compiler_is_not_told_what_is_meant_for_other_programs(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     monkeypatch.setenv("NUMBA_OPT", "3")
-    monkeypatch.setattr(sys, "executable", program(tmp_path, 'env >"$4"'))
-    told = machine_code._compile().decode().splitlines()
+    monkeypatch.setattr(sys, "executable", program(tmp_path, 'env >"$4/000.o"'))
+    (told,) = machine_code._objects(machine_code._compile())
+    told = told.decode().splitlines()
     assert not [line for line in told if line.startswith("NUMBA_")]
 
 

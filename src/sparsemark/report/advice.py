@@ -15,6 +15,7 @@ from sparsemark.report.conditions import epochs_of, has_equal_dense
 from sparsemark.report.deployment import Deployment
 from sparsemark.report.headline import QUIET, bar_in_words, beside, disturbance, doubt, unjudged
 from sparsemark.report.scores import EQUAL, Scoring
+from sparsemark.report.told_apart import ceiling, runner_up
 from sparsemark.specs import ALL_ONES, DENSE, QAT
 
 if TYPE_CHECKING:
@@ -61,11 +62,15 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
 
 def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, notes: Notes) -> Iterator[str]:
     best, within = answer.best, bar_in_words(answer, scoring, bar)
+    scale = scoring.scale(answer.model)
+    if said := ceiling(answer, scale):
+        yield said
     if best is None or is_unpruned(best.measurement):
         yield f"no pruned network pays: {_why_not(answer, within, scoring, notes)}"
     if best is None:
         return
-    scale = scoring.scale(answer.model)
+    if rival := runner_up(answer, best, scale, notes):
+        yield rival
     if not is_unpruned(best.measurement):  # else it is named above
         yield from _just_out(answer, best, within, scale=scale, bar=bar, notes=notes)
     if not is_dense(best.measurement):
