@@ -1,4 +1,4 @@
-"""What a run cannot tell apart: scores that are all the best possible, and a rival as fast that is smaller or better."""
+"""What a run cannot tell apart: scores that are all the best possible, a rival as fast that is smaller or better."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_of_an_error_the_best_possible_is_none():
         return replace(RUN, lambda m: bool(m.scores), scores={"mae": score})
 
     assert ceilings(error(0.0))[0].startswith(
-        "mae cannot tell these networks apart: dense or pruned, each has 0.000 on all 200 inputs"
+        "mae cannot tell these networks apart: dense or pruned, each has 0.0 on all 200 inputs"
     )
     assert ceilings(error(1.0)) == []
     far = {"mae": Score(7.0, higher_is_better=False, tolerance=0.1)}

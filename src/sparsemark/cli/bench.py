@@ -30,7 +30,8 @@ def add(commands: Commands) -> None:
         description="Time one model of your own, dense and pruned. Pruned networks are fine-tuned only where --task "
         "brings batches and a loss; else they are timed as pruning leaves them.",
         epilog="The same command, interrupted or killed, goes on from OUT.unfinished.jsonl, also after a "
-        "task that ended it was mended. Where OUT exists and a "
+        "task that ended it was mended. Where a disturbed machine leaves the answer in doubt, OUT.networks stays for "
+        "the command that the report names next, which fine-tunes nothing anew. Where OUT exists and a "
         "cell that is measured in it cannot be measured now, the earlier file is kept as OUT.previous.json (the suffix "
         "before .json); if it broke or failed parity, the exit code is 2. A second command for the same OUT is refused "
         "while the first runs.",
@@ -145,12 +146,14 @@ def _deployment(options: argparse.Namespace) -> Deployment:
 
 def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None, work: Path, unfinished: Path) -> int:
     from dataclasses import replace
-    from shutil import rmtree
 
+    from sparsemark.cli.again import again
     from sparsemark.cli.choosing import choose
     from sparsemark.cli.terminal import check_measured, show, show_artifacts, show_failures, taken_from, write
+    from sparsemark.files import is_stream
     from sparsemark.records.earlier import keep_earlier
     from sparsemark.records.journal import Journal
+    from sparsemark.report.headline import is_disturbed
     from sparsemark.report.live import answers_so_far
     from sparsemark.report.progress import waiting, watch
     from sparsemark.study.file import with_prunings
@@ -172,16 +175,19 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     run = measure_cells(pipeline, study.cells, journal, watched, sampling(options))
     run = chosen.noted(run) if chosen else run
     lost = keep_earlier(options.json, run.measurements)
-    run = replace(run, origin=_deployment(options).origin())
+    deployment = _deployment(options)
+    run = replace(run, origin=deployment.origin())
     run.save(options.json)
+    if is_disturbed(run, bar(options)) and not is_stream(options.json):
+        deployment = replace(deployment, again=again(options, chosen))
     resumed = taken_from(journal, len(study.cells))
     if resumed:
         write(f"{resumed}\n")
-    show(run, bar(options), _deployment(options))
+    show(run, bar(options), deployment)
     if chosen and not chosen.prunings:  # else the report has it
         write(f"{chosen.words}\n")
     write(f"wrote {options.json}\n")
-    write_page(options.html, run, bar(options), _deployment(options))
+    write_page(options.html, run, bar(options), deployment)
     # Last, since a full disk must not cost what was measured; the journal stays until it went well.
     if not options.engine:
         _name_absent()
@@ -190,10 +196,22 @@ def _measure(options: argparse.Namespace, study: Study, wanted: Choosing | None,
     else:
         show_artifacts(pipeline, study, run.measurements, options.artifacts)
     journal.discard()
-    rmtree(paths.bench_networks(options.json), ignore_errors=True)  # of an earlier, unfinished command as well
+    _end_networks(paths.bench_networks(options.json), is_kept=bool(deployment.again))
     show_failures(run.measurements, lost)
     check_measured(run.measurements)
     return 0
+
+
+def _end_networks(networks: Path, *, is_kept: bool) -> None:
+    """Remove fine-tuned networks, of an earlier, unfinished command as well, unless they wait for a quieter machine."""
+    from shutil import rmtree
+
+    from sparsemark.cli.terminal import write
+
+    if not is_kept:
+        rmtree(networks, ignore_errors=True)
+    elif networks.exists():
+        write(f"{networks}: the fine-tuned networks, kept to be timed again; may be deleted\n")
 
 
 def _rehearse(pipeline: Pipeline, study: Study, *, prunes: bool) -> None:

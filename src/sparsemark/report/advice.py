@@ -47,6 +47,8 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
     scoring = Scoring.of(run.measurements)
     found = [answer for answer in answers(run.measurements, bar) if answer.candidates]
     lines = [f"{NEXT}{QUIET}"] if any(disturbance(answer).is_most for answer in found) else []
+    if lines and deployment is not None and deployment.again:
+        lines.append(f"{NEXT}{deployment.again}  (times the same networks again, longer; none is fine-tuned anew)")
     for answer in found:
         if unjudged(answer, scoring):
             said = _speed_only(answer, run.engines)

@@ -48,6 +48,7 @@ class Deployment:
         folder: where the exported files are kept, or None where they are not.
         results: the run's result files, as `sparsemark report` takes them; none where nobody knows them.
         earlier: whether another command kept the files, so that they may be gone; else this one keeps them.
+        again: command line that times the same networks again, for longer; empty where nobody knows it.
     """
 
     reference: str | None = None
@@ -56,6 +57,7 @@ class Deployment:
     folder: Path | None = None
     results: tuple[Path, ...] = ()
     earlier: bool = False
+    again: str = ""
 
     @classmethod
     def of_run(cls, run: Run, results: tuple[Path, ...]) -> Deployment:

@@ -127,6 +127,11 @@ def disturbance(answer: Answer) -> Disturbance:
     return Disturbance.of(one.measurement for one in answer.standings)
 
 
+def is_disturbed(run: Run, bar: Bar | None = None) -> bool:
+    """Return whether the answer for any network of a run is in doubt for the machine's sake."""
+    return any(disturbance(answer).is_most for answer in answers(run.measurements, bar) if answer.candidates)
+
+
 def beside(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> Iterator[str]:
     """Yield what qualifies a headline, a line each: doubts, its conditions, rivals, and engines that did not run.
 
