@@ -13,7 +13,7 @@ from sparsemark.records.scores import DataNote
 from sparsemark.report import findings, render, wording
 from sparsemark.report.finding import findings_table, sentences
 from sparsemark.report.findings import TITLE, controls, findings_of
-from tests.report.runs import BARE, FAILED, RUNS, of, replace
+from tests.report.runs import BARE, FAILED, RUNS, of, replace, scored
 
 
 def test_findings_follow_the_intervals_whatever_was_expected():
@@ -176,3 +176,29 @@ def test_columns_of_the_table_that_are_empty_are_left_out():
 def test_a_caveat_stands_beside_the_score_of_a_finding():
     phantom = replace(RUNS["study"], lambda m: True, data=DataNote("drawn", "PHANTOM"))
     assert all(row["score change"].more.endswith(" on PHANTOM images") for row in table_of(phantom))
+
+
+def test_a_quantised_rows_score_is_held_against_what_its_time_is():
+    """Its ratio is over the dense network quantised; what quantising cost that one is no cost of the pruning."""
+    run = RUNS["study"]
+
+    def quantised(m, accuracy):
+        return dataclasses.replace(
+            m, name=f"{m.name}-int8", precision="int8", **scored(accuracy, loss_low=0.02, loss_high=0.04)
+        )
+
+    chosen = [m for m in run.measurements if m.engine == "onnxruntime" and m.control is None]
+    dense = next(m for m in chosen if m.method == "none")
+    pruned = next(m for m in chosen if m.method == "channels" and m.sparsity_target == 0.9)
+    both = dataclasses.replace(run, measurements=(*run.measurements, quantised(dense, 0.86), quantised(pruned, 0.85)))
+
+    def of_int8(found):
+        (one,) = (one for one in findings_of(found) if one.name == "removed channels on ONNX Runtime int8")
+        return one
+
+    one = of_int8(both)
+    assert (one.values, one.change) == ("accuracy 86.0 -> 85.0", "-1.0 points")
+    (plain,) = (one for one in findings_of(both) if one.name == "removed channels on ONNX Runtime")
+    assert plain.values.startswith("accuracy 88.0 -> ")
+    alone = dataclasses.replace(run, measurements=(*run.measurements, quantised(pruned, 0.85)))
+    assert not [one for one in findings_of(alone) if one.name == "removed channels on ONNX Runtime int8"]

@@ -11,6 +11,7 @@ from sparsemark.analysis.cells import (
     is_control,
     is_mask_only,
     is_masked,
+    is_quantised,
     is_structural,
     models,
     removed,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
+    from sparsemark.records.scores import Score
     from sparsemark.report.scores import Scale
     from sparsemark.report.wording import Notes
 
@@ -91,23 +93,35 @@ def _of_prunings(run: Run, as_one: AsOne, cells: Sequence[Measurement], scoring:
 
 
 def _scores(run: Run, scoring: Scoring) -> Scores:
-    """Return a function that returns a cell's score beside the dense network's, and the change, in words."""
+    """Return a function that returns a cell's score beside the dense network's, and the change, in words.
+
+    A quantised cell is held against the dense network quantised, as its time is.
+    """
     judged = with_folds_as_one(standings(run.measured(), Bar()))
-    known = {(one.measurement.model, one.measurement.name): one for one in judged}
+    rows = [one.measurement for one in judged]
+    known = {(m.model, m.name): one for m, one in zip(rows, judged, strict=True)}
 
     def scores(m: Measurement) -> tuple[str, str]:
-        one = known.get((m.model, m.name))
-        return ("", "") if one is None else _against_dense(one, scoring.scale(m.model))
+        one, scale = known.get((m.model, m.name)), scoring.scale(m.model)
+        if one is None:
+            return "", ""
+        if not is_quantised(m):
+            return _against(one.dense, one, scale)
+        twin = dense_twin(m, rows)
+        return _against(None if twin is None else known[twin.model, twin.name].score, one, scale)
 
     return scores
 
 
-def _against_dense(one: Standing, scale: Scale) -> tuple[str, str]:
-    score, dense, loss = one.score, one.dense, one.loss
-    if score is None or dense is None or loss is None:
+def _against(dense: Score | None, one: Standing, scale: Scale) -> tuple[str, str]:
+    """Return a score beside a dense one, and the change; its interval is known against the dense one in float32."""
+    score = one.score
+    if score is None or dense is None:
         return "", ""
     caveat = wording.on_caveat(wording.caveat(one.measurement.data))
-    return f"{scale.step(dense.value, score.value)}{caveat}", scale.lost_in_words(loss, score.loss_low, score.loss_high)
+    ends = (score.loss_low, score.loss_high) if dense is one.dense else (None, None)
+    change = scale.lost_in_words(score.loss_against(dense), *ends)
+    return f"{scale.step(dense.value, score.value)}{caveat}", change
 
 
 def _is_wholly_dense(m: Measurement) -> bool:
