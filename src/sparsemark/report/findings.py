@@ -13,6 +13,7 @@ from sparsemark.analysis.cells import (
     is_masked,
     is_structural,
     models,
+    reference_engine,
     removed,
     way,
 )
@@ -48,10 +49,10 @@ _EXACT = 1e-9
 _MAGNITUDE = "magnitude"
 """Method that random masks are held against."""
 
-TITLE = "What it says (zeros, channels over dense on the same engine; CSR over the reference; quantised over float32)"
+TITLE = "What it says"
 BESIDE = "Beside what it says"
-CONTROLS = "Controls (all-ones over dense, random over magnitude of the same sparsity)"
-"""Titles that say once what every line below them is held against."""
+CONTROLS = "Controls"
+"""Titles of lists; every line says what it is held against."""
 
 
 def findings(run: Run) -> list[str]:
@@ -65,7 +66,9 @@ def findings_of(run: Run) -> list[Finding]:
     as_one = AsOne.of(run.measured())
     scoring = Scoring.of(as_one.rows)
     cells = [m for m in as_one.rows if not is_control(m)]
-    return [*_of_prunings(run, as_one, cells, scoring), *quantising(as_one, scoring, run.engines)]
+    found = [*_of_prunings(run, as_one, cells, scoring), *quantising(as_one, scoring, run.engines)]
+    order = [str(model) for model in models(cells)]
+    return sorted(found, key=lambda one: order.index(one.model) if one.model in order else 0)
 
 
 def _of_prunings(run: Run, as_one: AsOne, cells: Sequence[Measurement], scoring: Scoring) -> Iterator[Finding]:
@@ -107,7 +110,9 @@ def _against_dense(one: Standing, scale: Scale) -> tuple[str, str]:
     if score is None or dense is None or loss is None:
         return "", ""
     caveat = wording.on_caveat(wording.caveat(one.measurement.data))
-    return f"{scale.step(dense.value, score.value)}{caveat}", scale.lost_in_words(loss, score.loss_low, score.loss_high)
+    return f"{scale.step(dense.value, score.value)}{caveat}", scale.lost_in_words(
+        loss, score.loss_low, score.loss_high, one.allowed
+    )
 
 
 def _is_wholly_dense(m: Measurement) -> bool:
@@ -123,7 +128,8 @@ def controls(run: Run) -> list[str]:
     found = _by_engine("all-ones mask", ones, _over_dense_twin(measured), notes=notes)
     for model in models(measured):
         drawn = [m for m in measured if m.method == RANDOM and m.control is None and m.model == model]
-        found += _by_engine("random mask", drawn, _over_magnitude_twin(measured), notes=notes)
+        twins = _over_magnitude_twin(measured)
+        found += _by_engine("random mask", drawn, twins, notes=notes, over="magnitude of the same sparsity")
     return [*lines, *sentences(found), *beside(found)]
 
 
@@ -203,6 +209,7 @@ def _by_engine(
     notes: Notes,
     model: str = "",
     by_reference: bool = False,
+    over: str = "",
     noise: Mapping[str, Interval] | None = None,
     scores: Scores | None = None,
 ) -> list[Finding]:
@@ -215,6 +222,7 @@ def _by_engine(
         notes: what the run says of its engines.
         model: network that is named; empty where the run has one alone.
         by_reference: whether the speedup over the reference decides, else that over `own`.
+        over: what `own` compares with, in words; empty for the dense network on the same engine.
         noise: what a mask without a zero gave on the engines on which that was not unchanged.
         scores: of a cell, in words; None leaves them out.
     """
@@ -230,10 +238,11 @@ def _by_engine(
         verdict, counts = verdict_of(Counter(word_of(interval, off) for _, interval in compared))
         example, _ = max(compared, key=lambda pair: removed(pair[0]) or 0.0)
         values, change = scores(example) if scores else ("", "")
+        dense = wording.engine_name(reference_engine(example), notes) if by_reference else runner
         found.append(
             Finding(
-                model, what, runner, verdict, wording.pruned(example), speedup_of(example), own(example),
-                by_reference, values, change, counts, off,
+                model, what, runner, verdict, over or f"dense {dense}", wording.pruned(example), speedup_of(example),
+                own(example), by_reference, values, change, counts, off,
             )
         )  # fmt: skip
     return found

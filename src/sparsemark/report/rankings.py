@@ -58,4 +58,4 @@ def _ranks(rows: Mapping[str, Measurement]) -> dict[str, int]:
 
 def _speedup(m: Measurement) -> str:
     interval = speedup_of(m)
-    return wording.ratio(interval) if interval else f"{m.speedup:.2f}x"
+    return wording.ratio(interval) if interval else wording.bare_ratio(m.speedup)
