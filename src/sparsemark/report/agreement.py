@@ -22,7 +22,7 @@ TITLE_ON_RANDOM = f"{TITLE}, on random inputs"
 
 MEANING = (
     "the share of the inputs given on which a network decides as the dense one, right or wrong (the largest output, or "
-    "the sign of a single one); it is not accuracy"
+    "the sign of a single one)"
 )
 
 _RANDOM = "on random inputs it says little of real ones"
@@ -70,7 +70,7 @@ def explained(cells: Collection[Measurement]) -> str:
     shares = [(m.agreement_with_dense, is_on_random_inputs(m)) for m in cells if m.agreement_with_dense is not None]
     if not shares:
         return ""
-    said = [MEANING]
+    said = [f"{MEANING}; it is not accuracy"]
     if any(is_random for _, is_random in shares):
         said.append(_RANDOM)
     if any(is_random and share in (0, 1) for share, is_random in shares):
