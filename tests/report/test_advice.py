@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
+
 from sparsemark.analysis.front import Bar
-from sparsemark.records.measurement import CONSTANT
+from sparsemark.records.measurement import CONSTANT, NEVER_DEPENDED
 from sparsemark.records.origin import Origin
 from sparsemark.records.run import Run
 from sparsemark.records.scores import DataNote
@@ -88,7 +90,7 @@ def test_a_faster_row_that_is_out_by_less_than_a_decimal_is_named():
     """The table showed 1.0 points of loss for what was not within one point, above the row that was chosen."""
     near = replace(RUN, of("channels", "ncnn", 0.9), **scored(0.8696))
     line = line_of(near, "channels 90 % on ncnn is ")
-    assert line.endswith("], but loses 1.04 points: not within one point of accuracy")
+    assert line.endswith("] over dense ONNX Runtime, but loses 1.04 points: not within one point of accuracy")
     shown = {row.name: row.texts for row in content_of(near).rows}["cnn9-channels90-seed0-ncnn"]
     assert "87.0 (-1.04)" in shown
     for there in (0.87, 0.8604):
@@ -224,14 +226,33 @@ def test_speed_alone_comes_with_how_often_a_network_decides_as_the_dense_one():
     note = DataNote("all 32 inputs (random inputs, standard normal)")
     run = replace(RUN, lambda m: True, scores={}, agreement_with_dense=0.9996, parity_data=note)
     lines = advice(run)
-    assert "dense: 2.02x [2.02, 2.04] on ncnn" in lines
-    assert "channels 90 %: 7.21x [7.18, 7.27] on ncnn, decides as dense on 99.9 % of the inputs" in lines
-    assert lines[-2] == "decisions were compared on random inputs, where they say little of real ones"
+    assert "dense on ncnn: 2.02x [2.02, 2.04] over dense ONNX Runtime" in lines
+    times = "channels 90 % on ncnn: 7.21x [7.18, 7.27] over dense ONNX Runtime"
+    assert f"{times}, decides as dense on 99.9 % of the random inputs" in lines
+    assert lines[-2].startswith("decides as dense: the share of the inputs given on which ")
+    assert lines[-2].endswith("; it is not accuracy; on random inputs it says little of real ones")
     assert lines[-1].startswith("next: --task FILE.py")
-    assert not any("random" in line for line in advice(replace(run, lambda m: True, parity_data=DataNote("real ones"))))
+    real = replace(run, lambda m: True, parity_data=DataNote("real ones"))
+    assert not any("random" in line for line in advice(real))
+    assert advice(real)[-2].endswith("; it is not accuracy")
+    assert "| decides as dense |" in render(real, "markdown")
     header = next(line for line in render(run, "markdown").splitlines() if line.startswith("| model"))
-    assert "| decides as dense |" in header
+    assert "| decides as dense, on random inputs |" in header
     assert "accuracy" not in header
+    all_alike = advice(replace(run, lambda m: True, agreement_with_dense=1.0))
+    assert "0 % or 100 % there often means that each network decides alike whatever its input" in all_alike[-2]
+
+
+@pytest.mark.parametrize(("method", "note"), [("channels", CONSTANT), ("none", NEVER_DEPENDED)])
+def test_agreement_with_a_network_that_answers_without_looking_is_no_share(method, note):
+    run = replace(RUN, lambda m: True, scores={}, agreement_with_dense=1.0, parity_data=DataNote("real ones"))
+    run = replace(run, of(method), notes=note)
+    (line,) = (one for one in advice(run) if one.startswith("channels 90 % on ncnn: "))
+    assert "how often it decides as dense tells nothing" in line
+    assert "100 %" not in line
+    (row,) = (one for one in content_of(run).rows if one.name == "cnn9-channels90-seed0-ncnn")
+    assert "tells nothing" in row.texts
+    assert "100 %" not in row.texts
 
 
 def test_a_network_that_answers_without_looking_is_never_chosen():
@@ -239,9 +260,11 @@ def test_a_network_that_answers_without_looking_is_never_chosen():
     blind = replace(RUN, of("channels", "ncnn", 0.7), notes=f"came with 3 zeros; {CONSTANT}")
     assert "channels 50 % on ncnn is " in headlines(blind)[0]
     masks = Run(tuple(m for m in blind.measurements if m.method == "none" or m.notes))
-    assert f"channels 70 % on ncnn is 4.63x [4.59, 4.64], but {CONSTANT}" in line_of(masks, "no pruned network pays")
+    assert f"channels 70 % on ncnn is 4.63x [4.59, 4.64] over dense ONNX Runtime, but {CONSTANT}" in line_of(
+        masks, "no pruned network pays"
+    )
     unscored = advice(replace(blind, lambda m: True, scores={}))
-    assert f"channels 70 %: 4.63x [4.59, 4.64] on ncnn, {CONSTANT}" in unscored
+    assert f"channels 70 % on ncnn: 4.63x [4.59, 4.64] over dense ONNX Runtime, {CONSTANT}" in unscored
 
 
 def test_colour_is_for_rows_that_keep_their_score():

@@ -12,7 +12,7 @@ from sparsemark.cli.pages import comparison_page
 from sparsemark.engines import ENGINES
 from sparsemark.records.engine_note import EngineNote
 from sparsemark.report import render, wording
-from sparsemark.report.emphasis import IN_COLOUR, MANY, best_first, coloured, in_colour
+from sparsemark.report.emphasis import IN_COLOUR, MANY, best_first, coloured, in_colour, keeping
 from sparsemark.report.figures.score_sparsity import score_against_sparsity
 from sparsemark.report.figures.score_speedup import score_against_speedup
 from sparsemark.report.figures.speedup_sparsity import speedup_against_sparsity
@@ -49,7 +49,20 @@ def test_what_keeps_the_score_comes_first_and_then_what_is_fast_by_its_lower_end
 def test_few_series_are_all_in_colour(count):
     names = [f"{n}" for n in range(count)]
     assert in_colour(names) == set(names if count <= MANY else names[:IN_COLOUR])
-    assert bool(coloured(count)) == (in_colour(names) != set(names))
+    assert bool(coloured({name: [(1.0, True)] for name in names})) == (in_colour(names) != set(names))
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (0, "the fastest 3 of 7"), (1, "of 7 the 1 that keeps the score, then the fastest"),
+        (2, "of 7 the 2 that keep the score, then the fastest"), (3, "the best 3 of 7"), (7, "the best 3 of 7"),
+    ],
+)  # fmt: skip
+def test_best_are_called_no_more_series_than_keep_the_score(kept, said):
+    series = {n: [(1.0, n < kept), (2.0, False)] for n in range(MANY + 1)}
+    assert coloured(series) == f"\nin colour: {said}"
+    assert keeping(series) == list(range(kept))
 
 
 @pytest.mark.parametrize("run", [FEW, SEVERAL], ids=["few", "several"])

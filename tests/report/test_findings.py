@@ -23,7 +23,7 @@ def test_findings_follow_the_intervals_whatever_was_expected():
     assert any(s.startswith("sparse storage (CSR) on torch CSR: slower in all 4 cells") for s in said)
     assert any(s.startswith("sparse storage (CSR) on direct CSR: faster in all 4 cells") for s in said)
     assert any(s.startswith("removed channels on PyTorch: faster in all 4 cells") for s in said)
-    assert all(re.search(r"x \[[\d.]+, [\d.]+\]", s) for s in said)
+    assert all(re.search(r"x \[[\d.]+, [\d.]+\] over ", s) for s in said)
     turned = replace(RUNS["study"], of("magnitude", "torch"), speedup=2.0, speedup_low=1.9, speedup_high=2.1)
     turned = replace(turned, of("channels", "torch"), speedup=0.1, speedup_low=0.09, speedup_high=0.11)
     turned = replace(turned, of("magnitude", "torch-csr", 0.9), speedup=1.0, speedup_low=0.8, speedup_high=1.3)
@@ -32,7 +32,10 @@ def test_findings_follow_the_intervals_whatever_was_expected():
     assert any(s.startswith("removed channels on PyTorch: slower in all 4 cells") for s in said)
     told = "sparse storage (CSR) on torch CSR: slower in 3 of 4 cells; magnitude 90 % is "
     assert any(s.startswith(told) for s in said)
-    assert "sparse storage (CSR) on torch CSR, cell by cell: slower in 3, not settled in 1." in said
+    assert (
+        "sparse storage (CSR) on torch CSR, cell by cell over dense ONNX Runtime: slower in 3, not settled in 1."
+        in said
+    )
     unsettled = replace(turned, of("channels", "torch"), speedup=1.0, speedup_low=0.3, speedup_high=2.0)
     assert any(s.startswith("removed channels on PyTorch: not settled in all 4") for s in findings(unsettled))
     assert findings(Run(FAILED)) == findings(Run((BARE,))) == []
@@ -52,7 +55,9 @@ def test_a_finding_over_the_reference_is_the_number_of_the_table():
     run = replace(RUNS["study"], of("none", "onnxruntime"), **off)
     (row,) = filter(of("channels", "onnxruntime", 0.9), run.measurements)
     table = wording.ratio(speedup_of(row))
-    assert any(s.startswith("removed channels on ONNX Runtime") and s.endswith(f" is {table}.") for s in findings(run))
+    assert any(
+        s.startswith("removed channels on ONNX Runtime") and f" is {table} over dense " in s for s in findings(run)
+    )
     assert any(table in line and "ONNX" in line for line in render(run).splitlines() if "channels 90 %" in line)
     row, twin = (next(filter(of(*one), run.measurements)) for one in (("channels", "torch", 0.9), ("none", "torch")))
     assert speedup_over(row, twin) == quotient(speedup_of(row), speedup_of(twin)) != speedup_of(row)
@@ -63,8 +68,8 @@ def test_noise_of_an_engine_is_said_once_below_the_findings():
     off = {"speedup": 0.945, "speedup_low": 0.93, "speedup_high": 0.96, "samples_s": (), "reference_s": ()}
     run = replace(RUNS["study"], of("all-ones"), **off)
     (line,) = (s for s in findings(run) if "without a zero" in s)
-    gave = r"a mask without a zero on ONNX Runtime gave 0\.9\d+x \[.*\]: ratios within that are not settled\."
-    assert re.fullmatch(gave, line)
+    gave = r"a mask without a zero on ONNX Runtime gave 0\.9\d+x \[.*\] over dense ONNX Runtime: "
+    assert re.fullmatch(rf"{gave}ratios within that are not settled\.", line)
     assert findings(run)[-1] == line
     other = dataclasses.replace(next(filter(of("all-ones"), run.measurements)), name="b", model="b")
     assert findings(Run((*RUNS["study"].measurements, other))) == findings(RUNS["study"])
@@ -76,7 +81,8 @@ def test_what_a_mask_without_a_zero_gave_as_well_is_not_settled():
     run = replace(RUNS["study"], of("all-ones"), **noise)
     run = replace(run, of("magnitude", "onnxruntime"), speedup=1.15, speedup_low=1.07, speedup_high=1.17)
     (line,) = (s for s in findings(run) if s.startswith("zero masks on ONNX Runtime: "))
-    assert line == "zero masks on ONNX Runtime: not settled in all 4 cells; magnitude 90 % is 1.15x [1.07, 1.17]."
+    told = "zero masks on ONNX Runtime: not settled in all 4 cells; magnitude 90 % is 1.15x [1.07, 1.17] over "
+    assert line == f"{told}dense ONNX Runtime."
     assert any("on ONNX Runtime gave 1.12x [1.04, 1.16]" in s for s in findings(run))
     beyond = replace(run, of("magnitude", "onnxruntime"), speedup=1.2, speedup_low=1.17, speedup_high=1.3)
     assert any(s.startswith("zero masks on ONNX Runtime: faster in all 4") for s in findings(beyond))
@@ -112,14 +118,14 @@ def test_random_masks_are_held_against_the_magnitude_mask_run_in_the_same_way():
         assert not any(s.startswith("random mask") for s in controls(elsewhere)), way
 
 
-def test_a_line_says_a_number_and_a_verdict_and_the_title_what_it_is_held_against():
+def test_a_line_says_a_number_and_a_verdict_and_what_both_are_over():
     run = RUNS["study"]
     for line in (*findings(run), *controls(run)):
         assert len(re.findall(r"\d x? ?\[|x \[", line)) == 1, line
-        assert len(line.split()) <= 22, line
+        assert len(line.split()) <= 28, line
+        assert line.startswith("A/A") or len(re.findall(r"\] over (dense|magnitude|the same)", line)) == 1, line
         assert "against" not in line
     text = render(run)
-    assert text.count("same engine") == 1
     assert f"\n{TITLE}\n" in text
     assert "\n  - zero masks on ONNX Runtime: unchanged in all 4 cells; " in text
 
@@ -132,7 +138,7 @@ MIXED = replace(MIXED, of("channels", "torch", 0.5), speedup=0.1, speedup_low=0.
 def test_verdicts_that_differ_are_one_word_and_the_counts_stand_below():
     line, *_ = (s for s in findings(MIXED) if s.startswith("removed channels on PyTorch: "))
     assert line.startswith("removed channels on PyTorch: mixed in 4 cells; channels 90 % is ")
-    assert {"removed channels on PyTorch, cell by cell: slower in 2, faster in 2."} == {
+    assert {"removed channels on PyTorch, cell by cell over dense PyTorch: slower in 2, faster in 2."} == {
         s for s in findings(MIXED) if "cell by cell" in s
     }
 

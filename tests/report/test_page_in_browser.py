@@ -16,7 +16,7 @@ from sparsemark.cli.pages import comparison_page
 from sparsemark.report import render
 from sparsemark.report.layers import read_layers
 from tests.report.pages import HOSTILE, LONG, many, more_engines, named
-from tests.report.runs import RUNS, of, replace, rescored
+from tests.report.runs import RUNS, of, replace, rescored, scored
 from tests.report.test_folds import study
 from tests.report.test_layers import written
 
@@ -546,3 +546,56 @@ def test_where_lines_have_no_room_for_names_there_is_a_legend(opened):
     assert legend.is_displayed()
     assert len(legend.find_elements("css selector", "svg")) == len(lines_of(browser)) == 6
     assert not opened(RUNS["study"], width=1600).find_element("id", "course-0-key").is_displayed()
+
+
+def test_pairs_of_blocks_and_findings_are_those_of_the_network_that_is_shown(opened):
+    browser = opened(RUNS["two networks"])
+
+    def shown():
+        return browser.execute_script(
+            "const models = s => [...new Set([...document.querySelectorAll(s)].filter(r => !r.hidden)"
+            ".map(r => r.dataset.model))];"
+            "return [models('#says tbody tr'), models('#strip-cell option'),"
+            " models('#sure-title ~ details tr[data-model]'), document.getElementById('strip-cell').value]"
+        )
+
+    first = shown()
+    assert first[:3] == [["cnn9"]] * 3
+    browser.execute_script(
+        "const s = document.getElementById('network'); s.value = 'unet';"
+        "s.dispatchEvent(new Event('input', {bubbles: true}))"
+    )
+    second = shown()
+    assert second[:3] == [["unet"]] * 3
+    assert first[3] != second[3]
+    assert second[3] in browser.find_element("id", "strip-record").get_attribute("textContent")
+
+
+def test_an_exact_cell_is_drawn_and_explained(opened):
+    run = replace(RUNS["study"], lambda m: True, parity_max_rel=1e-7)
+    browser = opened(run)
+    drawn = len(marks(browser, "parity"))
+    (words,) = browser.find_elements("css selector", "[data-drawn=exact]")
+    assert not words.is_displayed()
+    browser = opened(replace(run, of("none", "torch"), parity_max_rel=0.0))
+    assert len(marks(browser, "parity")) == drawn
+    assert browser.find_element("css selector", "[data-drawn=exact]").is_displayed()
+
+
+def test_words_on_tails_name_a_front_and_a_choice_only_where_there_are(opened):
+    def said(run):
+        (words,) = opened(run).find_elements("xpath", "//h3[.='Tails']/following-sibling::p[1]")
+        return words.text
+
+    assert "Shown are the fastest, the cell to deploy, the dense reference, the front." in said(RUNS["study"])
+    unscored = replace(RUNS["study"], lambda m: True, scores={})
+    assert "Shown are the fastest, the dense reference." in said(unscored)
+
+
+def test_fewer_series_than_stand_in_colour_may_keep_the_score(opened):
+    lossy = replace(more_engines(4), lambda m: m.method != "none", **scored(0.5))
+    kept = ("onnxruntime", "ncnn")  # the dense network keeps its own score
+    rows = tuple(m for m in lossy.measurements if m.method != "none" or m.engine in kept)
+    words = opened(dataclasses.replace(lossy, measurements=rows)).find_element("id", "front-key").text
+    assert "best 3" not in words
+    assert "in colour: of 10 the 2 that keep the score, then the fastest, by the lower end" in words

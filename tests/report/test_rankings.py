@@ -20,8 +20,8 @@ def test_only_cells_whose_rank_differs_are_listed():
     said = rankings_markdown({"epyc": run(a=3.0, b=2.0, c=1.0), "xeon": run(a=3.5, b=1.0, c=1.5)})
     assert said.startswith("Ranking by speedup: differs in 2 of 3 cells")
     assert [line for line in said.splitlines() if line.startswith("|")][2:] == [
-        "| b | 2 | 2.00x | 3 | 1.00x |",
-        "| c | 3 | 1.00x | 2 | 1.50x |",
+        "| b | 2 | 2.00x | 3 | 1.000x |",
+        "| c | 3 | 1.000x | 2 | 1.50x |",
     ]
 
 

@@ -22,8 +22,9 @@ from sparsemark.report.figures import draw_figures
 from sparsemark.report.figures.score_sparsity import score_against_sparsity
 from sparsemark.report.figures.score_speedup import score_against_speedup
 from sparsemark.report.figures.speedup_sparsity import speedup_against_sparsity
+from sparsemark.report.findings import findings_of
 from sparsemark.report.scores import Scale, Scoring
-from tests.report.runs import RUNS, of, replace, rescored, without_scripts
+from tests.report.runs import RUNS, of, replace, rescored, scored, without_scripts
 from tests.synthetic import cell, study_run
 
 DICE, MAE = "dice_volume", "mae"
@@ -368,3 +369,12 @@ def test_a_patient_that_two_networks_were_tested_on_is_one():
 def test_an_empty_table_over_seeds_still_says_what_failed():
     (failed,) = (m for m in RUNS["study"].measurements if m.status == "unsupported")
     assert f"- {failed.name}: {failed.reason}" in accuracy_markdown([failed])
+
+
+def test_a_loss_near_what_is_allowed_has_the_same_decimals_wherever_it_stands():
+    """A finding said -1.0 of what the table showed as -1.02, which reads as a row that keeps its score."""
+    near = replace(RUNS["study"], of("channels", "ncnn", 0.9), **scored(0.8696, loss_low=-0.01, loss_high=0.03))
+    (finding,) = (one for one in findings_of(near) if one.name == "removed channels on ncnn")
+    assert finding.change == "-1.04 [-3.0, +1.0] points"
+    assert any("87.0 (-1.04)" in row.texts for row in content_of(near).rows)
+    assert any("-1.04 [-3.0, +1.0]" in row for row in content_of(near).front.rows)

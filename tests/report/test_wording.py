@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sparsemark.analysis.statistics import Interval
 from sparsemark.records.measurement import Measurement
 from sparsemark.records.scores import DataNote
 from sparsemark.report import wording
@@ -104,3 +105,8 @@ def test_a_precision_is_named_where_it_is_not_the_usual_one():
     )
     assert wording.runner(Measurement("m", "measured", engine="onnxruntime", precision="fp32"), {}) == "ONNX Runtime"
     assert wording.runner(Measurement("m", "measured"), {}) == "-"
+
+
+def test_a_ratio_has_the_decimals_of_one_with_an_interval():
+    for value in (0.2834, 1.0, 1.0994, 1.1, 2.914, 12.0):
+        assert wording.bare_ratio(value) == wording.times(Interval(value, value, value))

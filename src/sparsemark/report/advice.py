@@ -5,15 +5,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_dense, is_masked, is_quantisation_aware, is_structural, is_unpruned
+from sparsemark.analysis.cells import (
+    is_dense,
+    is_masked,
+    is_quantisation_aware,
+    is_reference,
+    is_structural,
+    is_unpruned,
+)
 from sparsemark.analysis.front import Bar, answers, fastest, is_constant, on_select
 from sparsemark.analysis.groups import units_needed
 from sparsemark.records.measurement import CONSTANT
-from sparsemark.records.scores import RANDOM_INPUTS
-from sparsemark.report import wording
+from sparsemark.report import agreement, wording
 from sparsemark.report.conditions import epochs_of, has_equal_dense
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.headline import QUIET, bar_in_words, beside, disturbance, doubt, unjudged
+from sparsemark.report.headline import QUIET, bar_in_words, beside, disturbance, doubt, reference_name, unjudged
 from sparsemark.report.scores import EQUAL, Scoring
 from sparsemark.report.told_apart import ceiling, runner_up
 from sparsemark.specs import ALL_ONES, DENSE, QAT
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
 
     from sparsemark.analysis.front import Answer, Standing
     from sparsemark.analysis.statistics import Interval
+    from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
     from sparsemark.report.scores import Scale
     from sparsemark.report.wording import Notes
@@ -57,8 +64,8 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
         prefix = f"{answer.model}: " if len(found) > 1 else ""
         lines += [f"{prefix}{line}" for line in (*beside(answer, scoring, bar or Bar(), run.engines), *said)]
     unscored = [one for answer in found if unjudged(answer, scoring) for one in answer.candidates]
-    if any(map(_is_on_random_inputs, unscored)):
-        lines.append("decisions were compared on random inputs, where they say little of real ones")
+    if meaning := agreement.explained([one.measurement for one in unscored]):
+        lines.append(meaning)
     return [*lines, _SCORE] if unscored else lines
 
 
@@ -88,7 +95,7 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
         sure = fastest(one for one in answer.keeping if one.excludes_more)
         if not best.excludes_more and sure is not None and (speedup := sure.speedup):
             name = f"{wording.pruned(sure.measurement)} on {wording.runner(sure.measurement, notes)}"
-            yield f"the fastest that excludes a larger loss: {name}, {wording.ratio(speedup)}"
+            yield f"the fastest that excludes a larger loss: {name}, {_times(speedup, sure.measurement, notes)}"
     yield deployment.line(best, is_certain=not doubt(answer))
 
 
@@ -109,7 +116,7 @@ def _evidence(best: Standing, within: str, scale: Scale, bar: Bar) -> str:
         if score.low is None:
             known += ": per_group in the task, or a score for each input, would give one"
     else:
-        change = scale.lost_in_words(loss, score.loss_low, score.loss_high)
+        change = scale.lost_in_words(loss, score.loss_low, score.loss_high, allowed)
         known = f"the score changes by {change} (95 %, in pairs)"
         more = f"a larger loss than {scale.amount(allowed)}"
         known += f", which excludes {more}" if best.excludes_more else f": a point estimate, {more} is not excluded"
@@ -148,7 +155,8 @@ def _just_out(answer: Answer, best: Standing, within: str, *, scale: Scale, bar:
         return
     name = f"{wording.pruned(out.measurement)} on {wording.runner(out.measurement, notes)}"
     where = " on the select inputs" if out.by_select else ""
-    yield f"{name} is {wording.ratio(speedup)}, but loses {scale.amount(*near[id(out)])}{where}: not {within}"
+    times = _times(speedup, out.measurement, notes)
+    yield f"{name} is {times}, but loses {scale.amount(*near[id(out)])}{where}: not {within}"
 
 
 def _worth(count: int) -> str:
@@ -190,7 +198,11 @@ def _why_not(answer: Answer, within: str, scoring: Scoring, notes: Notes) -> str
         name = f"{wording.pruned(lossy.measurement)} on {wording.runner(lossy.measurement, notes)}"
         lost = f"it loses {scale.amount(lossy.loss, lossy.allowed)}, not {within}"
         why = CONSTANT if is_constant(lossy.measurement) else lost
-        reasons.append(f"{name} is {wording.ratio(speedup)}, but {why}")
+        reasons.append(f"{name} is {_times(speedup, lossy.measurement, notes)}, but {why}")
+    best = answer.best
+    if best is not None and (speedup := best.speedup) and not is_reference(best.measurement):
+        dense = wording.runner(best.measurement, notes)
+        reasons.append(f"the dense network on {dense} is {_times(speedup, best.measurement, notes)}")
     kept = [one for one in pruned if one.keeps]
     if not kept:
         return "; ".join(reasons) or f"none is {within}"
@@ -222,30 +234,32 @@ def _best_of(standings: Iterable[Standing], notes: Notes) -> str:
     timed = [(speedup, one) for one in standings if (speedup := one.speedup)]
     speedup, one = max(timed, key=lambda pair: pair[0].low)
     name = f"{wording.pruned(one.measurement)} on {wording.runner(one.measurement, notes)}"
-    return f"{wording.ratio(speedup)} at best ({name})"
+    return f"{_times(speedup, one.measurement, notes)} at best ({name})"
+
+
+def _times(speedup: Interval, m: Measurement, notes: Notes) -> str:
+    """Return a speedup with what it is over: a row may be faster than one dense network and slower than another."""
+    return f"{wording.ratio(speedup)} over {reference_name(m, notes)}"
 
 
 def _speed_only(answer: Answer, notes: Notes) -> Iterator[str]:
     """Yield speeds, and how often each network decides as the dense one: there is no score to choose by."""
     timed = [(speedup, one) for one in answer.candidates if (speedup := one.speedup)]
+    rows = [one.measurement for one in answer.standings]
     timed.sort(key=lambda pair: -pair[0].low)
     dense = [(speedup, one) for speedup, one in timed if one.measurement.method == DENSE]
     if dense and dense[0][0].low > 1:
         speedup, one = dense[0]
-        yield f"dense: {wording.ratio(speedup)} on {wording.runner(one.measurement, notes)}"
+        m = one.measurement
+        yield f"dense on {wording.runner(m, notes)}: {_times(speedup, m, notes)}"
     first: dict[str, tuple[Interval, Standing]] = {}
     for speedup, one in timed:
         if not is_unpruned(one.measurement):
             first.setdefault(wording.pruned(one.measurement), (speedup, one))
     for name, (speedup, one) in list(first.items())[:_LISTED]:
-        share = one.measurement.agreement_with_dense
-        agrees = "" if share is None else f", decides as dense on {wording.share(share)} of the inputs"
-        guesses = f", {CONSTANT}" if is_constant(one.measurement) else ""
-        yield f"{name}: {wording.ratio(speedup)} on {wording.runner(one.measurement, notes)}{agrees}{guesses}"
+        m = one.measurement
+        said = [_times(speedup, m, notes)]
+        said += filter(None, [agreement.in_words(m, rows), CONSTANT if is_constant(m) else ""])
+        yield f"{name} on {wording.runner(m, notes)}: {', '.join(said)}"
     if len(first) > _LISTED:
         yield f"{len(first) - _LISTED} more pruned networks in the table"
-
-
-def _is_on_random_inputs(one: Standing) -> bool:
-    m = one.measurement
-    return m.agreement_with_dense is not None and m.parity_data is not None and RANDOM_INPUTS in m.parity_data.words

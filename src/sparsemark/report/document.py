@@ -11,7 +11,7 @@ from sparsemark.analysis.comparison import speedup_of
 from sparsemark.analysis.contamination import contamination_of
 from sparsemark.analysis.front import Bar, standings, with_folds_as_one
 from sparsemark.records.measurement import BETWEEN_NOTES, MEASURED, Measurement
-from sparsemark.report import trust, wording
+from sparsemark.report import agreement, trust, wording
 from sparsemark.report.advice import advice
 from sparsemark.report.break_even import TITLE, break_evens
 from sparsemark.report.conditions import conditions
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 FASTER, SLOWER, NEUTRAL = "faster", "slower", ""
 
-_AGREEMENT = "decides as dense"
 _SIZE = "size"
 _THROUGHPUT = "images/s"
 NUMBERS = (
-    "removed", "p50 ms", "p90 ms", _THROUGHPUT, SPEEDUP, SPREAD, _AGREEMENT, _SIZE, "batch", "threads", "seed", "fold",
+    "removed", "p50 ms", "p90 ms", _THROUGHPUT, SPEEDUP, SPREAD, agreement.TITLE, agreement.TITLE_ON_RANDOM, _SIZE,
+    "batch", "threads", "seed", "fold",
 )  # fmt: skip
 """Columns that are set to the right."""
 
@@ -188,11 +188,12 @@ def _table(
         SPEEDUP: True,
     }
     columns = [column for column, is_shown in shown.items() if is_shown]
-    if not scoring.scales and any(m.agreement_with_dense is not None for m in cells):
-        score = _AGREEMENT
+    agrees = not scoring.scales and any(m.agreement_with_dense is not None for m in cells)
+    if agrees:
+        score = agreement.title(cells)
     elif score in (*shown, FRONT, _SIZE, trust.COLUMN):
         score = f"score: {score}"  # a task may call its metric what it likes
-    if score != _AGREEMENT and any(one.dense is not None and not is_dense(one.measurement) for one in judged):
+    if not agrees and any(one.dense is not None and not is_dense(one.measurement) for one in judged):
         score += f" (change{leading[0].points if len(leading) == 1 else ''})"
     columns += [score, *([FRONT] if place else []), _SIZE]
     rows = []
@@ -201,7 +202,7 @@ def _table(
         texts = _texts(m, notes)
         texts["p50 ms"] += "*" if m.name in apart else ""
         texts[FRONT] = place.get(m.name, wording.ABSENT)
-        texts[score] = _agreement(m) if score == _AGREEMENT else _score(one, scoring, named=len(leading) > 1)
+        texts[score] = agreement.text(m, cells) if agrees else _score(one, scoring, named=len(leading) > 1)
         rows.append(
             Row(
                 tuple(texts[column] for column in columns),
@@ -216,7 +217,9 @@ def _table(
 
 def _texts(m: Measurement, notes: Notes) -> dict[str, str]:
     interval = speedup_of(m)
-    speedup = wording.ratio(interval) if interval else f"{m.speedup:.2f}x" if m.speedup else wording.ABSENT
+    speedup = (
+        wording.ratio(interval) if interval else wording.ABSENT if m.speedup is None else wording.bare_ratio(m.speedup)
+    )
     disturbed = " (!)" if contamination_of(m) else ""
     return {
         "model": m.model or m.name,
@@ -234,10 +237,6 @@ def _texts(m: Measurement, notes: Notes) -> dict[str, str]:
         SPEEDUP: f"{speedup}{disturbed}",
         _SIZE: wording.size(m.artifact_bytes),
     }
-
-
-def _agreement(m: Measurement) -> str:
-    return wording.ABSENT if m.agreement_with_dense is None else wording.share(m.agreement_with_dense)
 
 
 def _score(one: Standing, scoring: Scoring, *, named: bool) -> str:

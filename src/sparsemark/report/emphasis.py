@@ -40,6 +40,11 @@ def best_first(series: Mapping[_Key, Sequence[tuple[float, bool]]]) -> list[_Key
     return sorted(series, key=rank, reverse=True)
 
 
+def keeping(series: Mapping[_Key, Sequence[tuple[float, bool]]]) -> list[_Key]:
+    """Return the series of which a member keeps the score; the argument is that of `best_first`."""
+    return [key for key, members in series.items() if any(keeps for _, keeps in members)]
+
+
 def in_colour(ranked: Iterable[_Key]) -> set[_Key]:
     """Return the series that stand in colour: all, or the best of too many.
 
@@ -50,6 +55,15 @@ def in_colour(ranked: Iterable[_Key]) -> set[_Key]:
     return set(order if len(order) <= MANY else order[:IN_COLOUR])
 
 
-def coloured(count: int, *, is_scored: bool = True) -> str:
-    """Return a line that says what stands in colour, to stand below a title; empty where everything does."""
-    return f"\nin colour: the {'best' if is_scored else 'fastest'} {IN_COLOUR} of {count}" if count > MANY else ""
+def coloured(series: Mapping[_Key, Sequence[tuple[float, bool]]]) -> str:
+    """Return a line that says what stands in colour, to stand below a title; empty where everything does.
+
+    Args:
+        series: of one chart, as for `best_first`.
+    """
+    count, kept = len(series), len(keeping(series))
+    if count <= MANY:
+        return ""
+    if 0 < kept < IN_COLOUR:
+        return f"\nin colour: of {count} the {kept} that keep{'s' if kept == 1 else ''} the score, then the fastest"
+    return f"\nin colour: the {'best' if kept else 'fastest'} {IN_COLOUR} of {count}"

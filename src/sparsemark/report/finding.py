@@ -32,6 +32,7 @@ class Finding:
         what: was done.
         runner: engine, with its precision.
         verdict: which way the time went, by the ratio that decides.
+        over: what the ratio that decides is over, `dense PyTorch`; empty without such a ratio.
         example: pruning from which the most was removed.
         over_reference: its speedup over the reference, as in its row of the table; None without an interval.
         over_own: its speedup over its own engine: over the dense network there, of a quantised network over the same in
@@ -47,6 +48,7 @@ class Finding:
     what: str
     runner: str
     verdict: str
+    over: str
     example: str
     over_reference: Interval | None
     over_own: Interval | None
@@ -63,9 +65,9 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """One verdict and one number."""
+        """One verdict, and one number with what both are over."""
         ratio = self.over_reference if self.by_reference else self.over_own
-        told = f"{self.example} is {wording.ratio(ratio)}" if ratio else self.example
+        told = f"{self.example} is {wording.ratio(ratio)} over {self.over}" if ratio else self.example
         if self.what == QUANTISING and self.values:
             told = f"{told}, {self.values} ({self.change})"
         return f"{self.name}: {self.verdict}; {told}."
@@ -103,13 +105,14 @@ def beside(found: Sequence[Finding]) -> list[str]:
 
 
 def _counts(found: Sequence[Finding]) -> Iterator[str]:
-    return (f"{one.name}, cell by cell: {one.counts}." for one in found if one.counts)
+    return (f"{one.name}, cell by cell over {one.over}: {one.counts}." for one in found if one.counts)
 
 
 def _noise(one: Finding) -> str:
     network = f"{one.model}: " if one.model else ""
     gave = wording.ratio(one.noise) if one.noise else wording.ABSENT
-    return f"{network}a mask without a zero on {one.runner} gave {gave}: ratios within that are not settled."
+    what = f"a mask without a zero on {one.runner} gave {gave} over dense {one.runner}"
+    return f"{network}{what}: ratios within that are not settled."
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def findings_table(found: Sequence[Finding], reference: str) -> tuple[list[str],
     rows = [
         {
             "what": Cell(f"{one.what} on {one.runner}", more=", ".join(filter(None, (one.model, one.example)))),
-            "verdict": Cell(one.verdict),
+            "verdict": Cell(one.verdict, more=f"over {one.over}" if one.over else ""),
             f"over {reference}": _ratio(one.over_reference, decides=one.by_reference),
             "over the same without it": _ratio(one.over_own, decides=not one.by_reference),
             "score change": Cell(one.change, "number", one.values.replace("->", "\N{RIGHTWARDS ARROW}")),

@@ -14,6 +14,7 @@ from sparsemark.analysis.cells import (
     is_quantised,
     is_structural,
     models,
+    reference_engine,
     removed,
     way,
 )
@@ -50,10 +51,10 @@ _EXACT = 1e-9
 _MAGNITUDE = "magnitude"
 """Method that random masks are held against."""
 
-TITLE = "What it says (zeros, channels over dense on the same engine; CSR over the reference; quantised over float32)"
+TITLE = "What it says"
 BESIDE = "Beside what it says"
-CONTROLS = "Controls (all-ones over dense, random over magnitude of the same sparsity)"
-"""Titles that say once what every line below them is held against."""
+CONTROLS = "Controls"
+"""Titles of lists; every line says what it is held against."""
 
 
 def findings(run: Run) -> list[str]:
@@ -67,7 +68,9 @@ def findings_of(run: Run) -> list[Finding]:
     as_one = AsOne.of(run.measured())
     scoring = Scoring.of(as_one.rows)
     cells = [m for m in as_one.rows if not is_control(m)]
-    return [*_of_prunings(run, as_one, cells, scoring), *quantising(as_one, scoring, run.engines)]
+    found = [*_of_prunings(run, as_one, cells, scoring), *quantising(as_one, scoring, run.engines)]
+    order = [str(model) for model in models(cells)]
+    return sorted(found, key=lambda one: order.index(one.model) if one.model in order else 0)
 
 
 def _of_prunings(run: Run, as_one: AsOne, cells: Sequence[Measurement], scoring: Scoring) -> Iterator[Finding]:
@@ -120,7 +123,7 @@ def _against(dense: Score | None, one: Standing, scale: Scale) -> tuple[str, str
         return "", ""
     caveat = wording.on_caveat(wording.caveat(one.measurement.data))
     ends = (score.loss_low, score.loss_high) if dense is one.dense else (None, None)
-    change = scale.lost_in_words(score.loss_against(dense), *ends)
+    change = scale.lost_in_words(score.loss_against(dense), *ends, one.allowed)
     return f"{scale.step(dense.value, score.value)}{caveat}", change
 
 
@@ -137,7 +140,8 @@ def controls(run: Run) -> list[str]:
     found = _by_engine("all-ones mask", ones, _over_dense_twin(measured), notes=notes)
     for model in models(measured):
         drawn = [m for m in measured if m.method == RANDOM and m.control is None and m.model == model]
-        found += _by_engine("random mask", drawn, _over_magnitude_twin(measured), notes=notes)
+        twins = _over_magnitude_twin(measured)
+        found += _by_engine("random mask", drawn, twins, notes=notes, over="magnitude of the same sparsity")
     return [*lines, *sentences(found), *beside(found)]
 
 
@@ -217,6 +221,7 @@ def _by_engine(
     notes: Notes,
     model: str = "",
     by_reference: bool = False,
+    over: str = "",
     noise: Mapping[str, Interval] | None = None,
     scores: Scores | None = None,
 ) -> list[Finding]:
@@ -229,6 +234,7 @@ def _by_engine(
         notes: what the run says of its engines.
         model: network that is named; empty where the run has one alone.
         by_reference: whether the speedup over the reference decides, else that over `own`.
+        over: what `own` compares with, in words; empty for the dense network on the same engine.
         noise: what a mask without a zero gave on the engines on which that was not unchanged.
         scores: of a cell, in words; None leaves them out.
     """
@@ -244,10 +250,11 @@ def _by_engine(
         verdict, counts = verdict_of(Counter(word_of(interval, off) for _, interval in compared))
         example, _ = max(compared, key=lambda pair: removed(pair[0]) or 0.0)
         values, change = scores(example) if scores else ("", "")
+        dense = wording.engine_name(reference_engine(example), notes) if by_reference else runner
         found.append(
             Finding(
-                model, what, runner, verdict, wording.pruned(example), speedup_of(example), own(example),
-                by_reference, values, change, counts, off,
+                model, what, runner, verdict, over or f"dense {dense}", wording.pruned(example), speedup_of(example),
+                own(example), by_reference, values, change, counts, off,
             )
         )  # fmt: skip
     return found

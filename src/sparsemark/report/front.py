@@ -148,5 +148,5 @@ def _score(one: Standing, scale: Scale, *, named: bool) -> str:
 def _change(one: Standing, scale: Scale, *, named: bool) -> str:
     if one.score is None or one.loss is None or one.score.loss_low is None or one.score.loss_high is None:
         return wording.ABSENT
-    text = scale.lost(one.loss, one.score.loss_low, one.score.loss_high)
+    text = scale.lost(one.loss, one.score.loss_low, one.score.loss_high, one.allowed)
     return f"{text} points" if named and scale.percent else text

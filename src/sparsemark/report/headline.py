@@ -59,10 +59,14 @@ def _headline(answer: Answer, scoring: Scoring, notes: Notes) -> str:
     if not answer.candidates:
         timed = any(one.measurement.p50_ms is not None for one in answer.standings)
         return f"no cell has a speedup with an interval{'; more timed calls (--rounds) give it one' if timed else ''}."
-    reference = _reference(answer.candidates[0].measurement, notes)
+    reference = reference_name(answer.candidates[0].measurement, notes)
     if unjudged(answer, scoring):
         reached = _reached(answer)
-        most = f"pruned, up to {max(reached):.2f}x as fast as {reference}" if reached else "nothing pruned was timed"
+        most = (
+            f"pruned, up to {wording.bare_ratio(max(reached))} as fast as {reference}"
+            if reached
+            else "nothing pruned was timed"
+        )
         return f"speed only{', not certain' if disturbance(answer).is_most else ''}: {most}."
     best = answer.best
     on = wording.on_caveat(wording.caveat((best or answer.judged[0]).measurement.data))
@@ -171,7 +175,8 @@ def _beside_best(answer: Answer, best: Standing, speedup: Interval, notes: Notes
         where = "" if folds is None else f"in {folds.disturbed} of {len(folds.members)} {folds.unit}: "
         yield f"(!) {where}{in_words(causes)}"
     if share := share_without_pruning(answer, best):
-        yield f"{wording.times(speedup)} in all: {share.in_words(notes)}"
+        over = reference_name(best.measurement, notes)
+        yield f"{wording.times(speedup)} over {over} in all: {share.in_words(notes)}"
     if higher := _higher_estimate(answer, best.measurement, speedup, notes):
         yield higher
 
@@ -222,12 +227,12 @@ def share_without_pruning(answer: Answer, best: Standing) -> Share | None:
 
 def _whole(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> str:
     """Return the conditions of what the headline says: bar, folds, milliseconds."""
-    reference = _reference(answer.candidates[0].measurement, notes)
+    reference = reference_name(answer.candidates[0].measurement, notes)
     if why := unjudged(answer, scoring):
         reached = _reached(answer)
         if not reached:
             return f"speed only: {why}"
-        ends = dict.fromkeys(f"{end:.2f}x" for end in (min(reached), max(reached)))
+        ends = dict.fromkeys(wording.bare_ratio(end) for end in (min(reached), max(reached)))
         subject = "the pruned network reaches" if len(reached) == 1 else "pruned networks reach"
         return f"speed only: {why}; {subject} {' to '.join(ends)} over {reference}"
     within = bar_in_words(answer, scoring, bar)
@@ -257,7 +262,10 @@ def _higher_estimate(answer: Answer, best: Measurement, speedup: Interval, notes
         return ""
     runner = wording.runner(other, notes)
     on = f" on {runner}" if runner != wording.runner(best, notes) else ""
-    return f"chosen by the lower end of the interval: {wording.pruned(other)}{on} is {wording.ratio(higher)}"
+    over = reference_name(other, notes)
+    return (
+        f"chosen by the lower end of the interval: {wording.pruned(other)}{on} is {wording.ratio(higher)} over {over}"
+    )
 
 
 def _did_not_run(rows: Sequence[Measurement], job: tuple[int, int], notes: Notes, *, dense_only: bool = False) -> str:
@@ -289,5 +297,6 @@ def _score_change(best: Standing, scoring: Scoring) -> str:
     return f", {scale.step(dense.value, score.value)}{data}"
 
 
-def _reference(measurement: Measurement, notes: Notes) -> str:
+def reference_name(measurement: Measurement, notes: Notes) -> str:
+    """Return what the speedup of a row is over: `dense ONNX Runtime`."""
     return f"dense {wording.engine_name(reference_engine(measurement), notes)}"

@@ -42,6 +42,7 @@ def quantising(as_one: AsOne, scoring: Scoring, notes: Notes) -> Iterator[Findin
             QUANTISING,
             wording.runner(m, notes),
             word_of(gain) if gain else _NOT_COMPARED,
+            "the same in float32" if gain else "",
             wording.pruned(m),
             speedup_of(m),
             gain,

@@ -58,4 +58,6 @@ def _ranks(rows: Mapping[str, Measurement]) -> dict[str, int]:
 
 def _speedup(m: Measurement) -> str:
     interval = speedup_of(m)
-    return wording.ratio(interval) if interval else f"{m.speedup:.2f}x"
+    if interval is not None:
+        return wording.ratio(interval)
+    return wording.ABSENT if m.speedup is None else wording.bare_ratio(m.speedup)

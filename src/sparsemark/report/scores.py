@@ -82,20 +82,29 @@ class Scale:
         decimals = wording.significant_decimals(score.value)
         return f"{change:+.3e}" if decimals is None else f"{change:+.{decimals}f}"
 
-    def lost(self, loss: float, low: float | None = None, high: float | None = None) -> str:
+    def lost(self, loss: float, low: float | None = None, high: float | None = None, limit: float | None = None) -> str:
         """Return a loss as the change that it is, `-0.8`, or `-0.8 [-1.9, +0.2]` with its interval.
 
         Whatever has a sign is a change of the score: a loss with a sign beside it would be read as its opposite.
+
+        Args:
+            loss: above 0 where the score is worse.
+            low: lower end of its interval, None where it has none.
+            high: upper end.
+            limit: loss that is allowed, as in `change`: one number reads alike wherever it stands.
         """
         sign = -1.0 if self.higher_is_better else 1.0
+        change = self.signed(sign * loss, _decimals(loss, limit))
         if low is None or high is None:
-            return self.signed(sign * loss)
+            return change
         first, last = sorted((sign * low, sign * high))
-        return f"{self.signed(sign * loss)} [{self.signed(first)}, {self.signed(last)}]"
+        return f"{change} [{self.signed(first)}, {self.signed(last)}]"
 
-    def lost_in_words(self, loss: float, low: float | None = None, high: float | None = None) -> str:
+    def lost_in_words(
+        self, loss: float, low: float | None = None, high: float | None = None, limit: float | None = None
+    ) -> str:
         """Return the same with its unit: `-0.8 [-1.9, +0.2] points`."""
-        return f"{self.lost(loss, low, high)}{' points' if self.percent else ''}"
+        return f"{self.lost(loss, low, high, limit)}{' points' if self.percent else ''}"
 
     def step(self, before: float, after: float) -> str:
         """Return two scores in their order: `accuracy 92.4 -> 91.8`."""

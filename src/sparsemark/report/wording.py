@@ -80,8 +80,17 @@ def rate(value: float | None) -> str:
 
 def ratio(interval: Interval) -> str:
     """Return `2.91x [2.74, 3.02]`; below 1.1 with a third decimal, or the interval would vanish in the rounding."""
-    decimals = 3 if interval.high < 1.1 else 2
+    decimals = _ratio_decimals(interval.high)
     return f"{interval.estimate:.{decimals}f}x [{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
+
+
+def bare_ratio(value: float) -> str:
+    """Return a ratio that has no interval, `2.91x`, with the decimals of one that has."""
+    return f"{value:.{_ratio_decimals(value)}f}x"
+
+
+def _ratio_decimals(highest: float) -> int:
+    return 3 if highest < 1.1 else 2
 
 
 def times(interval: Interval) -> str:

@@ -75,7 +75,8 @@ def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Mea
     ratios = [_FIRST_WIDER, *(1.0 for _ in panels)][: len(panels)]
     (grid,) = figure.subplots(1, len(panels), squeeze=False, width_ratios=ratios)
     looks = kind_looks(_kind(one) for one in shown if not is_control(one.first))
-    vivid = _in_colour(shown)
+    members = _members(shown)
+    vivid = in_colour(best_first(members))
     looks = emphasised(looks, vivid)
     chance = chance_of(shown, [m for m in baselines if m.model == MAJORITY and scale.metric in m.scores], scale)
     ends: dict[Axes, list[End]] = {}
@@ -89,7 +90,7 @@ def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Mea
             ends[axes].append(End(chance, CHANCE, CHANCE_COLOUR))
         axes.axhline(0, color=GREY, linewidth=1.2, linestyle=REFERENCE_DASHES, zorder=1)
         ends[axes].append(End(0.0, dense_in_words(shown, scale), GREY))
-        axes.set_title(title + (coloured(len(looks)) if axes is grid[0] else ""))
+        axes.set_title(title + (coloured(members) if axes is grid[0] else ""))
         scale_left(axes, max(one.left for one in shown), min(one.left for one in shown))
         tidy(axes)
     grid[0].set_ylabel(axis_of(shown, scale), fontsize=9)
@@ -127,13 +128,13 @@ def _kind(one: Change) -> str:
     return wording.kind(one.first) + wording.precision_mark(one.first.precision)
 
 
-def _in_colour(shown: Sequence[Change]) -> set[str]:
-    """Return the kinds in colour; the best is that from which most can be removed with the score kept."""
+def _members(shown: Sequence[Change]) -> dict[str, list[tuple[float, bool]]]:
+    """Return what ranks the kinds; the best is that from which most can be removed with the score kept."""
     members: dict[str, list[tuple[float, bool]]] = {}
     for one in shown:
         if not is_control(one.first):
             members.setdefault(_kind(one), []).append((100 - one.left, one.keeps))
-    return in_colour(best_first(members))
+    return members
 
 
 def _draw_kinds(

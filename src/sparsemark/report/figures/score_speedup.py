@@ -128,7 +128,7 @@ def _draw_spots(axes: Axes, spots: Sequence[Spot], scale: Scale, notes: Notes) -
                 linewidths=1.4,
                 zorder=3,
             )
-    if note := coloured(len(looks)).strip():
+    if note := coloured(members).strip():
         axes.scatter([], [], marker="none", label=note)
     for kind, face in _FACES.items():
         axes.scatter([], [], marker="o", facecolors=face or GREY, edgecolors=GREY, label=kind)

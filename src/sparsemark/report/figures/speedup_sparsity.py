@@ -64,6 +64,9 @@ _MOST_COLUMNS = 3
 _ROOM = 1.25
 """Factor by which the axis goes beyond the bars, on either side."""
 
+_HALF = 50.0
+"""Weights left, in percent, up to which a panel that begins there would be half empty if it began at all of them."""
+
 _LEAST = 0.8, 1.25
 """Speedups that the axis shows at least: without them a scatter of 1 % would fill it."""
 
@@ -106,8 +109,8 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
     for axes, (title, pruned) in zip(grid, panels, strict=False):
         lines = _lines(pruned, timed, looks, notes)
         ends[axes] = _draw_lines(axes, lines, kept)
-        ends[axes] += _draw_limits(axes, [m for m in timed if is_reference(m)], _least(lines), notes)
-        axes.set_title(title + coloured(len(lines), is_scored=bool(kept)))
+        ends[axes] += _draw_limits(axes, [m for m in timed if is_reference(m)], lines, notes)
+        axes.set_title(title + coloured(_members(lines, kept)))
         tidy(axes)
     label_ends(figure, ends)
     return figure
@@ -137,6 +140,12 @@ def _least(lines: Mapping[Way, Line]) -> float:
     return min(line.left for line in lines.values())
 
 
+def _most(lines: Mapping[Way, Line]) -> float:
+    """Return the weights left where the axis begins: all, but for lines that begin far below."""
+    first = max(line.points[0][0] for line in lines.values())
+    return 100.0 if first > _HALF else first
+
+
 def _lines(
     pruned: Sequence[Measurement], timed: Sequence[Measurement], looks: Mapping[str, Look], notes: Notes
 ) -> dict[Way, Line]:
@@ -151,6 +160,14 @@ def _lines(
     return found
 
 
+def _members(lines: Mapping[Way, Line], kept: Container[str]) -> dict[Way, list[tuple[float, bool]]]:
+    """Return the lower end of the speedup of each cell of the series, and whether it keeps its score."""
+    return {
+        way: [(speedup.low, m.name in kept) for m in line.cells if (speedup := drawn_speedup(m))]
+        for way, line in lines.items()
+    }
+
+
 def _draw_lines(axes: Axes, lines: Mapping[Way, Line], kept: Container[str]) -> list[End]:
     """Draw the series of a panel, and return the name of each at its end.
 
@@ -159,14 +176,11 @@ def _draw_lines(axes: Axes, lines: Mapping[Way, Line], kept: Container[str]) -> 
         lines: its series.
         kept: names of the cells that keep their score.
     """
-    vivid = in_colour(best_first({
-        way: [(speedup.low, m.name in kept) for m in line.cells if (speedup := drawn_speedup(m))]
-        for way, line in lines.items()
-    }))  # fmt: skip
+    vivid = in_colour(best_first(_members(lines, kept)))
     drawn = emphasised({way: line.look for way, line in lines.items()}, vivid)
     for way, line in lines.items():
         draw_series(axes, line.points, drawn[way], line.name, way, is_rest=way not in vivid)
-    scale_left(axes, 100, _least(lines))
+    scale_left(axes, _most(lines), _least(lines))
     are_apart = len({round(line.left) for line in lines.values()}) > 1
     return [
         End(
@@ -179,8 +193,11 @@ def _draw_lines(axes: Axes, lines: Mapping[Way, Line], kept: Container[str]) -> 
     ]
 
 
-def _draw_limits(axes: Axes, references: Sequence[Measurement], least: float, notes: Notes) -> Iterator[End]:
+def _draw_limits(
+    axes: Axes, references: Sequence[Measurement], lines: Mapping[Way, Line], notes: Notes
+) -> Iterator[End]:
     """Draw the dense reference, and what would be reached if time went as the weights that are left."""
+    least = _least(lines)
     axes.axhline(1, color=GREY, linewidth=1.2, linestyle=REFERENCE_DASHES, zorder=1)
     axes.plot([100, least], [1, 100 / least], color="0.75", linewidth=1.2, linestyle="--", zorder=1)
     for m in references[:1]:
@@ -188,7 +205,7 @@ def _draw_limits(axes: Axes, references: Sequence[Measurement], least: float, no
     _, top = axes.get_ylim()
     if 100 / least <= top:
         yield End(100 / least, "1 / (share left)", "0.55", least)
-    else:  # it leaves the panel on its way up
+    elif 100 / top <= _most(lines):  # it leaves the panel on its way up
         words = axes.annotate("1 / (share left)", (100 / top, top), (-18, -3), textcoords="offset points")
         words.set(horizontalalignment="right", verticalalignment="top", fontsize=8.5, color="0.55")
 

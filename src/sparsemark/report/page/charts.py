@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SHAPES = {DENSE_KIND: "diamond", ZEROS: "circle", CHANNELS: "square", BOTH: "triangle-up", CONTROL: "cross"}
 """Symbol of each family of pruning."""
 
+_HALF, _STEP = 50, 10
+"""Share removed, in percent, from which an axis need not begin at 0, and the steps at which it may begin."""
+
 _BEYOND = "abs(datum.y) > ys[1]"
 """Whether a pair of blocks lies beyond the axis of its chart, at whose edge it is drawn."""
 
@@ -125,7 +128,7 @@ def speedup(kind: str, colour: Spec) -> Spec:
         340,
         colour,
         signals=[{"name": name, "value": value} for name, value in
-                 (*POINTED, ("ys", [0.5, 2]), ("yticks", [1]), ("over", ""), ("most", 100), ("room", 0))],
+                 (*POINTED, ("ys", [0.5, 2]), ("yticks", [1]), ("over", ""), ("from", 0), ("most", 100), ("room", 0))],
         data=[
             {"name": "cells"},
             {"name": "tag"},
@@ -133,11 +136,11 @@ def speedup(kind: str, colour: Spec) -> Spec:
             {"name": "lines", "source": "medians", "transform": [{"type": "filter", "expr": "datum.lined"}]},
             {"name": "labels"},
             {"name": "ideal", "values": ideal,
-             "transform": [{"type": "filter", "expr": "datum.y <= ys[1] && datum.x <= most"}]},
+             "transform": [{"type": "filter", "expr": "datum.y <= ys[1] && datum.x >= from && datum.x <= most"}]},
         ],
         scales=[
-            {"name": "x", "type": "linear", "domain": {"signal": "[0, most]"},
-             "range": {"signal": "[0, max(120, width - room)]"}, "zero": True},
+            {"name": "x", "type": "linear", "domain": {"signal": "[from, most]"},
+             "range": {"signal": "[0, max(120, width - room)]"}, "zero": False},
             log_scale("y", "height", "ys"),
         ],
         axes=[
@@ -277,6 +280,31 @@ def parity(colour: Spec, rows: int, limit: float) -> Spec:
                 "cursor": {"value": "pointer"}, "description": {"field": "label"}}}},
         ],
     )  # fmt: skip
+
+
+def panel_frames(
+    records: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]], panels: Mapping[str, str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return for each network and chart of speedup against what was removed its axes: each fits its own points.
+
+    Args:
+        records: of the points.
+        points: as from `course`.
+        panels: titles of those charts by their names.
+    """
+    names = {title: name for name, title in panels.items()}
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for point in points:
+        own = found.setdefault(records[point["cell"]]["model"], {})
+        own.setdefault(names[point["panel"]], []).append(point)
+    return {model: {name: _panel_frame(records, own) for name, own in of.items()} for model, of in found.items()}
+
+
+def _panel_frame(records: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    ends, ticks = ratio_axis(end for point in own for end in records[point["cell"]]["speedup"])
+    least = min(point["x"] for point in own)
+    # Shares above a half would be pressed into the right half of an axis from 0.
+    return {"ratios": ends, "ticks": ticks, "from": 0 if least < _HALF else _STEP * ((least - 1) // _STEP)}
 
 
 def frame(records: Sequence[Mapping[str, Any]], dense: float | None, least: float | None) -> dict[str, Any]:

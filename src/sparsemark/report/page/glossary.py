@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparsemark.report import agreement
 from sparsemark.report.trust import LEGEND
 
 GLOSSARY = (
@@ -26,7 +27,8 @@ GLOSSARY = (
     ("all-ones, random", "Controls: a mask that zeroes nothing, and one that zeroes weights at random."),
     ("parity", "Largest difference from the same network computed in float64, relative to the largest output. Without "
      "parity there is no latency."),
-    ("decides as dense", "Share of inputs on which a network decides as the dense one."),
+    ("decides as dense", f"{agreement.MEANING[0].upper()}{agreement.MEANING[1:]}. It is no score: "
+     "both may be wrong, and untrained networks often decide alike whatever their input."),
     ("zeros, channels", "Weights set to zero keep all shapes. Removed channels make layers smaller."),
     ("ideal", "1 / (1 - s): the speedup if every zero saved its multiplication and nothing else took time."),
     ("CSR", "Compressed sparse rows: a file that stores only weights that are not zero."),

@@ -84,7 +84,7 @@ def _points(
         label = f"{pair.name}, {side}: {value:.3g}, {layer.kernel}"
         found.append(
             {"cell": pair.name, "place": place, "run": side, "x": value, "facts": facts,
-             "label": label + (f", {wording.percent(peak)} of the peak" if peak else "")}
+             "label": label + (f", {wording.percent(peak)} of the peak" if peak is not None else "")}
         )  # fmt: skip
     return found
 
@@ -122,7 +122,7 @@ def _texts(pair: LayerPair, layers: Layers) -> tuple[str, ...]:
         " x ".join(map(str, own.shape)) if own else "",
         *(layer.kernel if layer else wording.ABSENT for _, layer in sides),
         *("" if seconds is None else f"{_MILLI * seconds:.3f}" for seconds in (before, after)),
-        f"{before / after:.2f}x" if before and after else "",
+        wording.bare_ratio(before / after) if before and after else "",
         *(f"{_MEGA * layer.left:.2f}" if layer and layer.multiply_adds else "" for _, layer in sides),
         *("" if peak is None else wording.percent(peak) for peak in peaks),
     )

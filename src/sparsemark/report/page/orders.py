@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from sparsemark.report.emphasis import IN_COLOUR, MANY, best_first, keeps_score
+from sparsemark.report.emphasis import IN_COLOUR, MANY, best_first, keeping, keeps_score
 from sparsemark.report.page.cells import CONTROL
 
 if TYPE_CHECKING:
@@ -39,8 +39,10 @@ def orders(
     judged: Sequence[Standing],
     points: Sequence[Mapping[str, Any]],
     panels: Mapping[str, str],
-) -> dict[str, dict[str, list[str]]]:
-    """Return for each network and chart its series, the best first.
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return for each network the `order` of the series of each chart, the best first, and which of them `keep`.
+
+    A series keeps the score where one of its members does.
 
     Args:
         records: of the points of the charts.
@@ -62,4 +64,10 @@ def orders(
             add(record["model"], FRONT, record["runner"], member)
     for point in points:
         add(records[point["cell"]]["model"], names[point["panel"]], point["line"], members[point["cell"]])
-    return {model: {chart: best_first(series) for chart, series in of.items()} for model, of in found.items()}
+    return {
+        model: {
+            "order": {chart: best_first(series) for chart, series in of.items()},
+            "keep": {chart: keeping(series) for chart, series in of.items()},
+        }
+        for model, of in found.items()
+    }

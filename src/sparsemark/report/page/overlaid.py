@@ -98,10 +98,9 @@ def overlaid(before: Sequence[Measurement], after: Sequence[Measurement]) -> Ove
 
 
 def _point(record: Mapping[str, Any], run: str, at: tuple[float, float]) -> dict[str, Any]:
-    estimate, low, high = record["speedup"]
     return {
         "cell": record["name"], "run": run, "runner": record["runner"], "x": at[0], "y": at[1],
-        "label": f"{run}: {record['pruned']} on {record['runner']}, {estimate:.2f}x [{low:.2f}, {high:.2f}]",
+        "label": f"{run}: {record['pruned']} on {record['runner']}, {record['times']}",
     }  # fmt: skip
 
 

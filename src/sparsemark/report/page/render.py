@@ -17,6 +17,7 @@ from sparsemark.report.findings import CONTROLS
 from sparsemark.report.findings import TITLE as FINDINGS
 from sparsemark.report.front import FRONT, SPREAD, places
 from sparsemark.report.harmless import harmless_run
+from sparsemark.report.headline import reference_name
 from sparsemark.report.page import charts, layers, library, rows, vega
 from sparsemark.report.page.cells import CONTROL, KINDS, cell_records, course
 from sparsemark.report.page.colours import engine_colours
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from sparsemark.report.document import Content
     from sparsemark.report.layers import Layers
     from sparsemark.report.page.summary import Summary
+    from sparsemark.report.wording import Notes
 
 PARITY_LIMIT = 1e-5
 """Of float32, relative; `measurement.parity` decides by the same."""
@@ -78,7 +80,7 @@ def as_page(
         # A number stands for an engine: its registered name is shown to nobody.
         record["engine"] = engines.index(record["engine"])
         record["chosen"] = any(record["name"] in summary.cells for summary in found)
-    data, view = _charts(records, points, drawn, scoring) if records else ({}, {})
+    data, view = _charts(records, points, drawn, scoring, run.engines) if records else ({}, {})
     if explained is not None and records:
         specs, values = layers.charts(explained)
         data["charts"] |= specs
@@ -125,20 +127,19 @@ def _more(found: Sequence[Summary]) -> Iterator[str]:
 
 def _what_it_says(content: Content, run: Run) -> dict[str, Any]:
     """Return the findings as a table with its title, what its words mean, and the lines beside it."""
-    title, _, against = FINDINGS.partition(" (")
     columns, lines = findings_table(content.findings, reference_of(run.measured(), run.engines))
     words = (
         f"unchanged: the whole interval is within {100 * NEGLIGIBLE:g} % of 1x; faster and slower: on one side of it; "
         "not settled: neither; mixed: no verdict holds for more than half of the cells"
     )
     return {
-        "title": title,
+        "title": FINDINGS,
         "lead": (
-            f"The verdict goes by the ratio in bold: {against.rstrip(')')}. Numbers are those of the cell from "
-            "which most was removed."
+            "The verdict goes by the ratio in bold, which is over what stands below it. Numbers are those of the cell "
+            "from which most was removed."
         ),
         "columns": columns,
-        "rows": lines,
+        "rows": [(one.model, line) for one, line in zip(content.findings, lines, strict=True)],
         "beside": [words, *beside(content.findings)],
     }
 
@@ -168,6 +169,7 @@ def _charts(
     drawn: Sequence[Mapping[str, Any]],
     judged: Sequence[Standing],
     scoring: Scoring,
+    notes: Notes,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the data of the page's script, and which charts there are.
 
@@ -176,6 +178,7 @@ def _charts(
         drawn: points of the charts: folds as one, else a number, which is the place of its cell among the records.
         judged: what the points are of.
         scoring: of the run.
+        notes: on its engines.
     """
     runners = {record["runner"]: record["engine"] for record in records}
     colour = vega.colours(list(runners), list(runners.values()))
@@ -183,9 +186,13 @@ def _charts(
     order = {kind: place for place, kind in enumerate(KINDS)}
     titles = sorted({point["panel"] for point in points}, key=lambda title: (order[title.partition(":")[0]], title))
     panels = {f"course-{number}": title for number, title in enumerate(titles)}
-    frames = _frames(drawn, judged, scoring)
+    frames = _frames(drawn, judged, scoring, notes)
+    for frame, course_axes in (
+        (frames[model], own) for model, own in charts.panel_frames(drawn, points, panels).items()
+    ):
+        frame["panels"] = course_axes
     for model, ranked in orders(drawn, judged, points, panels).items():
-        frames[model]["order"] = ranked
+        frames[model] |= ranked
     specs: dict[str, Any] = {}
     if any(record["score"] and record["speedup"] for record in records):
         specs["front"] = charts.front(colour)
@@ -199,7 +206,7 @@ def _charts(
         specs["tails"] = rows.tails(colour)
     several = {one.measurement.name: wording.several(one.folds) for one in judged if one.folds is not None}
     place = {record["name"]: number for number, record in enumerate(records)}
-    compared = {record["runner"] for record in records if record["parity"]}
+    compared = {record["runner"] for record in records if record["parity"] is not None}
     if compared:
         specs["parity"] = charts.parity(colour, len(compared), PARITY_LIMIT)
     data = {
@@ -238,7 +245,10 @@ def _facts(record: Mapping[str, Any], one: Standing, scoring: Scoring) -> list[t
     if one.folds is not None:
         for cell in one.folds.members:
             score = scoring.score(cell)
-            texts = [f"{cell.speedup:.2f}x" if cell.speedup else "", scale.value(score.value) if score else ""]
+            texts = [
+                "" if cell.speedup is None else wording.bare_ratio(cell.speedup),
+                scale.value(score.value) if score else "",
+            ]
             facts.append((wording.which(cell, one.folds.unit), ", ".join(filter(None, texts))))
         if one.folds.disturbed:
             facts.append(("disturbed", f"{one.folds.disturbed} of {len(one.folds.members)} {one.folds.unit}"))
@@ -246,7 +256,7 @@ def _facts(record: Mapping[str, Any], one: Standing, scoring: Scoring) -> list[t
 
 
 def _frames(
-    records: Sequence[Mapping[str, Any]], judged: Sequence[Standing], scoring: Scoring
+    records: Sequence[Mapping[str, Any]], judged: Sequence[Standing], scoring: Scoring, notes: Notes
 ) -> dict[str, dict[str, Any]]:
     """Return the axes of each network's charts."""
     frames = {}
@@ -264,7 +274,7 @@ def _frames(
             least = dense + sign * scale.factor * against.allowed
             keeps = f"keeps the score: {scale.within(against.allowed)}"
         frames[model] = charts.frame([record for record, _ in own], dense, least) | {
-            "over": "times as fast as dense",
+            "over": f"times as fast as {reference_name(first, notes)}",
             "score": scale.axis(wording.caveat(one.measurement.data) for _, one in own)
             + ("" if scale.higher_is_better else f" ({scale.direction})"),
             "up": scale.higher_is_better,

@@ -11,13 +11,12 @@ from sparsemark.analysis.cells import (
     is_reference,
     is_unpruned,
     models,
-    reference_engine,
 )
 from sparsemark.analysis.contamination import Disturbance
 from sparsemark.analysis.front import answers, fastest
 from sparsemark.report import trust, wording
 from sparsemark.report.findings import against_itself, clock_agrees
-from sparsemark.report.headline import QUIET, disturbance, doubt, unjudged
+from sparsemark.report.headline import QUIET, disturbance, doubt, reference_name, unjudged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,7 +92,7 @@ def _fastest(answer: Answer, run: Run) -> Iterator[Tile]:
         over = wording.several(found.folds)
         yield Tile(
             times,
-            f"speed only {ends}: {named}; trust {trust.grade(m)}",
+            f"over {reference_name(m, run.engines)} {ends}, speed only: {named}; trust {trust.grade(m)}",
             more=f"the fastest pruned network{_ends_of(over)}; no score says whether it is still good",
         )
 
@@ -105,8 +104,7 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
     over = wording.several(best.folds)
     if (speedup := best.speedup) is not None:
         times, _, ends = wording.ratio(speedup).partition(" ")
-        dense = f"dense {wording.engine_name(reference_engine(m), run.engines)}"
-        words = f"as fast as {dense} {ends}; trust {trust.grade(m)}"
+        words = f"as fast as {reference_name(m, run.engines)} {ends}; trust {trust.grade(m)}"
         yield Tile(times, words, more=_ends_of(over).removeprefix(", "))
     if m.p50_ms is not None:
         reference = _reference_ms(answer, m)

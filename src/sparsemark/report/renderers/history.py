@@ -116,7 +116,7 @@ def _machine(one: Series, among: Sequence[Series]) -> str:
 
 
 def _speedup(point: Point) -> str:
-    text = f"{point.speedup:.2f}x"
+    text = wording.bare_ratio(point.speedup)
     if point.speedup_low is not None and point.speedup_high is not None:
         text = wording.ratio(Interval(point.speedup, point.speedup_low, point.speedup_high))
     return text + (" (!)" if _contaminated(point) else "")

@@ -99,7 +99,7 @@ def render_comparison(
         (
             c.cell,
             change_text(c.latency.change) if c.latency else wording.ABSENT,
-            _pair(c, lambda m: None if m.speedup is None else f"{m.speedup:.2f}x"),
+            _pair(c, lambda m: None if m.speedup is None else wording.bare_ratio(m.speedup)),
             _pair(c, lambda m: _score(m, scoring, named=len(leading) > 1)),
             _pair(c, lambda m: None if m.artifact_bytes is None else f"{m.artifact_bytes:,}"),
             in_words(c.latency.contaminated) if c.latency else (c.why_not or ""),

@@ -15,7 +15,7 @@
 
   const label = (cell) =>
     `${cell.pruned} on ${cell.runner}` +
-    (cell.speedup ? `, ${cell.speedup[0].toFixed(2)} times as fast [${cell.speedup[1].toFixed(2)}, ${cell.speedup[2].toFixed(2)}]` : "") +
+    (cell.times ? `, ${cell.times.replace("x", ` ${page.frames[cell.model].over}`)}` : "") +
     (cell.score ? `, ${page.metric[cell.model] || "score"} ${+cell.score[0].toPrecision(4)}` : "") +
     (cell.over ? `, over ${cell.over}` : "") +
     (cell.onFront ? ", on the front" : "") + (cell.chosen ? ", to deploy" : "");
@@ -50,11 +50,11 @@
     const row = cell.facts ? null : rowOf.get(cell.name);
     for (const [term, text] of cell.facts ?? []) add(term, text);
     if (row && place !== "strip") all("th", table.tHead).forEach((head, index) => add(head.dataset.title, row.cells[index].textContent.trim()));
-    if (place === "strip" && cell.speedup) add("speedup [95 %]", `${cell.speedup[0].toFixed(2)}x [${cell.speedup[1].toFixed(2)}, ${cell.speedup[2].toFixed(2)}]`);
+    if (place === "strip") add("speedup [95 %]", cell.times);
     if (place === "strip") add("trust", cell.grade);
     add("dominated", place === "strip" ? "" : cell.below);
     add("trust lowered by", cell.why);
-    add("from float64", place !== "strip" && cell.parity ? cell.parity.toExponential(1) : "");
+    add("from float64", place !== "strip" && cell.parity !== undefined && cell.parity !== null ? cell.parity.toExponential(1) : "");
     add(cell.over ? "cells" : cell.facts ? "layer" : "cell", cell.name);
     out.replaceChildren(list);
   };
@@ -96,7 +96,7 @@
   const put = (id, name, values) => views.get(id).data(name, values);
   const settle = (id) => views.get(id).runAsync().then(() => focusable(id));
   const axes = (view, frame) => {
-    for (const [name, value] of [["ys", frame.ratios], ["yticks", frame.ticks], ["over", frame.over]]) view.signal(name, value);
+    for (const [name, value] of [["ys", frame.ratios], ["yticks", frame.ticks], ["from", frame.from]]) view.signal(name, value);
   };
 
   // ---- series: of many the best are in colour; the others are grey, told apart by symbols and named when pointed at
@@ -132,8 +132,11 @@
     const engine = new Map(points.map((point) => [seriesOf(id, point), point.engine]));
     const rest = order.length - vivid.length;
     const said = document.createElement("span");
-    const rule = page.frames[network()].dense === null ? "fastest" : "best", of = rule === "best" ? " of what keeps the score" : "";
-    said.textContent = rest ? `in colour: the ${rule} ${vivid.length} of ${order.length}, by the lower end of the speedup${of}; the grey ones are named when pointed at` : "";
+    const keep = page.frames[network()].keep?.[id] ?? [], kept = vivid.filter((name) => keep.includes(name)).length;
+    const by = "by the lower end of the speedup", which = !kept ? `the fastest ${vivid.length} of ${order.length}, ${by}`
+      : kept === vivid.length ? `the best ${vivid.length} of ${order.length}, ${by} of what keeps the score`
+        : `of ${order.length} the ${kept} that keep${kept === 1 ? "s" : ""} the score, then the fastest, ${by}`;
+    said.textContent = rest ? `in colour: ${which}; the grey ones are named when pointed at` : "";
     out.replaceChildren(...(rest ? [said] : []), ...order.map((name) => {
       const one = document.createElement("span"), { shape, hollow } = symbol(id, name);
       const ink = vivid.includes(name) ? `var(--e${engine.get(name)})` : "var(--rest)";
@@ -284,8 +287,8 @@
       const longest = Math.max(0, ...named.map((point) => point.line.length));
       const narrow = document.getElementById(id).clientWidth < 420 || longest > 40;
       const room = narrow ? 0 : 18 + 7 * longest;
-      axes(view, frame);
-      view.signal("room", room).signal("most", 100).signal("vivid", vivid).signal("lit", "");
+      if (frame.panels?.[id]) axes(view, frame.panels[id]);
+      view.signal("over", frame.over).signal("room", room).signal("most", 100).signal("vivid", vivid).signal("lit", "");
       put(id, "cells", points);
       put(id, "labels", []);
       put(id, "tag", []);
@@ -295,10 +298,25 @@
     }
   };
 
+  const says = (shows) => {
+    // The words below a title say only what is drawn.
+    for (const [what, is] of Object.entries(shows)) all(`[data-drawn=${what}]`).forEach((words) => { words.hidden = !is; });
+  };
+  const ofNetwork = (one) => one.dataset.model === network();
+  const offered = all("#strip-cell option");
+  const offer = () => {
+    // Pairs of blocks are offered of the network that is shown, first those of the cell to deploy.
+    const select = find("#strip-cell"), own = offered.filter(ofNetwork);
+    if (!select || (select.options.length === own.length && own.every((one) => one.parentNode === select))) return;
+    select.replaceChildren(...own);
+    select.value = (own.find((one) => one.defaultSelected) ?? own[0])?.value ?? "";
+    drawStrip();
+  };
   const drawStrip = () => {
     const view = views.get("strip");
     if (!view) return;
     const cell = cells.find((one) => one.name === find("#strip-cell").value);
+    find("#strip").closest(".split").hidden = !cell;
     if (!cell) return;
     const control = cells.find((one) => one.aa && one.model === cell.model && one !== cell);
     const points = (of, values) => values.blocks.map((y, x) => ({
@@ -321,9 +339,7 @@
     put("strip", "cells", own);
     put("strip", "control", beside);
     put("strip", "launches", starts);
-    // The words below the title say only what this cell shows.
-    const shows = { control: beside.length, moved: cell.moved.length, launches: starts.length, beyond: counted.length };
-    all("[data-drawn]").forEach((words) => { words.hidden = !shows[words.dataset.drawn]; });
+    says({ control: beside.length, moved: cell.moved.length, launches: starts.length, beyond: counted.length });
     settle("strip");
     show("strip", cell);
   };
@@ -336,14 +352,19 @@
       place, percentile: [50, 90, 99][index], x: ms / cell.ms[0], runner: cell.runner, cell: cell.name,
       name: `${cell.pruned} on ${cell.runner}${cell.reference ? " (reference)" : ""}: p50 ${cell.ms[0].toPrecision(3)} ms`,
       label: `${cell.pruned} on ${cell.runner}: p${[50, 90, 99][index]} ${ms.toPrecision(3)} ms` })).filter(Boolean));
+    says(Object.fromEntries(["chosen", "reference", "onFront"].map((what) => [what, few.some((cell) => cell[what])])));
     view.height(30 * Math.max(1, few.length));
     put("tails", "cells", values);
     settle("tails");
   };
   const drawParity = (shown) => {
     if (!views.has("parity")) return;
-    put("parity", "cells", shown.filter((cell) => cell.parity).map((cell) => ({
-      cell: cell.name, runner: cell.runner, precision: cell.precision, parity: cell.parity,
+    const compared = shown.filter((cell) => cell.parity !== null), exact = compared.some((cell) => cell.parity === 0);
+    // A logarithmic axis has no place for 0: it stands below all others.
+    const least = Math.min(1e-6, ...compared.map((cell) => cell.parity).filter((one) => one > 0)) / 10;
+    says({ exact });
+    put("parity", "cells", compared.map((cell) => ({
+      cell: cell.name, runner: cell.runner, precision: cell.precision, parity: cell.parity || least,
       label: `${cell.pruned} on ${cell.runner}: ${cell.parity.toExponential(1)} from float64` })));
     settle("parity");
   };
@@ -355,6 +376,7 @@
   const update = () => {
     if (!find("#filters")) return;
     const shown = passing(cells), names = new Set(shown.map((cell) => cell.name)), points = passing(drawn);
+    all("tr[data-model]").forEach((row) => { row.hidden = !ofNetwork(row); });
     rows.forEach((row) => { row.hidden = !names.has(row.dataset.name); });
     const count = find("#count");
     if (count) count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows shown`;
@@ -363,6 +385,7 @@
     drawCourse(points);
     drawTails(points);
     drawParity(points);
+    offer();
   };
 
   // ---- sorting
