@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
+from numba import types
 from numba.core import cgutils, codegen
 from numba.core.registry import cpu_target
 
@@ -110,6 +111,22 @@ def _object_code(entry: Any) -> bytes:
     return code
 
 
+def _remember_types() -> None:
+    """Have Numba choose the code for an operation once for the same types of operands.
+
+    It tries candidate by candidate each time that one is met, a fifth of its work.
+    """
+    choose, chosen = types.BaseFunction.get_call_type, {}
+
+    def remembered(function: Any, context: Any, operands: Any, named: Any) -> Any:
+        key = function, tuple(operands), tuple(named.items())
+        if key not in chosen:
+            chosen[key] = choose(function, context, operands, named)
+        return chosen[key]
+
+    types.BaseFunction.get_call_type = remembered
+
+
 def _sized(texts: list[str]) -> Iterator[str]:
     """Yield modules, with copies of the loops around microkernels for each size of a tile."""
     for text in texts:
@@ -132,5 +149,6 @@ def _optimise(module: Any, machine: Any) -> None:
 if __name__ == "__main__":
     end_with_parent()
     gc.disable()  # a tenth of the time, in a process that ends right away
+    _remember_types()
     cpu_target.target_context._internal_codegen = _Codegen("sparsemark")  # type: ignore[no-untyped-call]
     compile_into(Path(sys.argv[1]))
