@@ -108,23 +108,22 @@ def _compile() -> bytes:
     try:
         # By way of files: whatever is printed while Python starts would be taken for code.
         with temporary_folder() as folder:
-            reason = _compile_into(folder)
+            _run_compilers(folder)
             code = b"".join(_LENGTH.pack(len(one)) + one for one in _contents(folder))
     except OSError as error:
         raise UnsupportedError(f"direct-csr: cannot be compiled: {error.strerror or error}") from error
-    if not code and not reason:
-        reason = "the compiler wrote nothing"
-    if reason:
-        raise UnsupportedError(f"direct-csr: cannot be compiled: {reason}")
+    if not code:
+        raise UnsupportedError("direct-csr: cannot be compiled: the compiler wrote nothing")
     return code
 
 
 def _contents(folder: Path) -> list[bytes]:
+    """Return the object files in a folder, in the order of the entries."""
     return [path.read_bytes() for path in sorted(folder.glob("*.o"))]
 
 
-def _compile_into(folder: Path) -> str:
-    """Compile all entries to files of a folder, in a process for each processor; return why that failed, or nothing."""
+def _run_compilers(folder: Path) -> None:
+    """Have all entries compiled to files of a folder, by a process for each processor; errors as in `load`."""
     import subprocess
 
     from sparsemark.machine.import_path import variables
@@ -134,23 +133,26 @@ def _compile_into(folder: Path) -> str:
     environment = {name: value for name, value in variables().items() if not name.startswith("NUMBA_")}
     command = [sys.executable, "-P", "-m", "sparsemark.direct.runtime.compilation", str(folder)]
     with contextlib.ExitStack() as stack:
-        running = {}
+        logs = {}
         for number in range(min(len(allowed_cpus()), _MOST_PROCESSES)):
             log = folder / f"{number}.log"  # a pipe that nobody reads could fill up
-            with log.open("wb") as file:
-                process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=file)  # noqa: S603 - fixed words
+            with log.open("wb") as printed:
+                process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=printed)  # noqa: S603 - fixed words
             stack.enter_context(process)
             stack.callback(process.kill)  # where another one fails, or the user interrupts
-            running[process] = log
-        while running:
-            for process in [one for one in running if one.poll() is not None]:
-                log = running.pop(process)
+            logs[process] = log
+        while logs:
+            for process in [one for one in logs if one.poll() is not None]:
+                log = logs.pop(process)
                 if process.returncode:
-                    lines = log.read_text(errors="replace").split("\n")
-                    said = [line.strip() for line in lines if line.strip()]
-                    return said[-1] if said else f"exit code {process.returncode}"
+                    raise UnsupportedError(f"direct-csr: cannot be compiled: {_reason(log, process.returncode)}")
             time.sleep(_INTERVAL)
-    return ""
+
+
+def _reason(log: Path, code: int) -> str:
+    """Return the last line that a process printed; where it printed none, its exit code."""
+    lines = [line.strip() for line in log.read_text(errors="replace").split("\n")]
+    return next((line for line in reversed(lines) if line), f"exit code {code}")
 
 
 def _objects(code: bytes) -> list[bytes]:
