@@ -116,7 +116,8 @@ def _remember_types() -> None:
 
     It tries candidate by candidate each time that one is met, a fifth of its work.
     """
-    choose, chosen = types.BaseFunction.get_call_type, {}
+    functions: Any = types.BaseFunction
+    choose, chosen = functions.get_call_type, {}
 
     def remembered(function: Any, context: Any, operands: Any, named: Any) -> Any:
         key = function, tuple(operands), tuple(named.items())
@@ -124,7 +125,7 @@ def _remember_types() -> None:
             chosen[key] = choose(function, context, operands, named)
         return chosen[key]
 
-    types.BaseFunction.get_call_type = remembered
+    functions.get_call_type = remembered
 
 
 def _sized(texts: list[str]) -> Iterator[str]:
