@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,9 @@ import sparsemark
 from sparsemark import direct, paths
 from sparsemark.direct import target
 from sparsemark.direct.fingerprint import fingerprint
+from sparsemark.direct.kernels.interpreter import ENTRIES
 from sparsemark.direct.network import Network
-from sparsemark.direct.runtime import machine_code, object_file
+from sparsemark.direct.runtime import compilation, machine_code, object_file
 from sparsemark.direct.target import PROCESSOR
 from sparsemark.engines import direct_csr
 from sparsemark.errors import UnsupportedError
@@ -202,6 +204,7 @@ def test_code_of_other_sources_another_processor_or_compiler_has_another_name(tm
 
 def test_code_calls_nothing_of_numba_or_python(code):
     """Or it would have to hold the interpreter's lock, and what it calls would have to be loaded."""
+    assert len(machine_code._objects(code)) == len(ENTRIES)
     for name in (b"NRT_", b"numba_", b"Py", b"_Py"):
         assert b"\0" + name not in code
 
@@ -231,6 +234,54 @@ def program(folder, text):
     return str(path)
 
 
+@pytest.fixture
+def two_processors(monkeypatch):
+    """Have two processes compile, whatever the machine."""
+    monkeypatch.setattr("sparsemark.machine.placement.allowed_cpus", lambda: [0, 1])
+
+
+INTERRUPTS = """
+echo $$ >"$4/$$"
+if mkdir "$4/first"; then
+  while [ "$(ls "$4" | grep -c '^[0-9]*$')" -lt 2 ]; do sleep 0.01; done
+  cp "$4"/[0-9]* "%s"
+  kill -INT $PPID
+fi
+exec sleep 60
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.usefixtures("two_processors")
+def test_an_interrupt_ends_all_compilers(tmp_path, monkeypatch):
+    noted = tmp_path / "noted"
+    noted.mkdir()
+    monkeypatch.setattr(sys, "executable", program(tmp_path, INTERRUPTS % noted))
+    with pytest.raises(KeyboardInterrupt):
+        machine_code._compile()
+    processes = [int(path.name) for path in noted.iterdir() if path.suffix != ".log"]
+    assert len(processes) == 2
+    for process in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
+def test_an_entry_is_compiled_by_one_of_several_processes(tmp_path, monkeypatch):
+    begun = []
+
+    def compiled(entry):
+        begun.append(entry)
+        time.sleep(0.01)
+        return entry.encode()
+
+    monkeypatch.setattr(compilation, "ENTRIES", [f"entry {number}" for number in range(12)])
+    monkeypatch.setattr(compilation, "_object_code", compiled)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(compilation.compile_into, [tmp_path] * 4))
+    assert sorted(begun) == sorted(compilation.ENTRIES)
+    assert [one.decode() for one in machine_code._contents(tmp_path)] == compilation.ENTRIES
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 @pytest.mark.parametrize(
     ("text", "said"),
@@ -239,9 +290,10 @@ def program(folder, text):
         ("echo first >&2\necho TypingError: no >&2\necho >&2\nexit 1", "cannot be compiled: TypingError: no"),
         ('echo nonsense >"$4/000.o"', "cannot be linked"),
         ("exit 0", "cannot be compiled: the compiler wrote nothing"),
-        ('if mkdir "$4/first"; then sleep 60; else echo second >&2; exit 1; fi', "cannot be compiled: second"),
+        ('if mkdir "$4/first"; then exec sleep 60; else echo second >&2; exit 1; fi', "cannot be compiled: second"),
     ],
 )
+@pytest.mark.usefixtures("two_processors")
 def test_compiler_that_fails_is_a_reason(text, said, kept, tmp_path, monkeypatch):
     kept.unlink()
     monkeypatch.setattr(sys, "executable", program(tmp_path, text))
@@ -268,11 +320,15 @@ def test_compiler_is_not_told_what_is_meant_for_other_programs(tmp_path, monkeyp
     assert not [line for line in told if line.startswith("NUMBA_")]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 def test_compiler_imports_no_file_of_the_user(tmp_path, monkeypatch):
     """Numba asks for a package `coverage`, which need not be installed."""
     (tmp_path / "coverage.py").write_text("")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    machine_code._compile()
+    # Another name, or `_compiled_once` would return what is compiled already.
+    monkeypatch.setattr(sys, "executable", program(tmp_path, f'exec "{sys.executable}" "$@"'))
+    monkeypatch.setattr("sparsemark.machine.placement.allowed_cpus", lambda: [0])
+    assert len(machine_code._objects(machine_code._compile())) == len(ENTRIES), "all of them, by one process as well"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from sparsemark.direct import isa
-from sparsemark.direct.kernels.interpreter import execute
+from sparsemark.direct.kernels.entries import symbol_of
+from sparsemark.direct.kernels.interpreter import ENTRIES, execute
 from sparsemark.direct.kernels.operations import OPERATIONS
 from sparsemark.direct.program import check_numbers
+from sparsemark.direct.runtime.machine_code import SYMBOL
 
 
 def table(code, size=0):
@@ -26,6 +28,13 @@ def test_every_operation_has_code():
     own = {getattr(isa, name) for name in re.findall(r"row\[isa\.OP\] == isa\.(\w+)", source)}
     assert own.isdisjoint(OPERATIONS)
     assert own | set(OPERATIONS) | {isa.NOTHING} == set(range(isa.OPERATIONS))
+
+
+def test_entries_have_symbols_of_their_own_and_the_last_is_the_one_that_is_called():
+    symbols = [symbol_of(entry) for entry in ENTRIES]
+    assert len(set(symbols)) == len(symbols)
+    assert set(OPERATIONS.values()) < set(ENTRIES)
+    assert symbols[-1] == SYMBOL
 
 
 @pytest.mark.parametrize("code", [-1, isa.OPERATIONS])

@@ -179,10 +179,11 @@ def _largest_of_rows(arena: Any, source: int, step: int, height: int, width: int
     return most
 
 
-def _over_tiles(microkernel: Any, sizes: Sequence[tuple[int, int]], pointers: int, biases: int = 4) -> Any:
+def _over_tiles(name: str, microkernel: Any, sizes: Sequence[tuple[int, int]], pointers: int, biases: int = 4) -> Any:
     """Return the loop over tiles and output channels, around a microkernel for each size of a tile.
 
     Args:
+        name: of the loop.
         microkernel: computes a tile of four output channels.
         sizes: rows and vectors of the tiles.
         pointers: to the records of four output channels.
@@ -195,7 +196,7 @@ def _over_tiles(microkernel: Any, sizes: Sequence[tuple[int, int]], pointers: in
         for number, (rows, vectors) in enumerate(sizes)
     )
     code = f"""
-def convolve_bytes(row, unit, base, records, pointers, tiles, arena):
+def {name}(row, unit, base, records, pointers, tiles, arena):
     planes, chunks = row[{isa.CHANNELS}], row[{isa.CHUNKS}]
     first_tile, chunk = row[{isa.TILES}] + unit % row[{isa.GROUPS}] * row[{isa.GROUP}], unit // row[{isa.GROUPS}]
     first, last = chunk * planes // chunks, (chunk + 1) * planes // chunks
@@ -217,20 +218,24 @@ def convolve_bytes(row, unit, base, records, pointers, tiles, arena):
 """
     namespace: dict[str, Any] = {"microkernel": microkernel, "surround": surround, "int32": np.int32}
     exec(code, namespace)  # noqa: S102 - numbers and names of this package alone
-    return compiled()(namespace["convolve_bytes"])
+    return compiled()(namespace[name])
 
 
 _WIDE = 4 * len(wide_blocks.COLUMNS), 4 * wide_blocks.EDGES
 
 convolve_bytes = (
-    _over_tiles(convolve_wide_blocks, wide_blocks.TILES, *_WIDE)
+    _over_tiles("convolve_bytes", convolve_wide_blocks, wide_blocks.TILES, *_WIDE)
     if FORM == VNNI
-    else _over_tiles(convolve_blocks, TILES, 4 * len(TOGETHER))
+    else _over_tiles("convolve_bytes", convolve_blocks, TILES, 4 * len(TOGETHER))
 )
 """One unit of work of a convolution of bytes."""
 
-convolve_pooled_bytes = _over_tiles(pool_wide_blocks, wide_blocks.POOLED_TILES if FORM == VNNI else (), *_WIDE)
+convolve_pooled_bytes = _over_tiles(
+    "convolve_pooled_bytes", pool_wide_blocks, wide_blocks.POOLED_TILES if FORM == VNNI else (), *_WIDE
+)
 """The same, with 2 x 2 squares pooled."""
 
-convolve_dense_bytes = _over_tiles(convolve_dense_blocks, dense_bytes.TILES if dense_bytes.RUNS_HERE else (), 1)
+convolve_dense_bytes = _over_tiles(
+    "convolve_dense_bytes", convolve_dense_blocks, dense_bytes.TILES if dense_bytes.RUNS_HERE else (), 1
+)
 """The same of its dense form."""

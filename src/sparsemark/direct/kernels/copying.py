@@ -64,6 +64,12 @@ def copy_row(pixels: Any, places: Any, stride: int) -> None:
 
 
 @compiled()
+def copy_input(row: Any, unit: int, image: Any, arena: Any) -> None:
+    """Copy the input into the arena."""
+    copy_channels(row, unit, image, arena)
+
+
+@compiled()
 def copy(row: Any, unit: int, arena: Any, scratch: int) -> None:
     """Copy within the arena."""
     copy_channels(row, unit, arena, arena)

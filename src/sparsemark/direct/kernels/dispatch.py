@@ -1,10 +1,10 @@
-"""Dispatch by a number in a row, generated from a list of compiled functions."""
+"""Dispatch by a number in a row, generated from a list of entries."""
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
+from sparsemark.direct.kernels.entries import external, operands_of
 from sparsemark.direct.kernels.jit import compiled
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def dispatched(column: int, functions: Mapping[int, Function]) -> Function:
-    """Return a compiled function that calls one of several.
+    """Return a compiled function that calls one of several entries.
 
     One flat function of comparisons, of which LLVM makes a jump table: nested closures would be a chain of calls.
 
@@ -23,12 +23,11 @@ def dispatched(column: int, functions: Mapping[int, Function]) -> Function:
         functions: by their numbers, of the same operands; where a row has another number, nothing is called, so
             `program.assemble` refuses it.
     """
-    python: Any = next(iter(functions.values()))
-    operands = ", ".join(inspect.signature(python.py_func).parameters)
+    operands = ", ".join(operands_of(next(iter(functions.values()))))
     lines = [f"def dispatch({operands}):", f"    number = row[{column}]"]
     for number in functions:
         lines += [f"    if number == {number}:", f"        return function{number}({operands})"]
-    namespace: dict[str, Any] = {f"function{number}": function for number, function in functions.items()}
+    namespace: dict[str, Any] = {f"function{number}": external(function) for number, function in functions.items()}
     exec("\n".join(lines), namespace)  # noqa: S102 - numbers and names of this package alone
     dispatch: Function = compiled()(namespace["dispatch"])
     return dispatch

@@ -1,6 +1,6 @@
 """List of the operations besides convolution.
 
-A new one is a number in `isa`, a compiled function in a file here, and a row below.
+A new one is a number in `isa`, a compiled function in a file here, and a row below. Each is an entry; see `entries`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Compile the interpreter to object code: `python -m sparsemark.direct.runtime.compilation FILE`.
+"""Compile entries to object code: `python -m sparsemark.direct.runtime.compilation FOLDER`.
 
-A process of its own, since Numba takes hundreds of megabytes that whoever runs a network has no use for.
+In processes apart, since Numba takes hundreds of megabytes that whoever runs a network has no use for. Several share a
+folder, and each takes the next entry that none has begun.
 """
 
 from __future__ import annotations
@@ -11,33 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
-import numpy as np
 from numba import types
 from numba.core import cgutils, codegen
 from numba.core.registry import cpu_target
-from numba.np.arrayobj import get_cfarray_intrinsic
 
-from sparsemark.direct import isa
-from sparsemark.direct.kernels.interpreter import execute
-from sparsemark.direct.kernels.jit import compiled
+from sparsemark.direct.kernels.entries import definition, kinds_of, symbol_of
+from sparsemark.direct.kernels.interpreter import ENTRIES
 from sparsemark.direct.kernels.microkernels import CONVOLVE
 from sparsemark.direct.kernels.products import MULTIPLY
-from sparsemark.direct.runtime.machine_code import SYMBOL
 from sparsemark.direct.target import PROCESSOR
 from sparsemark.machine.children import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_INT64, _INT64S = types.int64, types.CPointer(types.int64)
-_INT32S, _FLOATS = types.CPointer(types.int32), types.CPointer(types.float32)
-_SIGNATURE = types.void(
-    _INT64S, _INT64, _FLOATS, _INT64, _INT64, _INT64, _INT64S, _INT64, _INT32S, _INT64, _INT32S, _FLOATS, _INT64,
-    _INT64, _FLOATS, _INT64, _INT64, _INT64, _INT64,
-)  # fmt: skip
-
-# `numba.carray` itself is a function that returns an array, which needs reference counts.
-_array: Any = get_cfarray_intrinsic("C", None)
 
 _OF_PYTHON = ("Py", "_Py", "NRT_", "numba_")
 """How the names begin of what is there only where Numba is loaded, or needs the interpreter's lock."""
@@ -50,7 +37,7 @@ class _Library(codegen.JITCodeLibrary):
     """Text of one function and the libraries that it calls.
 
     Numba's own library makes machine code of each function, and copies into its module those of all that it calls.
-    Neither is wanted here: LLVM is given all functions once.
+    Neither is wanted here: LLVM is given all functions of an entry once.
     """
 
     def __init__(self, owner: Any, name: str) -> None:
@@ -86,60 +73,32 @@ class _Codegen(codegen.JITCPUCodegen):
         """Do nothing: globals of Python are needed where Python calls a function."""
 
 
-def _execute(
-    program: Any,
-    operations: int,
-    arena: Any,
-    floats: int,
-    records: int,
-    pointers: int,
-    tiles: Any,
-    tile_count: int,
-    rows: Any,
-    row_count: int,
-    columns: Any,
-    values: Any,
-    nonzeros: int,
-    counters: int,
-    image: Any,
-    pixels: int,
-    scratch: int,
-    thread: int,
-    threads: int,
-) -> None:
-    """`execute` as a C function: pointers in place of arrays."""
-    memory = _array(arena, (floats,))
-    execute(
-        _array(program, (operations, isa.COLUMNS)),
-        memory,
-        np.int64(memory.ctypes.data),
-        _array(image, (pixels,)),
-        records,
-        pointers,
-        _array(tiles, (tile_count, isa.TILE_COLUMNS)),
-        _array(rows, (row_count,)),
-        _array(columns, (nonzeros,)),
-        _array(values, (nonzeros,)),
-        counters,
-        scratch,
-        thread,
-        threads,
-    )
+def compile_into(folder: Path) -> None:
+    """Compile the entries that no other process has begun, each to `NUMBER.o` in a folder.
+
+    Raises:
+        OSError: a file cannot be written.
+        RuntimeError: an entry calls what Python would have to be loaded for.
+    """
+    for number, entry in enumerate(ENTRIES):
+        try:
+            (folder / f"{number:03}.begun").touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        (folder / f"{number:03}.o").write_bytes(_object_code(entry))
 
 
-def object_code() -> bytes:
-    """Compile for this processor; the function is called `SYMBOL`."""
-    cpu_target.target_context._internal_codegen = _Codegen("sparsemark")  # type: ignore[no-untyped-call]
-    function: Any = compiled()(_execute)
-    function.compile(_SIGNATURE)
-    (result,) = function.overloads.values()
-    module = llvm.parse_assembly("")
+def _object_code(entry: Any) -> bytes:
+    """Compile an entry for this processor."""
+    kinds = kinds_of(entry)
+    entry.compile(kinds)
+    result = entry.overloads[kinds]
+    module = llvm.parse_assembly(definition(entry, result.fndesc, cpu_target.target_context))
     for text in _sized(result.library.texts()):
         module.link_in(llvm.parse_assembly(text))
     module.verify()
-    module.get_function(result.fndesc.llvm_func_name).name = SYMBOL
-    for one in module.functions:
-        if not one.is_declaration and one.name != SYMBOL:
+    for one in (*module.functions, *module.global_variables):
+        if not one.is_declaration and one.name != symbol_of(entry):
             one.linkage = llvm.Linkage.internal
     machine = llvm.Target.from_triple(PROCESSOR.triple).create_target_machine(
         cpu=PROCESSOR.name, features=PROCESSOR.features, opt=3, reloc="pic", codemodel="default"
@@ -147,9 +106,26 @@ def object_code() -> bytes:
     _optimise(module, machine)
     calls = [f.name for f in module.functions if f.is_declaration and f.name.startswith((*_OF_PYTHON, *_OF_LOOPS))]
     if calls:
-        raise RuntimeError(f"the interpreter calls {', '.join(calls)}")
+        raise RuntimeError(f"{symbol_of(entry)} calls {', '.join(calls)}")
     code: bytes = machine.emit_object(module)
     return code
+
+
+def _remember_types() -> None:
+    """Have Numba choose the code for an operation once for the same types of operands.
+
+    It tries candidate by candidate each time that one is met, a fifth of its work.
+    """
+    functions: Any = types.BaseFunction
+    choose, chosen = functions.get_call_type, {}
+
+    def remembered(function: Any, context: Any, operands: Any, named: Any) -> Any:
+        key = function, tuple(operands), tuple(named.items())
+        if key not in chosen:
+            chosen[key] = choose(function, context, operands, named)
+        return chosen[key]
+
+    functions.get_call_type = remembered
 
 
 def _sized(texts: list[str]) -> Iterator[str]:
@@ -164,7 +140,7 @@ def _sized(texts: list[str]) -> Iterator[str]:
 
 
 def _optimise(module: Any, machine: Any) -> None:
-    """Run LLVM's passes of level 3, on all functions at once."""
+    """Run LLVM's passes of level 3, on all functions of a module at once."""
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
     builder = llvm.create_pass_builder(machine, options)
@@ -174,4 +150,6 @@ def _optimise(module: Any, machine: Any) -> None:
 if __name__ == "__main__":
     end_with_parent()
     gc.disable()  # a tenth of the time, in a process that ends right away
-    Path(sys.argv[1]).write_bytes(object_code())
+    _remember_types()
+    cpu_target.target_context._internal_codegen = _Codegen("sparsemark")  # type: ignore[no-untyped-call]
+    compile_into(Path(sys.argv[1]))

@@ -1,16 +1,19 @@
 """The interpreter's machine code: compiled once on a processor, kept on disk, and loaded without its compiler.
 
-Loading takes neither Numba nor, on Linux on x86-64, LLVM. Compiling takes both, in a process of its own; see
-`compilation`.
+Loading takes neither Numba nor, on Linux on x86-64, LLVM. Compiling takes both, in processes apart that share the work;
+see `compilation`. What is kept is one file with all object files.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import logging
+import struct
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -27,17 +30,23 @@ from sparsemark.references import one_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-SYMBOL = "execute"
+SYMBOL = "sparsemark_execute"
 
-Execute = Callable[..., int]
+Execute = Callable[..., None]
 
-_OPERANDS = 19
-"""Of `compilation._execute`: 64-bit integers and addresses."""
+_OPERANDS = 20
+"""Of `interpreter.execute`: 64-bit integers and addresses; an array is its address and its length."""
 
-_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * _OPERANDS)
-_UNUSED = (ctypes.c_void_p * 2)()
-"""Where Numba's calling convention puts a result and an error; there are none."""
-ctypes.pythonapi.Py_IncRef(ctypes.py_object(_UNUSED))  # a thread may write there while the interpreter ends
+_FUNCTION = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * _OPERANDS)
+
+_MOST_PROCESSES = 4
+"""That compile at once: each takes 300 MB, and more of them would wait for the longest entry."""
+
+_INTERVAL = 0.02
+"""Seconds between two looks whether one of them has ended."""
+
+_LENGTH = struct.Struct("<Q")
+"""Of an object file, in front of it."""
 
 _DIGEST = hashlib.sha256().digest_size
 _LOG = logging.getLogger(__name__)
@@ -46,7 +55,7 @@ _LOG = logging.getLogger(__name__)
 # Two threads that come first together both do it: that costs less than a lock that a fork may leave locked for ever.
 @functools.cache
 def load() -> Execute:
-    """The compiled interpreter, which does not hold the lock of Python's own: see `compilation._execute`.
+    """The compiled interpreter, which does not hold the lock of Python's own: see `interpreter.execute`.
 
     Raises:
         UnsupportedError: it cannot be compiled here.
@@ -92,42 +101,84 @@ def _kept(path: Path, key: str) -> bytes | None:
 
 
 def _compile() -> bytes:
-    # Here: once it is compiled, programs start without them.
+    """Compile all entries; return their object files, each behind its length."""
+    # Here: once it is compiled, programs start without it.
+    from sparsemark.machine.temporary import temporary_folder
+
+    try:
+        # By way of files: whatever is printed while Python starts would be taken for code.
+        with temporary_folder() as folder:
+            _run_compilers(folder)
+            code = b"".join(_LENGTH.pack(len(one)) + one for one in _contents(folder))
+    except OSError as error:
+        raise UnsupportedError(f"direct-csr: cannot be compiled: {error.strerror or error}") from error
+    if not code:
+        raise UnsupportedError("direct-csr: cannot be compiled: the compiler wrote nothing")
+    return code
+
+
+def _contents(folder: Path) -> list[bytes]:
+    """Return the object files in a folder, in the order of the entries."""
+    return [path.read_bytes() for path in sorted(folder.glob("*.o"))]
+
+
+def _run_compilers(folder: Path) -> None:
+    """Have all entries compiled to files of a folder, by a process for each processor; errors as in `load`."""
     import subprocess
 
     from sparsemark.machine.import_path import variables
-    from sparsemark.machine.temporary import temporary_folder
+    from sparsemark.machine.placement import allowed_cpus
 
     # What the user set for other programs of Numba, such as no compilation at all, is not meant for this one.
     environment = {name: value for name, value in variables().items() if not name.startswith("NUMBA_")}
-    try:
-        # By way of a file: whatever is printed while Python starts would be taken for code.
-        with temporary_folder() as folder:
-            path = folder / "execute.o"
-            command = [sys.executable, "-P", "-m", "sparsemark.direct.runtime.compilation", str(path)]
-            ended = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603 - fixed words
-            if not ended.returncode:
-                return path.read_bytes()
-    except OSError as error:
-        raise UnsupportedError(f"direct-csr: cannot be compiled: {error.strerror or error}") from error
-    lines = ended.stderr.decode(errors="replace").split("\n")
-    reason = next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {ended.returncode}")
-    raise UnsupportedError(f"direct-csr: cannot be compiled: {reason}")
+    command = [sys.executable, "-P", "-m", "sparsemark.direct.runtime.compilation", str(folder)]
+    with contextlib.ExitStack() as stack:
+        logs = {}
+        for number in range(min(len(allowed_cpus()), _MOST_PROCESSES)):
+            log = folder / f"{number}.log"  # a pipe that nobody reads could fill up
+            with log.open("wb") as printed:
+                process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=printed)  # noqa: S603 - fixed words
+            stack.enter_context(process)
+            stack.callback(process.kill)  # where another one fails, or the user interrupts
+            logs[process] = log
+        while logs:
+            for process in [one for one in logs if one.poll() is not None]:
+                log = logs.pop(process)
+                if process.returncode:
+                    raise UnsupportedError(f"direct-csr: cannot be compiled: {_reason(log, process.returncode)}")
+            time.sleep(_INTERVAL)
+
+
+def _reason(log: Path, code: int) -> str:
+    """Return the last line that a process printed; where it printed none, its exit code."""
+    lines = [line.strip() for line in log.read_text(errors="replace").split("\n")]
+    return next((line for line in reversed(lines) if line), f"exit code {code}")
+
+
+def _objects(code: bytes) -> list[bytes]:
+    """Return the object files that `_compile` put together."""
+    found, place = [], 0
+    while place < len(code):
+        (length,) = _LENGTH.unpack_from(code, place)
+        place += _LENGTH.size
+        found.append(code[place : place + length])
+        place += length
+    return found
 
 
 def _link(code: bytes) -> Execute:
-    function = _FUNCTION(_address(code))
-    return functools.partial(function, *(ctypes.addressof(_UNUSED) + 8 * n for n in range(2)))
+    execute: Execute = _FUNCTION(_address(_objects(code)))
+    return execute
 
 
-def _address(code: bytes) -> int:
+def _address(objects: list[bytes]) -> int:
     """Return where the function is, for as long as the process lives.
 
     A thread may be in it when the interpreter takes everything else down.
     """
     if object_file.IS_KNOWN:
         try:
-            return object_file.link(code, SYMBOL)
+            return object_file.link(objects, SYMBOL)
         except object_file.ObjectFileError as error:
             _LOG.debug("direct-csr: LLVM links its machine code: %s", error)
     import llvmlite.binding as llvm  # only here: its library takes more memory than most networks
@@ -138,8 +189,10 @@ def _address(code: bytes) -> int:
         jit = llvm.create_lljit_compiler(
             target.create_target_machine(reloc="pic", codemodel="default"), use_jit_link=True
         )
-        builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(SYMBOL)
-        library = builder.link(jit, "sparsemark")
+        builder = llvm.JITLibraryBuilder()
+        for one in objects:
+            builder.add_object_img(one)
+        library = builder.add_current_process().export_symbol(SYMBOL).link(jit, "sparsemark")
     except RuntimeError as error:
         raise UnsupportedError(f"direct-csr: its machine code cannot be linked: {one_line(error)}") from error
     address: int = library[SYMBOL]

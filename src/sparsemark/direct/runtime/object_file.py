@@ -1,4 +1,4 @@
-"""Object code put in place in this process: an ELF file for x86-64, as LLVM writes it, read by the ELF specification.
+"""Object code put in place in this process: ELF files for x86-64, as LLVM writes them, read by the ELF specification.
 
 LLVM's own linker does the same, but its library takes 43 MB and a tenth of a second. What this one does not know it
 refuses, so that LLVM can be asked.
@@ -12,7 +12,10 @@ import struct
 import sys
 from dataclasses import dataclass
 from platform import machine
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -30,12 +33,17 @@ _WRITTEN, _IN_MEMORY = 1, 2
 """Flags of sections that the program writes to, and of those that it needs."""
 
 _UNDEFINED = 0
+"""Section of a symbol that another file defines."""
+
+_GLOBAL = 1
+"""Binding of a symbol that other files see."""
+
 _ABSOLUTE_64, _RELATIVE_32, _CALL_32 = 1, 2, 4
 """Relocations: an address, a distance to data, a distance to a function."""
 
 _LINE, _PAGE = 64, mmap.PAGESIZE
 _MOST = 1 << 26
-"""Bytes of a program that is not damaged: ours has 300 kB."""
+"""Bytes of a file's sections that are not damaged: ours have 90 kB at most."""
 
 _JUMP = b"\xff\x25\x00\x00\x00\x00"
 """`jmp [rip + 0]`: to the address behind it. A function of another library may be further away than 32 bits reach."""
@@ -63,6 +71,7 @@ class _Section:
 @dataclass(frozen=True)
 class _Symbol:
     name: str
+    binding: int
     section: int
     offset: int
 
@@ -117,9 +126,9 @@ class _Reader:
         (table,) = tables
         names = self.bytes_of(self.sections[table.link])
         found = []
-        for name, _, _, section, offset, _ in _SYMBOL.iter_unpack(self.bytes_of(table)):
+        for name, info, _, section, offset, _ in _SYMBOL.iter_unpack(self.bytes_of(table)):
             text = names[name : names.find(b"\0", name)].decode("ascii", "replace")
-            found.append(_Symbol(text, section, offset))
+            found.append(_Symbol(text, info >> 4, section, offset))
         return found
 
     def relocations(self) -> list[_Relocation]:
@@ -138,45 +147,59 @@ class _Reader:
         return found
 
 
-def link(code: bytes, symbol: str) -> int:
-    """Put object code into memory that can be run, for as long as the process lives; return a symbol's address.
+def link(objects: Sequence[bytes], symbol: str) -> int:
+    """Put object files into memory that can be run, for as long as the process lives; return a symbol's address.
 
     Args:
-        code: an ELF file for x86-64, trusted: it is run as it is.
-        symbol: name of a function in it.
+        objects: ELF files for x86-64, trusted: they are run as they are. What one calls, one before it defines, or else
+            C's library does.
+        symbol: name of a function in one of them.
 
     Raises:
-        ObjectFileError: it is damaged, calls what this process does not have, or holds what is not known here.
+        ObjectFileError: one is damaged, calls what neither those before it nor this process have, defines what one
+            before it does, or holds what is not known here.
     """
-    image = _Image(_Reader(code))
-    address = image.address_of(symbol)
-    image.relocate()
-    image.make_runnable()
-    # At exit the interpreter drops what modules hold, while a thread may still be running in it.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(image.memory))
-    return address
+    images: list[_Image] = []
+    known: dict[str, int] = {}
+    for code in objects:
+        image = _Image(_Reader(code), known)
+        defined = image.defined()
+        if twice := known.keys() & defined:
+            raise ObjectFileError(f"{min(twice)} is defined twice")
+        image.relocate()
+        image.make_runnable()
+        known |= defined
+        images.append(image)
+    if symbol not in known:
+        raise ObjectFileError(f"no symbol {symbol}")
+    for image in images:
+        # At exit the interpreter drops what modules hold, while a thread may still be running in it.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(image.memory))
+    return known[symbol]
 
 
 class _Image:
     """Sections in memory, in two parts of whole pages.
 
-    The first runs and is constant, and ends in a jump to each function of C's library that it calls. The program writes
-    to the second.
+    The first runs and is constant, and ends in a jump to each function outside of the file that it calls. The program
+    writes to the second.
 
     Args:
         reader: of the file.
+        known: addresses of functions of other files, by name.
 
     Raises:
         ObjectFileError: as in `link`.
     """
 
-    def __init__(self, reader: _Reader) -> None:
+    def __init__(self, reader: _Reader, known: Mapping[str, int]) -> None:
         self._sections, self._symbols, self._relocations = reader.sections, reader.symbols(), reader.relocations()
         called = sorted({one.symbol for one in self._relocations})
         if called and called[-1] >= len(self._symbols):
             raise ObjectFileError("a relocation to no symbol")
         outside = [number for number in called if self._symbols[number].section == _UNDEFINED]
-        self._functions = {number: _function(self._symbols[number].name) for number in outside}
+        names = {number: self._symbols[number].name for number in outside}
+        self._functions = {number: known.get(name) or _function(name) for number, name in names.items()}
         constant, size = _placed(self._sections, 0, written=False)
         self._jumps = {number: size + index * _JUMP_BYTES for index, number in enumerate(outside)}
         self._runnable = max(_PAGE, _rounded(size + len(outside) * _JUMP_BYTES, _PAGE))
@@ -193,12 +216,13 @@ class _Image:
     def _write(self, offset: int, content: bytes) -> None:
         self.memory[offset : offset + len(content)] = content
 
-    def address_of(self, name: str) -> int:
-        """Return where a symbol lies that the file defines."""
-        for number, one in enumerate(self._symbols):
-            if one.name == name and one.section != _UNDEFINED:
-                return self._start + self._position(number)
-        raise ObjectFileError(f"no symbol {name}")
+    def defined(self) -> dict[str, int]:
+        """Return the addresses of the symbols that other files see, by name."""
+        return {
+            one.name: self._start + self._position(number)
+            for number, one in enumerate(self._symbols)
+            if one.binding == _GLOBAL and one.section != _UNDEFINED
+        }
 
     def _position(self, number: int) -> int:
         """Return where a symbol lies, or the jump to it, from the start of the memory."""

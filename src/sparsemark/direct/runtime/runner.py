@@ -91,7 +91,8 @@ class Runner:
             _address(self._arena, np.float32), len(self._arena),
             _address(program.records, np.int32), _address(program.pointers, np.int32),
             _address(program.tiles, np.int64), len(program.tiles), _address(program.rows, np.int32), len(program.rows),
-            _address(program.columns, np.int32), _address(program.values, np.float32), len(program.values),
+            _address(program.columns, np.int32), len(program.columns),
+            _address(program.values, np.float32), len(program.values),
             _address(counters[first:], np.int64),
         )  # fmt: skip
 
