@@ -241,7 +241,7 @@ class _UNet(nn.Module):
         pairs = list(pairwise(widths[::-1]))
         self.up = nn.ModuleList(up(a, b) for a, b in pairs)
         self.join = nn.ModuleList(block(2 * b, b) for _, b in pairs)
-        self.mask = nn.Conv2d(widths[0], 1, 1)
+        self.mask: nn.Module = nn.Conv2d(widths[0], 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.first(images)
@@ -309,7 +309,10 @@ def segresnet_like() -> nn.Module:
         larger = nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=False)
         return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), larger)
 
-    return _scaled(_UNet(_WIDTHS, block, partial(nn.Conv2d, kernel_size=3, stride=2, padding=1), up))
+    network = _UNet(_WIDTHS, block, partial(nn.Conv2d, kernel_size=3, stride=2, padding=1), up)
+    # Residuals add up, so the mask is of what is normalised again.
+    network.mask = nn.Sequential(nn.GroupNorm(8, _WIDTHS[0]), nn.ReLU(), network.mask)
+    return _scaled(network)
 
 
 class _ChannelsLast(nn.Module):

@@ -12,9 +12,9 @@ from sparsemark.specs import ModelSpec
 from tests.networks.onnx_files import model_of, node
 
 
-@pytest.mark.parametrize(("large", "moved"), [(1e8, (5.0,)), (1.0, ())])
+@pytest.mark.parametrize(("large", "moved"), [(2.0**24, (5.0,)), (1.0, ())])
 def test_a_step_within_the_network_passes_on_as_many_as_its_weight_makes(large, moved, tmp_path):
-    """Beside 1e8 a float32 has no room for 0.7, which is one step in float64."""
+    """Beside 2^24 a float32 has room for 0 and 2 in place of 0.7, one step less or more than the one of float64."""
     constants = {"large": np.float32(large), "one": np.float32(1), "zero": np.int8(0), "five": np.float32(5)}
     nodes = [
         node("Add", ["x", "large"], ["sum"]),

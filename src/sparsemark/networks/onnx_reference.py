@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sparsemark.networks.evaluation.rounding import Rounding
+
     Array = NDArray[Any]
 
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
@@ -35,7 +37,7 @@ class OnnxInFloat64:
 
     Args:
         path: the file.
-        rounded: round what each operator computes to float32, to see what that alone costs.
+        rounding: of what each operator computes to float32, to see what that alone costs; None for none.
 
     Raises:
         NoFloat64Error: the evaluator cannot run the file; with the operator and the reason.
@@ -44,11 +46,11 @@ class OnnxInFloat64:
 
     notes: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, *, rounded: bool = False) -> None:
+    def __init__(self, path: Path, *, rounding: Rounding | None = None) -> None:
         self._names = inputs_of(load_onnx(path))
         with _named_reason(), _one_thread():
             self._evaluator, self._constants = _prepared(path)
-        self._evaluator.rounds = rounded
+        self._evaluator.rounding = rounding
 
     def __call__(self, batch: Sequence[Array]) -> list[Array]:
         """Return the outputs in the order of the file.

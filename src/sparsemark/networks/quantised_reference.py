@@ -2,7 +2,8 @@
 
 What quantising changed is no error of an engine. An engine may round a product that lies between two integers the other
 way, which moves an output by one step; within the network such a step passes on, and where weights are large against
-the output's scale it becomes several. How many is seen by rounding every result of the graph itself to float32.
+the output's scale it becomes several. How many is seen by rounding every result of the graph itself to float32, to the
+nearest and at random: one run alone shows one of the ways that rounding can fall.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsemark.errors import NoFloat64Error, UnsupportedError
+from sparsemark.networks.evaluation.rounding import at_random, to_nearest
 from sparsemark.networks.onnx_model import load_onnx
 from sparsemark.networks.onnx_reference import OnnxInFloat64
 from sparsemark.networks.reference import LEAST_BATCHES, Reference, float64_outputs
@@ -27,7 +29,13 @@ if TYPE_CHECKING:
     from sparsemark.networks.reference import Batch
     from sparsemark.networks.source import Source
 
+VERSION = 2
+"""Raised when the same graph gets another reference or limit, so that kept ones are computed again."""
+
 NOTE = "int8 is compared with the quantised graph in float64, within one step of its output"
+
+_AT_RANDOM = 2
+"""Runs that round at random, beside the one to the nearest."""
 
 _LEVELS = 255
 """Steps in the range of eight bits."""
@@ -60,18 +68,20 @@ def quantised_outputs(source: Source, batches: Sequence[Batch], seconds: float =
 
 
 def _moved(source: Source, batches: Sequence[Batch], exact: Reference, seconds: float) -> tuple[float, ...]:
-    """Return how far rounding to float32 moves each output, over as many of the batches as there is time for."""
-    network = OnnxInFloat64(source.path, rounded=True)
+    """Return how far rounding to float32 moves each output at most, over as many batches as each run has time for."""
     per_batch = [np.split(output, len(exact.chosen)) for output in exact.outputs]
     moved = [0.0] * len(exact.outputs)
-    started = time.perf_counter()
-    for place, index in enumerate(exact.chosen):
-        if place >= LEAST_BATCHES and time.perf_counter() - started > seconds:
-            break
-        for output, got in enumerate(network(batches[index])):
-            right = per_batch[output][place]
-            finite = np.isfinite(right)
-            moved[output] = max(moved[output], float(np.abs(got.reshape(right.shape) - right)[finite].max(initial=0.0)))
+    for rounding in (to_nearest, *(at_random(np.random.default_rng(seed)) for seed in range(_AT_RANDOM))):
+        network = OnnxInFloat64(source.path, rounding=rounding)
+        started = time.perf_counter()
+        for place, index in enumerate(exact.chosen):
+            if place >= LEAST_BATCHES and time.perf_counter() - started > seconds:
+                break
+            for output, got in enumerate(network(batches[index])):
+                right = per_batch[output][place]
+                finite = np.isfinite(right)
+                furthest = float(np.abs(got.reshape(right.shape) - right)[finite].max(initial=0.0))
+                moved[output] = max(moved[output], furthest)
     return tuple(moved)
 
 

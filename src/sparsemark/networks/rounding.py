@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsemark.networks.evaluation.rounding import to_nearest
 from sparsemark.networks.reference import LEAST_BATCHES
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def rounding_error(source: Source, batches: Sequence[Batch], reference: Referenc
 def _in_onnx(source: Source) -> Callable[[Batch], list[NDArray[Any]]]:
     from sparsemark.networks.onnx_reference import OnnxInFloat64
 
-    return OnnxInFloat64(source.path, rounded=True)
+    return OnnxInFloat64(source.path, rounding=to_nearest)
 
 
 def _in_torch(source: Source) -> Callable[[Batch], list[NDArray[Any]]]:

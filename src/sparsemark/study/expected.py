@@ -9,7 +9,7 @@ from sparsemark.errors import NoFloat64Error, UnsupportedError
 from sparsemark.files import key_of
 from sparsemark.formats import FORMATS
 from sparsemark.machine.at_work import at_work
-from sparsemark.networks.quantised_reference import quantised_outputs, quantises
+from sparsemark.networks.quantised_reference import VERSION, quantised_outputs, quantises
 from sparsemark.networks.reference import Reference, float64_outputs
 from sparsemark.networks.source import Source
 from sparsemark.specs import FP32
@@ -77,9 +77,8 @@ class ExpectedOutputs:
         if origin is not None:  # the quantised graph is in the file that this one is made from
             artifact = self._export(self._prepare(cell.variant), origin, cell.precision)
         source = Source(cell.variant.model, artifact.path)
-        return self._remembered(
-            artifact.sha256, cell.variant, inputs, lambda: quantised_outputs(source, inputs.batches, seconds)
-        )
+        key = key_of(artifact.sha256, VERSION)
+        return self._remembered(key, cell.variant, inputs, lambda: quantised_outputs(source, inputs.batches, seconds))
 
     def of_dense(self, variant: Variant, inputs: Inputs, seconds: float) -> Reference | None:
         """Return those of the unpruned network, None where it has none: that says nothing against this one."""

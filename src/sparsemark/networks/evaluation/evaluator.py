@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sparsemark.networks.evaluation.rounding import Rounding
+
     Array = NDArray[Any]
 
 _OPERATORS = [
@@ -44,10 +46,10 @@ class Evaluator(ReferenceEvaluator):
     """Evaluator of a model, or of the body of a node in it.
 
     Attributes:
-        rounds: whether the results of each operator are rounded to float32, those of a body when it ends.
+        rounding: of the results of each operator, those of a body when it ends; None for none.
     """
 
-    rounds = False
+    rounding: Rounding | None = None
 
     def __init__(self, proto: Any, **options: Any) -> None:
         """Take a model whose functions are inlined, or what the base class gives for a body."""
@@ -86,8 +88,8 @@ class Evaluator(ReferenceEvaluator):
             except Exception as error:
                 called = f" at {node.onnx_node.name}" if node.onnx_node.name else ""
                 raise UnsupportedError(f"{node.op_type}{called}: {root_cause(error)}") from error
-            if self.rounds:
-                outputs = tuple(map(_rounded, outputs))
+            if self.rounding is not None:
+                outputs = tuple(_rounded(output, self.rounding) for output in outputs)
             values.update(zip(node.output, outputs, strict=False))
             left.subtract(used)
             for name in (*used, *node.output):
@@ -96,9 +98,8 @@ class Evaluator(ReferenceEvaluator):
         return [values[name] for name in wanted]
 
 
-def _rounded(value: Any) -> Any:
-    floating = isinstance(value, np.ndarray) and value.dtype == np.float64
-    return value.astype(np.float32).astype(np.float64) if floating else value
+def _rounded(value: Any, rounding: Rounding) -> Any:
+    return rounding(value) if isinstance(value, np.ndarray) and value.dtype == np.float64 else value
 
 
 def uses(nodes: Iterable[Any]) -> Counter[str]:
