@@ -38,9 +38,12 @@ def test_the_last_step_takes_several_sparsities(here, quick):
 def test_batches_and_threads_are_cells_of_one_network_each_beside_dense_with_the_same(here, quick, capsys, monkeypatch):
     prepared = []
     plain = pipeline.prepare
-    monkeypatch.setattr(
-        pipeline, "prepare", lambda variant, *more: prepared.append(variant.name) or plain(variant, *more)
-    )
+
+    def counted(variant, *arguments, **more):
+        prepared.append(variant.name)
+        return plain(variant, *arguments, **more)
+
+    monkeypatch.setattr(pipeline, "prepare", counted)
     sweep = ("--batch", "4,1", "--threads", "1,2", "--prune", "magnitude:0.5", "--artifacts", "kept")
     assert main([*BENCH, *sweep]) == 0
     assert prepared == ["build-dense-seed0", "build-magnitude50-seed0"], "each is pruned once"

@@ -240,6 +240,14 @@ def two_processors(monkeypatch):
     monkeypatch.setattr("sparsemark.machine.placement.allowed_cpus", lambda: [0, 1])
 
 
+@pytest.fixture
+def interruptible():
+    """Have an interrupt raise, as it does where the tests are in the foreground of a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 INTERRUPTS = """
 echo $$ >"$4/$$"
 if mkdir "$4/first"; then
@@ -252,7 +260,7 @@ exec sleep 60
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
-@pytest.mark.usefixtures("two_processors")
+@pytest.mark.usefixtures("two_processors", "interruptible")
 def test_an_interrupt_ends_all_compilers(tmp_path, monkeypatch):
     noted = tmp_path / "noted"
     noted.mkdir()
