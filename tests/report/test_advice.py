@@ -119,6 +119,24 @@ def test_what_was_chosen_on_other_inputs_and_loses_more_where_it_is_reported_say
     assert "on those it loses" not in line_of(chosen, "how sure: ")
 
 
+def test_where_nothing_pays_the_nearest_is_where_to_go_on():
+    start = "next: prune less than "
+    assert not any(line.startswith(start) for line in advice(RUN)), "something pays"
+    lossy = replace(RUN, lambda m: m.method not in ("none", "all-ones"), **scored(0.5), finetuning_epochs=1)
+    near = replace(lossy, of("channels", "ncnn", 0.5), **scored(0.85))
+    line = line_of(near, start)
+    assert line.startswith(f"{start}channels 50 % on ncnn, which is 3.39x [")
+    assert " over dense ONNX Runtime and loses 3.0 points, the least of what is faster, " in line
+    assert line.endswith("or fine-tune for more than 1 epoch")
+    bare = replace(near, lambda m: True, finetuning_epochs=None)
+    assert line_of(bare, start).endswith("the least of what is faster")
+    blind = replace(near, of("channels", "ncnn", 0.5), notes=CONSTANT)
+    assert not line_of(blind, start).startswith(f"{start}channels 50 % on ncnn"), "it lost everything"
+    slow = {"speedup": 0.5, "speedup_low": 0.4, "speedup_high": 0.6}
+    slower = replace(near, lambda m: m.method not in ("none", "all-ones"), **slow)
+    assert not any(line.startswith(start) for line in advice(slower))
+
+
 def conditions_of(run):
     return [line for line in content_of(run).conditions if "fine-tuned" in line]
 

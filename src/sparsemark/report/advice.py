@@ -76,6 +76,7 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
         yield said
     if best is None or is_unpruned(best.measurement):
         yield f"no pruned network pays: {_why_not(answer, within, scoring, notes)}"
+        yield from _nearest(answer, scale, bar, notes)
     if best is None:
         return
     if rival := runner_up(answer, best, scale, notes):
@@ -132,6 +133,33 @@ def _judged_by(one: Standing, bar: Bar) -> tuple[float, float] | None:
     if loss is None or one.dense is None:
         return None
     return loss, bar.allowed(on_select(one.dense) if one.by_select else one.dense)
+
+
+def _nearest(answer: Answer, scale: Scale, bar: Bar, notes: Notes) -> Iterator[str]:
+    """Yield what to try next where nothing pays: less than what lost least of all that would be faster.
+
+    A network that answers without looking at its input is no start: it lost everything.
+    """
+    dense = max((its.low for one in answer.keeping if (its := one.speedup) is not None), default=1.0)
+    lossy = [
+        (judged[0], its, one)
+        for one in answer.candidates
+        if not (one.keeps or is_unpruned(one.measurement) or is_constant(one.measurement))
+        and (judged := _judged_by(one, bar)) is not None
+        and (its := one.speedup) is not None
+        and its.low > max(1.0, dense)
+    ]
+    if not lossy:
+        return
+    loss, speedup, one = min(lossy, key=lambda entry: entry[0])
+    name = f"{wording.pruned(one.measurement)} on {wording.runner(one.measurement, notes)}"
+    where = " on the select inputs" if one.by_select else ""
+    tuned = any(m.finetuning_epochs for m in one.cells)
+    longer = f", or fine-tune for more than {epochs_of(one.cells)}" if tuned else ""
+    yield (
+        f"{NEXT}prune less than {name}, which is {_times(speedup, one.measurement, notes)} and loses "
+        f"{scale.amount(loss)}{where}, the least of what is faster{longer}"
+    )
 
 
 def _is_at_the_limit(best: Standing, bar: Bar) -> bool:

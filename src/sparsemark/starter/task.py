@@ -1,8 +1,9 @@
 """Your images, your score, and how to fine-tune: `sparsemark bench model.py:build --task task.py`.
 
 The smallest form, two functions, is in simple_task.py. Of this one, `images` and `score` are needed; with `batches` and
-`loss` every pruned network is fine-tuned before it is timed, its zeros held. Functions marked YOURS hold the example's
-data; `open_task` stays as it is, since `study.toml` names it.
+`loss` every pruned network is fine-tuned before it is timed, its zeros held. What is marked YOURS holds the example's
+data: with yours, `draw`, `SEEDS` and `COUNT` go. Paths are from the folder in which the command is typed. `open_task`
+stays as it is, since `study.toml` names it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
-from shapes import draw
+from shapes import draw  # the example's pictures: YOURS are read from your files
 from torch.nn import functional
 
 from sparsemark import Metric
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 METRICS = {"accuracy": Metric(higher_is_better=True, tolerance=0.01)}
 
 # Choices are made on "select", results reported on "report": never the same images, never those of `batches`.
-SEEDS = {"select": 1, "report": 2}
+SEEDS = {"select": 1, "report": 2}  # of the example's pictures, as is COUNT: YOURS
 COUNT = 200
 
 
