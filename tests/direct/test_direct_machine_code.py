@@ -260,6 +260,43 @@ exec sleep 60
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.usefixtures("two_processors")
+def test_where_memory_runs_out_one_process_tries_again(tmp_path, monkeypatch):
+    """Of two at a time one is killed; alone it does all."""
+    once = tmp_path / "once"
+    text = f'if mkdir "{once}" 2>/dev/null; then kill -KILL $$; fi\necho code >"$4/000.o"'
+    monkeypatch.setattr(sys, "executable", program(tmp_path, text))
+    assert machine_code._objects(machine_code._compile()) == [b"code\n"]
+    assert once.exists()
+    monkeypatch.setattr(sys, "executable", program(tmp_path, "kill -KILL $$"))
+    with pytest.raises(UnsupportedError, match="cannot be compiled: ended by signal 9"):
+        machine_code._compile()
+
+
+REMEMBERED = """
+import hashlib, sys
+from sparsemark.direct.runtime import compilation
+if sys.argv[1] == "remembers":
+    compilation._remember_types()
+compilation.cpu_target.target_context._internal_codegen = compilation._Codegen("sparsemark")
+(entry,) = [one for one in compilation.ENTRIES if compilation.symbol_of(one) == "sparsemark_softmax"]
+print(hashlib.sha256(compilation._object_code(entry)).hexdigest())
+"""
+
+
+def test_what_is_remembered_of_types_changes_no_code():
+    """A method of Numba's is replaced for it."""
+    command = [sys.executable, "-c", REMEMBERED]
+    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    found = [
+        subprocess.run([*command, how], check=True, env=environment, capture_output=True, text=True).stdout
+        for how in ("remembers", "plain")
+    ]
+    assert found[0]
+    assert found[0] == found[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 @pytest.mark.usefixtures("two_processors", "interruptible")
 def test_an_interrupt_ends_all_compilers(tmp_path, monkeypatch):
     noted = tmp_path / "noted"

@@ -70,6 +70,26 @@ def test_every_engine_agrees_with_the_quantised_graph_within_one_step(name, engi
     assert any("within one step of its output" in note for note in verified.parity.notes)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_engine_that_is_three_steps_off_in_one_place_fails_whatever_rounding_does(name):
+    """Three runs of rounding allow no more: small networks are moved by one step at most, and mostly by none."""
+    reference = quantised_outputs(Source(NETWORKS[name], quantised(name).path), batches(name))
+    assert all(more <= 1.001 * step for more, step in zip(reference.moved, reference.steps, strict=False))
+
+    def engine(*inputs):
+        found = [output[:1].copy() for output in answers.pop(0)]
+        found[0].flat[0] += 3 * reference.steps[0]
+        return tuple(found)
+
+    answers = [
+        [np.split(output, len(reference.chosen))[place] for output in reference.outputs]
+        for place in np.argsort(reference.chosen)
+    ]
+    answers *= 2
+    with pytest.raises(ParityError, match="steps of the output's scale"):
+        check(engine, batches(name), reference)
+
+
 def test_the_step_is_the_scale_of_the_output_or_of_its_range_where_operators_in_float_follow(tmp_path):
     file = quantised("plain")
     reference = quantised_outputs(Source(NETWORKS["plain"], file.path), batches("plain"))

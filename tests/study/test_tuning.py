@@ -73,7 +73,8 @@ def test_a_networks_epochs_of_an_earlier_process_are_not_to_come(said):
     tuning = planned(6, variants=PRUNED[:1])
     tuning.begun_after(4)
     tuning.took(60)
-    assert said() == ["fine-tuning: about 2 minutes for one network of 6 epochs; --epochs 1 for less"]
+    expected = "fine-tuning: about 2 minutes for one network of 6 epochs of which some are done; --epochs 1 for less"
+    assert said() == [expected]
     assert tuning.left == ", about 60 s left of this network"
 
 

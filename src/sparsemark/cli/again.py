@@ -21,11 +21,14 @@ _LONGER = 2
 def again(options: argparse.Namespace, chosen: Chosen | None) -> str:
     """Return the command line of `sparsemark bench` that times a run's networks again, quoted for a shell.
 
+    Empty where it cannot be shown as it is: a name with two spaces or unprintable characters would be another one.
+
     Args:
         options: of the run; `--quick` and `--until` are not taken over, since the calls are more in any case.
         chosen: what a search or a walk found, in place of the request for it.
     """
-    return harmless(shlex.join(["sparsemark", "bench", options.reference, *_words(options, chosen)]))
+    command = shlex.join(["sparsemark", "bench", options.reference, *_words(options, chosen)])
+    return command if harmless(command) == command else ""
 
 
 def _words(options: argparse.Namespace, chosen: Chosen | None) -> Iterator[str]:

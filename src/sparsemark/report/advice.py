@@ -79,7 +79,7 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
         yield from _nearest(answer, scale, bar, notes)
     if best is None:
         return
-    if rival := runner_up(answer, best, scale, notes):
+    if rival := runner_up(answer, best, notes):
         yield rival
     if not is_unpruned(best.measurement):  # else it is named above
         yield from _just_out(answer, best, within, scale=scale, bar=bar, notes=notes)
@@ -229,8 +229,9 @@ def _why_not(answer: Answer, within: str, scoring: Scoring, notes: Notes) -> str
         reasons.append(f"{name} is {_times(speedup, lossy.measurement, notes)}, but {why}")
     best = answer.best
     if best is not None and (speedup := best.speedup) and not is_reference(best.measurement):
-        dense = wording.runner(best.measurement, notes)
-        reasons.append(f"the dense network on {dense} is {_times(speedup, best.measurement, notes)}")
+        what = "the dense network" if is_dense(best.measurement) else wording.pruned(best.measurement)
+        where = wording.runner(best.measurement, notes)
+        reasons.append(f"{what} on {where} is {_times(speedup, best.measurement, notes)}")
     kept = [one for one in pruned if one.keeps]
     if not kept:
         return "; ".join(reasons) or f"none is {within}"

@@ -55,15 +55,16 @@ def in_colour(ranked: Iterable[_Key]) -> set[_Key]:
     return set(order if len(order) <= MANY else order[:IN_COLOUR])
 
 
-def coloured(series: Mapping[_Key, Sequence[tuple[float, bool]]]) -> str:
+def coloured(series: Mapping[_Key, Sequence[tuple[float, bool]]], most: str = "fastest") -> str:
     """Return a line that says what stands in colour, to stand below a title; empty where everything does.
 
     Args:
         series: of one chart, as for `best_first`.
+        most: what those are that come first where no score decides.
     """
     count, kept = len(series), len(keeping(series))
     if count <= MANY:
         return ""
     if 0 < kept < IN_COLOUR:
-        return f"\nin colour: of {count} the {kept} that keep{'s' if kept == 1 else ''} the score, then the fastest"
-    return f"\nin colour: the {'best' if kept else 'fastest'} {IN_COLOUR} of {count}"
+        return f"\nin colour: of {count} the {kept} that keep{'s' if kept == 1 else ''} the score, then the {most}"
+    return f"\nin colour: the {'best' if kept else most} {IN_COLOUR} of {count}"

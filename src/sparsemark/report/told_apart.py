@@ -1,4 +1,4 @@
-"""What a run cannot tell apart: scores at the best possible value, and speeds whose intervals overlap."""
+"""Lines on networks that a run cannot tell apart: by a score at its ceiling, or by speeds whose intervals overlap."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 _SMALLER = 0.95
 """Part of a file's size below which another file is smaller by more than its names and its packing."""
 
-_SHOWN = 1e-3
-"""Difference of scores, in their unit or relative to the larger one, that a table shows."""
-
 
 def ceiling(answer: Answer, scale: Scale) -> str:
-    """Return that all that can be chosen has the best possible score, with how many inputs would tell more, or nothing.
+    """Return a line saying that every candidate has the best possible score, and what would tell more; else nothing.
 
     Args:
         answer: with a score.
@@ -40,7 +37,8 @@ def ceiling(answer: Answer, scale: Scale) -> str:
     on = f" on all {units} {unit}" if units else ""
     said = f"{scale.metric} cannot tell these networks apart: dense or pruned, each has {scale.value(best)}{on}"
     allowed = judged[0].allowed
-    if not scale.percent or not allowed:
+    # How many are enough is known of single answers alone, as for their intervals.
+    if not scale.percent or not allowed or dense.group_count or dense.low is None:
         return f"{said}, the best possible; harder {unit} may"
     least, loss = units_needed(allowed), scale.amount(allowed)
     if units and units >= least:
@@ -48,43 +46,28 @@ def ceiling(answer: Answer, scale: Scale) -> str:
     return f"{said}; {least} like that would exclude a loss of {loss}, harder ones may show one"
 
 
-def runner_up(answer: Answer, best: Standing, scale: Scale, notes: Notes) -> str:
-    """Return what is as fast as the best, by its interval, and smaller or better; empty where nothing is.
+def runner_up(answer: Answer, best: Standing, notes: Notes) -> str:
+    """Return which of those that are as fast as the best, by its interval, has the smallest file; else nothing.
 
     Args:
         answer: whose best it is.
         best: what was chosen.
-        scale: of the headline metric.
         notes: on the engines.
     """
-    speedup = best.speedup
-    found = []
-    for one in answer.keeping:
-        its = one.speedup
-        if one is best or speedup is None or its is None or its.high < speedup.low:
-            continue
-        if gains := [gain for gain in (_smaller(one, best), _better(one, best, scale)) if gain]:
-            found.append((len(gains), -(one.measurement.artifact_bytes or 0), its, one, gains))
-    if not found:
+    fast, size = best.speedup, best.measurement.artifact_bytes
+    if fast is None or size is None:
         return ""
-    _, _, its, one, gains = max(found, key=lambda entry: entry[:2])
+    rivals = [
+        (own, speedup, one)
+        for one in answer.keeping
+        if (speedup := one.speedup) is not None
+        and speedup.high >= fast.low
+        and (own := one.measurement.artifact_bytes) is not None
+        and own <= _SMALLER * size
+    ]
+    if not rivals:
+        return ""
+    own, speedup, one = min(rivals, key=lambda rival: rival[0])
     name = f"{wording.pruned(one.measurement)} on {wording.runner(one.measurement, notes)}"
-    return f"not told apart from {name}, {wording.ratio(its)}, which is {' and '.join(gains)}"
-
-
-def _smaller(one: Standing, best: Standing) -> str:
-    own, other = one.measurement.artifact_bytes, best.measurement.artifact_bytes
-    if own is None or other is None or own > _SMALLER * other:
-        return ""
-    return f"smaller ({wording.size(own)} of {wording.size(other)})"
-
-
-def _better(one: Standing, best: Standing, scale: Scale) -> str:
-    """Return how much better the score is, by the loss: folds and seeds have other dense scores."""
-    if one.score is None or best.score is None or one.loss is None or best.loss is None:
-        return ""
-    gained = best.loss - one.loss
-    shown = _SHOWN if scale.percent else _SHOWN * max(abs(one.score.value), abs(best.score.value))
-    if gained < shown:
-        return ""
-    return f"better ({scale.metric} {scale.value(one.score.value)}, {scale.value(best.score.value)})"
+    files = f"{wording.size(own)} of {wording.size(size)}"
+    return f"not told apart from {name}, {wording.ratio(speedup)}, which is smaller ({files})"

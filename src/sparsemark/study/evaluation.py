@@ -41,6 +41,16 @@ def evaluate(module: torch.nn.Module, task: Task, model: ModelSpec, part: str) -
         return task.scores(answers(module, inputs.batches), part, inputs)
 
 
+def evaluate_recalibrated(
+    module: torch.nn.Module, task: Task, model: ModelSpec, seed: int
+) -> tuple[Mapping[str, Score], Mapping[str, Score]]:
+    """Estimate BatchNorm's statistics again; return the reported scores before and after, empty where it has none."""
+    from sparsemark.study.finetune import recalibrate  # torch, which a finished study does not need
+
+    before = evaluate(module, task, model, REPORT)
+    return before, evaluate(module, task, model, REPORT) if recalibrate(module, task, seed) else {}
+
+
 def answers(module: torch.nn.Module, batches: Iterable[Sequence[NDArray[Any]]]) -> tuple[NDArray[Any], ...]:
     """Return every output of a module for all batches, each of shape (n, ...); it is left in eval mode."""
     import torch

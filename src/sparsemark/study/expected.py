@@ -67,7 +67,7 @@ class ExpectedOutputs:
                 input in two ways.
         """
         prepared = self._prepare(variant)
-        return self._remembered(prepared.key, variant, inputs, lambda: self._computed(prepared, inputs, seconds))
+        return self._remembered(self._key(variant), variant, inputs, lambda: self._computed(prepared, inputs, seconds))
 
     def of_cell(self, cell: Cell, artifact: Artifact, inputs: Inputs, seconds: float) -> Reference:
         """Return those of the network, or of its quantised graph; arguments and errors as in `of_network`."""
@@ -87,6 +87,20 @@ class ExpectedOutputs:
         except UnsupportedError:
             return None
 
+    def version(self, variant: Variant, precision: str) -> tuple[int, ...]:
+        """Return the version of the limits that a quantised network is held to; nothing for other networks."""
+        return (VERSION,) if precision != FP32 or self._is_quantised(self._prepare(variant)) else ()
+
+    def _is_quantised(self, prepared: Prepared) -> bool:
+        """Return whether it is a user's own quantised file."""
+        source = prepared.source
+        return source.is_onnx and self._once(("quantises", prepared.key), lambda: quantises(source.path))
+
+    def _key(self, variant: Variant) -> str:
+        """Return the key of a network's own outputs, as `of_network` computes them."""
+        version = self.version(variant, FP32)
+        return key_of(self._prepare(variant).key, *version) if version else self._prepare(variant).key
+
     def _remembered(
         self, network: str, variant: Variant, inputs: Inputs, compute: Callable[[], Reference]
     ) -> Reference:
@@ -99,13 +113,13 @@ class ExpectedOutputs:
                     reference = self._once(("reference", key), compute)
                 reference_outputs.store(path, key, reference)
             # Those of the dense network stay, beside one other: they can be large.
-            dense = key_of(self._prepare(variant.dense).key, inputs.digest, MEASUREMENT_VERSION)
+            dense = key_of(self._key(variant.dense), inputs.digest, MEASUREMENT_VERSION)
             self._kept = {known: kept for known, kept in self._kept.items() if known == dense} | {key: reference}
         return self._kept[key]
 
     def _computed(self, prepared: Prepared, inputs: Inputs, seconds: float) -> Reference:
         source = prepared.source
-        if source.is_onnx and quantises(source.path):  # the user's own
+        if self._is_quantised(prepared):
             return quantised_outputs(source, inputs.batches, seconds)
         try:
             return float64_outputs(source, inputs.batches, seconds)

@@ -270,7 +270,8 @@ class Pipeline:
         conditions = asdict(self.protocol), where.machine or identity(), MEASUREMENT_VERSION
         quantised = [] if cell.precision == FP32 else [self._quantising.key(cell.variant, cell.format)]
         named = [where.name] if where.name else []
-        return key_of(asdict(cell), networks, inputs.digest, scored, code, *conditions, *quantised, *named)
+        limits = self._expected.version(cell.variant, cell.precision)
+        return key_of(asdict(cell), networks, inputs.digest, scored, code, *conditions, *quantised, *limits, *named)
 
     def has(self, variant: Variant) -> bool:
         """Return whether `prepare` finds a variant on disk, or knows why it cannot be prepared."""

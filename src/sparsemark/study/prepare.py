@@ -10,6 +10,7 @@ import logging
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ from sparsemark.pruning.weights import usage
 from sparsemark.records.epochs import FINETUNING_EPOCHS, FINETUNING_SECONDS, PRUNING_SECONDS
 from sparsemark.records.scores import DataNote, Score, SingleInputs
 from sparsemark.registry import find
-from sparsemark.study.evaluation import evaluate, evaluate_parts
+from sparsemark.study.evaluation import evaluate_parts, evaluate_recalibrated
 from sparsemark.study.kept import INGREDIENTS, PARENT, WEIGHT_LIMIT, check_kept
 from sparsemark.study.rehearsal import evaluate_tried
 from sparsemark.study.requirements import (
@@ -49,7 +50,7 @@ from sparsemark.study.requirements import (
     pruning_key,
     ratios_of,
 )
-from sparsemark.study.task import PARTS, REPORT
+from sparsemark.study.task import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -316,20 +317,15 @@ def prune_from(
         from sparsemark.study.finetune import finetune, recalibrate  # torch, which a finished study does not need
 
         if one is planned[-1]:
-            raw = evaluate(module, task, variant.model, REPORT)
-        recalibrates = recalibrate(module, task, variant.seed)
-        if one is planned[-1] and recalibrates:
-            recalibrated = evaluate(module, task, variant.model, REPORT)
+            raw, recalibrated = evaluate_recalibrated(module, task, variant.model, variant.seed)
+        else:
+            recalibrate(module, task, variant.seed)
         if trains:
             aware = variant.pruning.quantisation_aware and one is planned[-1]
             notes |= dict.fromkeys([note(module)] if aware else ())
             began = time.monotonic()
-            histories.append(
-                finetune(
-                    module, task, masks, epochs=one.epochs, seed=variant.seed, work=work, done=done, aware=aware,
-                    tuning=tuning,
-                )
-            )  # fmt: skip
+            tune = partial(finetune, module, task, masks, seed=variant.seed, work=work, tuning=tuning)
+            histories.append(tune(epochs=one.epochs, done=done, aware=aware))
             training += time.monotonic() - began
             done += one.epochs
     provenance: dict[str, Any] = {NOTES: list(notes)} if notes else {}

@@ -57,7 +57,8 @@ class Tuning:
         self._said = True
         whole = sum(self._all) + self._seconds_left()
         if whole >= _WORTH_SAYING_S:
-            _LOG.info("fine-tuning: about %s for %s%s", _duration(whole), self._work(), self._less())
+            some = " of which some are done" if self._over > len(self._own) else ""
+            _LOG.info("fine-tuning: about %s for %s%s%s", _duration(whole), self._work(), some, self._less())
 
     def prepared(self, variant: Variant) -> None:
         """Take a network off those to come, however it ended."""

@@ -117,7 +117,8 @@ def _remember_types() -> None:
     It tries candidate by candidate each time that one is met, a fifth of its work.
     """
     functions: Any = types.BaseFunction
-    choose, chosen = functions.get_call_type, {}
+    choose: Any = functions.get_call_type
+    chosen: dict[Any, Any] = {}
 
     def remembered(function: Any, context: Any, operands: Any, named: Any) -> Any:
         key = function, tuple(operands), tuple(named.items())

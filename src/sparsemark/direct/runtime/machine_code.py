@@ -100,15 +100,31 @@ def _kept(path: Path, key: str) -> bytes | None:
     return code if content[:_DIGEST] == _digest(key, code) else None
 
 
+class _KilledError(UnsupportedError):
+    """A compiler that a signal ended: mostly the system, when memory ran out."""
+
+
 def _compile() -> bytes:
     """Compile all entries; return their object files, each behind its length."""
     # Here: once it is compiled, programs start without it.
+    from sparsemark.machine.placement import allowed_cpus
+
+    processes = min(len(allowed_cpus()), _MOST_PROCESSES)
+    try:
+        return _compiled_by(processes)
+    except _KilledError:
+        if processes == 1:
+            raise
+        return _compiled_by(1)
+
+
+def _compiled_by(processes: int) -> bytes:
     from sparsemark.machine.temporary import temporary_folder
 
     try:
         # By way of files: whatever is printed while Python starts would be taken for code.
         with temporary_folder() as folder:
-            _run_compilers(folder)
+            _run_compilers(folder, processes)
             code = b"".join(_LENGTH.pack(len(one)) + one for one in _contents(folder))
     except OSError as error:
         raise UnsupportedError(f"direct-csr: cannot be compiled: {error.strerror or error}") from error
@@ -122,19 +138,18 @@ def _contents(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(folder.glob("*.o"))]
 
 
-def _run_compilers(folder: Path) -> None:
-    """Have all entries compiled to files of a folder, by a process for each processor; errors as in `load`."""
+def _run_compilers(folder: Path, processes: int) -> None:
+    """Have all entries compiled to files of a folder, by so many processes; errors as in `load`."""
     import subprocess
 
     from sparsemark.machine.import_path import variables
-    from sparsemark.machine.placement import allowed_cpus
 
     # What the user set for other programs of Numba, such as no compilation at all, is not meant for this one.
     environment = {name: value for name, value in variables().items() if not name.startswith("NUMBA_")}
     command = [sys.executable, "-P", "-m", "sparsemark.direct.runtime.compilation", str(folder)]
     with contextlib.ExitStack() as stack:
         logs = {}
-        for number in range(min(len(allowed_cpus()), _MOST_PROCESSES)):
+        for number in range(processes):
             log = folder / f"{number}.log"  # a pipe that nobody reads could fill up
             with log.open("wb") as printed:
                 process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=printed)  # noqa: S603 - fixed words
@@ -144,15 +159,17 @@ def _run_compilers(folder: Path) -> None:
         while logs:
             for process in [one for one in logs if one.poll() is not None]:
                 log = logs.pop(process)
-                if process.returncode:
-                    raise UnsupportedError(f"direct-csr: cannot be compiled: {_reason(log, process.returncode)}")
+                if code := process.returncode:
+                    kind = _KilledError if code < 0 else UnsupportedError
+                    raise kind(f"direct-csr: cannot be compiled: {_reason(log, code)}")
             time.sleep(_INTERVAL)
 
 
 def _reason(log: Path, code: int) -> str:
-    """Return the last line that a process printed; where it printed none, its exit code."""
+    """Return the last line that a process printed; where it printed none, the signal or exit code that ended it."""
     lines = [line.strip() for line in log.read_text(errors="replace").split("\n")]
-    return next((line for line in reversed(lines) if line), f"exit code {code}")
+    ended = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+    return next((line for line in reversed(lines) if line), ended)
 
 
 def _objects(code: bytes) -> list[bytes]:

@@ -90,7 +90,7 @@ def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Mea
             ends[axes].append(End(chance, CHANCE, CHANCE_COLOUR))
         axes.axhline(0, color=GREY, linewidth=1.2, linestyle=REFERENCE_DASHES, zorder=1)
         ends[axes].append(End(0.0, dense_in_words(shown, scale), GREY))
-        axes.set_title(title + (coloured(members) if axes is grid[0] else ""))
+        axes.set_title(title + (coloured(members, "most removed") if axes is grid[0] else ""))
         scale_left(axes, max(one.left for one in shown), min(one.left for one in shown))
         tidy(axes)
     grid[0].set_ylabel(axis_of(shown, scale), fontsize=9)
