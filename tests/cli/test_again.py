@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from sparsemark.analysis.spending import Trial
 from sparsemark.cli import bench, main
 from sparsemark.cli.again import again
 from sparsemark.cli.parser import _parser
 from sparsemark.specs import Protocol, Pruning
 from sparsemark.study import prepare, run
+from sparsemark.study import target as walking
 from sparsemark.study.chosen import Chosen
 from sparsemark.study.sampling import IN_THIS_PROCESS
+from sparsemark.study.trials import FRACTIONS, Trying
 from tests.cli.small_bench import MASKED
 from tests.cli.test_task_faults import TASK, write
 
@@ -63,6 +66,23 @@ def test_the_same_networks_are_timed_again_and_none_is_fine_tuned(disturbed, mon
     assert not kept.exists(), "the answer stands"
 
 
+@pytest.mark.parametrize("words", [("--search", "magnitude"), ("--target", "100x")], ids=["search", "target"])
+def test_what_a_search_or_a_walk_found_is_not_fine_tuned_anew(words, disturbed, monkeypatch, capsys):
+    """It is found under names and with pruning of its own."""
+    write(TASK)
+    monkeypatch.setattr(walking, "MOST_STEPS", 1)
+    saving = (0.1, 0.0, 0.1)  # whatever the clock says
+    monkeypatch.setattr(Trying, "trials", lambda _, at: [Trial(at.method, at.names, FRACTIONS[at.method][0], *saving)])
+    kept = ASKED[: ASKED.index("--prune")]
+    assert main([*kept, "--task", "task.py", "--epochs", "1", *words]) == 0
+    named = shlex.split(command(capsys.readouterr().out)[1])
+    assert not {"--search", "--target"} & set(named)
+    assert named[named.index("--prune") + 1] not in {"none", ""}
+    disturbed.clear()
+    monkeypatch.setattr(prepare, "prune_from", lambda *_, **__: pytest.fail("pruned and fine-tuned anew"))
+    assert main(named[1:]) == 0
+
+
 def test_a_quiet_machine_keeps_no_networks(disturbed, capsys):
     disturbed.clear()
     write(TASK)
@@ -100,3 +120,10 @@ def test_a_search_or_a_walk_is_not_repeated():
     assert (found.search, found.seeds, found.prune, found.launches, found.quick) == (
         None, None, ["magnitude:0.83"], 10, False,
     )  # fmt: skip
+
+
+def test_a_command_that_a_terminal_cannot_show_is_none():
+    """Copied, it would name another file."""
+    for name in ("a  b.py:build", "a\x1b[31m.py:build"):
+        options = _parser().parse_args(["bench", name, "--json", "o.json"])
+        assert again(options, None) == ""

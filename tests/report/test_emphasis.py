@@ -62,6 +62,7 @@ def test_few_series_are_all_in_colour(count):
 def test_best_are_called_no_more_series_than_keep_the_score(kept, said):
     series = {n: [(1.0, n < kept), (2.0, False)] for n in range(MANY + 1)}
     assert coloured(series) == f"\nin colour: {said}"
+    assert coloured(series, "most removed") == f"\nin colour: {said.replace('fastest', 'most removed')}"
     assert keeping(series) == list(range(kept))
 
 

@@ -11,9 +11,10 @@ from onnx import TensorProto
 
 from sparsemark.errors import UserError
 from sparsemark.measurement.parity import Parity, ParityError
-from sparsemark.networks.quantised_reference import NOTE
+from sparsemark.networks.quantised_reference import NOTE, quantised_outputs
 from sparsemark.records.measurement import MEASURED, UNSUPPORTED
 from sparsemark.specs import InputSpec, ModelSpec, Protocol, Pruning, Variant
+from sparsemark.study import expected
 from sparsemark.study.file import cell_of
 from sparsemark.study.pipeline import Pipeline
 from sparsemark.study.prepare import Places
@@ -109,6 +110,7 @@ class Ids(nn.Module):
     def forward(self, ids): return self.head(self.table(ids).mean(1))
 
 blind, ids = Blind, Ids
+lazy = lambda: nn.Sequential(nn.LazyConv2d(8, 3), nn.ReLU(), nn.LazyConv2d(8, 3), nn.Flatten(), nn.LazyLinear(4))
 plain, instance, half, compiled = body, lambda: shared, lambda: body().half(), lambda: torch.compile(body())
 writes, casts = lambda: Wraps("writes"), lambda: Wraps("casts")
 random, returned = lambda: Wraps("random"), lambda: Wraps("dataclass")
@@ -195,6 +197,14 @@ def test_channels_are_a_share_of_what_runs(pipeline, folder):
     assert row.notes.endswith("not run, so neither pruned nor counted: aux")
 
 
+@pytest.mark.parametrize("pruned", ["none", "magnitude:0.5", "channels:0.5", "channels:0.5+magnitude:0.5"])
+def test_layers_that_take_their_shapes_from_the_first_input_are_pruned_like_any(pruned, pipeline, folder):
+    for engine in ("torch", "onnxruntime"):
+        row = row_of(pipeline, folder, "lazy", pruned, engine)
+        assert row.status == MEASURED, row.reason
+        assert row.parity_max_rel < 1e-5
+
+
 def test_pruning_that_makes_the_output_constant_is_marked(pipeline, folder):
     row = row_of(pipeline, folder, "plain", "magnitude:0.999", "torch")
     assert row.status == MEASURED
@@ -225,6 +235,35 @@ def test_a_quantised_file_is_held_to_a_step_of_its_output_whoever_quantised_it(p
     assert row.status == MEASURED, row.reason
     assert NOTE in row.notes
     assert row.parity_max_abs <= 0.1 + 1e-6
+
+
+def test_other_limits_for_bytes_measure_a_quantised_file_anew_and_no_other(
+    pipeline, folder, quantised_by_another, tmp_path, monkeypatch
+):
+    """Whoever quantised it: what its steps may be is of a version, kept apart from the code of the networks."""
+    computed = []
+
+    def counted(source, *rest):
+        computed.append(source.path)
+        return quantised_outputs(source, *rest)
+
+    monkeypatch.setattr(expected, "quantised_outputs", counted)
+    quantised = cell_of(Variant(ModelSpec("quantised", str(quantised_by_another), (1, 12))), "onnxruntime", "fp32", 1)
+    plain = cell_of(Variant(ModelSpec("plain", f"{folder / 'nets.py'}:plain", IMAGE)), "onnxruntime", "fp32", 1)
+
+    def keys():
+        again = Pipeline(always(None), pipeline.protocol, Places(None, tmp_path), 6)
+        again.measure(quantised, None)
+        return [again.key(cell) for cell in (quantised, plain)]
+
+    before = keys()
+    assert keys() == before
+    assert len(computed) == 1, "kept on disk"
+    monkeypatch.setattr(expected, "VERSION", expected.VERSION + 1)
+    after = keys()
+    assert len(computed) == 2
+    assert after[0] != before[0]
+    assert after[1] == before[1]
 
 
 def test_a_failure_on_bytes_names_the_processor_where_it_overflows(pipeline, quantised_by_another, monkeypatch):

@@ -87,12 +87,14 @@ class Checkpoint:
             UserError: the factory fails, or builds another network than the stored one.
         """
         from sparsemark.networks.channel_plan import replay
-        from sparsemark.networks.factory import build_model, example_inputs
+        from sparsemark.networks.factory import build_model, build_whole, example_inputs
 
         variant = self.variant
-        module = build_model(variant.model, variant.seed)
         if self.header.channel_plan:
+            module, _ = build_whole(variant.model, variant.seed)  # channels of lazy layers can be cut once they are
             module = replay(module, self.header.channel_plan, example_inputs(variant.model))
+        else:
+            module = build_model(variant.model, variant.seed)
         try:
             # What a module keeps beside its tensors (extra state) is what its factory gave it.
             found = module.load_state_dict(dict(self.state), strict=False)
