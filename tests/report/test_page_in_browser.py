@@ -548,7 +548,7 @@ def test_where_lines_have_no_room_for_names_there_is_a_legend(opened):
     assert not opened(RUNS["study"], width=1600).find_element("id", "course-0-key").is_displayed()
 
 
-def test_pairs_of_blocks_and_findings_are_those_of_the_network_that_is_shown(opened):
+def test_what_is_of_one_network_is_that_of_the_network_that_is_shown(opened):
     browser = opened(RUNS["two networks"])
 
     def shown():
@@ -556,19 +556,20 @@ def test_pairs_of_blocks_and_findings_are_those_of_the_network_that_is_shown(ope
             "const models = s => [...new Set([...document.querySelectorAll(s)].filter(r => !r.hidden)"
             ".map(r => r.dataset.model))];"
             "return [models('#says tbody tr'), models('#strip-cell option'),"
-            " models('#sure-title ~ details tr[data-model]'), document.getElementById('strip-cell').value]"
+            " models('#sure-title ~ details tr[data-model]'), models('section > div:has(.tiles)'), models('#break-even tbody tr'),"
+            " models('#front-title ~ details tbody tr'), document.getElementById('strip-cell').value]"
         )
 
     first = shown()
-    assert first[:3] == [["cnn9"]] * 3
+    assert first[:-1] == [["cnn9"]] * 6
     browser.execute_script(
         "const s = document.getElementById('network'); s.value = 'unet';"
         "s.dispatchEvent(new Event('input', {bubbles: true}))"
     )
     second = shown()
-    assert second[:3] == [["unet"]] * 3
-    assert first[3] != second[3]
-    assert second[3] in browser.find_element("id", "strip-record").get_attribute("textContent")
+    assert second[:-1] == [["unet"]] * 6
+    assert first[-1] != second[-1]
+    assert second[-1] in browser.find_element("id", "strip-record").get_attribute("textContent")
 
 
 def test_an_exact_cell_is_drawn_and_explained(opened):

@@ -376,7 +376,7 @@
   const update = () => {
     if (!find("#filters")) return;
     const shown = passing(cells), names = new Set(shown.map((cell) => cell.name)), points = passing(drawn);
-    all("tr[data-model]").forEach((row) => { row.hidden = !ofNetwork(row); });
+    all("[data-model]:not(option)").forEach((one) => { one.hidden = !ofNetwork(one); });
     rows.forEach((row) => { row.hidden = !names.has(row.dataset.name); });
     const count = find("#count");
     if (count) count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows shown`;
