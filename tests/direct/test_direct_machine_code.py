@@ -264,9 +264,9 @@ exec sleep 60
 def test_where_memory_runs_out_one_process_tries_again(tmp_path, monkeypatch):
     """Of two at a time one is killed; alone it does all."""
     once = tmp_path / "once"
-    text = f'if mkdir "{once}" 2>/dev/null; then kill -KILL $$; fi\necho code >"$4/000.o"'
+    text = f'if mkdir "{once}" 2>/dev/null; then kill -KILL $$; fi\necho code >"$4/$$.o"'
     monkeypatch.setattr(sys, "executable", program(tmp_path, text))
-    assert machine_code._objects(machine_code._compile()) == [b"code\n"]
+    assert machine_code._objects(machine_code._compile()) == [b"code\n"], "a file from each process"
     assert once.exists()
     monkeypatch.setattr(sys, "executable", program(tmp_path, "kill -KILL $$"))
     with pytest.raises(UnsupportedError, match="cannot be compiled: ended by signal 9"):

@@ -55,8 +55,9 @@ def test_few_series_are_all_in_colour(count):
 @pytest.mark.parametrize(
     ("kept", "said"),
     [
-        (0, "the fastest 3 of 7"), (1, "of 7 the 1 that keeps the score, then the fastest"),
-        (2, "of 7 the 2 that keep the score, then the fastest"), (3, "the best 3 of 7"), (7, "the best 3 of 7"),
+        (0, "of 7 the 3 fastest"), (1, "of 7 the 1 that keeps the score, then the fastest"),
+        (2, "of 7 the 2 that keep the score, then the fastest"),
+        (3, "of 7 the 3 fastest\nthat keep the score"), (7, "of 7 the 3 fastest\nthat keep the score"),
     ],
 )  # fmt: skip
 def test_best_are_called_no_more_series_than_keep_the_score(kept, said):
@@ -105,7 +106,7 @@ def test_figures_of_speed_draw_three_lines_in_colour_and_the_others_with_markers
     inks = inks_of(masks)
     assert len(inks) == 10
     assert {name for name, ink in inks.items() if ink != REST} == {"direct CSR", "ncnn", "ONNX Runtime"}
-    assert masks.get_title().endswith("\nin colour: the best 3 of 10")
+    assert masks.get_title().endswith("\nin colour: of 10 the 3 fastest\nthat keep the score")
     markers = [handle.lines[0].get_marker() for handle in drawn(masks).values()]
     assert len(set(markers)) == len(markers)
     names = {text.get_text().partition(",")[0]: text.get_color() for text in masks.texts}
@@ -127,7 +128,7 @@ def test_figures_of_scores_draw_three_engines_and_three_kinds_in_colour():
     matplotlib = pytest.importorskip("matplotlib.colors")
     (axes,) = score_against_speedup(SEVERAL.measurements, {}).axes
     handles, labels = axes.get_legend_handles_labels()
-    assert "in colour: the best 3 of 10" in labels
+    assert "in colour: of 10 the 3 fastest\nthat keep the score" in labels
     engines = {wording.engine_name(m.engine, {}) for m in SEVERAL.measured()}
     rest = matplotlib.to_rgba(REST)
     inks = {
@@ -143,7 +144,7 @@ def test_figures_of_scores_draw_three_engines_and_three_kinds_in_colour():
     figure = score_against_sparsity([dense_of(0, 0.9), *rows])
     inks = inks_of(figure.axes[0])
     assert {name for name, ink in inks.items() if ink != REST} == set(kept)
-    assert figure.axes[0].get_title().endswith("in colour: the best 3 of 7")
+    assert figure.axes[0].get_title().endswith("in colour: of 7 the 3 most removed\nthat keep the score")
 
 
 def test_two_runs_over_each_other_have_three_engines_in_colour():
@@ -163,7 +164,7 @@ def test_a_figure_without_a_score_speaks_of_the_fastest():
     pytest.importorskip("matplotlib")
     unscored = replace(SEVERAL, lambda m: True, scores={})
     masks, _ = speedup_against_sparsity(unscored.measurements, {}).axes
-    assert masks.get_title().endswith("\nin colour: the fastest 3 of 10")
+    assert masks.get_title().endswith("\nin colour: of 10 the 3 fastest")
 
 
 def test_no_engine_is_as_grey_as_what_is_not_among_the_best():

@@ -28,13 +28,14 @@ def test_a_score_is_kept_surely_only_where_the_interval_excludes_more():
     sure, likely = masked("magnitude", 0.5, 0.905, -0.012, 0.002), masked("magnitude", 0.7, 0.896, -0.01, 0.02)
     lost = masked("magnitude", 0.9, 0.8, 0.05, 0.15)
     assert titles_of_sweeps(sure, likely, lost) == (
-        "m keeps its dense accuracy with magnitude 50 % (+0.5 points [-0.2, +1.2]), "
-        "perhaps with magnitude 70 % (-0.4 points [-2.0, +1.0])"
+        "m: magnitude 50 % (+0.5 points [-0.2, +1.2]) is within one point of accuracy, "
+        "magnitude 70 % (-0.4 points [-2.0, +1.0]) by the estimate"
     )
-    assert titles_of_sweeps(likely, lost).startswith(
-        "m may keep its dense accuracy with magnitude 70 % (-0.4 points [-2.0"
+    assert titles_of_sweeps(likely, lost) == (
+        "m: magnitude 70 % (-0.4 points [-2.0, +1.0]) is within one point of accuracy by the estimate; "
+        "no interval excludes a larger loss"
     )
-    assert titles_of_sweeps(lost) == "m: nothing pruned keeps the dense accuracy"
+    assert titles_of_sweeps(lost) == "m: nothing pruned is within one point of accuracy"
 
 
 def test_the_interval_of_a_change_is_paired_by_group_over_seeds():
@@ -80,6 +81,36 @@ def test_each_method_is_a_row_by_score_beside_its_random_control():
     names = [text.get_text() for text in axes.texts]
     assert {"dense, 90.0 %", "dense, fine-tuned as long", "most frequent class"} <= set(names)
     assert any(line.get_xdata()[0] == pytest.approx(-40) for line in axes.get_lines()), "the chance level"
+    (axes,) = score_of_prunings([dense_of(0, 0.9), *rows[:2]], [chance]).axes
+    assert axes.get_xlim()[0] > -8, "a level that is far away would empty the axis"
+    assert "\u2190 most frequent class: -40.0" in [text.get_text() for text in axes.texts]
+
+
+def test_prunings_without_an_interval_are_counted_apart():
+    pytest.importorskip("matplotlib")
+    rows = [masked("lamp", 0.9, 0.7, 0.1, 0.3), masked("magnitude", 0.9, 0.89, -0.01, 0.03)]
+    blind = dataclasses.replace(masked("block4", 0.9, 0.85), **scored(0.85))
+    title = score_of_prunings([dense_of(0, 0.9), *rows, blind]).get_suptitle().replace("\n", " ")
+    assert title.startswith("m: 1 of 3 prunings loses accuracy, for 1 other no loss is certain, 1 without an interval;")
+
+
+def test_networks_that_nobody_pruned_are_compared_in_speed_alone():
+    """All have one score: a chart of it would be empty."""
+    pytest.importorskip("matplotlib")
+    engines = {"onnxruntime": 1.0, "torch": 0.5, "ncnn": 1.5}
+    cells = [
+        dataclasses.replace(dense_of(0, 0.9), name=engine, engine=engine, speedup=ratio, speedup_low=ratio - 0.1,
+                            speedup_high=ratio + 0.1)
+        for engine, ratio in engines.items()
+    ]  # fmt: skip
+    assert score_against_speedup(cells, {}) is None
+    (axes,) = speedup_of_prunings(cells, {}).axes
+    assert next(label.get_text() for label in axes.get_yticklabels()) == "dense, ncnn"
+    title = axes.figure.get_suptitle().replace("\n", " ")
+    assert title.endswith("within one point of accuracy"), "it is the dense network: no estimate"
+    quantised = dataclasses.replace(cells[2], name="int8", precision="int8", **scored(0.8))
+    assert score_against_speedup([*cells, quantised], {}) is not None, "that one loses score"
+    assert speedup_of_prunings(cells[:1], {}) is None
 
 
 def test_speedups_of_mixes_are_rows_over_their_folds():
@@ -120,7 +151,7 @@ def test_ends_at_other_sparsities_say_where():
     pytest.importorskip("matplotlib")
     rows = [masked("magnitude", share, 0.9) for share in (0.5, 0.7, 0.9, 0.95)]
     short = [dataclasses.replace(m, name=f"{m.name}t", engine="torch") for m in rows[:3]]
-    for cells, at in (([*rows, *short], {" at 95 %", " at 90 %"}), ([*rows[:3], *short], {""})):
+    for cells, at in (([*rows, *short], {" at 5 % left", " at 10 % left"}), ([*rows[:3], *short], {""})):
         (axes,) = speedup_against_sparsity([dense_of(0, None), *cells], {}).axes
         named = [text.get_text() for text in axes.texts if re.match(r"(ONNX Runtime|PyTorch),", text.get_text())]
         assert {re.sub(r".*x", "", name) for name in named} == at

@@ -18,7 +18,7 @@ from sparsemark.report.figures.score_sparsity import score_against_sparsity
 from sparsemark.report.figures.score_speedup import score_against_speedup
 from sparsemark.report.figures.speedup_sparsity import speedup_against_sparsity
 from sparsemark.report.scores import Scale
-from sparsemark.report.style import spread
+from sparsemark.report.style import kind_looks, spread, within
 from tests.report.runs import RUNS, channels_in_multiples, dense_of, drawn, on_fold, replace, rescored, scored
 from tests.synthetic import cell, study_run
 
@@ -53,8 +53,12 @@ def test_channels_in_multiples_are_no_further_seeds_of_plain_ones():
     sixteens = [channels_in_multiples(0, 16, sparsity, 0.7) for sparsity in (0.3, 0.5)]
     cells = [dense_of(0, 0.92), *plain, *sixteens]
     (axes,) = score_against_sparsity(cells).axes
-    assert points(drawn(axes)["channels"]) == [(70, -2), (50, -2)]
-    assert points(drawn(axes)["channels (x16)"]) == [(70, -22), (50, -22)]
+    for name, change in (("channels", -2), ("channels (x16)", -22)):
+        places = points(drawn(axes)[name])
+        assert [y for _, y in places] == [change, change]
+        assert [x for x, _ in places] == pytest.approx([70, 50], rel=0.03), "side by side"
+    beside = [points(drawn(axes)[name])[0][0] for name in ("channels", "channels (x16)")]
+    assert abs(beside[0] - beside[1]) > 2, "neither covers the other"
     lines = drawn(speedup_against_sparsity(cells, {}).axes[0])
     for name, series in (("ONNX Runtime", plain), ("ONNX Runtime (x16)", sixteens)):
         assert [y for _, y in points(lines[name])] == pytest.approx([m.speedup for m in (cells[0], *series)])
@@ -69,8 +73,19 @@ def test_masks_of_two_kinds_are_not_drawn_as_one_curve():
         for i, (method, share) in enumerate((method, share) for method, shares in methods.items() for share in shares)
     ]
     panels = speedup_against_sparsity([dense_of(0, None), *masked], {}).axes
-    assert [axes.get_title().rpartition(":\n")[2] for axes in panels] == list(methods)
-    assert [len(points(drawn(axes)["ONNX Runtime"])) for axes in panels] == [4, 4, 2]
+    (axes,) = panels
+    assert axes.get_title() == "Weights set to zero:\nmagnitude, others as named", "each has but one series"
+    assert {name: len(points(line)) for name, line in drawn(axes).items()} == {
+        "ONNX Runtime": 4, "ONNX Runtime, magnitude-layerwise": 4, "ONNX Runtime, filters": 2
+    }  # fmt: skip
+    several = [dataclasses.replace(m, name=f"{m.name}-{engine}", engine=engine) for m in masked[:6]
+               for engine in ("onnxruntime", "torch", "ncnn")]  # fmt: skip
+    looks = {(line.lines[0].get_marker(), line.lines[0].get_linestyle()) for line in drawn(axes).values()}
+    assert len(looks) == 3, "of one engine, and told apart in grey"
+    panels = speedup_against_sparsity([dense_of(0, None), *several, *masked[6:]], {}).axes
+    titles = [axes.get_title().rpartition(":\n")[2] for axes in panels]
+    assert titles == ["magnitude, others as named", "magnitude-layerwise"]
+    assert [len(drawn(axes)) for axes in panels] == [4, 3]
     (one,) = speedup_against_sparsity([dense_of(0, None), *masked[:3]], {}).axes
     assert one.get_title() == "Weights set to zero"
 
@@ -97,6 +112,40 @@ def test_folds_are_not_averaged_with_other_splits():
     (axes,) = score_against_sparsity([*dense, half, *folds]).axes
     assert points(drawn(axes)["channels"]) == [(50, -3)]
     assert drawn_from([*dense, half, *folds]) == "means over folds 0, 1"
+
+
+def test_no_line_joins_folds_with_seeds():
+    """They test other inputs."""
+    pytest.importorskip("matplotlib")
+    dense = [dense_of(0, 0.9), *(on_fold(dense_of(0, 0.8), fold) for fold in (0, 1))]
+    seeds = [channels_in_multiples(0, 1, share, 0.88) for share in (0.3, 0.5, 0.7)]
+    folds = [on_fold(channels_in_multiples(0, 1, 0.9, 0.78), fold) for fold in (0, 1)]
+    (axes,) = score_against_sparsity([*dense, *seeds, *folds]).axes
+    assert {"channels", "channels, two folds"} < {text.get_text() for text in axes.texts}
+    lengths = [len(line.lines[0].get_xdata()) for line in axes.containers]
+    assert sorted(lengths) == [1, 3]
+    assert drawn_from([*dense, *seeds, *folds]) == "means over seed 0 or folds 0, 1"
+    assert drawn_from([*dense, *folds, on_fold(seeds[0], 0)]) == "means over folds 0, 1, or some of them"
+
+
+def test_what_keeps_the_score_lies_on_a_band_below_the_dense_network():
+    pytest.importorskip("matplotlib")
+    cells = [dense_of(0, 0.92), channels_in_multiples(0, 1, 0.5, 0.9)]
+    (axes,) = score_against_speedup(cells, {}).axes
+    labels = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    assert labels["dense, 92.0 %"].get_ydata()[0] == pytest.approx(92)
+    band = labels["within one point of accuracy"]
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((91, 92))
+    other = [on_fold(one, 0) for one in (dense_of(0, 0.8), channels_in_multiples(0, 1, 0.7, 0.79))]
+    (axes,) = score_against_speedup([*cells, *other], {}).axes
+    assert not any(label.startswith("dense, ") for label in axes.get_legend_handles_labels()[1]), "they have two"
+
+
+def test_frequent_prunings_have_one_look_in_every_figure_and_no_two_share_one():
+    few, many = kind_looks(["channels", "lamp"]), kind_looks(["taylor", "wanda", "lamp", "channels", "magnitude"])
+    assert few["channels"] == many["channels"]
+    kinds = [f"kind {n}" for n in range(10)]
+    assert len(set(kind_looks(kinds).values())) == 10
 
 
 def test_cells_without_a_place_on_the_axis_make_no_panel():
@@ -165,6 +214,20 @@ def test_names_keep_apart_and_in_order(heights, places):
     assert spread(heights, 10.0) == pytest.approx(places)
 
 
+@pytest.mark.parametrize(
+    ("places", "moved"),
+    [
+        ([10.0, 50.0], [10.0, 50.0]),
+        ([-3.0, 7.0, 17.0], [0.0, 10.0, 20.0]),
+        ([95.0, 105.0, 50.0], [90.0, 100.0, 50.0]),
+        ([float(10 * n) for n in range(-2, 12)], [float(10 * n) for n in range(-2, 12)]),  # no room for all
+        ([], []),
+    ],
+)
+def test_names_stay_beside_their_panel(places, moved):
+    assert within(places, 10.0, (0.0, 100.0)) == moved
+
+
 def test_names_of_series_do_not_cover_each_other():
     pytest.importorskip("matplotlib")
     figure = speedup_against_sparsity(RUNS["study"].measurements, {})
@@ -225,7 +288,9 @@ def test_random_controls_stand_beside_what_they_control_and_chance_is_a_line():
     chance = dataclasses.replace(cells[0], name="majority-seed0", model=MAJORITY, method=None, **scored(0.5))
     figure = score_against_sparsity(cells, [chance])
     tuned, *before = figure.axes
-    assert [x for x, _ in points(drawn(tuned)["as many at random"])] == pytest.approx([70, 50, 30])
+    assert [x for x, _ in points(drawn(tuned)["as many at random"])] == pytest.approx([70, 50, 30], rel=0.08), (
+        "side by side with the others"
+    )
     assert "↓ random 90 %: -10.5" in [text.get_text() for text in tuned.texts], "further from the others than they are"
     assert not any("as many at random" in drawn(axes) for axes in before)
     level = 50 - 88
@@ -257,9 +322,12 @@ def test_other_precisions_threads_and_schedules_are_no_further_seeds():
     aware = dataclasses.replace(plain, name="e", method="magnitude+qat", pruning="magnitude:0.5+qat")
     unpruned = dataclasses.replace(aware, name="f", method="all-ones+qat", pruning="all-ones+qat", sparsity=0.0)
     panels = speedup_against_sparsity([*dense, plain, iterative, aware, unpruned], {}).axes
-    titles = [axes.get_title().rpartition(":\n")[2] for axes in panels]
-    assert titles == ["magnitude", "iterative magnitude", "magnitude, quantisation-aware"]
-    assert next(y for _, y in points(drawn(panels[2])["ONNX Runtime"])) == pytest.approx(dense[0].speedup)
+    lines = drawn(panels[0])
+    assert list(lines)[:3] == [
+        "ONNX Runtime", "ONNX Runtime, iterative magnitude", "ONNX Runtime, magnitude, quantisation-aware"
+    ]  # fmt: skip
+    aware_line = points(lines["ONNX Runtime, magnitude, quantisation-aware"])
+    assert aware_line[0][1] == pytest.approx(dense[0].speedup)
 
 
 def test_no_line_joins_mixes_of_other_channels():
@@ -274,7 +342,7 @@ def test_no_line_joins_mixes_of_other_channels():
     ]  # fmt: skip
     cells = [dense_of(0, 0.9), channels_in_multiples(0, 1, 0.5, 0.85), *both]
     (axes,) = speedup_against_sparsity(cells, {}).axes
-    assert axes.get_title() == "Channels removed (and weights set to zero)"
+    assert axes.get_title() == "Channels removed\n(and weights set to zero)"
     lines = drawn(axes)
     for share in (30, 50):
         places = [x for x, _ in points(lines[f"ONNX Runtime, channels {share} % (x16) + magnitude"])]
@@ -295,8 +363,9 @@ def test_a_quantised_score_is_a_series_of_its_own_against_the_dense_float():
         for m, value in ((dense, 0.7), (half, 0.6))
     ]
     (axes,) = score_against_sparsity([dense, half, *int8]).axes
-    assert points(drawn(axes)["channels"]) == [(50, -10)]
-    assert points(drawn(axes)["channels int8"]) == [(50, -30)]
+    for name, change in (("channels", -10), ("channels int8", -30)):
+        ((x, y),) = points(drawn(axes)[name])
+        assert (x, y) == (pytest.approx(50, rel=0.03), change)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ def layer(share, seconds):
 
 def test_the_pace_of_layers_is_weighed_by_their_time():
     title = layer_title("net", [layer(0.4, 1.0), layer(0.8, 3.0), layer(0.01, 0.001)], PEAK)
-    assert title == "net: 70 % of the multiply-adds that one core can do, 40 to 80 % layer by layer"
+    assert title == (
+        "net: 70 % of the multiply-adds that one core can do, 40 to 80 % in each layer of 1 % of the time or more"
+    )
     assert layer_title("net", [], PEAK) == "net: no layer was timed"
 
 

@@ -363,6 +363,7 @@ def test_the_words_on_tails_name_the_percentiles_that_are_drawn():
 def test_the_tile_of_the_score_says_on_how_many_inputs_and_which_loss_is_possible():
     sure = rescored(RUNS["study"], "accuracy", input_count=400, loss_low=-0.002, loss_high=0.021)
     assert ": accuracy, 400 inputs; a loss of up to 2.1 points is possible (95 %)<" in render(sure, "html")
+    assert "accuracy; dense 88.0, change -0.6 [-2.1, +0.2] points<" in render(sure, "html")
     better = rescored(RUNS["study"], "accuracy", input_count=400, loss_low=-0.02, loss_high=-0.001)
     assert ": accuracy, 400 inputs; a loss is excluded (95 %)<" in render(better, "html")
     with_ends = rescored(RUNS["study"], "accuracy", low=lambda s: s.value - 0.03, high=lambda s: s.value + 0.02)

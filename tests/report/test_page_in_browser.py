@@ -556,7 +556,8 @@ def test_what_is_of_one_network_is_that_of_the_network_that_is_shown(opened):
             "const models = s => [...new Set([...document.querySelectorAll(s)].filter(r => !r.hidden)"
             ".map(r => r.dataset.model))];"
             "return [models('#says tbody tr'), models('#strip-cell option'),"
-            " models('#sure-title ~ details tr[data-model]'), models('section > div:has(.tiles)'), models('#break-even tbody tr'),"
+            " models('#sure-title ~ details tr[data-model]'), models('section > div:has(.tiles)'),"
+            " models('#break-even tbody tr'),"
             " models('#front-title ~ details tbody tr'), document.getElementById('strip-cell').value]"
         )
 

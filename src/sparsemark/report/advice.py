@@ -19,7 +19,15 @@ from sparsemark.records.measurement import CONSTANT
 from sparsemark.report import agreement, wording
 from sparsemark.report.conditions import epochs_of, has_equal_dense
 from sparsemark.report.deployment import Deployment
-from sparsemark.report.headline import QUIET, bar_in_words, beside, disturbance, doubt, reference_name, unjudged
+from sparsemark.report.headline import (
+    QUIET,
+    bar_in_words,
+    beside,
+    doubt,
+    is_disturbed,
+    reference_name,
+    unjudged,
+)
 from sparsemark.report.scores import EQUAL, Scoring
 from sparsemark.report.told_apart import ceiling, runner_up
 from sparsemark.specs import ALL_ONES, DENSE, QAT
@@ -53,7 +61,7 @@ def advice(run: Run, bar: Bar | None = None, deployment: Deployment | None = Non
     """
     scoring = Scoring.of(run.measurements)
     found = [answer for answer in answers(run.measurements, bar) if answer.candidates]
-    lines = [f"{NEXT}{QUIET}"] if any(disturbance(answer).is_most for answer in found) else []
+    lines = [f"{NEXT}{QUIET}"] if is_disturbed(run, bar) else []
     if lines and deployment is not None and deployment.again:
         lines.append(f"{NEXT}{deployment.again}  (times the same networks again, longer; none is fine-tuned anew)")
     for answer in found:

@@ -48,7 +48,8 @@ class Deployment:
         folder: where the exported files are kept, or None where they are not.
         results: the run's result files, as `sparsemark report` takes them; none where nobody knows them.
         earlier: whether another command kept the files, so that they may be gone; else this one keeps them.
-        again: command line that times the same networks again, for longer; empty where nobody knows it.
+        again: command line that times the same networks again, for longer; empty where nobody knows it, or it cannot
+            be shown as it is.
     """
 
     reference: str | None = None

@@ -15,6 +15,8 @@ MANY = 6
 IN_COLOUR = 3
 """Series in colour where there are more."""
 
+_KEEPING = "\nthat keep the score"
+
 _Key = TypeVar("_Key")
 
 
@@ -67,4 +69,4 @@ def coloured(series: Mapping[_Key, Sequence[tuple[float, bool]]], most: str = "f
         return ""
     if 0 < kept < IN_COLOUR:
         return f"\nin colour: of {count} the {kept} that keep{'s' if kept == 1 else ''} the score, then the {most}"
-    return f"\nin colour: the {'best' if kept else most} {IN_COLOUR} of {count}"
+    return f"\nin colour: of {count} the {IN_COLOUR} {most}{_KEEPING if kept else ''}"

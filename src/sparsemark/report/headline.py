@@ -91,7 +91,7 @@ def _verdict(answer: Answer) -> str:
         return "no"
     if doubt(answer):
         return "not certain"
-    return "yes" if best.excludes_more else "yes by the estimate"
+    return "yes" if best.excludes_more else "yes (more may be lost)"
 
 
 def doubt(answer: Answer) -> str:
@@ -132,8 +132,13 @@ def disturbance(answer: Answer) -> Disturbance:
 
 
 def is_disturbed(run: Run, bar: Bar | None = None) -> bool:
-    """Return whether the answer for any network of a run is in doubt for the machine's sake."""
-    return any(disturbance(answer).is_most for answer in answers(run.measurements, bar) if answer.candidates)
+    """Return whether for any network of a run most cells were disturbed, or the one that was chosen."""
+    scoring = Scoring.of(run.measurements)
+    found = [answer for answer in answers(run.measurements, bar) if answer.candidates]
+    chosen = [answer.best for answer in found if answer.best is not None and not unjudged(answer, scoring)]
+    return any(disturbance(answer).is_most for answer in found) or any(
+        contamination_of(one.measurement) for one in chosen
+    )
 
 
 def beside(answer: Answer, scoring: Scoring, bar: Bar, notes: Notes) -> Iterator[str]:

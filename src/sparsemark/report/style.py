@@ -58,6 +58,9 @@ _KINDS = (
 )  # fmt: skip
 """Looks of kinds of pruning, of the same two palettes; markers tell them apart in grey."""
 
+_FREQUENT = ("magnitude", "channels", "block4")
+"""Kinds of pruning with a look of their own, the first of `_KINDS`."""
+
 
 @dataclass(frozen=True)
 class End:
@@ -168,7 +171,7 @@ def legend(figure: Figure, axes: Axes) -> None:
 def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> None:
     """Write a name to the right of where each series ends, moved up or down so that none covers another.
 
-    A thin line leads to each name from the point that it belongs to.
+    A thin line leads to each name from the point that it belongs to, or from the end of its line across the panel.
 
     Call it last: what changes the height of a panel afterwards moves the series away from their names.
     """
@@ -177,7 +180,10 @@ def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> None:
     for axes, own in ends.items():
         points = _POINTS_AN_INCH / figure.dpi
         heights = [points * float(axes.transData.transform((0, end.y))[1]) for end in own]
-        for end, height, free in zip(own, heights, spread(heights, _LABEL_POINTS), strict=True):
+        bounds = points * axes.bbox.y0, points * axes.bbox.y1
+        for end, height, free in zip(
+            own, heights, within(spread(heights, _LABEL_POINTS), _LABEL_POINTS, bounds), strict=True
+        ):
             axes.annotate(
                 end.text,
                 (1.0, end.y),
@@ -189,26 +195,34 @@ def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> None:
                 va="center",
                 annotation_clip=False,
             )
-            if end.x is not None:
-                _lead(axes, (end.x, end.y), free / points, end.colour)
+            _lead(axes, end, free / points)
 
 
-def _lead(axes: Axes, last: tuple[float, float], height: float, colour: str) -> None:
-    """Draw a line from the last point of a series to its name, which stands at a height in pixels."""
+def _lead(axes: Axes, end: End, height: float) -> None:
+    """Draw a line from the end of a series to its name, which stands at a height in pixels."""
     from matplotlib.patches import ConnectionPatch
 
     _, y = axes.transData.inverted().transform((0.0, height))
+    across = axes.get_yaxis_transform()
+    last, of = ((1.0, end.y), across) if end.x is None else ((end.x, end.y), axes.transData)
     line = ConnectionPatch(
-        last, (1.01, y), "data", axes.get_yaxis_transform(), axesA=axes, axesB=axes,
-        color=colour, linewidth=0.6, alpha=0.5, clip_on=False, zorder=1,
+        last, (1.01, y), of, across, axesA=axes, axesB=axes,
+        color=end.colour, linewidth=0.6, alpha=0.5, clip_on=False, zorder=1,
     )  # fmt: skip
     line.set_in_layout(False)
     axes.add_artist(line)
 
 
 def kind_looks(kinds: Iterable[str]) -> dict[str, Look]:
-    """Return a look for each kind of pruning, in their order; they begin again where there are more than looks."""
-    return dict(zip(dict.fromkeys(kinds), cycle(_KINDS), strict=False))
+    """Return a look for each kind of pruning, in their order; they begin again where there are more than looks.
+
+    The most frequent kinds have the same one in every figure.
+    """
+    named = list(dict.fromkeys(kinds))
+    own = {kind: look for kind, look in zip(_FREQUENT, _KINDS, strict=False) if kind in named}
+    # Those of frequent kinds that are absent come last.
+    spare = cycle([*_KINDS[len(_FREQUENT) :], *(look for look in _KINDS[: len(_FREQUENT)] if look not in own.values())])
+    return {kind: own.get(kind) or next(spare) for kind in named}
 
 
 def spread(heights: Sequence[float], apart: float) -> list[float]:
@@ -229,6 +243,22 @@ def spread(heights: Sequence[float], apart: float) -> list[float]:
         for place, index in enumerate(cluster):
             places[index] = bottom(cluster) + apart * place
     return places
+
+
+def within(places: Sequence[float], apart: float, bounds: tuple[float, float]) -> list[float]:
+    """Return places of `spread`, those outside of the bounds moved inside, where they have room there."""
+    low, high = bounds
+    moved = list(places)
+    if apart * (len(moved) - 1) > high - low:
+        return moved
+    order = sorted(range(len(moved)), key=lambda index: moved[index])
+    for index in order:  # each pushes the one above it
+        moved[index] = max(moved[index], low)
+        low = moved[index] + apart
+    for index in reversed(order):
+        moved[index] = min(moved[index], high)
+        high = moved[index] - apart
+    return moved
 
 
 def caption(figure: Figure, line: str) -> None:

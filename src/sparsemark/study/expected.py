@@ -60,7 +60,7 @@ class ExpectedOutputs:
         Args:
             variant: the network.
             inputs: in batches.
-            seconds: after which no further batch is run.
+            seconds: after which a pass over the inputs runs no further batch; a quantised graph takes four passes.
 
         Raises:
             UnsupportedError: it cannot be run in float64, nor do two engines agree on it in float32; or it answers one

@@ -188,7 +188,9 @@ def drawn_from(scored: Iterable[Measurement]) -> str:
     )
     others = f"; {left_out} {were} left out" if left_out else ""
     several = len({(m.seed, m.fold) for m in cells}) > 1
-    return f"{'means over ' if several else ''}{' or '.join(words)}{others}"
+    draws = {frozenset((m.seed, m.fold) for m in group) for group in shown}
+    some = ", or some of them" if len(draws) > 1 and len(words) == 1 else ""
+    return f"{'means over ' if several else ''}{' or '.join(words)}{some}{others}"
 
 
 def _run_of(numbers: Sequence[int]) -> str:

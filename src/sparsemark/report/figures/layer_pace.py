@@ -77,9 +77,13 @@ def layer_title(name: str, layers: Sequence[Layer], peak: Peak) -> str:
     if not total:
         return f"{name}: no layer was timed"
     whole = sum(share * seconds for _, share, seconds in reached) / total
-    longest = [share for _, share, seconds in reached if seconds >= min(_LONG, 1 / len(reached)) * total]
+    part = min(_LONG, 1 / len(reached))
+    longest = [share for _, share, seconds in reached if seconds >= part * total]
     least, most = min(longest), max(longest)
-    span = f", {least:.0f} to {most:.0f} % layer by layer" if round(least) < round(most) else ""
+    of = (
+        "layer by layer" if len(longest) == len(reached) else f"in each layer of {100 * part:.2g} % of the time or more"
+    )
+    span = f", {least:.0f} to {most:.0f} % {of}" if round(least) < round(most) else ""
     return f"{name}: {whole:.0f} % of the multiply-adds that one core can do{span}"
 
 

@@ -32,7 +32,7 @@ from sparsemark.report.figures.series import (
 from sparsemark.report.figures.titles import methods_title, speed_title
 from sparsemark.report.scores import Scoring
 from sparsemark.report.style import GREY, engine_looks, new_figure, scale_logarithmically, tidy
-from sparsemark.specs import ALL_ONES, DENSE, RANDOM
+from sparsemark.specs import ALL_ONES, RANDOM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -114,18 +114,32 @@ def score_of_prunings(cells: Iterable[Measurement], baselines: Sequence[Measurem
         axes.axvspan(control.value.low, control.value.high, color="0.88", linewidth=0, zorder=0)
         lines.append((min(0.0, control.value.high), CONTROL, "0.45", "right"))
     chance = chance_of(shown, [m for m in baselines if m.model == MAJORITY and scale.metric in m.scores], scale)
-    if chance is not None:
+    if chance is not None and _is_near(chance, rows):
         axes.axvline(chance, color=CHANCE_COLOUR, linewidth=1.2, linestyle="-.", zorder=1)
         lines.append((chance, CHANCE, CHANCE_COLOUR, "left"))
+    elif chance is not None:
+        edge, arrow = (0, "\u2190") if chance < 0 else (1, "\u2192")
+        words = f"{arrow} {CHANCE}: {scale.signed(chance / scale.factor)}"
+        lines.append((axes.get_xlim()[edge], words, CHANCE_COLOUR, "right" if edge else "left"))
     _name_lines(axes, lines)
     axes.set_xlabel(axis_of(shown, scale))
     return figure
 
 
+def _is_near(chance: float, rows: Iterable[Row]) -> bool:
+    """Return whether an axis that reaches the chance level would not be empty for most of its width."""
+    ends = [0.0, *(end for row in rows for one in (row.value, row.beside) if one for end in (one.low, one.high))]
+    low, high = min(ends), max(ends)
+    return 2 * low - high <= chance <= 2 * high - low
+
+
 def score_bars(cells: Iterable[Measurement]) -> str:
     """Return what points and bars are, for the caption."""
+    cells = list(cells)
     drawn = drawn_from(cells)
-    shown = f"{BARS}; square: all of it is worse; cross: as many weights at random"
+    shown = f"{BARS}; square: all of it is worse"
+    if cells and _controls(changes_of(cells, Scoring.of(cells).scale(cells[0].model))):
+        shown += "; cross: as many weights at random"
     return f"{shown}; points: {drawn}" if drawn else shown
 
 
@@ -150,18 +164,18 @@ def _name(one: Change) -> str:
 
 
 def speedup_of_prunings(cells: Iterable[Measurement], notes: Notes) -> Figure | None:
-    """Draw the paired speedup of each pruning in each engine over the reference, the fastest first.
+    """Draw the paired speedup of each network in each engine over the reference, the fastest first.
 
     Args:
         cells: of one network.
         notes: what the run says of its engines.
 
     Returns:
-        None where nothing that was pruned was timed.
+        None where nothing but the reference was timed.
     """
     cells = list(cells)
     timed = on_fewest_threads(m for m in points_of(cells) if not is_control(m) and drawn_speedup(m) is not None)
-    if all(m.method == DENSE for m in timed):
+    if all(map(is_reference, timed)):
         return None
     looks = engine_looks((m.engine for m in timed), notes)
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import MAJORITY, is_control, is_quantised
@@ -44,6 +45,9 @@ CHANCE_COLOUR = "#882255"
 _FIRST_WIDER = 1.6
 """Width of the panel of fine-tuned networks, over that of the others: its bars stand beside each other."""
 
+_APART, _AT_MOST = 0.045, 0.16
+"""Distance of points that would cover each other, and of the first from the last, as parts of their place."""
+
 AT_RANDOM = Look("#CC79A7", "X", "none")
 """Look of random controls."""
 
@@ -71,7 +75,7 @@ def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Mea
     if not any(not is_control(one.first) for one in shown):
         return None
     panels = {title: points for title, points in _panels(shown).items() if points}
-    figure = new_figure(3.4 + 3.7 * len(panels), 4.8, sweep_title(shown, scale))
+    figure = new_figure(3.4 + 4.0 * len(panels), 4.8, sweep_title(shown, scale))
     ratios = [_FIRST_WIDER, *(1.0 for _ in panels)][: len(panels)]
     (grid,) = figure.subplots(1, len(panels), squeeze=False, width_ratios=ratios)
     looks = kind_looks(_kind(one) for one in shown if not is_control(one.first))
@@ -81,10 +85,11 @@ def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Mea
     chance = chance_of(shown, [m for m in baselines if m.model == MAJORITY and scale.metric in m.scores], scale)
     ends: dict[Axes, list[End]] = {}
     for axes, (title, points) in zip(grid, panels.items(), strict=True):
-        ends[axes] = _draw_kinds(axes, points, looks, vivid)
+        placed = _beside(points)
+        ends[axes] = _draw_kinds(axes, placed, looks, vivid)
         if axes is grid[0]:
             ends[axes] += _draw_control(axes, control_of(changes))
-            ends[axes] += _draw_random(axes, shown, scale)
+            ends[axes] += _draw_random(axes, placed, scale)
         if chance is not None and (axes is not grid[0] or len(panels) == 1):
             axes.axhline(chance, color=CHANCE_COLOUR, linewidth=1.2, linestyle="-.", zorder=1)
             ends[axes].append(End(chance, CHANCE, CHANCE_COLOUR))
@@ -103,7 +108,8 @@ def score_against_sparsity(cells: Iterable[Measurement], baselines: Sequence[Mea
 def bars(cells: Iterable[Measurement]) -> str:
     """Return what points and bars are, for the caption."""
     drawn = drawn_from(cells)
-    return f"{BARS}; points: {drawn}" if drawn else BARS
+    shown = f"{BARS}; what would cover each other stands side by side"
+    return f"{shown}; points: {drawn}" if drawn else shown
 
 
 def _panels(shown: Sequence[Change]) -> Mapping[str, list[tuple[Change, Interval]]]:
@@ -137,47 +143,65 @@ def _members(shown: Sequence[Change]) -> dict[str, list[tuple[float, bool]]]:
     return members
 
 
+def _beside(points: Sequence[tuple[Change, Interval]]) -> list[tuple[Change, Interval, float]]:
+    """Add the place of each point: the weights left, side by side where several leave about as many."""
+    rising = sorted(range(len(points)), key=lambda index: points[index][0].left)  # equal ones stay in their order
+    groups: list[list[int]] = []
+    for index in rising:
+        if groups and points[index][0].left <= points[groups[-1][0]][0].left * (1 + _APART / 2):
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    places = [0.0] * len(points)
+    for group in groups:
+        step = min(_APART, _AT_MOST / max(1, len(group) - 1))
+        middle = fmean(points[index][0].left for index in group)
+        for place, index in enumerate(group):
+            places[index] = middle * (1 + step * (place - (len(group) - 1) / 2))
+    return [(one, value, at) for (one, value), at in zip(points, places, strict=True)]
+
+
 def _draw_kinds(
-    axes: Axes, points: Sequence[tuple[Change, Interval]], looks: Mapping[str, Look], vivid: Container[str]
+    axes: Axes, points: Sequence[tuple[Change, Interval, float]], looks: Mapping[str, Look], vivid: Container[str]
 ) -> list[End]:
     """Draw all lines of each kind in one look, and return the name of each where most was removed."""
     ends = []
+    mixed = len({any(m.fold is not None for m in one.cells) for one, _, _ in points if not is_control(one.first)}) > 1
     for kind, look in looks.items():
-        lines: dict[str, list[tuple[Change, Interval]]] = {}
-        for one, value in points:
+        lines: dict[tuple[str, str], list[Point]] = {}
+        for one, value, at in points:
             if not is_control(one.first) and _kind(one) == kind:
-                lines.setdefault(wording.swept(one.first), []).append((one, value))
-        for name, line in lines.items():
-            first = line[0][0].first
-            draw_series(axes, _places(line), look, kind, Way(None, precision_of(first)), is_rest=kind not in vivid)
-            ends.append(_end(_places(line), name + wording.precision_mark(first.precision), look.colour))
+                # Folds test other inputs than seeds do: no line joins them.
+                folds = {m.fold for m in one.cells} - {None}
+                others = f", {wording.numeral(len(folds))} folds" if mixed and folds else ""
+                name = wording.swept(one.first) + wording.precision_mark(one.first.precision) + others
+                lines.setdefault((name, precision_of(one.first)), []).append((at, value))
+        for (name, precision), line in lines.items():
+            line.sort(key=lambda point: -point[0])
+            draw_series(axes, line, look, kind, Way(None, precision), is_rest=kind not in vivid)
+            ends.append(_end(line, name, look.colour))
     return ends
 
 
-def _draw_random(axes: Axes, shown: Sequence[Change], scale: Scale) -> list[End]:
+def _draw_random(axes: Axes, placed: Sequence[tuple[Change, Interval, float]], scale: Scale) -> list[End]:
     """Draw random controls, and return their name; those far from all others are written at the edge instead.
 
     Chance often loses ten times as much: an axis that reached it would hide what tells the methods apart.
     """
-    pruned = [end for one in shown if not is_control(one.first) for end in (one.value.low, one.value.high)]
+    pruned = [end for one, value, _ in placed if not is_control(one.first) for end in (value.low, value.high)]
     low, high = min(0.0, *pruned), max(0.0, *pruned)
     span = high - low
-    random = [one for one in shown if is_control(one.first)]
-    near = [one for one in random if low - span <= one.value.low and one.value.high <= high + span]
-    points = _places((one, one.value) for one in near)
+    random = [(one, at) for one, _, at in placed if is_control(one.first)]
+    near = [(at, one.value) for one, at in random if low - span <= one.value.low and one.value.high <= high + span]
+    points = sorted(near, key=lambda point: -point[0])
     draw_series(axes, points, AT_RANDOM, RANDOM_NAME)
     ends = [_end(points, RANDOM_NAME, AT_RANDOM.colour)] if points else []
-    far = min((one for one in random if one not in near), key=lambda one: one.left, default=None)
+    far = min((one for one, at in random if (at, one.value) not in near), key=lambda one: one.left, default=None)
     if far is not None:
         edge, arrow = (0, "↓") if far.value.estimate < low else (1, "↑")
         name = f"{arrow} {far.name}: {change_in_words(far, scale, bare=True)}"
         ends.append(End(axes.get_ylim()[edge], name, AT_RANDOM.colour))
     return ends
-
-
-def _places(points: Iterable[tuple[Change, Interval]]) -> list[Point]:
-    """Return points by the weights left, most first."""
-    return sorted(((one.left, value) for one, value in points), key=lambda point: -point[0])
 
 
 def _end(points: Sequence[Point], name: str, colour: str) -> End:

@@ -11,6 +11,7 @@ from sparsemark.analysis.statistics import Interval
 from sparsemark.report import wording
 from sparsemark.report.emphasis import best_first, coloured, in_colour, keeps_score
 from sparsemark.report.figures.series import (
+    REFERENCE_DASHES,
     bar,
     drawn_speedup,
     of_one_split,
@@ -52,6 +53,10 @@ _ROOM = 1.15
 """Factor by which the axis of speedups goes beyond the points."""
 
 
+_DIGITS = 9
+"""Of a score, in its own unit: means of the same folds differ in the last bits."""
+
+
 def score_against_speedup(cells: Iterable[Measurement], notes: Notes) -> Figure | None:
     """Draw every timed configuration by paired speedup and headline metric, and the front: none is faster and better.
 
@@ -60,7 +65,7 @@ def score_against_speedup(cells: Iterable[Measurement], notes: Notes) -> Figure 
         notes: what the run says of its engines.
 
     Returns:
-        None where fewer than two configurations have both.
+        None where fewer than two configurations have both, or nothing was pruned and all keep the score.
     """
     cells = on_fewest_threads(m for m in cells if m.engine and not is_control(m))
     judged = of_one_split(with_folds_as_one(standings(cells, Bar())))
@@ -69,7 +74,7 @@ def score_against_speedup(cells: Iterable[Measurement], notes: Notes) -> Figure 
         for one in judged
         if one.score is not None and one.measurement.p50_ms is not None and (speedup := drawn_speedup(one.measurement))
     ]
-    if len(spots) < 2:
+    if len(spots) < 2 or all(is_unpruned(one.measurement) and one.keeps for one, _ in spots):
         return None
     scale = Scoring.of(cells).scale(cells[0].model)
     figure = new_figure(10.5, 5.2, speed_title(cells, notes))
@@ -82,13 +87,27 @@ def score_against_speedup(cells: Iterable[Measurement], notes: Notes) -> Figure 
     axes.set(xlabel=f"times as fast as dense {over}{ms}", ylabel=f"{label} ({scale.direction})")
     scale_logarithmically(axes, "x")
     speeds = [end for _, speedup in spots for end in (speedup.low, speedup.high)]
-    axes.set_xlim(min(speeds) / _ROOM, max(speeds) * _ROOM)
+    axes.set_xlim(min(speeds) / _ROOM, max(speeds) * _ROOM**2)  # names of the front stand to the right of their points
     tidy(axes)
-    legend(figure, axes)
     front = sorted((spot for spot in spots if spot[0].on_front), key=lambda spot: -spot[1].estimate)
     if front:
         _draw_front(axes, front, scale, notes)
+    dense = next((one for one, _ in spots if is_reference(one.measurement)), None)
+    held = {round(one.dense.value, _DIGITS) for one, _ in spots if one.dense is not None}
+    if dense is not None and len(held) == 1:  # else one line would be another network's for some points
+        _draw_dense(axes, dense, scale)
+    legend(figure, axes)
     return figure
+
+
+def _draw_dense(axes: Axes, dense: Standing, scale: Scale) -> None:
+    """Draw the score of the dense network, and the least that keeps it."""
+    at = _score(dense, scale).estimate
+    words = f"dense, {at:.1f} %" if scale.percent else "dense"
+    axes.axhline(at, color=GREY, linewidth=1.2, linestyle=REFERENCE_DASHES, zorder=1, label=words)
+    if dense.allowed:
+        ends = sorted((at, at + (-1 if scale.higher_is_better else 1) * scale.factor * dense.allowed))
+        axes.axhspan(*ends, color="0.94", linewidth=0, zorder=0, label=scale.within(dense.allowed))
 
 
 def _score(one: Standing, scale: Scale) -> Interval:
@@ -126,11 +145,12 @@ def _draw_spots(axes: Axes, spots: Sequence[Spot], scale: Scale, notes: Notes) -
                 facecolors=face or look.colour,
                 edgecolors=look.colour,
                 linewidths=1.4,
-                zorder=3,
+                zorder=3 if precision == FP32 else 4,  # the small ones would be covered
             )
     if note := coloured(members).strip():
         axes.scatter([], [], marker="none", label=note)
-    for kind, face in _FACES.items():
+    kinds = {_kind(one.measurement) for one, _ in spots}
+    for kind, face in ((kind, face) for kind, face in _FACES.items() if kind in kinds):
         axes.scatter([], [], marker="o", facecolors=face or GREY, edgecolors=GREY, label=kind)
     for precision in precisions:
         if precision != FP32:

@@ -57,17 +57,21 @@ class Way:
         precision: what it computes in.
         multiple: that channel counts are a multiple of, 1 where they are not rounded.
         mix: steps in words, less the share of the last; empty for a pruning of one step.
+        zeros: method that set weights to zero, where the title of the chart does not name it.
     """
 
     engine: str | None
     precision: str
     multiple: int = 1
     mix: str = ""
+    zeros: str = ""
 
     def label(self, notes: Notes) -> str:
         """Return its name beside the series."""
         name = wording.engine_name(self.engine, notes) + wording.precision_mark(self.precision)
-        return f"{name}, {self.mix}" if self.mix else name + wording.multiple_of(self.multiple)
+        if of := self.mix or self.zeros:
+            return f"{name}, {of}"
+        return name + wording.multiple_of(self.multiple)
 
 
 def precision_of(m: Measurement) -> str:
@@ -75,13 +79,21 @@ def precision_of(m: Measurement) -> str:
     return m.precision or FP32
 
 
-def by_way(series: Iterable[Measurement]) -> dict[Way, list[Measurement]]:
-    """Group cells by how they are run, fp32 and plain channels first."""
+def by_way(series: Iterable[Measurement], told: str | None = None) -> dict[Way, list[Measurement]]:
+    """Group cells by how they are run, fp32 and plain channels first.
+
+    Args:
+        series: cells of one chart.
+        told: method of zeros that the title of the chart names; None where they are of one, or of none.
+    """
     groups: dict[Way, list[Measurement]] = {}
     for m in series:
         multiple = (m.round_to or 1) if is_structural(m) else 1
-        groups.setdefault(Way(m.engine, precision_of(m), multiple, wording.mix(m)), []).append(m)
-    return dict(sorted(groups.items(), key=lambda item: (item[0].precision, item[0].mix, item[0].multiple)))
+        method = wording.named(m.method, m.schedule)
+        zeros = "" if told in (None, method) else method
+        groups.setdefault(Way(m.engine, precision_of(m), multiple, wording.mix(m), zeros), []).append(m)
+    order = sorted(groups.items(), key=lambda item: (item[0].precision, item[0].mix, item[0].zeros, item[0].multiple))
+    return dict(order)
 
 
 def on_fewest_threads(cells: Iterable[Measurement]) -> list[Measurement]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import (
@@ -54,12 +55,18 @@ if TYPE_CHECKING:
     from sparsemark.report.figures.series import Point, Way
     from sparsemark.report.wording import Notes
 
-    Panel = tuple[str, list[Measurement]]  # title, cells
+    Panel = tuple[str, list[Measurement], str | None]  # title, cells, the method of zeros that the title names
 
 BARS = SPANNED
 
 _MOST_COLUMNS = 3
 """Panels beside each other: a page is no wider."""
+
+_FEW_WAYS = 2
+"""Series of a method of zeros up to which it has no panel of its own: it would be empty."""
+
+_OTHERS = (("d", "-."), ("p", ":"), ("h", "--"), ("8", "-."))
+"""Markers and dashes of series of one engine whose zeros lie elsewhere than the title says."""
 
 _ROOM = 1.25
 """Factor by which the axis goes beyond the bars, on either side."""
@@ -89,8 +96,8 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
     panels = _panels(timed)
     if not panels:
         return None
-    columns = min(_MOST_COLUMNS, len(panels))
-    rows = -(-len(panels) // columns)
+    rows = -(-len(panels) // _MOST_COLUMNS)
+    columns = -(-len(panels) // rows)  # four are two by two
     figure = new_figure(2.6 + 4.4 * columns, 4.6 * rows, speed_title(cells, notes))
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).reshape(-1)
     for axes in grid[len(panels) :]:
@@ -106,8 +113,8 @@ def speedup_against_sparsity(cells: Iterable[Measurement], notes: Notes) -> Figu
     grid[0].set_ylim(bottom, top)
     kept = kept_of(cells)
     ends = {}
-    for axes, (title, pruned) in zip(grid, panels, strict=False):
-        lines = _lines(pruned, timed, looks, notes)
+    for axes, (title, pruned, told) in zip(grid, panels, strict=False):
+        lines = _lines(by_way(pruned, told), timed, looks, notes)
         ends[axes] = _draw_lines(axes, lines, kept)
         ends[axes] += _draw_limits(axes, [m for m in timed if is_reference(m)], lines, notes)
         axes.set_title(title + coloured(_members(lines, kept)))
@@ -147,16 +154,18 @@ def _most(lines: Mapping[Way, Line]) -> float:
 
 
 def _lines(
-    pruned: Sequence[Measurement], timed: Sequence[Measurement], looks: Mapping[str, Look], notes: Notes
+    ways: Mapping[Way, Sequence[Measurement]], timed: Sequence[Measurement], looks: Mapping[str, Look], notes: Notes
 ) -> dict[Way, Line]:
     """Return the series of a panel, each from the dense network on it where that was run in the same way."""
     found = {}
+    others = dict(zip(dict.fromkeys(way.zeros for way in ways if way.zeros), cycle(_OTHERS), strict=False))
     for engine, look in looks.items():
-        for way, group in by_way(m for m in pruned if m.engine == engine).items():
+        for way, group in ((way, group) for way, group in ways.items() if way.engine == engine):
             own = [m for m in timed if (m.engine, precision_of(m)) == (engine, way.precision)]
             cells = [*([] if way.mix else [m for m in own if m.method == DENSE]), *group]
             if points := _points(cells):
-                found[way] = Line(way.label(notes), look, cells, points)
+                marker, dashes = others.get(way.zeros, (look.marker, look.dashes))
+                found[way] = Line(way.label(notes), replace(look, marker=marker, dashes=dashes), cells, points)
     return found
 
 
@@ -185,7 +194,7 @@ def _draw_lines(axes: Axes, lines: Mapping[Way, Line], kept: Container[str]) -> 
     return [
         End(
             line.last,
-            f"{line.name}, {_times(line.last)}{f' at {100 - line.left:.0f} %' if are_apart else ''}",
+            f"{line.name}, {_times(line.last)}{f' at {line.left:.0f} % left' if are_apart else ''}",
             drawn[way].colour,
             line.left,
         )
@@ -217,7 +226,8 @@ def _times(ratio: float) -> str:
 def _panels(timed: Iterable[Measurement]) -> list[Panel]:
     """Return a panel for each method of masks: the same share of zeros lies elsewhere in each; and one for channels.
 
-    Channels that were removed before weights were set to zero are beside those removed alone, without a line.
+    Methods of few series stand in the panel of another, by name. Channels that were removed before weights were set to
+    zero are beside those removed alone, without a line.
     """
     masks: dict[str, list[Measurement]] = defaultdict(list)
     channels: dict[str, list[Measurement]] = defaultdict(list)
@@ -229,14 +239,29 @@ def _panels(timed: Iterable[Measurement]) -> list[Panel]:
         elif is_masked(m):
             masks[wording.named(m.method, m.schedule)].append(m)
     is_mixed = any(is_masked(m) for of in channels.values() for m in of)
-    title = "Channels removed (and weights set to zero)" if is_mixed else "Channels removed"
-    return [*_titled("Weights set to zero", masks), *_titled(title, channels)]
+    title = "Channels removed\n(and weights set to zero)" if is_mixed else "Channels removed"
+    return [*_of_masks(masks), *_of_channels(title, channels)]
 
 
-def _titled(title: str, groups: Mapping[str, list[Measurement]]) -> list[Panel]:
+def _of_masks(groups: Mapping[str, list[Measurement]]) -> list[Panel]:
+    if len(groups) < 2:
+        return [("Weights set to zero", group, None) for group in groups.values()]
+    ways = {method: len(by_way(group)) for method, group in groups.items()}
+    host = max(ways, key=lambda method: ways[method])
+    guests = [method for method in groups if method != host and ways[method] <= _FEW_WAYS]
+    panels: list[Panel] = []
+    for method, group in groups.items():
+        if method not in guests:
+            beside = [m for guest in guests for m in groups[guest]] if method == host else []
+            others = ", others as named" if beside else ""
+            panels.append((f"Weights set to zero:\n{method}{others}", [*group, *beside], method))
+    return panels
+
+
+def _of_channels(title: str, groups: Mapping[str, list[Measurement]]) -> list[Panel]:
     if len(groups) == 1:
-        return [(title, group) for group in groups.values()]
-    return [(f"{title}:\n{method}", group) for method, group in groups.items()]
+        return [(title, group, None) for group in groups.values()]
+    return [(f"{title}:\n{method}", group, None) for method, group in groups.items()]
 
 
 def _points(series: Sequence[Measurement]) -> list[Point]:

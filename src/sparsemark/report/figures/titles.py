@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_control, reference_engine
+from sparsemark.analysis.cells import is_control, is_dense, reference_engine
 from sparsemark.analysis.front import Bar, answers
 from sparsemark.report import wording
 from sparsemark.report.figures.changes import change_in_words
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from sparsemark.report.figures.changes import Change
     from sparsemark.report.scores import Scale
     from sparsemark.report.wording import Notes
+
+
+_BY_ESTIMATE = "by the estimate"
+"""Said where the interval of a change does not exclude a larger loss than is allowed."""
 
 
 def speed_title(cells: Iterable[Measurement], notes: Notes) -> str:
@@ -45,6 +49,8 @@ def speed_title(cells: Iterable[Measurement], notes: Notes) -> str:
     close = [_named(one, notes) for other, one in timed if one is not best and other.high >= speedup.low]
     if best.is_contradicted:
         within += f" {ON_SELECT}"
+    elif is_judged and not is_dense(best.measurement) and not best.excludes_more:
+        within += f" {_BY_ESTIMATE}"
     others = f"; {close[0] if len(close) == 1 else f'{len(close)} others'} not told apart from it" if close else ""
     return f"{answer.model}: {_named(best, notes)} is {wording.ratio(speedup)} as fast as {over}{within}{others}"
 
@@ -54,19 +60,19 @@ def _named(one: Standing, notes: Notes) -> str:
 
 
 def sweep_title(changes: Sequence[Change], scale: Scale) -> str:
-    """Return the most that can be removed while the score is kept: surely, by its interval, and by the estimate."""
+    """Return the most that can be removed while the score is kept: by its interval, and by the estimate alone."""
     pruned = [one for one in changes if not is_control(one.first)]
-    model = changes[0].first.model
+    model, share = changes[0].first.model, Bar().share(changes[0].cells[0].scores[scale.metric])
+    within = f"is {scale.within(changes[0].allowed / scale.factor)}"
+    keeps = within if share is None else scale.kept(share).removeprefix("that ")
     likely = min((one for one in pruned if one.keeps), key=_left, default=None)
     sure = min((one for one in pruned if one.surely_keeps), key=_left, default=None)
     if likely is None:
-        return f"{model}: nothing pruned keeps the dense {scale.metric}"
+        return f"{model}: nothing pruned {keeps}"
     if sure is None:
-        return (
-            f"{model} may keep its dense {scale.metric} with {_told(likely, scale)}; no interval excludes a larger loss"
-        )
-    further = f", perhaps with {_told(likely, scale)}" if likely.left < sure.left else ""
-    return f"{model} keeps its dense {scale.metric} with {_told(sure, scale)}{further}"
+        return f"{model}: {_told(likely, scale)} {keeps} {_BY_ESTIMATE}; no interval excludes a larger loss"
+    further = f", {_told(likely, scale)} {_BY_ESTIMATE}" if likely.left < sure.left else ""
+    return f"{model}: {_told(sure, scale)} {keeps}{further}"
 
 
 def _left(one: Change) -> float:
@@ -81,12 +87,20 @@ def methods_title(changes: Sequence[Change], scale: Scale) -> str:
     """Return how many prunings lose score by their intervals, and which loses most by the estimate."""
     pruned = [one for one in changes if not is_control(one.first)]
     model, count = changes[0].first.model, len(pruned)
-    losing = sum(one.surely_loses for one in pruned)
+    losing, unknown = sum(one.surely_loses for one in pruned), sum(not one.is_certain for one in pruned)
     worst = max(pruned, key=lambda one: one.loss.estimate)
     if count == 1:
+        if unknown:
+            return f"{model}: {_told(worst, scale)}, without an interval"
         found = f"loses {scale.metric}" if losing else f"loses no {scale.metric} for certain"
         return f"{model}: {_told(worst, scale)} {found}"
     found = f"{losing or 'none'} of {count} prunings {'lose' if losing > 1 else 'loses'} {scale.metric}"
-    rest = f", for the other{'s' if count - losing > 1 else ''} no loss is certain" if 0 < losing < count else ""
+    others = count - losing - unknown
+    rest = (
+        f", for {others if unknown else 'the'} other{'s' if others > 1 else ''} no loss is certain"
+        if losing and others
+        else ""
+    )
+    blind = f", {unknown} without an interval" if unknown else ""
     certain = "" if losing else " for certain"
-    return f"{model}: {found}{certain}{rest}; the worst estimate: {_told(worst, scale)}"
+    return f"{model}: {found}{certain}{rest}{blind}; the worst estimate: {_told(worst, scale)}"

@@ -39,6 +39,11 @@ _POINTING = f"{_BEYOND} ? (datum.y > 0 ? 'triangle-up' : 'triangle-down') : "
 """Symbol of such a pair, which points to where it would lie; the symbol of the others follows."""
 
 
+def shape_scale() -> Spec:
+    """Return the scale from families of pruning to symbols."""
+    return {"name": "shape", "type": "ordinal", "domain": list(KINDS), "range": [SHAPES[kind] for kind in KINDS]}
+
+
 def front(colour: Spec) -> Spec:
     """Return the chart of the score against the speedup, with both intervals and what nothing dominates."""
     # Grey ones are pale already.
@@ -62,7 +67,7 @@ def front(colour: Spec) -> Spec:
         scales=[
             log_scale("x", "width", "xs"),
             {"name": "y", "type": "linear", "domain": {"signal": "ys"}, "range": "height", "zero": False},
-            {"name": "shape", "type": "ordinal", "domain": list(KINDS), "range": [SHAPES[kind] for kind in KINDS]},
+            shape_scale(),
         ],
         axes=[
             {"scale": "x", "orient": "bottom", "grid": True, "values": {"signal": "xticks"},

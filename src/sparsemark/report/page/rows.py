@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sparsemark.report.page.charts import shape_scale
 from sparsemark.report.page.vega import (
     INK,
     TIMES,
@@ -132,7 +133,7 @@ def pace(colour: Spec) -> Spec:
         colour,
         signals=[{"name": name, "value": value} for name, value in (("xs", [0.5, 2]), ("xticks", [1]), ("over", ""))],
         data=[{"name": "cells"}],
-        scales=[log_scale("x", "width", "xs")],
+        scales=[log_scale("x", "width", "xs"), shape_scale()],
         axes=[{"scale": "x", "orient": "bottom", "grid": True, "values": {"signal": "xticks"},
                "title": {"signal": "over"}, "encode": {"labels": {"update": {"text": {"signal": TIMES}}}}}],
         marks=[
@@ -144,6 +145,7 @@ def pace(colour: Spec) -> Spec:
             {"type": "symbol", "name": "points", "from": {"data": "cells"}, "description": "cells",
              "encode": {"update": {
                 "x": value("x", "x"), "y": line, "size": {"signal": "datum.chosen ? 150 : 60"}, "fill": ink,
+                "shape": {"scale": "shape", "field": "kind"},
                 "cursor": {"value": "pointer"}, "description": {"field": "label"}}}},
         ],
     )  # fmt: skip

@@ -114,10 +114,19 @@ def _tiles(answer: Answer, best: Standing, scoring: Scoring, run: Run) -> Iterat
         value = scale.value(best.score.value) + (" %" if scale.percent else "")
         was = "" if best.dense is None or is_dense(m) else f"; dense {scale.value(best.dense.value)}"
         caveat = wording.on_caveat(wording.caveat(m.data))
-        ends = f" [{', '.join(map(scale.value, of))}]" if (of := best.score.interval) else ""
+        change = _change(best, scale)
+        ends = f" [{', '.join(map(scale.value, of))}]" if (of := best.score.interval) and not change else ""
         mean = [f"mean of {over}"] if over else []
         more = "; ".join([*mean, *_how_sure(best, scale)])
-        yield Tile(value, f"{scale.metric}{caveat}{ends}{was}", more=f"{scale.metric}, {more}" if more else "")
+        yield Tile(value, f"{scale.metric}{caveat}{ends}{was}{change}", more=f"{scale.metric}, {more}" if more else "")
+
+
+def _change(best: Standing, scale: Scale) -> str:
+    """Return `, change -0.6 [-2.5, +0.8] points`; empty where it has no interval, or nothing was changed."""
+    score = best.score
+    if score is None or best.loss is None or score.loss_low is None or is_dense(best.measurement):
+        return ""
+    return f", change {scale.lost_in_words(best.loss, score.loss_low, score.loss_high, best.allowed)}"
 
 
 def _ends_of(folds: str) -> str:

@@ -108,9 +108,10 @@
     return (page.frames[network()].order?.[id] ?? []).filter((name) => shown.has(name));
   };
   const best = (order) => (order.length > many ? order.slice(0, inColour) : order);
-  const symbol = (id, line) => {
-    // By the place among all lines of the chart, so that filters change no symbol.
-    const place = Math.max(0, (page.frames[network()].order?.[id] ?? []).indexOf(line));
+  const symbol = (line) => {
+    // By the place among all lines of the network, so that no filter changes a symbol, and all charts have the same.
+    const order = Object.entries(page.frames[network()].order ?? {}).filter(([id]) => id.startsWith("course-"));
+    const place = Math.max(0, [...new Set(order.flatMap(([, lines]) => lines))].indexOf(line));
     return { shape: markers[place % markers.length][0], hollow: Math.floor(place / markers.length) % 2 === 1 };
   };
   const light = (id, datum) => {
@@ -138,7 +139,7 @@
         : `of ${order.length} the ${kept} that keep${kept === 1 ? "s" : ""} the score, then the fastest, ${by}`;
     said.textContent = rest ? `in colour: ${which}; the grey ones are named when pointed at` : "";
     out.replaceChildren(...(rest ? [said] : []), ...order.map((name) => {
-      const one = document.createElement("span"), { shape, hollow } = symbol(id, name);
+      const one = document.createElement("span"), { shape, hollow } = symbol(name);
       const ink = vivid.includes(name) ? `var(--e${engine.get(name)})` : "var(--rest)";
       const outline = id === "front" ? "M2 2h12v12H2Z" : Object.fromEntries(markers)[shape];
       const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS(svg.namespaceURI, "path");
@@ -220,7 +221,7 @@
     for (const [name, value] of [["xs", frame.ratios], ["xticks", frame.ticks], ["over", frame.over]]) view.signal(name, value);
     view.height(30 * Math.max(1, fast.length));
     put("pace", "cells", fast.map((cell, place) => ({
-      place, cell: cell.name, runner: cell.runner, chosen: cell.chosen, name: `${cell.pruned} on ${cell.runner}`, label: label(cell),
+      place, cell: cell.name, runner: cell.runner, kind: cell.kind, chosen: cell.chosen, name: `${cell.pruned} on ${cell.runner}`, label: label(cell),
       x: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2] })));
     settle("pace");
   };
@@ -278,7 +279,7 @@
         .map((point) => {
           const cell = drawn[point.cell];
           return { cell: cell.name, runner: cell.runner, engine: cell.engine, line: point.line, x: point.x, lined: point.lined,
-            label: label(cell), y: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2], ...symbol(id, point.line) };
+            label: label(cell), y: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2], ...symbol(point.line) };
         });
       const frame = page.frames[network()], order = ranked(id, points), vivid = best(order);
       // The grey lines lie below the others, and have no names at their ends.
@@ -360,8 +361,8 @@
   const drawParity = (shown) => {
     if (!views.has("parity")) return;
     const compared = shown.filter((cell) => cell.parity !== null), exact = compared.some((cell) => cell.parity === 0);
-    // A logarithmic axis has no place for 0: it stands below all others.
-    const least = Math.min(1e-6, ...compared.map((cell) => cell.parity).filter((one) => one > 0)) / 10;
+    // A logarithmic axis has no place for 0: it stands at its left edge, a whole power of ten below all others.
+    const least = 10 ** Math.floor(Math.log10(Math.min(1e-6, ...compared.map((cell) => cell.parity).filter((one) => one > 0)) / 10));
     says({ exact });
     put("parity", "cells", compared.map((cell) => ({
       cell: cell.name, runner: cell.runner, precision: cell.precision, parity: cell.parity || least,
