@@ -107,3 +107,13 @@ def test_a_loop_of_the_tasks_own_counts_all_its_epochs(said):
     assert said() == ["fine-tuning: about 6 minutes for 3 networks of 3 epochs; --epochs 1 or fewer --prune for less"]
     tuning.prepared(PRUNED[0])
     assert tuning.left == ", about 4 minutes left for 2 networks"
+
+
+def test_epochs_are_counted_over_all_rounds_of_a_network():
+    tuning = Tuning(6)
+    assert tuning.at == "epoch 1 of 6"
+    tuning.took(1)
+    tuning.begun_after(2)
+    assert tuning.at == "epoch 4 of 6"
+    tuning.prepared(PRUNED[0])
+    assert tuning.at == "epoch 1 of 6"

@@ -115,7 +115,7 @@ def _fit(
     tuning.begun_after(len(history))
     for epoch in range(len(history), epochs):
         began = time.monotonic()
-        with at_work(f"fine-tuning, epoch {epoch + 1} of {epochs}{tuning.left}"):
+        with at_work(f"fine-tuning, {tuning.at}{tuning.left}"):
             losses = list(_epoch(module, task, optimizer, seed * epochs + epoch))
         if not losses:
             raise TaskError(f"{task.name}: batches: yields nothing; expected pairs of inputs and targets")

@@ -43,6 +43,11 @@ class Tuning:
         self._to_come = {variant for variant in variants if not variant.pruning.is_dense}
         self._shorter, self._all = shorter, []
 
+    @property
+    def at(self) -> str:
+        """Epoch that begins now, `epoch 3 of 6`, over all rounds of the network."""
+        return f"epoch {self._over + 1} of {self._epochs}"
+
     def begun_after(self, epochs: int) -> None:
         """Count epochs of the network at hand that an earlier process did."""
         self._over += epochs
