@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 FOLDER = "paper"
 """Below `results/figures`."""
 
-FIGURE_10 = "figure-10"
-"""Drawn by the study that times it."""
-
 _LOOKS = {
     "no zeros": ("0.5", "o", "--"),
     "30 %": ("#F0A030", "s", "-"),
@@ -281,8 +278,7 @@ def table_2(study: Study) -> Figure | None:
     }  # fmt: skip
     if not all(found.values()):
         return None
-    final = found["fine-tuned"]
-    share, best = final[-1]
+    share, best = found["fine-tuned"][-1]
     figure = new_figure(7.0, 4.2, f"CNN of nine layers, {share} % zeros: {best:.1f} % after fine-tuning, "
                         f"{found['pruned'][-1][1]:.1f} % before")  # fmt: skip
     axes = figure.add_subplot()
@@ -333,7 +329,9 @@ def figure_11(study: Study) -> Figure | None:
     if alone is None or not last:
         return None
     joint = " to ".join(dict.fromkeys(f"{end:.0f}" for end in (min(last.values()), max(last.values()))))
-    figure = new_figure(13.0, 3.9, f"Dice on validation patients: {alone:.0f} % mask alone, {joint} % trained jointly")
+    figure = new_figure(
+        13.0, 3.9, f"Dice on validation patients: {alone:.0f} % with a mask alone, {joint} % trained jointly"
+    )
     grid = figure.subplots(1, 3)
     grid[1].sharey(grid[0])
     panels = (
@@ -360,30 +358,6 @@ FIGURES: dict[str, Callable[[Study], Figure | None]] = {
     "tables-1-3": tables_1_and_3,
 }
 """By name of the file."""
-
-CAPTIONS = {
-    "figure-01": "**Figure 1**, sample images: not shown, since the set's licence keeps them out of this repository.",
-    "figure-02-classes": "**Figure 2**, the two classes.",
-    "figure-03-cnn3": "**Figures 3 and 4**, the CNN with 3, 4 and 9 layers, drawn from the modules that were trained.",
-    "figure-03-cnn4": "",
-    "figure-04-cnn9": "",
-    "figure-05-unet": "**Figure 5**, the U-Net, without and with the classification head Z beside the mask Y.",
-    "figure-05-unet_head": "",
-    "figure-06-resnet3": "**Figures 6 and 7**, ResNet3: with average pooling as the paper has it, and with maximum "
-    "pooling. Only the pooling before the linear layer differs.",
-    "figure-07-resnet3_max": "",
-    "figure-08-one-shot": "**Figure 8**, one-shot pruning, on the validation patients of seed 0; claim 6 is judged on "
-    "test patients. Figures 8 and 9 have the same axes and colours.",
-    "figure-09-iterative": "**Figure 9**, iterative pruning.",
-    FIGURE_10: "**Figure 10**, inference time against sparsity, as speedup over the dense network in ONNX Runtime. The "
-    "axis counts the weights that are left. The title names the fastest of all, also with channels removed, which the "
-    "paper did not do. The paper's own question is in the left panel and in the table of milliseconds.",
-    "figure-11-heads": "**Figure 11**, the two heads of the U-Net, on validation patients; claims 9b and 9c are judged "
-    "on test patients, and the two can point in opposite directions.",
-    "table-2-one-shot": "**Table 2** as a figure.",
-    "tables-1-3": "**Tables 1 and 3** as a figure, all on one axis.",
-}
-"""What stands above each figure on the page, in the paper's order."""
 
 
 def draw_paper(study: Study) -> Iterator[Path]:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from bench.paper.answers import COLUMNS, NOTE, answer_rows, untimed
 from bench.paper.architectures import DRAWN
 from bench.paper.claims import CLAIMS
-from bench.paper.figures import CAPTIONS, FIGURE_10, FIGURES, FOLDER
+from bench.paper.figures import FIGURES, FOLDER
 from bench.paper.numbers import TABLES
 from bench.paper.times import TIMES, runs
 from bench.paper.verdicts import counted
-from bench.paper.words import DISTURBED, GLOSSARY, HEAD, LEDGER, MARGINS, NOTES
+from bench.paper.words import CAPTIONS, DISTURBED, FIGURE_10, GLOSSARY, HEAD, LEDGER, MARGINS, NOTES
 from bench.tables import Study
 from sparsemark import paths
 from sparsemark.files import write_atomically

@@ -73,3 +73,30 @@ GLOSSARY = (
     ("`mix`", "run of mixes of removed channels and zeros; the other runs are called after their network"),
 )
 """Short names and what they mean, one line each."""
+
+FIGURE_10 = "figure-10"
+"""Drawn by the study that times it."""
+
+CAPTIONS = {
+    "figure-01": "**Figure 1**, sample images: not shown, since the set's licence keeps them out of this repository.",
+    "figure-02-classes": "**Figure 2**, the two classes.",
+    "figure-03-cnn3": "**Figures 3 and 4**, the CNN with 3, 4 and 9 layers, drawn from the modules that were trained.",
+    "figure-03-cnn4": "",
+    "figure-04-cnn9": "",
+    "figure-05-unet": "**Figure 5**, the U-Net, without and with the classification head Z beside the mask Y.",
+    "figure-05-unet_head": "",
+    "figure-06-resnet3": "**Figures 6 and 7**, ResNet3: with average pooling as the paper has it, and with maximum "
+    "pooling. Only the pooling before the linear layer differs.",
+    "figure-07-resnet3_max": "",
+    "figure-08-one-shot": "**Figure 8**, one-shot pruning, on the validation patients of seed 0; claim 6 is judged on "
+    "test patients. Figures 8 and 9 have the same axes and colours.",
+    "figure-09-iterative": "**Figure 9**, iterative pruning.",
+    FIGURE_10: "**Figure 10**, inference time against sparsity, as speedup over the dense network in ONNX Runtime. The "
+    "axis counts the weights that are left. The title names the fastest of all, also with channels removed, which the "
+    "paper did not do. The paper's own question is in the left panel and in the table of milliseconds.",
+    "figure-11-heads": "**Figure 11**, the two heads of the U-Net, on validation patients; claims 9b and 9c are judged "
+    "on test patients, and the two can point in opposite directions.",
+    "table-2-one-shot": "**Table 2** as a figure.",
+    "tables-1-3": "**Tables 1 and 3** as a figure, all on one axis.",
+}
+"""What stands above each figure on the page, in the paper's order."""
