@@ -8,8 +8,8 @@ from torch import nn
 
 from bench.paper.architectures import DRAWN, JOIN, SUM, Block, blocks_of, main_way
 from bench.paper.figures import FIGURES, curve, figure_8, figure_9, figure_11, tables_1_and_3
-from bench.paper.words import CAPTIONS
 from bench.paper.numbers import EPOCHS
+from bench.paper.words import CAPTIONS
 from models import NETWORKS
 from sparsemark.references import resolve
 from tests.bench.test_paper import Invented
