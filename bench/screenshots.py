@@ -2,7 +2,7 @@
 
     python -m bench.screenshots                      # the committed results
     python -m bench.screenshots PAGE.html... --output build/screenshots
-    python -m bench.screenshots results/cnn9-amd-epyc-2cpu-avx2.html --readme results/figures/page.png
+    python -m bench.screenshots results/cnn9-amd-epyc-2cpu-avx512f.html --readme results/figures/page.png
 
 Needs chromium and chromedriver on the path, and the packages selenium and pillow.
 """
