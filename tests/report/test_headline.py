@@ -25,8 +25,8 @@ def test_the_headline_comes_first_and_the_fastest_within_one_point_below_it():
     answer = " ".join(render(RUNS["study"]).split("\n\n")[0].split())
     first, below = answer[: answer.index(" fastest within")], answer[answer.index("fastest within") :]
     assert re.fullmatch(
-        r"Prune: yes \(more may be lost\), channels 70 % on ncnn is 4\.6\dx \[4\.\d\d, 4\.\d\d\] as fast as dense ONNX "
-        r"Runtime \(2\.\d\dx by pruning\), accuracy 88\.0 -> 87\.4\.",
+        r"Prune: yes \(a larger loss is possible\), channels 70 % on ncnn is 4\.6\dx \[4\.\d\d, 4\.\d\d\] as fast as "
+        r"dense ONNX Runtime \(2\.\d\dx by pruning\), accuracy 88\.0 -> 87\.4\.",
         first,
     )
     told = r"fastest within one point of accuracy: channels 70 % on ncnn, 3\.2\d ms"
@@ -103,7 +103,7 @@ def test_the_first_words_answer_whether_to_prune():
         (line,) = (line for line in advice(run) if line.startswith("how sure: "))
         return line
 
-    assert answer(RUNS["study"]) == "Prune: yes (more may be lost)"
+    assert answer(RUNS["study"]) == "Prune: yes (a larger loss is possible)"
     excluded = changed(loss_low=-0.002, loss_high=0.009)
     assert answer(excluded) == "Prune: yes"
     assert "which excludes a larger loss than 1.0 points" in sure(excluded)
@@ -213,7 +213,7 @@ def test_a_headline_of_a_disturbed_machine_begins_with_the_doubt_and_the_lines_s
         )
         assert advice(run)[1] == f"not certain: {Disturbance.of(run.measurements).words}"
     few = replace(RUNS["study"], of("channels"), steal=0.071)
-    assert headlines(few)[0].startswith("Prune: yes (more may be lost), ")
+    assert headlines(few)[0].startswith("Prune: yes (a larger loss is possible), ")
     assert re.search(r" is 4\.63x \[.*\] \(!\) as fast as ", headlines(few)[0])
     assert advice(few)[0] == advice(every)[0], "the chosen cell is one of the few"
     assert not any("timed cells disturbed" in line for line in advice(few))

@@ -453,7 +453,7 @@ def test_a_cell_that_equals_its_network_exactly_has_a_parity():
     page = render(run, "html")
     exact = [record["name"] for record in data_of(page)["cells"] if record["parity"] == 0]
     assert exact == ["cnn9-dense-seed0-torch"]
-    assert f"All {len(data_of(page)['cells'])} timed cells pass" in page
+    assert "All timed cells pass" in page
     assert '<td>cnn9-dense-seed0-torch</td><td>PyTorch</td><td class="number">0.0e+00</td>' in page
 
 

@@ -601,3 +601,14 @@ def test_fewer_series_than_stand_in_colour_may_keep_the_score(opened):
     words = opened(dataclasses.replace(lossy, measurements=rows)).find_element("id", "front-key").text
     assert "best 3" not in words
     assert "in colour: of 10 the 2 that keep the score, then the fastest, by the lower end" in words
+
+
+def test_other_precisions_than_float32_are_hollow_on_the_front(opened):
+    run = replace(RUNS["study"], of("channels", "ncnn"), precision="int8")
+    browser = opened(run)
+    points = browser.find_elements("css selector", "#front .points [aria-label]")
+    faces = {mark.get_attribute("aria-label"): mark.get_attribute("fill") for mark in points}
+    quantised = {face for label, face in faces.items() if " int8" in label}
+    assert quantised == {"var(--ground)"}
+    assert "var(--ground)" not in {face for label, face in faces.items() if " int8" not in label}
+    assert "hollow ones compute in int8" in browser.find_element("id", "front-lead").text

@@ -91,7 +91,7 @@ def _verdict(answer: Answer) -> str:
         return "no"
     if doubt(answer):
         return "not certain"
-    return "yes" if best.excludes_more else "yes (more may be lost)"
+    return "yes" if best.excludes_more else "yes (a larger loss is possible)"
 
 
 def doubt(answer: Answer) -> str:

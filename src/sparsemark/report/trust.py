@@ -44,7 +44,7 @@ def reasons(m: Measurement) -> str:
     if speedup is None:
         return "no interval"
     half = _half_width(speedup)
-    found = [f"interval of {100 * half:.0f} % to a side"] if half > NARROW else []
+    found = [f"interval of {100 * half:.1f} % to a side"] if half > NARROW else []
     if causes := contamination_of(m):
         found.append(in_words(causes))
     if (m.launches or 1) < _LAUNCHES:

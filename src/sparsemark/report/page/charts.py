@@ -49,6 +49,10 @@ def front(colour: Spec) -> Spec:
     # Grey ones are pale already.
     fade = {"signal": f"datum.onFront ? 1 : {is_rest('runner')} ? 0.7 : 0.35"}
     ink = {"signal": shade("runner")}
+    face, edge = (
+        {"signal": f"datum.hollow ? {one} : {other}"}
+        for one, other in (("'var(--ground)'", f"({shade('runner')})"), (f"({shade('runner')})", "'var(--ground)'"))
+    )
     return specification(
         "Score against speedup over the dense network; further right is faster. Arrow keys go from cell to cell.",
         400,
@@ -102,8 +106,8 @@ def front(colour: Spec) -> Spec:
             {"type": "symbol", "name": "points", "from": {"data": "cells"},
              "description": "cells", "encode": {"update": {
                 "x": value("x", "x"), "y": value("y", "y"), "shape": {"scale": "shape", "field": "kind"},
-                "size": {"signal": "datum.onFront ? 130 : 60"}, "fill": ink, "stroke": {"value": "var(--ground)"},
-                "strokeWidth": {"value": 1}, "opacity": fade, "cursor": {"value": "pointer"},
+                "size": {"signal": "datum.onFront ? 130 : 60"}, "fill": face, "stroke": edge,
+                "strokeWidth": {"signal": "datum.hollow ? 2 : 1"}, "opacity": fade, "cursor": {"value": "pointer"},
                 "description": {"field": "label"},
             }}},
             *[

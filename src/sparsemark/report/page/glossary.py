@@ -19,8 +19,8 @@ GLOSSARY = (
     ("folds", "Networks of one pruning, each tested on other inputs. A point is their mean, its bar their intervals."),
     ("front", "Cells than which no other is both as fast and as good. F1 is the fastest of them."),
     ("keeps it", "The score is no worse than the dense network's by more than is allowed."),
-    ("more may be lost", "The loss that was measured is small enough, but no interval excludes a larger one than is "
-     "allowed. A yes without these words: one does."),
+    ("a larger loss is possible", "The loss that was measured is small enough, but no interval excludes a larger one "
+     "than is allowed. A yes without these words: one does."),
     ("trust", LEGEND.removeprefix("trust: ") + "."),
     ("disturbed, (!)", "The reference moved by more than 3 %, or others took more than 2 % of the processor."),
     ("p50, p90, p99", "Time that 50, 90 or 99 of 100 calls do not exceed. p90 needs 64 calls, p99 662."),

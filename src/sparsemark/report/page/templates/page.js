@@ -131,6 +131,7 @@
     const out = document.getElementById(`${id}-key`), vivid = best(order);
     out.hidden = !isNeeded;
     const engine = new Map(points.map((point) => [seriesOf(id, point), point.engine]));
+    const quantised = new Set(points.filter((point) => point.hollow).map((point) => seriesOf(id, point)));
     const rest = order.length - vivid.length;
     const said = document.createElement("span");
     const keep = page.frames[network()].keep?.[id] ?? [], kept = vivid.filter((name) => keep.includes(name)).length;
@@ -147,7 +148,7 @@
       svg.setAttribute("class", "key");
       svg.setAttribute("aria-hidden", "true");
       path.setAttribute("d", outline);
-      path.style.fill = hollow && id !== "front" ? "var(--ground)" : ink;
+      path.style.fill = (id === "front" ? quantised.has(name) : hollow) ? "var(--ground)" : ink;
       path.style.stroke = ink;
       svg.append(path);
       one.className = vivid.includes(name) && rest ? "vivid" : "";
@@ -197,7 +198,7 @@
     const points = shown.filter((cell) => cell.speedup && cell.score).map((cell) => ({
       cell: cell.name, runner: cell.runner, engine: cell.engine, kind: cell.kind, onFront: cell.onFront, chosen: cell.chosen,
       place: cell.place, label: label(cell), text: "", dx: 0, dy: 0, x: cell.speedup[0], low: cell.speedup[1], high: cell.speedup[2],
-      y: cell.score[0], yLow: cell.score[1] ?? cell.score[0], yHigh: cell.score[2] ?? cell.score[0],
+      y: cell.score[0], yLow: cell.score[1] ?? cell.score[0], yHigh: cell.score[2] ?? cell.score[0], hollow: cell.precision !== "fp32",
     })).sort((a, b) => a.onFront - b.onFront);
     const order = ranked("front", points);
     view.signal("vivid", best(order)).signal("lit", "");
