@@ -187,7 +187,7 @@ def test_a_quantised_dense_network_is_held_against_the_dense_one():
     texts = {row.texts[columns_of(run).index("precision")]: row.texts for row in content_of(run).rows}
     assert "80.0 (-8.0)" in texts["int8"]
     assert "88.0" in texts["fp32"]
-    assert headlines(run) == ["Prune: no, nothing that keeps the score is faster than dense ONNX Runtime."]
+    assert headlines(run) == ["Prune: not tried, nothing that keeps the score is faster than dense ONNX Runtime."]
     close = Run((dense, dataclasses.replace(int8, **scored(0.875))))
     assert "dense on ONNX Runtime int8 is " in headlines(close)[0]
     assert headlines(close)[0].endswith(", accuracy 88.0 -> 87.5.")

@@ -24,6 +24,7 @@ from sparsemark.report.headline import (
     bar_in_words,
     beside,
     doubt,
+    has_pruned,
     is_disturbed,
     reference_name,
     unjudged,
@@ -82,7 +83,9 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
     scale = scoring.scale(answer.model)
     if said := ceiling(answer, scale):
         yield said
-    if best is None or is_unpruned(best.measurement):
+    if not has_pruned(answer):
+        yield "no pruned network was measured: --prune adds some"
+    elif best is None or is_unpruned(best.measurement):
         yield f"no pruned network pays: {_why_not(answer, within, scoring, notes)}"
         yield from _nearest(answer, scale, bar, notes)
     if best is None:
@@ -93,19 +96,33 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
         yield from _just_out(answer, best, within, scale=scale, bar=bar, notes=notes)
     if not is_dense(best.measurement):
         yield _evidence(best, within, scale, bar)
-        epochs = epochs_of(best.cells)
-        tuned = any(m.finetuning_epochs for m in best.cells)
-        equal = f"{ALL_ONES}+{QAT}" if is_quantisation_aware(best.measurement) else ALL_ONES
-        if tuned and not has_equal_dense((one.measurement for one in answer.standings), equal):
-            yield (
-                f"fine-tuning: the pruned network had {epochs}, the dense one none; --prune {equal} adds the dense "
-                "network, fine-tuned as long"
-            )
+        yield from _finetuning(answer, best, scale)
         sure = fastest(one for one in answer.keeping if one.excludes_more)
         if not best.excludes_more and sure is not None and (speedup := sure.speedup):
             name = f"{wording.pruned(sure.measurement)} on {wording.runner(sure.measurement, notes)}"
             yield f"the fastest that excludes a larger loss: {name}, {_times(speedup, sure.measurement, notes)}"
     yield deployment.line(best, is_certain=not doubt(answer))
+
+
+def _finetuning(answer: Answer, best: Standing, scale: Scale) -> Iterator[str]:
+    """Yield what the dense network has that was fine-tuned as long: a pruned one may have gained no more than that."""
+    if not any(m.finetuning_epochs for m in best.cells):
+        return
+    equal = f"{ALL_ONES}+{QAT}" if is_quantisation_aware(best.measurement) else ALL_ONES
+    controls = [one for one in answer.standings if one.measurement.method == equal and one.score is not None]
+    controls.sort(key=lambda one: one.measurement.precision != best.measurement.precision)  # its own precision first
+    score = controls[0].score if controls else None
+    if score is not None and best.score is not None:
+        change = scale.lost_in_words(best.score.loss_against(score))
+        yield (
+            f"fine-tuning: the dense network, fine-tuned as long, has {scale.metric} {scale.value(score.value)}; "
+            f"against it the score changes by {change}"
+        )
+    elif not has_equal_dense((one.measurement for one in answer.standings), equal):
+        yield (
+            f"fine-tuning: the pruned network had {epochs_of(best.cells)}, the dense one none; --prune {equal} adds "
+            "the dense network, fine-tuned as long"
+        )
 
 
 def _evidence(best: Standing, within: str, scale: Scale, bar: Bar) -> str:
@@ -225,8 +242,6 @@ def _sample(best: Standing, scale: Scale) -> str:
 def _why_not(answer: Answer, within: str, scoring: Scoring, notes: Notes) -> str:
     """Return why no pruned network is the fastest that keeps the score."""
     pruned = [one for one in answer.candidates if not is_unpruned(one.measurement)]
-    if not pruned:
-        return "none was measured"
     reasons = []
     lossy = fastest(one for one in pruned if not one.keeps and one.dense is not None)
     if lossy is not None and (speedup := lossy.speedup) and lossy.loss is not None:

@@ -85,6 +85,8 @@ def _headline(answer: Answer, scoring: Scoring, notes: Notes) -> str:
 def _verdict(answer: Answer) -> str:
     """Return whether to prune, in as few words as there are: `beside` says why it is not certain, `advice` how sure."""
     best = answer.best
+    if not has_pruned(answer):
+        return "not tried"
     if disturbance(answer).is_most:
         return "not certain"
     if best is None or is_unpruned(best.measurement):
@@ -92,6 +94,11 @@ def _verdict(answer: Answer) -> str:
     if doubt(answer):
         return "not certain"
     return "yes" if best.excludes_more else "yes (a larger loss is possible)"
+
+
+def has_pruned(answer: Answer) -> bool:
+    """Return whether any pruned network of an answer has a time."""
+    return any(not is_unpruned(one.measurement) for one in answer.candidates)
 
 
 def doubt(answer: Answer) -> str:
