@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -182,9 +183,10 @@ class Study:
 
     @cached_property
     def everything(self) -> Mapping[str, Run]:
-        """All committed result files, by machine and name: `amd-epyc-2cpu-avx2/cnn9`."""
-        found = sorted(paths.RESULTS.glob("*/*.json"))
-        return {f"{path.parent.name}/{path.stem}": Run.load(path) for path in found if path.parent.name != "tables"}
+        """Result files of the studies of this folder, by machine and name: `amd-epyc-2cpu-avx2/cnn9`; no quick look's."""
+        known = {path.stem for path in Path(__file__).parent.glob("*.toml")}
+        found = [path for path in sorted(paths.RESULTS.glob("*/*.json")) if path.stem in known]
+        return {f"{path.parent.name}/{path.stem}": Run.load(path) for path in found}
 
     @cached_property
     def mixes(self) -> Study | None:
