@@ -183,7 +183,7 @@ class Study:
 
     @cached_property
     def everything(self) -> Mapping[str, Run]:
-        """Result files of the studies of this folder, by machine and name: `amd-epyc-2cpu-avx2/cnn9`; no quick look's."""
+        """Result files of this folder's studies, by machine and name: `amd-epyc-2cpu-avx2/cnn9`; no quick look's."""
         known = {path.stem for path in Path(__file__).parent.glob("*.toml")}
         found = [path for path in sorted(paths.RESULTS.glob("*/*.json")) if path.stem in known]
         return {f"{path.parent.name}/{path.stem}": Run.load(path) for path in found}
