@@ -32,5 +32,5 @@ def test_a_task_says_how_many_images_are_enough_and_how_networks_are_fine_tuned(
 
 def test_deploying_says_what_a_loaded_network_takes_and_how_it_is_installed():
     said = section("In Python")
-    assert "float32, (N, 3, 224, 224) for any N; a tuple of all outputs" in said
+    assert "float32, (N, 3, 224, 224), of a CSR file for any N; a tuple of all outputs" in said
     assert "`pip install --no-deps .`, from a clone" in said
