@@ -156,6 +156,19 @@ def test_fine_tuning_and_what_the_dense_network_lacked_are_said():
         "fine-tuning: the dense network, fine-tuned as long, has accuracy 90.0; "
         "against it the score changes by -2.6 points"
     )
+    rows = [
+        dataclasses.replace(m, name=f"{m.name}-fold{fold}", fold=fold)
+        for m in control.measurements
+        for fold in (0, 1)
+        if m.status == "measured" and m.control is None
+    ]
+    one_fold = [m for m in rows if m.method != "all-ones" or m.fold == 0]
+    second = [m for m in rows if m.method == "all-ones" and m.fold == 1]
+    worse = [dataclasses.replace(m, **scored(0.7)) for m in second]
+    assert "has accuracy 80.0; against it the score changes by +7.4 points" in line_of(
+        Run((*one_fold, *worse)), "fine-tuning: "
+    ), "the mean over the folds of the choice"
+    assert not any(line.startswith("fine-tuning: the dense") for line in advice(Run(tuple(one_fold)))), "one has none"
     unscored = replace(spent, lambda m: m.method == "all-ones", scores={})
     assert not any(line.startswith("fine-tuning") for line in advice(unscored)), (
         "the control is there, and says nothing"
@@ -245,8 +258,11 @@ def test_where_nothing_pays_the_reason_is_said():
         "dense on ncnn is faster"
     )
     dense = Run(tuple(m for m in RUN.measurements if m.method == "none"))
-    assert "no pruned network was measured: --prune adds some" in advice(dense)
+    assert "no network was pruned: --prune does" in advice(dense)
     assert not any(line.startswith("no pruned network pays") for line in advice(dense))
+    failed = replace(RUN, lambda m: m.method != "none", status="error", reason="why", speedup=None, p50_ms=None)
+    assert line_of(failed, "no pruned network pays: ") == "no pruned network pays: none was measured"
+    assert headlines(failed)[0].startswith("Prune: no, "), "they were tried"
 
 
 def test_speed_alone_comes_with_how_often_a_network_decides_as_the_dense_one():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from sparsemark.analysis.cells import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sparsemark.analysis.statistics import Interval
     from sparsemark.records.measurement import Measurement
     from sparsemark.records.run import Run
+    from sparsemark.records.scores import Score
     from sparsemark.report.scores import Scale
     from sparsemark.report.wording import Notes
 
@@ -84,7 +86,7 @@ def _choice(answer: Answer, scoring: Scoring, bar: Bar, deployment: Deployment, 
     if said := ceiling(answer, scale):
         yield said
     if not has_pruned(answer):
-        yield "no pruned network was measured: --prune adds some"
+        yield "no network was pruned: --prune does"
     elif best is None or is_unpruned(best.measurement):
         yield f"no pruned network pays: {_why_not(answer, within, scoring, notes)}"
         yield from _nearest(answer, scale, bar, notes)
@@ -109,20 +111,30 @@ def _finetuning(answer: Answer, best: Standing, scale: Scale) -> Iterator[str]:
     if not any(m.finetuning_epochs for m in best.cells):
         return
     equal = f"{ALL_ONES}+{QAT}" if is_quantisation_aware(best.measurement) else ALL_ONES
-    controls = [one for one in answer.standings if one.measurement.method == equal and one.score is not None]
-    controls.sort(key=lambda one: one.measurement.precision != best.measurement.precision)  # its own precision first
-    score = controls[0].score if controls else None
-    if score is not None and best.score is not None:
-        change = scale.lost_in_words(best.score.loss_against(score))
+    pairs = _beside_equal(answer, best, equal)
+    if pairs:
+        value = scale.value(fmean(control.value for _, control in pairs))
+        change = scale.lost_in_words(fmean(score.loss_against(control) for score, control in pairs))
         yield (
-            f"fine-tuning: the dense network, fine-tuned as long, has {scale.metric} {scale.value(score.value)}; "
-            f"against it the score changes by {change}"
+            f"fine-tuning: the dense network, fine-tuned as long, has {scale.metric} {value}; against it the score "
+            f"changes by {change}"
         )
     elif not has_equal_dense((one.measurement for one in answer.standings), equal):
         yield (
             f"fine-tuning: the pruned network had {epochs_of(best.cells)}, the dense one none; --prune {equal} adds "
             "the dense network, fine-tuned as long"
         )
+
+
+def _beside_equal(answer: Answer, best: Standing, equal: str) -> list[tuple[Score, Score]]:
+    """Return the score of each seed or fold of a choice, and that of its control; none where any has no control."""
+    scores = {(one.measurement.name, one.measurement.precision): one.score for one in answer.standings}
+    controls = [one for one in answer.standings if one.measurement.method == equal and one.score is not None]
+    controls.sort(key=lambda one: one.measurement.precision == best.measurement.precision)  # its own precision counts
+    by_draw = {(one.measurement.seed, one.measurement.fold): one.score for one in controls}
+    pairs = [(scores.get((m.name, m.precision)), by_draw.get((m.seed, m.fold))) for m in best.cells]
+    known = [(score, control) for score, control in pairs if score is not None and control is not None]
+    return known if len(known) == len(pairs) else []
 
 
 def _evidence(best: Standing, within: str, scale: Scale, bar: Bar) -> str:
@@ -242,6 +254,8 @@ def _sample(best: Standing, scale: Scale) -> str:
 def _why_not(answer: Answer, within: str, scoring: Scoring, notes: Notes) -> str:
     """Return why no pruned network is the fastest that keeps the score."""
     pruned = [one for one in answer.candidates if not is_unpruned(one.measurement)]
+    if not pruned:
+        return "none was measured"
     reasons = []
     lossy = fastest(one for one in pruned if not one.keeps and one.dense is not None)
     if lossy is not None and (speedup := lossy.speedup) and lossy.loss is not None:

@@ -6,7 +6,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsemark.analysis.cells import is_dense, is_reference, is_unpruned, models, reference_engine, way
+from sparsemark.analysis.cells import (
+    is_control,
+    is_dense,
+    is_reference,
+    is_unpruned,
+    models,
+    reference_engine,
+    way,
+)
 from sparsemark.analysis.comparison import speedup_over
 from sparsemark.analysis.contamination import Disturbance, contamination_of, in_words
 from sparsemark.analysis.front import answers
@@ -97,8 +105,9 @@ def _verdict(answer: Answer) -> str:
 
 
 def has_pruned(answer: Answer) -> bool:
-    """Return whether any pruned network of an answer has a time."""
-    return any(not is_unpruned(one.measurement) for one in answer.candidates)
+    """Return whether pruned networks were asked for, whatever became of them; random masks are controls."""
+    rows = (one.measurement for one in answer.standings)
+    return any(not is_unpruned(m) and not is_control(m) for m in rows)
 
 
 def doubt(answer: Answer) -> str:

@@ -103,7 +103,7 @@ def score_against_speedup(cells: Iterable[Measurement], notes: Notes) -> Figure 
 def _draw_dense(axes: Axes, dense: Standing, scale: Scale) -> None:
     """Draw the score of the dense network, and the least that keeps it."""
     at = _score(dense, scale).estimate
-    words = f"dense, {at:.1f} %" if scale.percent else "dense"
+    words = f"dense, {scale.value(at / scale.factor)}{' %' if scale.percent else ''}"
     axes.axhline(at, color=GREY, linewidth=1.2, linestyle=REFERENCE_DASHES, zorder=1, label=words)
     if dense.allowed:
         ends = sorted((at, at + (-1 if scale.higher_is_better else 1) * scale.factor * dense.allowed))
